@@ -1,0 +1,360 @@
+//! The forwarding contract as data: the same cases run against [`decide`](crate::decide::decide)
+//! and, through `BPF_PROG_TEST_RUN`, against the loaded programs.
+
+use crate::{
+    child::{Mode, Policy},
+    config::{Config, Hairpin},
+    counters::{DropReason, FloodOrigin, Path},
+    decide::{Action, Frame, Hook, Tables, Total, Verdict},
+    filter,
+    mac::Mac,
+};
+
+/// One child of a [`World`].
+#[derive(Debug, Clone, Copy)]
+pub struct WorldChild {
+    /// Name in the cases: its mode's letter and a number.
+    pub name: &'static str,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its policy.
+    pub policy: Policy,
+}
+
+/// What the maps hold while a case runs.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The master's settings.
+    pub config: Config,
+    /// The children, by slot.
+    pub children: Vec<WorldChild>,
+    filter: Vec<u64>,
+}
+
+/// The host's MAC in every world.
+pub const HOST: Mac = Mac::new([0x02, 0, 0, 0, 0, 0x01]);
+/// A MAC beyond the wire, in every world.
+pub const OUTSIDE: Mac = Mac::new([0x02, 0, 0, 0, 0, 0xee]);
+/// Another one.
+pub const STRANGER: Mac = Mac::new([0x02, 0, 0, 0, 0, 0xef]);
+/// All IPv6 nodes (RFC 2464, section 7).
+pub const MULTICAST: Mac = Mac::new([0x33, 0x33, 0, 0, 0, 1]);
+
+impl World {
+    /// A world with these children; the flags follow from their modes as at attach.
+    pub fn new(children: Vec<WorldChild>) -> Self {
+        let passthru = children.iter().find(|child| child.policy.mode() == Mode::Passthru);
+        let hears = |child: &WorldChild| !matches!(child.policy.mode(), Mode::Passthru | Mode::Source);
+        let config = Config {
+            master: HOST.key(),
+            passthru: passthru.map_or(0, |child| child.mac.key()),
+            flags: if children.iter().any(hears) { Config::FLOOD } else { 0 },
+            mark: 0x5ec2_e700,
+            meta: 0x7a65_7461,
+        };
+        let mut filter = vec![0; filter::WORDS as usize];
+        for child in &children {
+            let (word, mask) = filter::position(child.mac.key());
+            filter[word as usize] |= mask;
+        }
+        Self { config, children, filter }
+    }
+
+    /// Two bridge, two private, two VEPA children, one source child, one without host access.
+    pub fn mixed() -> Self {
+        let child = |index: u8, name, mode, access| WorldChild {
+            name,
+            mac: Mac::new([0x02, 0, 0, 0, 1, index]),
+            policy: Policy::new(mode, access),
+        };
+        Self::new(vec![
+            child(1, "b1", Mode::Bridge, true),
+            child(2, "b2", Mode::Bridge, true),
+            child(3, "p1", Mode::Private, true),
+            child(4, "p2", Mode::Private, true),
+            child(5, "v1", Mode::Vepa, true),
+            child(6, "v2", Mode::Vepa, true),
+            child(7, "s1", Mode::Source, true),
+            child(8, "n1", Mode::Bridge, false),
+            child(9, "n2", Mode::Private, false),
+        ])
+    }
+
+    /// A single passthru child; it bears the master's own MAC, as the kernel gives it.
+    pub fn passthru() -> Self {
+        Self::new(vec![WorldChild { name: "t1", mac: HOST, policy: Policy::new(Mode::Passthru, true) }])
+    }
+
+    /// No child at all.
+    pub fn empty() -> Self {
+        Self::new(Vec::new())
+    }
+
+    /// The child of this name.
+    ///
+    /// # Panics
+    ///
+    /// When the world has none: a mistake in a case.
+    pub fn index(&self, name: &str) -> usize {
+        let found = self.children.iter().position(|child| child.name == name);
+        found.unwrap_or_else(|| panic!("no child {name:?} in this world"))
+    }
+
+    fn mac(&self, name: &str) -> Mac {
+        match name {
+            "host" => HOST,
+            "outside" => OUTSIDE,
+            "nobody" => STRANGER,
+            "broadcast" => Mac::BROADCAST,
+            "multicast" => MULTICAST,
+            child => self.children[self.index(child)].mac,
+        }
+    }
+}
+
+impl Tables for World {
+    type Child = usize;
+
+    fn config(&self) -> Config {
+        self.config
+    }
+
+    fn may_be_child(&self, mac: u64) -> bool {
+        let (word, mask) = filter::position(mac);
+        self.filter[word as usize] & mask != 0
+    }
+
+    fn child(&self, mac: u64) -> Option<usize> {
+        self.children.iter().position(|child| child.mac.key() == mac)
+    }
+
+    fn policy(&self, child: usize) -> Policy {
+        self.children[child].policy
+    }
+}
+
+/// One row of the contract, or one reading of it.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The row, in the contract's words.
+    pub row: &'static str,
+    /// What the maps hold.
+    pub world: World,
+    /// Where the frame is met.
+    pub hook: Hook,
+    /// Its MACs.
+    pub frame: Frame,
+    /// What must come out; children by index in the world.
+    pub verdict: Verdict<usize>,
+}
+
+/// Every case.
+pub fn all() -> Vec<Case> {
+    let mut table = Table { cases: Vec::new(), world: World::mixed() };
+    table.unicast_from_wire();
+    table.unicast_from_host();
+    table.unicast_from_children();
+    table.broadcast();
+    table.hairpinned();
+    table.world = World::passthru();
+    table.beside_passthru();
+    table.world = World::empty();
+    table.without_children();
+    table.cases
+}
+
+struct Table {
+    cases: Vec<Case>,
+    world: World,
+}
+
+/// What a row expects, children by name.
+#[derive(Clone, Copy)]
+struct Expect {
+    action: Action,
+    tx: Option<(&'static str, Path)>,
+    rx: Option<(&'static str, Path)>,
+    dropped: Option<&'static str>,
+    total: Option<Total>,
+}
+
+const PASS: Expect = Expect { action: Action::Pass, tx: None, rx: None, dropped: None, total: None };
+const DEFER: Expect = Expect { action: Action::Defer, ..PASS };
+const UNKNOWN: Expect = Expect { total: Some(Total::UnknownUnicast), ..PASS };
+const WIRE_FLOOD: Expect = Expect { total: Some(Total::Flood(FloodOrigin::Wire)), ..PASS };
+
+fn rx(child: &'static str, path: Path) -> Expect {
+    Expect { rx: Some((child, path)), ..PASS }
+}
+
+fn tx(child: &'static str, path: Path) -> Expect {
+    Expect { tx: Some((child, path)), ..PASS }
+}
+
+fn isolated(child: &'static str) -> Expect {
+    Expect { action: Action::Drop(DropReason::Isolated), dropped: Some(child), ..PASS }
+}
+
+const XDP: Hook = Hook::Xdp;
+const IN: Hook = Hook::Ingress;
+const OUT: Hook = Hook::Egress;
+
+impl Table {
+    fn case(&mut self, row: &'static str, hook: Hook, src: &str, dst: &str, expect: Expect) {
+        let world = self.world.clone();
+        let counted = |at: Option<(&str, Path)>| at.map(|(name, path)| (world.index(name), path));
+        let verdict = Verdict {
+            action: expect.action,
+            tx: counted(expect.tx),
+            rx: counted(expect.rx),
+            dropped: expect.dropped.map(|name| world.index(name)),
+            total: expect.total,
+        };
+        let frame = Frame { dst: world.mac(dst).key(), src: world.mac(src).key() };
+        self.cases.push(Case { row, world, hook, frame, verdict });
+    }
+
+    fn unicast_from_wire(&mut self) {
+        for hook in [XDP, IN] {
+            for child in ["b1", "v1", "p1", "s1", "n1"] {
+                self.case("wire to child: delivered, wire rx", hook, "outside", child, rx(child, Path::Wire));
+            }
+            self.case("wire to host's MAC: host", hook, "outside", "host", PASS);
+            self.case("wire to nobody's MAC: unknown_unicast", hook, "outside", "nobody", UNKNOWN);
+        }
+        for (source, target) in [("b1", "p1"), ("v1", "p1"), ("p2", "p1"), ("s1", "p1")] {
+            self.case("reflected sibling to p: isolated", IN, source, target, isolated(target));
+        }
+        for target in ["b1", "v1", "s1"] {
+            self.case("reflected p sibling to any child: isolated", IN, "p1", target, isolated(target));
+        }
+        for (source, target) in [("v1", "v2"), ("b1", "v1"), ("v1", "b1")] {
+            self.case("reflected by a VEPA switch: wire", IN, source, target, rx(target, Path::Wire));
+        }
+        self.case("own frame reflected to its sender: wire", IN, "p1", "p1", rx("p1", Path::Wire));
+        self.case("v to host reflected: host", IN, "v1", "host", PASS);
+        self.case("host to v reflected: wire", IN, "host", "v1", rx("v1", Path::Wire));
+        self.case("host's own unicast comes back: host", IN, "host", "host", PASS);
+        self.case("reflected child to nobody: unknown_unicast", IN, "v1", "nobody", UNKNOWN);
+        for source in ["host", "b1", "p1", "v1"] {
+            self.case("XDP leaves local sources to TC ingress", XDP, source, "b2", DEFER);
+            self.case("XDP leaves local sources to TC ingress", XDP, source, "broadcast", DEFER);
+        }
+    }
+
+    fn unicast_from_host(&mut self) {
+        for child in ["b1", "p1"] {
+            let turned = Expect { action: Action::Turn, ..rx(child, Path::Host) };
+            self.case("host to b, p: hairpin, host rx", OUT, "host", child, turned);
+        }
+        for child in ["v1", "s1"] {
+            self.case("host to v, s: wire", OUT, "host", child, PASS);
+        }
+        for child in ["n1", "n2"] {
+            self.case("host to child without host access: wire", OUT, "host", child, PASS);
+        }
+        self.case("host to wire: wire", OUT, "host", "outside", PASS);
+        self.case("host to its own MAC: wire", OUT, "host", "host", PASS);
+    }
+
+    fn unicast_from_children(&mut self) {
+        for child in ["b1", "p1"] {
+            let turned = Expect { action: Action::Turn, ..tx(child, Path::Host) };
+            self.case("b, p to host: hairpin, host tx", OUT, child, "host", turned);
+        }
+        for child in ["v1", "s1", "n1", "n2"] {
+            self.case("v, s, no host access to host: wire", OUT, child, "host", tx(child, Path::Wire));
+        }
+        let sibling = Expect { rx: Some(("b2", Path::Sibling)), ..tx("b1", Path::Sibling) };
+        self.case("b to b: direct, sibling tx and rx", IN, "b1", "b2", sibling);
+        for (source, target) in [("b1", "v1"), ("v1", "b1"), ("v1", "v2"), ("s1", "b1"), ("b1", "s1")] {
+            self.case("b or v with v: wire", OUT, source, target, tx(source, Path::Wire));
+        }
+        self.case("b to a b that is down: wire", OUT, "b1", "b2", tx("b1", Path::Wire));
+        for target in ["b1", "v1", "p2", "s1"] {
+            self.case("p to any sibling: isolated", OUT, "p1", target, isolated("p1"));
+        }
+        for source in ["b1", "v1"] {
+            self.case("any child to a p sibling: isolated", OUT, source, "p1", isolated(source));
+        }
+        self.case("s to p: left to the kernel", OUT, "s1", "p1", tx("s1", Path::Wire));
+        self.case("p to its own MAC: wire", OUT, "p1", "p1", tx("p1", Path::Wire));
+        for child in ["b1", "p1", "v1", "s1"] {
+            self.case("child to wire: wire, wire tx", OUT, child, "outside", tx(child, Path::Wire));
+        }
+        for target in ["b1", "p1", "host", "outside", "broadcast"] {
+            self.case("unknown source: as without us", OUT, "nobody", target, PASS);
+        }
+    }
+
+    fn broadcast(&mut self) {
+        for to in ["broadcast", "multicast"] {
+            for hook in [XDP, IN] {
+                self.case("wire to all: host and every child", hook, "outside", to, WIRE_FLOOD);
+            }
+            let host_flood = Expect {
+                action: Action::SendAndTurnCopy(Hairpin::Flood),
+                total: Some(Total::Flood(FloodOrigin::Host)),
+                ..PASS
+            };
+            self.case("host to all: wire and every child", OUT, "host", to, host_flood);
+            for child in ["b1", "p1"] {
+                let copied = Expect {
+                    action: Action::SendAndTurnCopy(Hairpin::ToHost),
+                    total: Some(Total::Flood(FloodOrigin::Child)),
+                    ..tx(child, Path::Wire)
+                };
+                self.case("b, p to all: wire and the host", OUT, child, to, copied);
+            }
+            for child in ["v1", "s1", "n1", "n2"] {
+                let sent = Expect { total: Some(Total::Flood(FloodOrigin::Child)), ..tx(child, Path::Wire) };
+                self.case("v, s, no host access to all: wire", OUT, child, to, sent);
+            }
+            let reflected = Expect { action: Action::Drop(DropReason::Reflected), ..PASS };
+            self.case("host's broadcast reflected: nobody twice", IN, "host", to, reflected);
+            let hidden = Expect { action: Action::HideFromHost, ..WIRE_FLOOD };
+            self.case("b's broadcast reflected: v, not host twice", IN, "b1", to, hidden);
+            for child in ["v1", "p1", "n1", "s1"] {
+                self.case("other's broadcast reflected: kernel", IN, child, to, WIRE_FLOOD);
+            }
+        }
+    }
+
+    fn hairpinned(&mut self) {
+        let turned = [
+            (Hairpin::Unicast, "host", "b1", Action::Unmark),
+            (Hairpin::Unicast, "p1", "host", Action::Unmark),
+            (Hairpin::Flood, "host", "broadcast", Action::HideFromHost),
+            (Hairpin::ToHost, "b1", "broadcast", Action::OnlyToHost),
+            (Hairpin::ToHost, "p1", "multicast", Action::OnlyToHost),
+        ];
+        for (kind, src, dst, action) in turned {
+            let expect = Expect { action, ..PASS };
+            self.case("hairpinned: delivered, judged once", Hook::Turned(kind), src, dst, expect);
+            self.case("generic XDP: hairpinned frames are left alone", XDP, src, dst, DEFER);
+        }
+        for (src, dst) in [("outside", "b1"), ("outside", "nobody"), ("outside", "broadcast")] {
+            self.case("judged in XDP: not counted twice", Hook::Judged, src, dst, PASS);
+        }
+    }
+
+    fn beside_passthru(&mut self) {
+        for hook in [XDP, IN] {
+            for dst in ["host", "nobody"] {
+                self.case("t takes everything", hook, "outside", dst, rx("t1", Path::Wire));
+            }
+            self.case("t: broadcast", hook, "outside", "broadcast", WIRE_FLOOD);
+        }
+        self.case("t sends: wire", OUT, "t1", "outside", tx("t1", Path::Wire));
+        self.case("t sends: wire", OUT, "t1", "broadcast", tx("t1", Path::Wire));
+        self.case("t: nothing is hairpinned", OUT, "nobody", "host", PASS);
+    }
+
+    fn without_children(&mut self) {
+        let sent = Expect { total: Some(Total::Flood(FloodOrigin::Host)), ..PASS };
+        self.case("no child: host's broadcast is not copied", OUT, "host", "broadcast", sent);
+        self.case("no child: reflected broadcast passes", IN, "host", "broadcast", WIRE_FLOOD);
+        self.case("no child: unknown_unicast", XDP, "outside", "nobody", UNKNOWN);
+        self.case("no child: host", XDP, "outside", "host", PASS);
+    }
+}

@@ -1,0 +1,96 @@
+//! What the programs know of their master, and the marks they put on frames.
+
+/// Per-master settings, read by every program on every frame.
+///
+/// Each field is one aligned word: the kernel copies map values word by word
+/// (`bpf_obj_memcpy` in `include/linux/bpf.h`), so a reader sees each field old or new, never mixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Config {
+    /// Key of the master's own MAC.
+    pub master: u64,
+    /// Key of the passthru child's MAC, 0 without one. Nothing is hairpinned beside such a child.
+    pub passthru: u64,
+    /// [`FLOOD`](Self::FLOOD).
+    pub flags: u64,
+    /// Upper 24 bits: drawn at random at attach, so that nobody can mark a frame as ours.
+    pub mark: u32,
+    /// Put before a frame as XDP metadata once it is judged; drawn at random.
+    pub meta: u32,
+}
+
+impl Config {
+    /// The host's broadcasts are copied to the children: at least one child can hear them.
+    pub const FLOOD: u64 = 1;
+
+    /// Bits of the packet mark that hold a [`Hairpin`].
+    pub const MARK_KIND: u32 = 0xff;
+
+    /// Whether the host's broadcasts are copied to the children.
+    #[inline(always)]
+    pub const fn floods(&self) -> bool {
+        self.flags & Self::FLOOD != 0
+    }
+
+    /// The packet mark of a frame turned around as `kind`.
+    #[inline(always)]
+    pub const fn mark_of(&self, kind: Hairpin) -> u32 {
+        self.mark & !Self::MARK_KIND | kind as u32
+    }
+
+    /// Which of our hairpins a packet mark tells of; `None` for anybody else's mark.
+    #[inline(always)]
+    pub const fn hairpin_of(&self, mark: u32) -> Option<Hairpin> {
+        if (mark ^ self.mark) & !Self::MARK_KIND != 0 {
+            return None;
+        }
+        match mark & Self::MARK_KIND {
+            1 => Some(Hairpin::Unicast),
+            2 => Some(Hairpin::Flood),
+            3 => Some(Hairpin::ToHost),
+            _ => None,
+        }
+    }
+}
+
+/// Why a frame was turned around, told from TC egress to TC ingress in the packet mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hairpin {
+    /// Unicast between host and child.
+    Unicast = 1,
+    /// Copy of the host's broadcast or multicast: for the children, never for the host.
+    Flood = 2,
+    /// Copy of a child's broadcast or multicast: for the host, never for a child.
+    ToHost = 3,
+}
+
+/// Octets of text a [`Record`] holds.
+pub const RECORD_LEN: usize = 4092;
+
+/// Text that one command leaves for later ones, kept in the kernel beside what it speaks of.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Record {
+    /// Octets used of `text`.
+    pub len: u32,
+    /// UTF-8.
+    pub text: [u8; RECORD_LEN],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_mark_with_our_secret_is_ours() {
+        let config = Config { mark: 0xabcd_ef77, ..Config::default() };
+        for kind in [Hairpin::Unicast, Hairpin::Flood, Hairpin::ToHost] {
+            assert_eq!(config.hairpin_of(config.mark_of(kind)), Some(kind));
+            assert_eq!(config.hairpin_of(config.mark_of(kind) ^ 0x100), None);
+        }
+        for mark in [0, 1, 0xabcd_ef00, 0xabcd_ef04, u32::MAX] {
+            assert_eq!(config.hairpin_of(mark), None, "{mark:#x}");
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! The forwarding decision: what every frame at every hook does, as one pure function.
+//!
+//! The rows of the forwarding contract appear here in the contract's order. A hook hands over the
+//! two MACs of a frame and where it met it; [`Tables`] answers what the maps say, only when asked,
+//! so a frame costs the lookups it needs and no more.
+
+use crate::{
+    child::{Mode, Policy},
+    config::{Config, Hairpin},
+    counters::{DropReason, FloodOrigin, Path},
+    mac::is_group,
+};
+
+/// Where a frame was met, and what is known of it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP on the master. In native mode only frames from the wire pass here; in generic mode
+    /// hairpinned and sibling frames do too.
+    Xdp,
+    /// TC ingress on the master: from the wire, or from one bridge-mode child to another.
+    Ingress,
+    /// TC ingress, a frame that XDP has judged and counted.
+    Judged,
+    /// TC ingress, a frame that TC egress has turned around.
+    Turned(Hairpin),
+    /// TC egress on the master: from the host or a child, bound for the wire.
+    Egress,
+}
+
+/// The MACs of a frame, as [`Mac::key`](crate::mac::Mac::key)s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// Destination.
+    pub dst: u64,
+    /// Source: what the sender wrote, which need not be true.
+    pub src: u64,
+}
+
+/// What the maps say. Every method but [`config`](Self::config) may cost a lookup.
+pub trait Tables {
+    /// A child found in the tables.
+    type Child: Copy;
+
+    /// The master's settings.
+    fn config(&self) -> Config;
+
+    /// Whether `mac` can be a child's; `false` is certain. Cheaper than [`child`](Self::child).
+    fn may_be_child(&self, mac: u64) -> bool;
+
+    /// The child with this MAC.
+    fn child(&self, mac: u64) -> Option<Self::Child>;
+
+    /// What may happen to this child's frames.
+    fn policy(&self, child: Self::Child) -> Policy;
+}
+
+/// What the hook does with the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Hand it on as it is.
+    Pass,
+    /// XDP: hand it on unjudged; TC ingress knows more of it.
+    Defer,
+    /// Drop it.
+    Drop(DropReason),
+    /// Egress: turn it back into the master's ingress instead of sending it.
+    Turn,
+    /// Egress: send it, and turn a copy back as the given kind.
+    SendAndTurnCopy(Hairpin),
+    /// Ingress: take our mark off and hand it on.
+    Unmark,
+    /// Ingress: hand it on to the children, unseen by the host's own protocols.
+    HideFromHost,
+    /// Ingress: hand it to the host alone.
+    OnlyToHost,
+}
+
+/// One outcome: an action, and who is charged for the frame.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict<Child> {
+    /// What the hook does.
+    pub action: Action,
+    /// The child that sent the frame, and towards whom.
+    pub tx: Option<(Child, Path)>,
+    /// The child that receives it, and from whom.
+    pub rx: Option<(Child, Path)>,
+    /// The child whose drop counter a [`Action::Drop`] goes to; the master's without one.
+    pub dropped: Option<Child>,
+    /// What the master's own counters record.
+    pub total: Option<Total>,
+}
+
+/// A counter of the master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// Unicast to nobody here.
+    UnknownUnicast,
+    /// Broadcast or multicast.
+    Flood(FloodOrigin),
+}
+
+impl<Child> Verdict<Child> {
+    #[inline(always)]
+    const fn new(action: Action) -> Self {
+        Self { action, tx: None, rx: None, dropped: None, total: None }
+    }
+
+    #[inline(always)]
+    fn tx(self, child: Child, path: Path) -> Self {
+        Self { tx: Some((child, path)), ..self }
+    }
+
+    #[inline(always)]
+    fn rx(self, child: Child, path: Path) -> Self {
+        Self { rx: Some((child, path)), ..self }
+    }
+
+    #[inline(always)]
+    fn drop(reason: DropReason, child: Child) -> Self {
+        Self { dropped: Some(child), ..Self::new(Action::Drop(reason)) }
+    }
+
+    #[inline(always)]
+    fn total(self, total: Total) -> Self {
+        Self { total: Some(total), ..self }
+    }
+
+    /// Whether any counter changes.
+    #[inline(always)]
+    pub const fn counts(&self) -> bool {
+        self.tx.is_some()
+            || self.rx.is_some()
+            || self.total.is_some()
+            || matches!(self.action, Action::Drop(_))
+    }
+}
+
+/// Judges one frame at one hook.
+#[inline(always)]
+pub fn decide<T: Tables>(hook: Hook, frame: Frame, tables: &T) -> Verdict<T::Child> {
+    match hook {
+        Hook::Judged => Verdict::new(Action::Pass),
+        Hook::Turned(kind) => Verdict::new(receive_turned(kind)),
+        Hook::Xdp => xdp(frame, tables),
+        Hook::Ingress => ingress(frame, tables),
+        Hook::Egress => egress(frame, tables),
+    }
+}
+
+/// A hairpinned frame on its way up: it was judged and counted at egress.
+#[inline(always)]
+const fn receive_turned(kind: Hairpin) -> Action {
+    match kind {
+        Hairpin::Unicast => Action::Unmark,
+        Hairpin::Flood => Action::HideFromHost,
+        Hairpin::ToHost => Action::OnlyToHost,
+    }
+}
+
+/// XDP judges what certainly comes from outside. A local source MAC means a hairpinned frame
+/// (generic XDP), a direct sibling frame (generic XDP) or a reflected one: TC ingress tells them
+/// apart by the mark, which XDP cannot see.
+#[inline(always)]
+fn xdp<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
+    let config = tables.config();
+    if config.passthru == 0 && (frame.src == config.master || tables.may_be_child(frame.src)) {
+        return Verdict::new(Action::Defer);
+    }
+    from_outside(frame, tables, &config)
+}
+
+#[inline(always)]
+fn ingress<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
+    let config = tables.config();
+    if config.passthru != 0 {
+        return from_outside(frame, tables, &config);
+    }
+    if frame.src == config.master {
+        return own_frame_reflected(frame, tables, &config);
+    }
+    if tables.may_be_child(frame.src)
+        && let Some(source) = tables.child(frame.src)
+    {
+        return from_child(source, frame, tables, &config);
+    }
+    from_outside(frame, tables, &config)
+}
+
+/// From the wire, source MAC not local.
+#[inline(always)]
+fn from_outside<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
+    if is_group(frame.dst) {
+        return Verdict::new(Action::Pass).total(Total::Flood(FloodOrigin::Wire));
+    }
+    if config.passthru != 0 {
+        return deliver_from_wire(tables.child(config.passthru));
+    }
+    if frame.dst == config.master {
+        return Verdict::new(Action::Pass);
+    }
+    deliver_from_wire(tables.child(frame.dst))
+}
+
+#[inline(always)]
+fn deliver_from_wire<Child>(child: Option<Child>) -> Verdict<Child> {
+    match child {
+        Some(child) => Verdict::new(Action::Pass).rx(child, Path::Wire),
+        None => Verdict::new(Action::Pass).total(Total::UnknownUnicast),
+    }
+}
+
+/// A frame with the master's own MAC as source came in from the wire: a reflective switch sent it
+/// back. Its broadcasts reached the children through the hairpin already.
+#[inline(always)]
+fn own_frame_reflected<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
+    if is_group(frame.dst) && config.floods() {
+        return Verdict::new(Action::Drop(DropReason::Reflected));
+    }
+    from_outside(frame, tables, config)
+}
+
+/// A child's MAC as source at TC ingress: sent directly from one bridge-mode child to another, or
+/// reflected by the switch.
+#[inline(always)]
+fn from_child<T: Tables>(source: T::Child, frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
+    let policy = tables.policy(source);
+    if is_group(frame.dst) {
+        // macvlan hands a private child's own frame back to it and a bridge child's to VEPA
+        // siblings alone; what it lets through to the host, the host has had as a copy already.
+        let had_copy = policy.mode() == Mode::Bridge && policy.reaches_host();
+        let action = if had_copy { Action::HideFromHost } else { Action::Pass };
+        return Verdict::new(action).total(Total::Flood(FloodOrigin::Wire));
+    }
+    if frame.dst == config.master {
+        return Verdict::new(Action::Pass);
+    }
+    let Some(target) = tables.child(frame.dst) else {
+        return Verdict::new(Action::Pass).total(Total::UnknownUnicast);
+    };
+    if frame.dst == frame.src {
+        return Verdict::new(Action::Pass).rx(target, Path::Wire);
+    }
+    match (policy.mode(), tables.policy(target).mode()) {
+        (Mode::Private, _) | (_, Mode::Private) => Verdict::drop(DropReason::Isolated, target),
+        (Mode::Bridge, Mode::Bridge) => {
+            Verdict::new(Action::Pass).tx(source, Path::Sibling).rx(target, Path::Sibling)
+        }
+        (Mode::Bridge | Mode::Vepa | Mode::Source | Mode::Passthru, _) => {
+            Verdict::new(Action::Pass).rx(target, Path::Wire)
+        }
+    }
+}
+
+#[inline(always)]
+fn egress<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
+    let config = tables.config();
+    if config.passthru != 0 {
+        return egress_beside_passthru(frame, tables, &config);
+    }
+    if frame.src == config.master {
+        return from_host(frame, tables, &config);
+    }
+    if tables.may_be_child(frame.src)
+        && let Some(source) = tables.child(frame.src)
+    {
+        return child_sends(source, frame, tables, &config);
+    }
+    // Neither the host's MAC nor a child's: to the wire, as without us. Turning it around would
+    // let a private child reach its siblings under an invented name.
+    Verdict::new(Action::Pass)
+}
+
+#[inline(always)]
+fn egress_beside_passthru<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
+    let verdict = Verdict::new(Action::Pass);
+    if frame.src != config.passthru {
+        return verdict;
+    }
+    match tables.child(config.passthru) {
+        Some(child) => verdict.tx(child, Path::Wire),
+        None => verdict,
+    }
+}
+
+/// The host sends.
+#[inline(always)]
+fn from_host<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
+    if is_group(frame.dst) {
+        let action = if config.floods() { Action::SendAndTurnCopy(Hairpin::Flood) } else { Action::Pass };
+        return Verdict::new(action).total(Total::Flood(FloodOrigin::Host));
+    }
+    if tables.may_be_child(frame.dst)
+        && let Some(target) = tables.child(frame.dst)
+        && tables.policy(target).reaches_host()
+    {
+        return Verdict::new(Action::Turn).rx(target, Path::Host);
+    }
+    Verdict::new(Action::Pass)
+}
+
+/// A child sends, and macvlan did not deliver the frame to a bridge-mode sibling itself.
+#[inline(always)]
+fn child_sends<T: Tables>(source: T::Child, frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
+    let policy = tables.policy(source);
+    if is_group(frame.dst) {
+        let action =
+            if policy.reaches_host() { Action::SendAndTurnCopy(Hairpin::ToHost) } else { Action::Pass };
+        return Verdict::new(action).tx(source, Path::Wire).total(Total::Flood(FloodOrigin::Child));
+    }
+    if frame.dst == config.master && policy.reaches_host() {
+        return Verdict::new(Action::Turn).tx(source, Path::Host);
+    }
+    if policy.mode() != Mode::Source
+        && frame.dst != frame.src
+        && tables.may_be_child(frame.dst)
+        && let Some(target) = tables.child(frame.dst)
+        && isolates(policy.mode(), tables.policy(target).mode())
+    {
+        return Verdict::drop(DropReason::Isolated, source);
+    }
+    Verdict::new(Action::Pass).tx(source, Path::Wire)
+}
+
+/// Whether a child in mode `source` may not reach a sibling in mode `target`.
+#[inline(always)]
+fn isolates(source: Mode, target: Mode) -> bool {
+    source == Mode::Private || target == Mode::Private
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+    use crate::{
+        cases::{self, HOST, World, WorldChild},
+        mac::Mac,
+    };
+
+    #[test]
+    fn every_row_of_the_contract() {
+        for case in cases::all() {
+            let verdict = decide(case.hook, case.frame, &case.world);
+            assert_eq!(verdict, case.verdict, "{}: {:?} {:x?}", case.row, case.hook, case.frame);
+        }
+    }
+
+    fn mac() -> impl Strategy<Value = Mac> {
+        // Few enough that frames meet children, with groups, zero and the host among them.
+        prop_oneof![
+            (0..8_u8).prop_map(|n| Mac::new([0x02, 0, 0, 0, 1, n])),
+            Just(HOST),
+            Just(Mac::BROADCAST),
+            any::<[u8; 6]>().prop_map(Mac::new),
+        ]
+    }
+
+    fn world() -> impl Strategy<Value = World> {
+        const MODES: &[Mode] = &[Mode::Bridge, Mode::Private, Mode::Vepa, Mode::Source, Mode::Passthru];
+        let child = (mac(), select(MODES), any::<bool>()).prop_map(|(mac, mode, access)| WorldChild {
+            name: "",
+            mac,
+            policy: Policy::new(mode, access),
+        });
+        vec(child, 0..6).prop_map(World::new)
+    }
+
+    fn hook() -> impl Strategy<Value = Hook> {
+        select(
+            &[
+                Hook::Xdp,
+                Hook::Ingress,
+                Hook::Judged,
+                Hook::Turned(Hairpin::Unicast),
+                Hook::Turned(Hairpin::Flood),
+                Hook::Turned(Hairpin::ToHost),
+                Hook::Egress,
+            ][..],
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_frame_in_any_world_has_one_lawful_outcome(
+            world in world(), hook in hook(), dst in mac(), src in mac(),
+        ) {
+            let frame = Frame { dst: dst.key(), src: src.key() };
+            let verdict = decide(hook, frame, &world);
+
+            // Each hook takes only the actions it can carry out.
+            let lawful = match verdict.action {
+                Action::Pass | Action::Drop(_) => true,
+                Action::Defer => hook == Hook::Xdp,
+                Action::Turn | Action::SendAndTurnCopy(_) => hook == Hook::Egress,
+                Action::Unmark | Action::OnlyToHost => matches!(hook, Hook::Turned(_)),
+                Action::HideFromHost => matches!(hook, Hook::Turned(_) | Hook::Ingress),
+            };
+            prop_assert!(lawful, "{verdict:?}");
+
+            // What is dropped is neither sent nor received, and what was judged is not counted again.
+            if matches!(verdict.action, Action::Drop(_)) {
+                prop_assert!(verdict.tx.is_none() && verdict.rx.is_none() && verdict.total.is_none());
+            } else {
+                prop_assert!(verdict.dropped.is_none());
+            }
+            if matches!(hook, Hook::Judged | Hook::Turned(_)) || verdict.action == Action::Defer {
+                prop_assert!(!verdict.counts());
+            }
+
+            // The hairpin is between the host and a child that may reach it, and never beside passthru.
+            if verdict.action == Action::Turn {
+                let (child, path) = verdict.rx.or(verdict.tx).expect("a hairpinned frame is counted");
+                prop_assert_eq!(path, Path::Host);
+                prop_assert!(world.policy(child).reaches_host());
+                prop_assert!(frame.src == HOST.key() || frame.dst == HOST.key());
+                prop_assert_eq!(world.config().passthru, 0);
+            }
+
+            // Private children exchange unicast with no sibling.
+            if let (Some(source), Some(target)) = (world.child(frame.src), world.child(frame.dst))
+                && source != target
+                && world.config().passthru == 0
+                && frame.src != HOST.key()
+                && frame.dst != HOST.key()
+                && !is_group(frame.dst)
+                && world.policy(source).mode() == Mode::Private
+                && matches!(hook, Hook::Ingress | Hook::Egress)
+            {
+                prop_assert_eq!(verdict.action, Action::Drop(DropReason::Isolated));
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What the BPF programs and the control program agree on.
+//!
+//! * [`decide`](mod@decide): the forwarding decision, one pure function run by every hook.
+//! * [`mac`], [`child`], [`config`], [`counters`], [`filter`]: keys and values of the BPF maps.
+//! * [`gso`]: how many octets a segmentation-offloaded frame is on the wire.
+//! * [`names`]: map and program names, each written once.
+//!
+//! Everything here is `no_std`, allocates nothing and touches no packet and no map: the kernel
+//! side parses, looks up and acts, this crate judges.
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
+
+#[cfg(any(test, feature = "cases"))]
+pub mod cases;
+pub mod child;
+pub mod config;
+pub mod counters;
+pub mod decide;
+pub mod filter;
+pub mod gso;
+pub mod mac;
+pub mod names;
+mod pod;
+
+/// Layout version of every map. Programs and maps of different versions are never mixed.
+pub const ABI_VERSION: u32 = 1;

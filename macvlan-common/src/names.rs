@@ -1,0 +1,41 @@
+//! Names of maps and programs, as the BPF object spells them.
+//!
+//! A pinned map or program has the same file name in its master's pin directory. The kernel
+//! cuts object names to 15 octets (`BPF_OBJ_NAME_LEN`); all of these fit.
+
+/// Array of one [`Config`](crate::config::Config).
+pub const CONFIG: &str = "MACVLAN_CONFIG";
+/// Per-CPU hash from a child's MAC key to its [`ChildEntry`](crate::child::ChildEntry).
+pub const CHILDREN: &str = "MACVLAN_CHILD";
+/// Array from a child's slot to its [`Policy`](crate::child::Policy).
+pub const POLICY: &str = "MACVLAN_POLICY";
+/// Array of [`filter::WORDS`](crate::filter::WORDS) words: which MACs can be a child's.
+pub const FILTER: &str = "MACVLAN_FILTER";
+/// Per-CPU array of one [`MasterCounters`](crate::counters::MasterCounters).
+pub const TOTALS: &str = "MACVLAN_TOTALS";
+/// Array of one [`Record`](crate::config::Record): what the last attach did, for later commands.
+pub const RECORD: &str = "MACVLAN_RECORD";
+
+/// Every map of the object.
+pub const MAPS: [&str; 6] = [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD];
+
+/// The demultiplexer for drivers that keep a frame in one buffer.
+pub const XDP: &str = "macvlan_xdp";
+/// The demultiplexer for multi-buffer frames (kernel 5.18, `BPF_F_XDP_HAS_FRAGS`).
+pub const XDP_FRAGS: &str = "macvlan_xdp_fr";
+/// TC ingress on the master.
+pub const INGRESS: &str = "macvlan_in";
+/// TC egress on the master.
+pub const EGRESS: &str = "macvlan_out";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_survives_the_kernel_uncut() {
+        for name in MAPS.iter().chain(&[XDP, XDP_FRAGS, INGRESS, EGRESS]) {
+            assert!(name.len() <= 15, "{name}");
+        }
+    }
+}

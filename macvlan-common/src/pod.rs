@@ -1,0 +1,38 @@
+//! Map values are plain old data: fixed layout, no padding, any bits valid.
+
+use core::mem::{offset_of, size_of};
+
+use crate::{
+    child::{ChildEntry, Policy},
+    config::{Config, RECORD_LEN, Record},
+    counters::{ChildCounters, Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters, PATHS},
+};
+
+const _: () = {
+    let count = size_of::<Count>();
+    assert!(count == 16);
+    assert!(size_of::<ChildCounters>() == count * (2 * PATHS.len() + DROP_REASONS.len()));
+    assert!(size_of::<MasterCounters>() == count * (2 + FLOOD_ORIGINS.len() + DROP_REASONS.len()));
+    assert!(size_of::<ChildEntry>() == 8 + size_of::<ChildCounters>());
+    assert!(offset_of!(ChildEntry, counters) == 8);
+    assert!(size_of::<Policy>() == 8);
+    assert!(size_of::<Config>() == 32 && offset_of!(Config, mark) == 24);
+    assert!(size_of::<Record>() == 4 + RECORD_LEN);
+};
+
+#[cfg(feature = "user")]
+mod user {
+    use super::*;
+
+    // SAFETY: `repr(C)` or `repr(transparent)` over integers without padding, as the assertions
+    // above show; every bit pattern is a value.
+    unsafe impl aya::Pod for ChildEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Policy {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Config {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for MasterCounters {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Record {}
+}

@@ -1,0 +1,32 @@
+//! The programs on a macvlan master: XDP demultiplexer, TC ingress, TC egress.
+//!
+//! Each entry point reads a frame's facts, asks [`decide`](macvlan_common::decide::decide), charges
+//! the counters and acts; nothing here judges. Build with `cargo xtask build-ebpf`: for any
+//! other target than BPF this is an empty program, so that the workspace still builds.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod account;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod packet;
+#[cfg(target_arch = "bpf")]
+mod tc;
+#[cfg(target_arch = "bpf")]
+mod xdp;
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
+
+/// The licenses the kernel is told; "Dual MIT/GPL" admits GPL-only helpers.
+#[cfg(target_arch = "bpf")]
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

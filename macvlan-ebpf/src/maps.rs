@@ -1,0 +1,90 @@
+//! The maps, and what the decision function may ask of them.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, PerCpuArray, PerCpuHashMap},
+};
+use macvlan_common::{
+    child::{ChildEntry, Policy},
+    config::{Config, Record},
+    counters::MasterCounters,
+    decide::Tables,
+    filter,
+};
+
+/// Children present when nothing else is asked for; the loader sets the real maximum.
+const DEFAULT_MAX_CHILDREN: u32 = 4096;
+
+#[map]
+static MACVLAN_CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+
+/// Memory grows with the children present: entries are allocated as they come.
+#[map]
+static MACVLAN_CHILD: PerCpuHashMap<u64, ChildEntry> =
+    PerCpuHashMap::with_max_entries(DEFAULT_MAX_CHILDREN, BPF_F_NO_PREALLOC);
+
+#[map]
+static MACVLAN_POLICY: Array<Policy> = Array::with_max_entries(DEFAULT_MAX_CHILDREN, 0);
+
+#[map]
+static MACVLAN_FILTER: Array<u64> = Array::with_max_entries(filter::WORDS, 0);
+
+#[map]
+static MACVLAN_TOTALS: PerCpuArray<MasterCounters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Never read here: it is part of the object so that it lives and dies with the other maps.
+#[map]
+static MACVLAN_RECORD: Array<Record> = Array::with_max_entries(1, 0);
+
+/// A child's map entry on this CPU.
+///
+/// The pointer is valid until the program returns: entries are freed after an RCU grace period
+/// (`BPF_F_NO_PREALLOC`), and nobody else on this CPU touches them while the program runs.
+pub type Child = *mut ChildEntry;
+
+/// The master's counters on this CPU.
+#[inline(always)]
+pub fn totals() -> Option<*mut MasterCounters> {
+    MACVLAN_TOTALS.get_ptr_mut(0)
+}
+
+/// The maps as the decision function sees them, with the settings already read.
+pub struct Maps {
+    config: Config,
+}
+
+impl Maps {
+    /// Reads the settings; without them (never, once loaded) no frame is judged.
+    #[inline(always)]
+    pub fn open() -> Option<Self> {
+        MACVLAN_CONFIG.get(0).map(|config| Self { config: *config })
+    }
+}
+
+impl Tables for Maps {
+    type Child = Child;
+
+    #[inline(always)]
+    fn config(&self) -> Config {
+        self.config
+    }
+
+    #[inline(always)]
+    fn may_be_child(&self, mac: u64) -> bool {
+        let (word, mask) = filter::position(mac);
+        MACVLAN_FILTER.get(word).is_some_and(|bits| bits & mask != 0)
+    }
+
+    #[inline(always)]
+    fn child(&self, mac: u64) -> Option<Child> {
+        MACVLAN_CHILD.get_ptr_mut(mac)
+    }
+
+    #[inline(always)]
+    fn policy(&self, child: Child) -> Policy {
+        // SAFETY: `child` came from `MACVLAN_CHILD`, see [`Child`].
+        let slot = unsafe { (*child).slot };
+        MACVLAN_POLICY.get(slot).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,65 @@
+//! The demultiplexer: judges frames from the wire before the kernel makes a packet buffer of them.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    helpers::{bpf_xdp_adjust_meta, bpf_xdp_get_buff_len},
+    macros::xdp,
+    programs::XdpContext,
+};
+use macvlan_common::{
+    counters::Count,
+    decide::{Action, Hook, Tables as _, decide},
+};
+
+use crate::{account::charge, maps::Maps, packet};
+
+/// For drivers and kernels that keep a frame in one buffer.
+#[xdp]
+pub fn macvlan_xdp(ctx: XdpContext) -> u32 {
+    let bytes = ctx.data_end() - ctx.data();
+    demux(&ctx, bytes as u64)
+}
+
+/// For multi-buffer frames: `bpf_xdp_get_buff_len` is of kernel 5.18.
+#[xdp(frags)]
+pub fn macvlan_xdp_fr(ctx: XdpContext) -> u32 {
+    // SAFETY: the context is the one this program was called with.
+    let bytes = unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) };
+    demux(&ctx, bytes)
+}
+
+#[inline(always)]
+fn demux(ctx: &XdpContext, bytes: u64) -> u32 {
+    let (Some(frame), Some(maps)) = (packet::macs(ctx.data(), ctx.data_end()), Maps::open()) else {
+        return XDP_PASS;
+    };
+    let verdict = decide(Hook::Xdp, frame, &maps);
+    let size = Count { packets: 1, bytes };
+    match verdict.action {
+        Action::Drop(_) => {
+            charge(&verdict, size);
+            XDP_DROP
+        }
+        // What cannot be marked as judged is left to TC ingress, which judges it anew.
+        Action::Pass if verdict.counts() && mark_judged(ctx, maps.config().meta) => {
+            charge(&verdict, size);
+            XDP_PASS
+        }
+        Action::Pass
+        | Action::Defer
+        | Action::Turn
+        | Action::SendAndTurnCopy(_)
+        | Action::Unmark
+        | Action::HideFromHost
+        | Action::OnlyToHost => XDP_PASS,
+    }
+}
+
+/// Leaves word for TC ingress before the frame. Fails on drivers without metadata.
+#[inline(always)]
+fn mark_judged(ctx: &XdpContext, word: u32) -> bool {
+    // SAFETY: the context is the one this program was called with.
+    let refused = unsafe { bpf_xdp_adjust_meta(ctx.as_ptr().cast(), -(size_of::<u32>() as i32)) } != 0;
+    !refused && packet::set_meta(ctx.metadata(), ctx.metadata_end(), word)
+}
