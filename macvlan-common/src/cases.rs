@@ -202,11 +202,12 @@ const OUT: Hook = Hook::Egress;
 impl Table {
     fn case(&mut self, row: &'static str, hook: Hook, src: &str, dst: &str, expect: Expect) {
         let world = self.world.clone();
-        let counted = |at: Option<(&str, Path)>| at.map(|(name, path)| (world.index(name), path));
+        let child = |at: Option<(&str, Path)>| at.map(|(name, _)| world.index(name));
         let verdict = Verdict {
             action: expect.action,
-            tx: counted(expect.tx),
-            rx: counted(expect.rx),
+            path: expect.tx.or(expect.rx).map_or(Path::Wire, |(_, path)| path),
+            tx: child(expect.tx),
+            rx: child(expect.rx),
             dropped: expect.dropped.map(|name| world.index(name)),
             total: expect.total,
         };

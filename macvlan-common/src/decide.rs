@@ -81,10 +81,12 @@ pub enum Action {
 pub struct Verdict<Child> {
     /// What the hook does.
     pub action: Action,
-    /// The child that sent the frame, and towards whom.
-    pub tx: Option<(Child, Path)>,
-    /// The child that receives it, and from whom.
-    pub rx: Option<(Child, Path)>,
+    /// The path on which `tx` and `rx` are charged: one frame takes one.
+    pub path: Path,
+    /// The child that sent the frame.
+    pub tx: Option<Child>,
+    /// The child that receives it.
+    pub rx: Option<Child>,
     /// The child whose drop counter a [`Action::Drop`] goes to; the master's without one.
     pub dropped: Option<Child>,
     /// What the master's own counters record.
@@ -103,17 +105,17 @@ pub enum Total {
 impl<Child> Verdict<Child> {
     #[inline(always)]
     const fn new(action: Action) -> Self {
-        Self { action, tx: None, rx: None, dropped: None, total: None }
+        Self { action, path: Path::Wire, tx: None, rx: None, dropped: None, total: None }
     }
 
     #[inline(always)]
     fn tx(self, child: Child, path: Path) -> Self {
-        Self { tx: Some((child, path)), ..self }
+        Self { tx: Some(child), path, ..self }
     }
 
     #[inline(always)]
     fn rx(self, child: Child, path: Path) -> Self {
-        Self { rx: Some((child, path)), ..self }
+        Self { rx: Some(child), path, ..self }
     }
 
     #[inline(always)]
@@ -410,8 +412,8 @@ mod tests {
 
             // The hairpin is between the host and a child that may reach it, and never beside passthru.
             if verdict.action == Action::Turn {
-                let (child, path) = verdict.rx.or(verdict.tx).expect("a hairpinned frame is counted");
-                prop_assert_eq!(path, Path::Host);
+                let child = verdict.rx.or(verdict.tx).expect("a hairpinned frame is counted");
+                prop_assert_eq!(verdict.path, Path::Host);
                 prop_assert!(world.policy(child).reaches_host());
                 prop_assert!(frame.src == HOST.key() || frame.dst == HOST.key());
                 prop_assert_eq!(world.config().passthru, 0);

@@ -10,21 +10,21 @@ use crate::maps::{Child, totals};
 /// Adds a frame of this size to every counter that the verdict names.
 #[inline(always)]
 pub fn charge(verdict: &Verdict<Child>, size: Count) {
-    if let Some((child, path)) = verdict.tx {
+    if let Some(child) = verdict.tx {
         // SAFETY: see [`Child`].
-        unsafe { (*child).counters.tx[path as usize].add(size) };
+        add(unsafe { &mut (*child.as_ptr()).counters.tx }, verdict.path as usize, size);
     }
-    if let Some((child, path)) = verdict.rx {
+    if let Some(child) = verdict.rx {
         // SAFETY: see [`Child`].
-        unsafe { (*child).counters.rx[path as usize].add(size) };
+        add(unsafe { &mut (*child.as_ptr()).counters.rx }, verdict.path as usize, size);
     }
     if let Action::Drop(reason) = verdict.action {
         if let Some(child) = verdict.dropped {
             // SAFETY: see [`Child`].
-            unsafe { (*child).counters.drops[reason as usize].add(size) };
+            add(unsafe { &mut (*child.as_ptr()).counters.drops }, reason as usize, size);
         } else if let Some(totals) = totals() {
             // SAFETY: a per-CPU array element: it never moves, and only this CPU writes it.
-            unsafe { (*totals).drops[reason as usize].add(size) };
+            add(unsafe { &mut (*totals).drops }, reason as usize, size);
         }
     }
     if let Some(total) = verdict.total
@@ -34,8 +34,16 @@ pub fn charge(verdict: &Verdict<Child>, size: Count) {
         let totals = unsafe { &mut *totals };
         match total {
             Total::UnknownUnicast => totals.unknown_unicast.add(size),
-            Total::Flood(origin) => totals.flood[origin as usize].add(size),
+            Total::Flood(origin) => add(&mut totals.flood, origin as usize, size),
         }
+    }
+}
+
+/// The index always fits; a check that cannot fail costs less than a panic the verifier refuses.
+#[inline(always)]
+fn add<const N: usize>(counts: &mut [Count; N], index: usize, size: Count) {
+    if let Some(count) = counts.get_mut(index) {
+        count.add(size);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The maps, and what the decision function may ask of them.
 
+use core::ptr::NonNull;
+
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
@@ -41,7 +43,7 @@ static MACVLAN_RECORD: Array<Record> = Array::with_max_entries(1, 0);
 ///
 /// The pointer is valid until the program returns: entries are freed after an RCU grace period
 /// (`BPF_F_NO_PREALLOC`), and nobody else on this CPU touches them while the program runs.
-pub type Child = *mut ChildEntry;
+pub type Child = NonNull<ChildEntry>;
 
 /// The master's counters on this CPU.
 #[inline(always)]
@@ -78,13 +80,13 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn child(&self, mac: u64) -> Option<Child> {
-        MACVLAN_CHILD.get_ptr_mut(mac)
+        MACVLAN_CHILD.get_ptr_mut(mac).and_then(NonNull::new)
     }
 
     #[inline(always)]
     fn policy(&self, child: Child) -> Policy {
         // SAFETY: `child` came from `MACVLAN_CHILD`, see [`Child`].
-        let slot = unsafe { (*child).slot };
+        let slot = unsafe { (*child.as_ptr()).slot };
         MACVLAN_POLICY.get(slot).copied().unwrap_or_default()
     }
 }

@@ -1,0 +1,134 @@
+//! `macvlan-ctl`: the command line over the library.
+
+mod args;
+mod output;
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser as _;
+use macvlan_ctl::{attach, child, datapath::bpf::Options, detach, stats, status};
+
+use crate::{
+    args::{Attach, Child, Cli, Command, Detach, Specs},
+    output::{print_children, print_json, print_stats, print_status},
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output may stop reading.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("macvlan-ctl: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("root is needed: try \"sudo macvlan-ctl ...\"");
+    }
+    // Before any thread is there: the whole process moves, and keeps its mounts.
+    if let Some(netns) = &cli.netns {
+        netns.open()?.enter()?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the event loop")?;
+    runtime.block_on(dispatch(cli))
+}
+
+async fn dispatch(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Command::Attach(args) => run_attach(cli, args).await,
+        Command::Detach(args) => run_detach(cli, args).await,
+        Command::Child(Child::Add(Specs { master, children })) => {
+            warn_all(cli, &child::add(master, children).await?)
+        }
+        Command::Child(Child::Del(Specs { master, children })) => {
+            warn_all(cli, &child::del(master, children).await?)
+        }
+        Command::Child(Child::Set(Specs { master, children })) => {
+            warn_all(cli, &child::set(master, children).await?)
+        }
+        Command::Child(Child::List { master }) => {
+            let statuses = status::status(Some(master)).await?;
+            print_children(cli.json, &statuses)
+        }
+        Command::Status { master } => print_status(cli.json, &status::status(master.as_deref()).await?),
+        Command::Stats { master, watch } => run_stats(cli, master.as_deref(), *watch).await,
+        Command::Demo => bail!("not yet"),
+    }
+}
+
+async fn run_attach(cli: &Cli, args: &Attach) -> Result<()> {
+    let request = attach::Request {
+        children: args.children.clone(),
+        options: Options {
+            xdp: args.xdp,
+            tc: args.tc,
+            no_adopt: args.no_adopt,
+            max_children: args.max_children,
+        },
+        require_bpf: args.require_bpf,
+        dry_run: args.dry_run,
+    };
+    let outcome = attach::attach(&args.master, &request).await?;
+    if args.dry_run && cli.json {
+        return print_json(&outcome.steps);
+    }
+    if args.dry_run || cli.verbose {
+        let mut out = io::stdout().lock();
+        for step in &outcome.steps {
+            writeln!(out, "{step}")?;
+        }
+    }
+    warn_all(cli, &outcome.warnings)
+}
+
+async fn run_detach(cli: &Cli, args: &Detach) -> Result<()> {
+    let outcome = detach::detach(&args.master, args.delete_children).await?;
+    if cli.verbose {
+        let what = if outcome.was_attached { "detached from" } else { "nothing was attached to" };
+        println!("{what} {:?}, {} children deleted", args.master, outcome.deleted);
+    }
+    Ok(())
+}
+
+async fn run_stats(cli: &Cli, master: Option<&str>, watch: Option<u32>) -> Result<()> {
+    let mut before = stats::stats(master).await?;
+    let Some(seconds) = watch else {
+        return print_stats(cli.json, &before, None);
+    };
+    let mut ticks = tokio::time::interval(Duration::from_secs(seconds.into()));
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let now = stats::stats(master).await?;
+        if io::stdout().is_terminal() && !cli.json {
+            // Home, then clear below: no flicker.
+            print!("\x1b[H\x1b[J");
+        }
+        print_stats(cli.json, &now, Some((&before, seconds)))?;
+        before = now;
+    }
+}
+
+fn warn_all(cli: &Cli, warnings: &[String]) -> Result<()> {
+    if !cli.quiet {
+        for warning in warnings {
+            eprintln!("macvlan-ctl: warning: {warning}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! `child add`, `child del`, `child set`: changes while attached.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow, bail};
+use macvlan_common::mac::Mac;
+
+use crate::{
+    create::Created,
+    datapath::Datapath as _,
+    model::{Child, ChildSpec, Settings},
+    netlink::macvlan::Change,
+    netns::{Netns, NetnsRef},
+    plan::{host_access, plan_children},
+    session::{Access, Session},
+};
+
+/// Makes children on a master.
+///
+/// # Errors
+///
+/// When one cannot be as asked for; everything is as before then.
+pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
+    let mut session = open(master).await?;
+    session.master.require_up().with_context(|| format!("cannot add children to {master:?}"))?;
+    let planned = plan_children(&session, specs).await?;
+    let created = Created::make(&session, &planned).await?;
+    let synced = async {
+        session.observe().await?;
+        let access = host_access(&session, &planned).await?;
+        sync(&mut session, &access)
+    };
+    match synced.await {
+        Ok(warnings) => Ok(warnings),
+        Err(error) => {
+            created.undo().await;
+            Err(error).with_context(|| format!("cannot add children to {master:?}"))
+        }
+    }
+}
+
+/// Removes children that we made.
+///
+/// # Errors
+///
+/// When there is no such child, or somebody else made it; nothing is removed then.
+pub async fn del(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
+    let mut session = open(master).await?;
+    let mut doomed = Vec::new();
+    for spec in specs {
+        let child = find(&session, spec).await.with_context(|| cannot("delete", spec))?;
+        if !child.owned {
+            bail!("{}: macvlan-ctl did not make it; remove it with: ip link del", cannot("delete", spec));
+        }
+        doomed.push(child);
+    }
+    session.delete(&doomed).await?;
+    session.observe().await?;
+    sync(&mut session, &BTreeMap::new())
+}
+
+/// Changes children.
+///
+/// # Errors
+///
+/// When there is no such child, or the kernel refuses; what was changed before stays changed.
+pub async fn set(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
+    let mut session = open(master).await?;
+    let mut changes = Vec::new();
+    for spec in specs {
+        let child = find(&session, spec).await.with_context(|| cannot("change", spec))?;
+        let change =
+            check_change(&session, &child, &spec.settings).with_context(|| cannot("change", spec))?;
+        changes.push((child, change, spec));
+    }
+    let mut access = BTreeMap::new();
+    for (child, change, spec) in changes {
+        change_one(&session, &child, &change, &spec.settings)
+            .await
+            .with_context(|| cannot("change", spec))?;
+        let mac = change.mac.unwrap_or(child.mac);
+        let kept =
+            session.attached.as_ref().ok().and_then(|bpf| bpf.members().ok()?.get(&child.mac).copied());
+        let kept = kept.map(|policy| policy.host_access());
+        access.extend(spec.settings.host_access.or(kept).map(|on| (mac, on)));
+    }
+    session.observe().await?;
+    sync(&mut session, &access)
+}
+
+async fn open(master: &str) -> Result<Session> {
+    let opened = Session::open(master, Access::Change).await;
+    opened.with_context(|| format!("cannot change children of {master:?}"))
+}
+
+fn cannot(verb: &str, spec: &ChildSpec) -> String {
+    format!("cannot {verb} child {:?}", spec.name.as_str())
+}
+
+/// Brings the map to what the kernel has now.
+fn sync(session: &mut Session, access: &BTreeMap<Mac, bool>) -> Result<Vec<String>> {
+    let adopts = match &session.attached {
+        Ok(bpf) => bpf.description().adopts,
+        Err(reason) => {
+            return Ok(vec![format!(
+                "children of {:?} run as plain kernel macvlan: {reason}",
+                session.master.name
+            )]);
+        }
+    };
+    let members = session.wanted_members(adopts, access)?;
+    if let Ok(bpf) = &mut session.attached {
+        bpf.sync(&session.master, &members)?;
+    }
+    Ok(Vec::new())
+}
+
+/// The child that a specification names; `netns=` tells between equal names.
+async fn find(session: &Session, spec: &ChildSpec) -> Result<Child> {
+    let name = spec.name.as_str();
+    let mut matches: Vec<&Child> = session.children().iter().filter(|child| child.name == name).collect();
+    if let Some(netns) = &spec.settings.netns {
+        let nsid = nsid_of(session, netns).await?;
+        matches.retain(|child| child.place.nsid == nsid);
+    }
+    match matches.as_slice() {
+        [child] => Ok((*child).clone()),
+        [] => bail!(
+            "{:?} has no such child; see: macvlan-ctl child list {}",
+            session.master.name,
+            session.master.name
+        ),
+        several => bail!("{} children have that name; say which with netns=", several.len()),
+    }
+}
+
+async fn nsid_of(session: &Session, netns: &NetnsRef) -> Result<Option<i32>> {
+    let netns = netns.open()?;
+    if netns.id() == Netns::current()?.id() {
+        return Ok(None);
+    }
+    let nsid = session.netlink.nsid_of(&netns).await?;
+    nsid.map(Some).ok_or_else(|| anyhow!("no child of {:?} is in that namespace", session.master.name))
+}
+
+fn check_change(session: &Session, child: &Child, settings: &Settings) -> Result<Change> {
+    let change = Change {
+        mode: settings.mode.filter(|mode| *mode != child.mode),
+        mac: settings.mac.filter(|mac| *mac != child.mac),
+        mtu: settings.mtu.filter(|mtu| *mtu != child.mtu),
+        bcqueuelen: settings.bcqueuelen,
+        up: settings.up.filter(|up| *up != child.up),
+    };
+    let touches_device =
+        !change.is_empty() || !settings.addresses.is_empty() || !settings.gateways.is_empty();
+    if touches_device && !child.owned {
+        bail!("macvlan-ctl did not make it; change the device with: ip link set");
+    }
+    if settings.kind.is_some_and(|kind| kind != child.kind) {
+        bail!("the kind of a device cannot change; delete it and add another");
+    }
+    if let Some(mtu) = change.mtu.filter(|mtu| *mtu > session.master.mtu) {
+        bail!("MTU {mtu} is above the {} of {:?}; raise that first", session.master.mtu, session.master.name);
+    }
+    if let Some(mac) = change.mac {
+        if mac == session.master.mac {
+            bail!("MAC {mac} is that of {:?}; a child needs its own", session.master.name);
+        }
+        if let Some(other) = session.children().iter().find(|other| other.mac == mac) {
+            bail!("MAC {mac} belongs to child {} already", other.title());
+        }
+    }
+    if settings.host_access.is_some()
+        && let Err(reason) = &session.attached
+    {
+        bail!("host access needs the data path, and there is none: {reason}");
+    }
+    Ok(change)
+}
+
+async fn change_one(session: &Session, child: &Child, change: &Change, settings: &Settings) -> Result<()> {
+    if change.is_empty() && settings.addresses.is_empty() && settings.gateways.is_empty() {
+        return Ok(());
+    }
+    let inside = session.observed.netlink_at(&session.netlink, &child.place)?;
+    let inside = inside.context("no path to its network namespace is known")?;
+    if !change.is_empty() {
+        inside.change_child(child.index, child.kind, change).await?;
+    }
+    inside.address_child(child.index, &settings.addresses, &settings.gateways).await
+}

@@ -1,0 +1,101 @@
+//! Making planned children, all or none.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    netlink::{Netlink, macvlan::NewChild},
+    netns::NetnsId,
+    plan::{PlannedChild, Target},
+    session::Session,
+};
+
+/// Children made so far: [`undo`](Self::undo) removes them again.
+#[derive(Default)]
+pub struct Created {
+    sockets: HashMap<NetnsId, Netlink>,
+    made: Vec<(NetnsId, u32)>,
+}
+
+impl Created {
+    /// Makes every planned child that is not there, and gives each its addresses.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be made; those made before are removed.
+    pub async fn make(session: &Session, planned: &[PlannedChild]) -> Result<Self> {
+        let mut created = Self::default();
+        for child in planned {
+            if let Err(error) = created.make_one(session, child).await {
+                created.undo().await;
+                return Err(error).with_context(|| format!("cannot add child {:?}", child.name));
+            }
+        }
+        Ok(created)
+    }
+
+    /// How many were made.
+    pub fn len(&self) -> usize {
+        self.made.len()
+    }
+
+    /// Whether none was made.
+    pub fn is_empty(&self) -> bool {
+        self.made.is_empty()
+    }
+
+    async fn make_one(&mut self, session: &Session, child: &PlannedChild) -> Result<()> {
+        let socket = self.socket(session, child)?;
+        let index = match &child.existing {
+            Some(existing) => existing.index,
+            None => {
+                let index = self.create(session, child, &socket).await?;
+                socket.finish_child(index, child.settings.up.unwrap_or(true)).await?;
+                index
+            }
+        };
+        socket.address_child(index, child.addresses(), child.gateways()).await
+    }
+
+    async fn create(&mut self, session: &Session, child: &PlannedChild, socket: &Netlink) -> Result<u32> {
+        let new = NewChild {
+            master: session.master.index,
+            name: &child.name,
+            kind: child.kind,
+            mode: child.mode,
+            mac: child.settings.mac,
+            mtu: child.settings.mtu,
+            bcqueuelen: child.settings.bcqueuelen,
+        };
+        session.netlink.create_child(&new, &child.netns).await?;
+        let link = socket.link_by_name(&child.name).await?.context("it vanished while it was made")?;
+        self.made.push((child.netns.id(), link.index));
+        Ok(link.index)
+    }
+
+    fn socket(&mut self, session: &Session, child: &PlannedChild) -> Result<Netlink> {
+        let id = child.netns.id();
+        if let Some(socket) = self.sockets.get(&id) {
+            return Ok(socket.clone());
+        }
+        let socket = match child.target {
+            Target::Own => session.netlink.clone(),
+            Target::Other(_) => Netlink::open_in(&child.netns)?,
+        };
+        self.sockets.insert(id, socket.clone());
+        Ok(socket)
+    }
+
+    /// Removes what was made, as far as the kernel lets us.
+    pub async fn undo(self) {
+        for (id, socket) in &self.sockets {
+            let indexes: Vec<u32> =
+                self.made.iter().filter(|(made_in, _)| made_in == id).map(|(_, index)| *index).collect();
+            if !indexes.is_empty() {
+                // The error that led here is the one to report.
+                let _ = socket.delete_links(&indexes).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Putting the programs on the master's hooks, and taking exactly those off again.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::{
+    Ebpf,
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
+        links::{FdLink, PinnedLink},
+        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
+        xdp::XdpLink,
+    },
+};
+use macvlan_common::names;
+use nix::errno::Errno;
+
+use super::{flat, link_info::pinned_link_ifindex};
+use crate::{
+    bpffs,
+    datapath::{
+        Degraded, Demux, Hairpin,
+        choose::{TcChoice, XdpChoice, XdpPlan, plan_xdp},
+    },
+    master::Master,
+    netlink::{
+        Netlink,
+        clsact::{self, Filter},
+    },
+};
+
+/// File names of the pinned links.
+const LINK_INGRESS: &str = "link_ingress";
+const LINK_EGRESS: &str = "link_egress";
+const LINK_XDP: &str = "link_xdp";
+
+/// Our place among other filters of a clsact qdisc: first coming up, so that nobody sees our
+/// mark; last going down, so that nobody misses a packet that we turn around.
+const PRIORITY_INGRESS: u16 = 1;
+const PRIORITY_EGRESS: u16 = u16::MAX;
+/// "mv" in the handle tells our filters apart in `tc filter show`.
+const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x6d76);
+
+/// The loaded programs, and where they are pinned.
+pub struct Hooks<'a> {
+    object: &'a mut Ebpf,
+    directory: &'a Path,
+}
+
+impl<'a> Hooks<'a> {
+    /// Loads the TC programs and pins them, so that filters can be told to be ours by their
+    /// program even if this process is killed.
+    pub fn load(object: &'a mut Ebpf, directory: &'a Path) -> Result<Self> {
+        let mut hooks = Self { object, directory };
+        for name in [names::INGRESS, names::EGRESS] {
+            let program = hooks.classifier(name)?;
+            program.load().map_err(|error| refused(name, &error))?;
+            let pin = hooks.directory.join(name);
+            hooks
+                .classifier(name)?
+                .pin(&pin)
+                .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
+        }
+        Ok(hooks)
+    }
+
+    /// Loads the TC programs where others are pinned already: their pins are replaced.
+    pub fn load_beside(object: &'a mut Ebpf, directory: &'a Path) -> Result<Self> {
+        let mut hooks = Self { object, directory };
+        for name in [names::INGRESS, names::EGRESS] {
+            let program = hooks.classifier(name)?;
+            program.load().map_err(|error| refused(name, &error))?;
+            let beside = hooks.directory.join(format!("{name}_new"));
+            bpffs::remove_pin(&beside)?;
+            hooks
+                .classifier(name)?
+                .pin(&beside)
+                .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
+        }
+        Ok(hooks)
+    }
+
+    fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        let program =
+            self.object.program_mut(name).with_context(|| format!("no program {name} in the object"))?;
+        Ok(program.try_into()?)
+    }
+
+    /// Attaches to TC ingress, then egress: nothing is turned around before it can be received.
+    ///
+    /// Gives how, and what is less than the best. `note` is told whether a clsact qdisc will be
+    /// ours before it is added.
+    pub async fn attach_tc(
+        &mut self,
+        netlink: &Netlink,
+        master: &Master,
+        choice: TcChoice,
+        note: impl FnOnce(bool) -> Result<()>,
+    ) -> Result<(Hairpin, Option<Degraded>)> {
+        let reason = if choice == TcChoice::Clsact {
+            None
+        } else {
+            match self.attach_tcx(master) {
+                Ok(()) => return Ok((Hairpin::Tcx, None)),
+                Err(error) if choice == TcChoice::Tcx => return Err(error),
+                Err(error) => Some(format!("{error:#}")),
+            }
+        };
+        let owns_clsact = !netlink.has_clsact(master.index).await?;
+        note(owns_clsact)?;
+        self.attach_clsact(master, owns_clsact)?;
+        let degraded = reason
+            .map(|reason| Degraded::new("hairpin", Hairpin::Tcx.as_str(), Hairpin::Clsact.as_str(), reason));
+        Ok((Hairpin::Clsact, degraded))
+    }
+
+    fn attach_tcx(&mut self, master: &Master) -> Result<()> {
+        let directory = self.directory;
+        let hooks = [
+            (names::INGRESS, TcAttachType::Ingress, LinkOrder::first(), LINK_INGRESS),
+            (names::EGRESS, TcAttachType::Egress, LinkOrder::last(), LINK_EGRESS),
+        ];
+        for (name, hook, order, pin) in hooks {
+            let program = self.classifier(name)?;
+            let id = program
+                .attach_with_options(&master.name, hook, TcAttachOptions::TcxOrder(order))
+                .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(&error)))?;
+            let link: FdLink = program.take_link(id)?.try_into()?;
+            link.pin(directory.join(pin))
+                .map_err(|error| anyhow!("cannot pin a TCX link: {}", flat(&error)))?;
+        }
+        Ok(())
+    }
+
+    fn attach_clsact(&mut self, master: &Master, add: bool) -> Result<()> {
+        if add {
+            qdisc_add_clsact(&master.name)
+                .map_err(|error| anyhow!("cannot add a clsact qdisc: {}", flat(&error)))?;
+        }
+        let hooks = [
+            (names::INGRESS, TcAttachType::Ingress, PRIORITY_INGRESS),
+            (names::EGRESS, TcAttachType::Egress, PRIORITY_EGRESS),
+        ];
+        for (name, hook, priority) in hooks {
+            let program = self.classifier(name)?;
+            let options = NlOptions { priority, handle: FILTER_HANDLE, classid: None };
+            let id = program
+                .attach_with_options(&master.name, hook, TcAttachOptions::Netlink(options))
+                .map_err(|error| anyhow!("cannot add a TC filter: {}", reason(&error)))?;
+            // The filter stays: aya would remove it when the link is dropped.
+            std::mem::forget(program.take_link(id)?);
+        }
+        Ok(())
+    }
+
+    /// Puts the programs of this object where those pinned in the directory are, packet by packet
+    /// without a gap.
+    pub fn replace_tc(&mut self, master: &Master, hairpin: Hairpin) -> Result<()> {
+        let hooks = [
+            (names::INGRESS, TcAttachType::Ingress, PRIORITY_INGRESS, LINK_INGRESS),
+            (names::EGRESS, TcAttachType::Egress, PRIORITY_EGRESS, LINK_EGRESS),
+        ];
+        for (name, hook, priority, pin) in hooks {
+            let link: SchedClassifierLink = match hairpin {
+                Hairpin::Tcx => {
+                    let pinned = PinnedLink::from_pin(self.directory.join(pin))?;
+                    FdLink::from(pinned).try_into()?
+                }
+                Hairpin::Clsact => {
+                    SchedClassifierLink::attached(&master.name, hook, priority, FILTER_HANDLE, None)?
+                }
+                Hairpin::Off => return Ok(()),
+            };
+            let program = self.classifier(name)?;
+            let id = program
+                .attach_to_link(link)
+                .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(&error)))?;
+            let link = program.take_link(id)?;
+            if hairpin == Hairpin::Clsact {
+                std::mem::forget(link);
+            }
+            let beside = self.directory.join(format!("{name}_new"));
+            fs::rename(&beside, self.directory.join(name))
+                .with_context(|| format!("cannot rename {beside:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes our XDP program off, where there is one.
+    pub fn detach_xdp(&mut self) -> Result<()> {
+        bpffs::remove_pin(&self.directory.join(LINK_XDP))
+    }
+
+    /// Attaches to XDP as chosen, or says why TC ingress demultiplexes instead.
+    pub fn attach_xdp(&mut self, master: &Master, choice: XdpChoice) -> (Demux, Option<Degraded>) {
+        let wanted = match plan_xdp(choice, master.kind.as_deref()) {
+            XdpPlan::Skip(reason) => return (Demux::Tc, reason),
+            XdpPlan::Try(wanted) => wanted,
+        };
+        match self.try_xdp(master, wanted) {
+            Ok(()) => (wanted, None),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                (Demux::Tc, Some(Degraded::new("demux", wanted.as_str(), Demux::Tc.as_str(), reason)))
+            }
+        }
+    }
+
+    fn try_xdp(&mut self, master: &Master, demux: Demux) -> Result<()> {
+        if let Some(id) = master.xdp_prog {
+            bail!("another XDP program (id {id}) is on {:?}", master.name);
+        }
+        let mode = if demux == Demux::XdpNative { XdpMode::Driver } else { XdpMode::Skb };
+        // Multi-buffer first: without it large MTUs are refused, or generic XDP copies.
+        self.try_xdp_program(names::XDP_FRAGS, master, mode)
+            .or_else(|_| self.try_xdp_program(names::XDP, master, mode))
+    }
+
+    fn try_xdp_program(&mut self, name: &str, master: &Master, mode: XdpMode) -> Result<()> {
+        let program =
+            self.object.program_mut(name).with_context(|| format!("no program {name} in the object"))?;
+        let program: &mut Xdp = program.try_into()?;
+        program.load().map_err(|error| refused(name, &error))?;
+        let id = program
+            .attach_to_if_index(master.index, mode)
+            .map_err(|error| anyhow!("the driver refuses XDP: {}", reason(&error)))?;
+        let link: XdpLink = program.take_link(id)?;
+        // On a kernel without XDP links (before 5.9) the program would end with this process.
+        let link = FdLink::try_from(link).context("the kernel has no XDP links")?;
+        let pin = self.directory.join(LINK_XDP);
+        link.pin(pin).map_err(|error| anyhow!("cannot pin the XDP link: {}", flat(&error)))?;
+        Ok(())
+    }
+}
+
+/// Checks that what is pinned in `directory` is still on `master`.
+pub fn verify(directory: &Path, master: &Master, hairpin: Hairpin, demux: Demux) -> Result<()> {
+    let mut links = Vec::new();
+    if hairpin == Hairpin::Tcx {
+        links.extend([LINK_INGRESS, LINK_EGRESS]);
+    }
+    if matches!(demux, Demux::XdpNative | Demux::XdpGeneric) {
+        links.push(LINK_XDP);
+    }
+    for name in links {
+        if pinned_link_ifindex(&directory.join(name))? != master.index {
+            bail!("{name} is no longer on {:?}", master.name);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the links pinned in `directory` have lost their device.
+pub fn lost_device(directory: &Path) -> bool {
+    pinned_link_ifindex(&directory.join(LINK_INGRESS)).is_ok_and(|index| index == 0)
+}
+
+/// Takes off `master` what is pinned in `directory`: the hairpin first, so that nothing is turned
+/// around that could not be received.
+///
+/// # Errors
+///
+/// The first failure, after everything else was tried.
+pub async fn remove(netlink: &Netlink, master: &Master, directory: &Path, owns_clsact: bool) -> Result<()> {
+    let ours = our_programs(directory);
+    let egress = bpffs::remove_pin(&directory.join(LINK_EGRESS));
+    let xdp = bpffs::remove_pin(&directory.join(LINK_XDP));
+    let filters = remove_filters(netlink, master, &ours, owns_clsact).await;
+    let ingress = bpffs::remove_pin(&directory.join(LINK_INGRESS));
+    egress.and(xdp).and(filters).and(ingress)
+}
+
+/// Ids of the TC programs pinned in `directory`.
+fn our_programs(directory: &Path) -> Vec<u32> {
+    let mut programs = Vec::new();
+    for name in [names::INGRESS, names::EGRESS] {
+        for file in [name.to_owned(), format!("{name}_new")] {
+            let program = SchedClassifier::from_pin(directory.join(file)).ok();
+            programs.extend(program.and_then(|program| program.info().ok()).map(|info| info.id()));
+        }
+    }
+    programs
+}
+
+async fn remove_filters(netlink: &Netlink, master: &Master, ours: &[u32], owns_clsact: bool) -> Result<()> {
+    if !netlink.has_clsact(master.index).await? {
+        return Ok(());
+    }
+    let filters = netlink.clsact_filters(master.index).await?;
+    let is_ours = |filter: &&Filter| filter.program.is_some_and(|id| ours.contains(&id));
+    let mut mine: Vec<&Filter> = filters.iter().filter(is_ours).collect();
+    mine.sort_by_key(|filter| filter.hook != clsact::Hook::Egress);
+    for filter in &mine {
+        netlink.delete_filter(master.index, filter).await?;
+    }
+    if owns_clsact && mine.len() == filters.len() {
+        netlink.delete_clsact(master.index).await?;
+    }
+    Ok(())
+}
+
+/// How the lines begin that the verifier ends its log with, whatever it found.
+const SUMMARY: [&str; 3] = ["processed", "stack depth", "verification time"];
+
+/// The verifier's or the kernel's word on a program that it refused.
+fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let tells = |line: &&str| !line.is_empty() && !SUMMARY.iter().any(|head| line.starts_with(head));
+            let last = log.lines().rev().find(tells);
+            let word = last.map(|line| format!(" ({line})")).unwrap_or_default();
+            anyhow!("the kernel refuses program {name}: {}{word}", crate::netns::errno(io_error))
+        }
+        error => anyhow!("cannot load program {name}: {}", flat(error)),
+    }
+}
+
+/// Why an attach was refused: the kernel's error, without aya's way there.
+fn reason(error: &ProgramError) -> String {
+    let io_error = match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    match io_error.map(Errno::from_raw) {
+        Some(Errno::EBUSY) => "another program is attached".to_owned(),
+        Some(Errno::EOPNOTSUPP) => "not supported by the driver".to_owned(),
+        Some(Errno::EINVAL) => "not supported by the kernel or the driver".to_owned(),
+        Some(errno) => errno.desc().to_lowercase(),
+        None => flat(error),
+    }
+}

@@ -1,0 +1,242 @@
+//! Typed handles of the pinned maps: the only place in user space that reads or writes them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use macvlan_common::{
+    child::{ChildEntry, Mode, Policy},
+    config::{Config, RECORD_LEN, Record},
+    counters::{ChildCounters, MasterCounters},
+    filter,
+    mac::Mac,
+    names,
+};
+
+use crate::{datapath::Counters, master::Master};
+
+/// The maps of one master.
+pub struct Maps {
+    config: Array<MapData, Config>,
+    children: PerCpuHashMap<MapData, u64, ChildEntry>,
+    policy: Array<MapData, Policy>,
+    filter: Array<MapData, u64>,
+    totals: PerCpuArray<MapData, MasterCounters>,
+    record: Array<MapData, Record>,
+    max_children: u32,
+}
+
+/// A child as the maps hold it.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    slot: u32,
+    policy: Policy,
+}
+
+impl Maps {
+    /// Opens the maps pinned in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// When one is missing or is not what it should be.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let open = |name: &str| {
+            MapData::from_pin(directory.join(name)).with_context(|| format!("cannot open pinned map {name}"))
+        };
+        let policy = open(names::POLICY)?;
+        let max_children = policy.info()?.max_entries();
+        Ok(Self {
+            config: Map::Array(open(names::CONFIG)?).try_into()?,
+            children: Map::PerCpuHashMap(open(names::CHILDREN)?).try_into()?,
+            policy: Map::Array(policy).try_into()?,
+            filter: Map::Array(open(names::FILTER)?).try_into()?,
+            totals: Map::PerCpuArray(open(names::TOTALS)?).try_into()?,
+            record: Map::Array(open(names::RECORD)?).try_into()?,
+            max_children,
+        })
+    }
+
+    /// How many children fit.
+    pub fn max_children(&self) -> u32 {
+        self.max_children
+    }
+
+    /// The secrets that mark our frames. Drawn once, before any program is attached.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn draw_secrets(&mut self) -> Result<()> {
+        let random = |lowest| rand::Rng::random_range(&mut rand::rng(), lowest..=u32::MAX);
+        // Neither may look like "none": a packet without a mark has 0.
+        let config = Config { mark: random(1 << 8), meta: random(1), ..Config::default() };
+        self.config.set(0, config, 0).context("cannot write the configuration map")
+    }
+
+    /// The children in the maps.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn members(&self) -> Result<BTreeMap<Mac, Policy>> {
+        Ok(self.entries()?.into_iter().map(|(key, member)| (Mac::from_key(key), member.policy)).collect())
+    }
+
+    fn entries(&self) -> Result<BTreeMap<u64, Member>> {
+        let mut entries = BTreeMap::new();
+        for item in self.children.iter() {
+            let (key, values) = item.context("cannot read the children map")?;
+            let slot = values.first().map_or(0, |entry| entry.slot);
+            let policy = self.policy.get(&slot, 0).context("cannot read the policy map")?;
+            entries.insert(key, Member { slot, policy });
+        }
+        Ok(entries)
+    }
+
+    /// Makes the maps hold exactly `wanted`, and the settings fit them.
+    ///
+    /// Each step leaves what the programs can work with: a new child's policy is written before
+    /// it can be looked up, its filter bit is set last and cleared first.
+    ///
+    /// # Errors
+    ///
+    /// When they are too many, or the kernel refuses.
+    pub fn sync(&mut self, master: &Master, wanted: &BTreeMap<Mac, Policy>) -> Result<()> {
+        if wanted.len() > self.max_children as usize {
+            bail!(
+                "{} children are more than the maximum of {}: detach, then attach with --max-children {}",
+                wanted.len(),
+                self.max_children,
+                wanted.len().next_power_of_two()
+            );
+        }
+        let present = self.entries()?;
+        let wanted_keys: BTreeMap<u64, Policy> =
+            wanted.iter().map(|(mac, policy)| (mac.key(), *policy)).collect();
+
+        let stays = |key: &u64| wanted_keys.contains_key(key);
+        self.write_filter(present.keys().copied().filter(stays))?;
+        for key in present.keys().filter(|key| !stays(key)) {
+            self.children.remove(key).context("cannot remove a child from the map")?;
+        }
+
+        let used: BTreeSet<u32> =
+            present.iter().filter(|(key, _)| stays(key)).map(|(_, member)| member.slot).collect();
+        let mut free = (0..self.max_children).filter(|slot| !used.contains(slot));
+        for (key, policy) in &wanted_keys {
+            match present.get(key) {
+                Some(member) if member.policy == *policy => {}
+                Some(member) => self.set_policy(member.slot, *policy)?,
+                None => {
+                    let slot = free.next().context("no free slot")?;
+                    self.set_policy(slot, *policy)?;
+                    self.insert(*key, slot)?;
+                }
+            }
+        }
+        self.write_filter(wanted_keys.keys().copied())?;
+        self.write_config(master, &wanted_keys)
+    }
+
+    fn set_policy(&mut self, slot: u32, policy: Policy) -> Result<()> {
+        self.policy.set(slot, policy, 0).context("cannot write the policy map")
+    }
+
+    fn insert(&mut self, key: u64, slot: u32) -> Result<()> {
+        // Entries come from a pool that the kernel refills in the background: a burst of inserts
+        // can find it empty for a moment (`bpf_mem_alloc`, kernel/bpf/memalloc.c).
+        const TRIES: u32 = 50;
+        let entry = ChildEntry { slot, ..ChildEntry::default() };
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
+        for attempt in 1.. {
+            let values = PerCpuValues::try_from(vec![entry; cpus])?;
+            match self.children.insert(key, values, 0) {
+                Err(MapError::SyscallError(error))
+                    if error.io_error.raw_os_error() == Some(libc::ENOMEM) && attempt < TRIES =>
+                {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                other => return other.context("cannot add a child to the map"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the words of the filter that differ.
+    fn write_filter(&mut self, keys: impl Iterator<Item = u64>) -> Result<()> {
+        let mut words = vec![0_u64; filter::WORDS as usize];
+        for key in keys {
+            let (word, mask) = filter::position(key);
+            words[word as usize] |= mask;
+        }
+        for (index, word) in (0..filter::WORDS).zip(words) {
+            if self.filter.get(&index, 0).context("cannot read the filter map")? != word {
+                self.filter.set(index, word, 0).context("cannot write the filter map")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_config(&mut self, master: &Master, members: &BTreeMap<u64, Policy>) -> Result<()> {
+        let with_mode = |mode: Mode| members.iter().find(|(_, policy)| policy.mode() == mode);
+        let hears_broadcasts = |policy: &Policy| !matches!(policy.mode(), Mode::Passthru | Mode::Source);
+        let old = self.config.get(&0, 0).context("cannot read the configuration map")?;
+        let config = Config {
+            master: master.mac.key(),
+            passthru: with_mode(Mode::Passthru).map_or(0, |(key, _)| *key),
+            flags: if members.values().any(hears_broadcasts) { Config::FLOOD } else { 0 },
+            ..old
+        };
+        if config != old {
+            self.config.set(0, config, 0).context("cannot write the configuration map")?;
+        }
+        Ok(())
+    }
+
+    /// All counters, summed over the CPUs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn counters(&self) -> Result<Counters> {
+        let mut master = MasterCounters::default();
+        let shares = self.totals.get(&0, 0).context("cannot read the counters of the master")?;
+        shares.iter().for_each(|share| master.add(share));
+        let mut children = BTreeMap::new();
+        for item in self.children.iter() {
+            let (key, shares) = item.context("cannot read the counters of the children")?;
+            let mut sum = ChildCounters::default();
+            shares.iter().for_each(|share| sum.add(&share.counters));
+            children.insert(Mac::from_key(key), sum);
+        }
+        Ok(Counters { master: Some(master), children })
+    }
+
+    /// What the last attach left for later commands.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell, or what is there is no text.
+    pub fn read_record(&self) -> Result<String> {
+        let record = self.record.get(&0, 0).context("cannot read the record map")?;
+        let text = record.text.get(..record.len as usize).context("the record is longer than its map")?;
+        String::from_utf8(text.to_vec()).context("the record is not text")
+    }
+
+    /// Leaves `text` for later commands.
+    ///
+    /// # Errors
+    ///
+    /// When it is too long, or the kernel refuses.
+    pub fn write_record(&mut self, text: &str) -> Result<()> {
+        let mut record = Record { len: u32::try_from(text.len())?, text: [0; RECORD_LEN] };
+        let room = record.text.get_mut(..text.len()).context("the record does not fit its map")?;
+        room.copy_from_slice(text.as_bytes());
+        self.record.set(0, record, 0).context("cannot write the record map")
+    }
+}

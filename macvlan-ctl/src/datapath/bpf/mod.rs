@@ -1,0 +1,365 @@
+//! The BPF data path: programs, maps and links of one master, pinned in one directory.
+//!
+//! Attach builds everything in a directory of another name and renames it when all is in place;
+//! detach renames it away first. So a directory under its own name is whole, and whatever bears
+//! another name was left by a run that was killed, and is removed by the next one.
+
+mod hooks;
+mod link_info;
+mod maps;
+mod record;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow};
+use aya::{Ebpf, EbpfLoader};
+use futures_util::future::LocalBoxFuture;
+use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac, names};
+
+use self::{hooks::Hooks, maps::Maps, record::Record};
+use super::{
+    Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin,
+    choose::{TcChoice, XdpChoice},
+};
+use crate::{bpffs, bpffs::Lifetime, master::Master, netlink::Netlink};
+
+/// The object that `cargo xtask build-ebpf` makes.
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/macvlan.bpfel.o");
+
+/// Children that fit unless told otherwise.
+pub const DEFAULT_MAX_CHILDREN: u32 = 4096;
+
+/// What an attach may be told.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where to demultiplex.
+    pub xdp: XdpChoice,
+    /// How to attach to TC.
+    pub tc: TcChoice,
+    /// Leave children of others alone.
+    pub no_adopt: bool,
+    /// How many children fit.
+    pub max_children: Option<u32>,
+}
+
+/// The programs on one master.
+pub struct Bpf {
+    directory: PathBuf,
+    maps: Maps,
+    record: Record,
+    description: Description,
+    netlink: Netlink,
+}
+
+/// What is in a master's pin directory.
+pub enum Found {
+    /// A whole data path.
+    Whole(Box<Bpf>),
+    /// Something that is of no use, and why.
+    Broken(String),
+    /// Nothing.
+    Nothing,
+}
+
+impl Bpf {
+    /// The data path of `master`, as earlier commands left it.
+    pub fn find(netlink: &Netlink, master: &Master) -> Found {
+        let directory = directory(master);
+        match fs::exists(&directory) {
+            Ok(true) => {}
+            Ok(false) => return Found::Nothing,
+            Err(error) => return Found::Broken(format!("cannot read {directory:?}: {error}")),
+        }
+        match Self::open(netlink, master, directory) {
+            Ok(bpf) => Found::Whole(Box::new(bpf)),
+            Err(error) => Found::Broken(format!("{error:#}")),
+        }
+    }
+
+    fn open(netlink: &Netlink, master: &Master, directory: PathBuf) -> Result<Self> {
+        let maps = Maps::open(&directory)?;
+        let record = Record::from_text(&maps.read_record()?)?;
+        if !record.is_compatible() {
+            return Err(anyhow!(
+                "the data path was made by another version of macvlan-ctl (map layout {}, ours is {ABI_VERSION})",
+                record.abi
+            ));
+        }
+        hooks::verify(&directory, master, record.hairpin, record.demux)?;
+        let description = describe(&record, &maps)?;
+        Ok(Self { directory, maps, record, description, netlink: netlink.clone() })
+    }
+
+    /// Puts the programs on `master`, with these children.
+    ///
+    /// # Errors
+    ///
+    /// When the machine cannot do it; nothing is left then.
+    pub async fn install(
+        netlink: &Netlink,
+        master: &Master,
+        options: &Options,
+        members: &BTreeMap<Mac, Policy>,
+    ) -> Result<Self> {
+        let (root, lifetime) = bpffs::prepare()?;
+        let building = root.join(format!("{}{BUILDING}", master.key));
+        bpffs::remove_directory(&building)?;
+        fs::create_dir_all(&building).with_context(|| format!("cannot make {building:?}"))?;
+        let built = Self::build(netlink, master, options, members, &building, &lifetime).await;
+        match built {
+            Ok((maps, record)) => {
+                let directory = directory(master);
+                fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
+                let description = describe(&record, &maps)?;
+                Ok(Self { directory, maps, record, description, netlink: netlink.clone() })
+            }
+            Err(error) => {
+                hooks::remove(netlink, master, &building, false)
+                    .await
+                    .and(bpffs::remove_directory(&building))?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn build(
+        netlink: &Netlink,
+        master: &Master,
+        options: &Options,
+        members: &BTreeMap<Mac, Policy>,
+        building: &Path,
+        lifetime: &Lifetime,
+    ) -> Result<(Maps, Record)> {
+        let max_children = options.max_children.unwrap_or(DEFAULT_MAX_CHILDREN);
+        let mut object = load_object(building, Some(max_children))?;
+        let mut maps = Maps::open(building)?;
+        maps.draw_secrets()?;
+        maps.sync(master, members)?;
+
+        let mut record = Record {
+            abi: ABI_VERSION,
+            object: record::object_digest(),
+            xdp: options.xdp,
+            tc: options.tc,
+            adopts: !options.no_adopt,
+            demux: Demux::Tc,
+            hairpin: Hairpin::Off,
+            owns_clsact: false,
+            degraded: Vec::new(),
+        };
+        let mut hooks = Hooks::load(&mut object, building)?;
+        let (hairpin, reason) = hooks
+            .attach_tc(netlink, master, options.tc, |owns_clsact| {
+                record.owns_clsact = owns_clsact;
+                maps.write_record(&record.to_text()?)
+            })
+            .await?;
+        record.hairpin = hairpin;
+        record.degraded.extend(reason);
+        let (demux, reason) = hooks.attach_xdp(master, options.xdp);
+        record.demux = demux;
+        record.degraded.extend(reason);
+        if *lifetime == Lifetime::MountNamespace {
+            record.degraded.push(Degraded::new(
+                "pins",
+                "machine",
+                "mount namespace",
+                "the BPF file system had to be mounted in a mount namespace that ends with this session: \
+                 so will the data path",
+            ));
+        }
+        maps.write_record(&record.to_text()?)?;
+        Ok((maps, record))
+    }
+
+    /// Brings an existing data path to these options, and its programs to this version.
+    ///
+    /// # Errors
+    ///
+    /// When the machine cannot do it.
+    pub fn update(&mut self, master: &Master, options: &Options) -> Result<()> {
+        if let Some(wanted) = options.max_children
+            && wanted != self.maps.max_children()
+        {
+            return Err(anyhow!(
+                "the maximum of {} children cannot be changed in place: detach first",
+                self.maps.max_children()
+            ));
+        }
+        self.record.adopts = !options.no_adopt;
+        if !self.record.is_current() || self.record.xdp != options.xdp {
+            let mut object = load_object(&self.directory, None)?;
+            let mut hooks = Hooks::load_beside(&mut object, &self.directory)?;
+            hooks.replace_tc(master, self.record.hairpin)?;
+            hooks.detach_xdp()?;
+            let (demux, reason) = hooks.attach_xdp(master, options.xdp);
+            self.record.demux = demux;
+            self.record.degraded.retain(|degraded| degraded.feature != "demux");
+            self.record.degraded.extend(reason);
+            self.record.xdp = options.xdp;
+            self.record.object = record::object_digest();
+        }
+        self.maps.write_record(&self.record.to_text()?)?;
+        self.description = describe(&self.record, &self.maps)?;
+        Ok(())
+    }
+
+    /// What was asked for at attach.
+    pub fn options(&self) -> Options {
+        Options {
+            xdp: self.record.xdp,
+            tc: self.record.tc,
+            no_adopt: !self.record.adopts,
+            max_children: Some(self.maps.max_children()),
+        }
+    }
+
+    /// Takes everything off the master.
+    ///
+    /// # Errors
+    ///
+    /// When a part cannot be removed; all others are.
+    pub async fn remove(&mut self, master: &Master) -> Result<()> {
+        let leaving = self.directory.with_file_name(format!("{}{LEAVING}", master.key));
+        bpffs::remove_directory(&leaving)?;
+        fs::rename(&self.directory, &leaving)
+            .with_context(|| format!("cannot rename {:?}", self.directory))?;
+        take_off(&self.netlink, master, &leaving).await?;
+        bpffs::remove_root();
+        Ok(())
+    }
+}
+
+/// Whether something of ours is pinned for `master`.
+pub fn is_pinned(master: &Master) -> bool {
+    fs::exists(directory(master)).unwrap_or(false)
+}
+
+/// Removes what a killed run left of a data path, and a data path that is of no use.
+///
+/// # Errors
+///
+/// When something cannot be removed.
+pub async fn clean_up(netlink: &Netlink, master: &Master, broken: bool) -> Result<()> {
+    let mut names = vec![format!("{}{BUILDING}", master.key), format!("{}{LEAVING}", master.key)];
+    if broken {
+        names.push(master.key.to_string());
+    }
+    for name in names {
+        let directory = bpffs::root().join(name);
+        if fs::exists(&directory).unwrap_or(false) {
+            take_off(netlink, master, &directory).await?;
+        }
+    }
+    remove_orphans()
+}
+
+/// Takes off `master` what is pinned in a directory, whole or not, and removes the directory.
+async fn take_off(netlink: &Netlink, master: &Master, directory: &Path) -> Result<()> {
+    let owns_clsact = Maps::open(directory)
+        .and_then(|maps| Record::from_text(&maps.read_record()?))
+        .is_ok_and(|record| record.owns_clsact);
+    hooks::remove(netlink, master, directory, owns_clsact).await?;
+    bpffs::remove_directory(directory)
+}
+
+/// Removes pin directories of masters that are gone: their links have lost their device.
+fn remove_orphans() -> Result<()> {
+    let entries = match fs::read_dir(bpffs::root()) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).context("cannot read the pin directory"),
+    };
+    for entry in entries {
+        let directory = entry?.path();
+        if hooks::lost_device(&directory) {
+            bpffs::remove_directory(&directory)?;
+        }
+    }
+    Ok(())
+}
+
+/// Appended to the name of a directory that is not whole. The BPF file system allows no dots.
+const BUILDING: &str = "-building";
+const LEAVING: &str = "-leaving";
+
+fn directory(master: &Master) -> PathBuf {
+    bpffs::root().join(master.key.to_string())
+}
+
+/// Loads the object; its maps are made and pinned in `directory`, or found there.
+fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    for name in names::MAPS {
+        loader.map_pin_path(name, directory.join(name));
+    }
+    if let Some(max_children) = max_children {
+        loader.map_max_entries(names::CHILDREN, max_children);
+        loader.map_max_entries(names::POLICY, max_children);
+    }
+    loader.load(OBJECT).map_err(|error| anyhow!("cannot make the BPF maps: {}", flat(&error)))
+}
+
+/// An error and its causes on one line.
+fn flat(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text.split('\n').next().unwrap_or_default().trim().to_owned()
+}
+
+fn describe(record: &Record, maps: &Maps) -> Result<Description> {
+    let mut description = Description {
+        carrier: Carrier::Bpf,
+        demux: record.demux,
+        hairpin: record.hairpin,
+        degraded: record.degraded.clone(),
+        adopts: record.adopts,
+    };
+    let passthru =
+        maps.members()?.values().any(|policy| policy.mode() == macvlan_common::child::Mode::Passthru);
+    if passthru && description.hairpin != Hairpin::Off {
+        description.degraded.push(Degraded::new(
+            "hairpin",
+            description.hairpin.as_str(),
+            Hairpin::Off.as_str(),
+            "a passthru child takes all traffic of the master",
+        ));
+        description.hairpin = Hairpin::Off;
+    }
+    Ok(description)
+}
+
+impl Datapath for Bpf {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn members(&self) -> Result<BTreeMap<Mac, Policy>> {
+        self.maps.members()
+    }
+
+    fn sync(&mut self, master: &Master, members: &BTreeMap<Mac, Policy>) -> Result<()> {
+        self.maps.sync(master, members)?;
+        self.description = describe(&self.record, &self.maps)?;
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters> {
+        self.maps.counters()
+    }
+
+    fn detach<'a>(&'a mut self, master: &'a Master) -> LocalBoxFuture<'a, Result<()>> {
+        Box::pin(self.remove(master))
+    }
+}

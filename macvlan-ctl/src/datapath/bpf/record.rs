@@ -1,0 +1,78 @@
+//! What an attach leaves for later commands, kept in a pinned map: it cannot outlive, or be
+//! missing from, what it speaks of.
+
+use anyhow::{Context, Result};
+use macvlan_common::ABI_VERSION;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::OBJECT;
+use crate::datapath::{
+    Degraded, Demux, Hairpin,
+    choose::{TcChoice, XdpChoice},
+};
+
+/// The record of one attach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Layout of the maps.
+    pub abi: u32,
+    /// SHA-256 of the object that the programs came from.
+    pub object: String,
+    /// `--xdp` as asked for.
+    pub xdp: XdpChoice,
+    /// `--tc` as asked for.
+    pub tc: TcChoice,
+    /// Whether children of others are adopted.
+    pub adopts: bool,
+    /// Where frames are demultiplexed.
+    pub demux: Demux,
+    /// How frames are turned around.
+    pub hairpin: Hairpin,
+    /// We added the clsact qdisc.
+    pub owns_clsact: bool,
+    /// What is less than the best.
+    pub degraded: Vec<Degraded>,
+}
+
+impl Record {
+    /// Reads what [`to_text`](Self::to_text) wrote.
+    ///
+    /// # Errors
+    ///
+    /// When it is not such a text.
+    pub fn from_text(text: &str) -> Result<Self> {
+        serde_json::from_str(text).context("the record of the last attach cannot be read")
+    }
+
+    /// The record as text. Reasons are cut so that it fits its map.
+    ///
+    /// # Errors
+    ///
+    /// Never, for a record that was made here.
+    pub fn to_text(&self) -> Result<String> {
+        const LONGEST_REASON: usize = 400;
+        let mut record = self.clone();
+        for degraded in &mut record.degraded {
+            if let Some((cut, _)) = degraded.reason.char_indices().nth(LONGEST_REASON) {
+                degraded.reason.truncate(cut);
+            }
+        }
+        Ok(serde_json::to_string(&record)?)
+    }
+
+    /// Its maps are laid out as this program lays them out.
+    pub fn is_compatible(&self) -> bool {
+        self.abi == ABI_VERSION
+    }
+
+    /// Its programs are those of this program.
+    pub fn is_current(&self) -> bool {
+        self.object == object_digest()
+    }
+}
+
+/// SHA-256 of the embedded object, in hexadecimal.
+pub fn object_digest() -> String {
+    Sha256::digest(OBJECT).iter().map(|octet| format!("{octet:02x}")).collect()
+}

@@ -1,0 +1,159 @@
+//! The data path on a master, seen from above: one trait, two implementations.
+//!
+//! [`bpf::Bpf`] is the programs on the master; [`kernel::Kernel`] is plain kernel macvlan, with
+//! the reason why it is no more than that. Commands hold a `Box<dyn Datapath>` and ask neither
+//! which it is.
+
+pub mod bpf;
+pub mod choose;
+pub mod kernel;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use futures_util::future::LocalBoxFuture;
+use macvlan_common::{
+    child::Policy,
+    counters::{ChildCounters, MasterCounters},
+    mac::Mac,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::master::Master;
+
+/// A data path that is in place.
+pub trait Datapath {
+    /// What was taken, and why not more.
+    fn description(&self) -> &Description;
+
+    /// The children it knows, by MAC.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    fn members(&self) -> Result<BTreeMap<Mac, Policy>>;
+
+    /// Makes it know exactly these children.
+    ///
+    /// # Errors
+    ///
+    /// When they are too many, or the kernel refuses.
+    fn sync(&mut self, master: &Master, members: &BTreeMap<Mac, Policy>) -> Result<()>;
+
+    /// Everything counted so far.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    fn counters(&self) -> Result<Counters>;
+
+    /// Takes it off the master. The children stay.
+    ///
+    /// # Errors
+    ///
+    /// When a part cannot be removed; all others are.
+    fn detach<'a>(&'a mut self, master: &'a Master) -> LocalBoxFuture<'a, Result<()>>;
+}
+
+/// Counters of a master, summed over all CPUs. What a data path cannot know is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// The master's own.
+    pub master: Option<MasterCounters>,
+    /// Its children's, by MAC.
+    pub children: BTreeMap<Mac, ChildCounters>,
+}
+
+/// Who carries the frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Carrier {
+    /// Our programs.
+    Bpf,
+    /// The macvlan driver alone.
+    Kernel,
+}
+
+/// Where frames from the wire are demultiplexed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Demux {
+    /// In the driver, before there is a packet buffer.
+    XdpNative,
+    /// In the stack's XDP emulation.
+    XdpGeneric,
+    /// In TC ingress.
+    Tc,
+    /// By the macvlan driver alone.
+    Kernel,
+}
+
+impl Demux {
+    /// Its name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::XdpNative => "xdp-native",
+            Self::XdpGeneric => "xdp-generic",
+            Self::Tc => "tc",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+/// How traffic between host and children is turned around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hairpin {
+    /// By TCX links (kernel 6.6).
+    Tcx,
+    /// By filters of a clsact qdisc.
+    Clsact,
+    /// Not at all.
+    Off,
+}
+
+impl Hairpin {
+    /// Its name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Something that is less than the best, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Degraded {
+    /// "datapath", "demux", "hairpin" or "pins".
+    pub feature: String,
+    /// What would be best, or was asked for.
+    pub wanted: String,
+    /// What is there instead.
+    pub got: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+impl Degraded {
+    /// A degradation of `feature`.
+    pub fn new(feature: &str, wanted: &str, got: &str, reason: impl Into<String>) -> Self {
+        Self { feature: feature.into(), wanted: wanted.into(), got: got.into(), reason: reason.into() }
+    }
+}
+
+/// What a data path is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Who carries the frames.
+    pub carrier: Carrier,
+    /// Where frames from the wire are demultiplexed.
+    pub demux: Demux,
+    /// How host and children reach each other.
+    pub hairpin: Hairpin,
+    /// What is less than the best.
+    pub degraded: Vec<Degraded>,
+    /// Whether children that others made belong to it.
+    pub adopts: bool,
+}

@@ -1,0 +1,43 @@
+//! `detach`: the data path off the master, and our children away if asked.
+
+use anyhow::{Context, Result};
+
+use crate::{
+    datapath::Datapath as _,
+    model::Child,
+    session::{Access, Session},
+};
+
+/// What came of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// There was a data path to take off.
+    pub was_attached: bool,
+    /// Children removed.
+    pub deleted: usize,
+}
+
+/// Detaches from the master named `name` in the namespace of the calling thread.
+///
+/// # Errors
+///
+/// When something cannot be removed; everything else is.
+pub async fn detach(name: &str, delete_children: bool) -> Result<Outcome> {
+    detach_unnamed(name, delete_children).await.with_context(|| format!("cannot detach from {name:?}"))
+}
+
+async fn detach_unnamed(name: &str, delete_children: bool) -> Result<Outcome> {
+    let mut session = Session::open(name, Access::Change).await?;
+    let mut outcome = Outcome::default();
+    let mut detached = session.remove_broken().await;
+    if let Ok(bpf) = &mut session.attached {
+        outcome.was_attached = true;
+        detached = detached.and(bpf.detach(&session.master).await);
+    }
+    if delete_children {
+        let ours: Vec<Child> = session.children().iter().filter(|child| child.owned).cloned().collect();
+        session.delete(&ours).await?;
+        outcome.deleted = ours.len();
+    }
+    detached.map(|()| outcome)
+}

@@ -1,0 +1,293 @@
+//! What a user wants of a child, and what the kernel says there is.
+
+use std::{net::IpAddr, str::FromStr};
+
+use anyhow::{Context as _, Error, Result, bail};
+use macvlan_common::{child::Mode, mac::Mac};
+use serde::{Serialize, Serializer};
+
+use crate::{
+    ids::IfName,
+    netlink::{address::IpNet, link::Link, macvlan::OWNER_ALIAS, macvlan::UNFINISHED_GROUP},
+    netns::NetnsRef,
+};
+
+/// The two device kinds that the macvlan driver makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A network device.
+    #[default]
+    Macvlan,
+    /// A network device whose frames a process reads and writes: for virtual machines.
+    Macvtap,
+}
+
+impl Kind {
+    /// The word that `ip link` uses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Macvlan => "macvlan",
+            Self::Macvtap => "macvtap",
+        }
+    }
+}
+
+/// A child that a user asks for: `NAME[,key=value]...`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildSpec {
+    /// Name in its own namespace.
+    pub name: IfName,
+    /// The other settings.
+    pub settings: Settings,
+}
+
+/// Everything of a child but its name; `None` means "the default", or "as it is" in a change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// macvlan or macvtap.
+    pub kind: Option<Kind>,
+    /// Bridge by default.
+    pub mode: Option<Mode>,
+    /// Drawn by the kernel by default.
+    pub mac: Option<Mac>,
+    /// The master's by default.
+    pub mtu: Option<u32>,
+    /// The master's by default.
+    pub netns: Option<NetnsRef>,
+    /// None by default.
+    pub addresses: Vec<IpNet>,
+    /// None by default.
+    pub gateways: Vec<IpAddr>,
+    /// The kernel's by default.
+    pub bcqueuelen: Option<u32>,
+    /// On by default.
+    pub host_access: Option<bool>,
+    /// Up by default.
+    pub up: Option<bool>,
+}
+
+/// Keys of a child specification, as `--help` and errors list them.
+pub const SPEC_KEYS: &str = "mode, kind, mac, mtu, netns, ip, gw, bcqueuelen, host-access, up, down";
+
+impl FromStr for ChildSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut parts = text.split(',');
+        let name: IfName = parts.next().unwrap_or_default().parse()?;
+        let mut settings = Settings::default();
+        for part in parts {
+            settings.set(part).with_context(|| format!("in child {:?}", name.as_str()))?;
+        }
+        Ok(Self { name, settings })
+    }
+}
+
+impl Settings {
+    fn set(&mut self, part: &str) -> Result<()> {
+        let (key, value) = match part.split_once('=') {
+            Some((key, value)) => (key, value),
+            None if part == "up" || part == "down" => (part, ""),
+            None => bail!("{part:?} is not key=value; keys are: {SPEC_KEYS}"),
+        };
+        match key {
+            "kind" => once(&mut self.kind, key, parse_kind(value)?),
+            "mode" => once(&mut self.mode, key, parse_mode(value)?),
+            "mac" => once(&mut self.mac, key, parse_mac(value)?),
+            "mtu" => once(&mut self.mtu, key, number(key, value)?),
+            "netns" => once(&mut self.netns, key, value.parse()?),
+            "bcqueuelen" => once(&mut self.bcqueuelen, key, number(key, value)?),
+            "host-access" => once(&mut self.host_access, key, on_off(key, value)?),
+            "up" | "down" if value.is_empty() => once(&mut self.up, "up", key == "up"),
+            "ip" => {
+                self.addresses.push(value.parse()?);
+                Ok(())
+            }
+            "gw" => {
+                let gateway = value.parse();
+                self.gateways
+                    .push(gateway.with_context(|| format!("gateway {value:?} is not an IP address"))?);
+                Ok(())
+            }
+            _ => bail!("unknown key {key:?}; keys are: {SPEC_KEYS}"),
+        }
+    }
+}
+
+fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<()> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => bail!("{key:?} is given twice"),
+    }
+}
+
+fn parse_kind(text: &str) -> Result<Kind> {
+    match text {
+        "macvlan" => Ok(Kind::Macvlan),
+        "macvtap" => Ok(Kind::Macvtap),
+        _ => bail!("unknown kind {text:?}: macvlan or macvtap"),
+    }
+}
+
+fn parse_mode(text: &str) -> Result<Mode> {
+    match text {
+        "bridge" => Ok(Mode::Bridge),
+        "vepa" => Ok(Mode::Vepa),
+        "private" => Ok(Mode::Private),
+        "passthru" => Ok(Mode::Passthru),
+        "source" => Ok(Mode::Source),
+        _ => bail!("unknown mode {text:?}: bridge, vepa, private, passthru or source"),
+    }
+}
+
+fn parse_mac(text: &str) -> Result<Mac> {
+    let mac: Mac = text.parse().map_err(|error| Error::new(error).context(format!("bad MAC {text:?}")))?;
+    if mac.is_group() {
+        bail!("MAC {mac} is a multicast address: the lowest bit of its first octet must be 0");
+    }
+    if !mac.is_assignable() {
+        bail!("MAC {mac} cannot be a device's own");
+    }
+    Ok(mac)
+}
+
+fn number(key: &str, text: &str) -> Result<u32> {
+    text.parse().with_context(|| format!("{key} {text:?} is not a number"))
+}
+
+fn on_off(key: &str, text: &str) -> Result<bool> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => bail!("{key} {text:?} is neither on nor off"),
+    }
+}
+
+/// A child of a master, as the kernel reports it.
+#[derive(Debug, Clone)]
+pub struct Child {
+    /// Name in its own namespace.
+    pub name: String,
+    /// Index in its own namespace.
+    pub index: u32,
+    /// Where it lives.
+    pub place: Place,
+    /// Its MAC: its key in the data path.
+    pub mac: Mac,
+    /// Its mode.
+    pub mode: Mode,
+    /// macvlan or macvtap.
+    pub kind: Kind,
+    /// Largest L3 packet.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// We made it.
+    pub owned: bool,
+    /// We began to make it and were stopped.
+    pub unfinished: bool,
+    /// Its counters, where they were asked for: (rx packets, rx bytes, tx packets, tx bytes).
+    pub device_counters: Option<[u64; 4]>,
+}
+
+/// A namespace as the master's namespace knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Place {
+    /// The id there; `None` is the master's own namespace.
+    pub nsid: Option<i32>,
+    /// A name or path, where one is known.
+    pub label: Option<String>,
+}
+
+impl Child {
+    /// The child behind `link`; `None` when it is no macvlan at all.
+    pub fn from_link(link: Link, place: Place) -> Option<Self> {
+        let kind = match link.kind.as_deref() {
+            Some("macvlan") => Kind::Macvlan,
+            Some("macvtap") => Kind::Macvtap,
+            _ => return None,
+        };
+        let owned = link.alias.as_deref() == Some(OWNER_ALIAS);
+        Some(Self {
+            index: link.index,
+            place,
+            mac: link.mac?,
+            mode: link.mode?,
+            kind,
+            mtu: link.mtu,
+            up: link.up,
+            owned,
+            unfinished: link.group == UNFINISHED_GROUP && link.alias.is_none() && !link.up,
+            device_counters: link
+                .stats
+                .map(|stats| [stats.rx_packets, stats.rx_bytes, stats.tx_packets, stats.tx_bytes]),
+            name: link.name,
+        })
+    }
+
+    /// How messages name it: `"web"`, or `"web" in netns "blue"`.
+    pub fn title(&self) -> String {
+        match &self.place.label {
+            Some(label) => format!("{:?} in netns {label:?}", self.name),
+            None => format!("{:?}", self.name),
+        }
+    }
+}
+
+/// Serializes a MAC as its text.
+pub fn mac_text<S: Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        format!("{:#}", text.parse::<ChildSpec>().unwrap_err())
+    }
+
+    #[test]
+    fn a_whole_specification_is_understood() {
+        let text = "db,mode=private,netns=db,ip=10.9.0.7/24,ip=fd00::7/64,gw=10.9.0.1,mac=02:00:00:00:00:07,\
+                    mtu=1400,kind=macvtap,bcqueuelen=5000,host-access=off,down";
+        let spec: ChildSpec = text.parse().unwrap();
+        assert_eq!(spec.name.as_str(), "db");
+        let settings = spec.settings;
+        assert_eq!(settings.mode, Some(Mode::Private));
+        assert_eq!(settings.kind, Some(Kind::Macvtap));
+        assert_eq!(settings.netns, Some(NetnsRef::Name("db".into())));
+        assert_eq!(settings.addresses.len(), 2);
+        assert_eq!(settings.gateways.len(), 1);
+        assert_eq!(settings.mac.unwrap().to_string(), "02:00:00:00:00:07");
+        assert_eq!((settings.mtu, settings.bcqueuelen), (Some(1400), Some(5000)));
+        assert_eq!((settings.host_access, settings.up), (Some(false), Some(false)));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(refused("web,modus=bridge").contains("unknown key \"modus\"; keys are: mode"));
+        assert!(refused("web,mode=brigde").contains("unknown mode \"brigde\": bridge, vepa"));
+        assert!(refused("web,mac=03:00:00:00:00:01").contains("multicast"));
+        assert!(refused("web,mac=00:00:00:00:00:00").contains("cannot be a device's own"));
+        assert!(refused("web,mac=zz").contains("bad MAC \"zz\""));
+        assert!(refused("web,mtu=many").contains("mtu \"many\" is not a number"));
+        assert!(refused("web,mtu=1,mtu=2").contains("\"mtu\" is given twice"));
+        assert!(refused("web,up,down").contains("\"up\" is given twice"));
+        assert!(refused("web,host-access=yes").contains("neither on nor off"));
+        assert!(refused("web,down=1").contains("unknown key"));
+        assert!(refused("web,gw=there").contains("gateway \"there\""));
+        assert!(refused("a-name-that-is-too-long").contains("too long"));
+        assert!(refused("").contains("empty"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_understood_or_refused(text: String) {
+            let _ = text.parse::<ChildSpec>();
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Network devices as the kernel reports them.
+
+use anyhow::{Context, Result};
+use macvlan_common::{child::Mode, mac::Mac};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{
+        InfoData, InfoKind, InfoMacVlan, InfoMacVtap, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+        LinkMessage, LinkXdp, MacVlanMode, Stats64,
+    },
+};
+
+use super::Netlink;
+
+/// One network device.
+#[derive(Debug, Clone, Default)]
+pub struct Link {
+    /// Index in its own namespace.
+    pub index: u32,
+    /// Name in its own namespace.
+    pub name: String,
+    /// Its MAC; `None` where it is not an Ethernet device.
+    pub mac: Option<Mac>,
+    /// Largest L3 packet.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// The loopback device.
+    pub loopback: bool,
+    /// The device it is a port or slave of.
+    pub controller: Option<u32>,
+    /// The device below it.
+    pub lower: Option<u32>,
+    /// Namespace id of the device below it, as the asking namespace numbers it.
+    pub lower_nsid: Option<i32>,
+    /// `ip link set ... alias`.
+    pub alias: Option<String>,
+    /// `ip link set ... group`.
+    pub group: u32,
+    /// What made it: "veth", "macvlan", ...; `None` for hardware.
+    pub kind: Option<String>,
+    /// Mode of a macvlan or macvtap.
+    pub mode: Option<Mode>,
+    /// Broadcast queue length of a macvlan or macvtap.
+    pub bcqueuelen: Option<u32>,
+    /// Id of an attached XDP program.
+    pub xdp_prog: Option<u32>,
+    /// Counters since the device was made, where they were asked for.
+    pub stats: Option<Stats64>,
+}
+
+impl Link {
+    /// A macvlan or a macvtap.
+    pub fn is_child(&self) -> bool {
+        matches!(self.kind.as_deref(), Some("macvlan" | "macvtap"))
+    }
+}
+
+/// Which devices to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ListOptions {
+    /// In the namespace with this id instead of the socket's own.
+    pub nsid: Option<i32>,
+    /// With their counters.
+    pub stats: bool,
+}
+
+impl Netlink {
+    /// The device of this name, in the socket's own namespace.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses for another reason than that there is none.
+    pub async fn link_by_name(&self, name: &str) -> Result<Option<Link>> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        self.get_link(message).await
+    }
+
+    /// The device of this index, in the namespace with this id or the socket's own.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses for another reason than that there is none.
+    pub async fn link_by_index(&self, index: u32, nsid: Option<i32>) -> Result<Option<Link>> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.extend(nsid.map(LinkAttribute::IfNetnsId));
+        self.get_link(message).await
+    }
+
+    async fn get_link(&self, message: LinkMessage) -> Result<Option<Link>> {
+        match self.get(RouteNetlinkMessage::GetLink(message)).await {
+            Ok(Some(RouteNetlinkMessage::NewLink(message))) => Ok(Some(parse(message))),
+            Ok(_) => Ok(None),
+            Err(error) if super::kernel_errno(&error) == Some(nix::errno::Errno::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every device of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, for one because the namespace is gone.
+    pub async fn links(&self, options: ListOptions) -> Result<Vec<Link>> {
+        let mut message = LinkMessage::default();
+        message.attributes.extend(options.nsid.map(LinkAttribute::IfNetnsId));
+        if !options.stats {
+            message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        }
+        let objects =
+            self.dump(RouteNetlinkMessage::GetLink(message)).await.context("cannot list network devices")?;
+        let links = objects.into_iter().filter_map(|object| match object {
+            RouteNetlinkMessage::NewLink(message) => Some(parse(message)),
+            _ => None,
+        });
+        Ok(links.collect())
+    }
+}
+
+fn parse(message: LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        up: message.header.flags.contains(LinkFlags::Up),
+        loopback: message.header.flags.contains(LinkFlags::Loopback),
+        ..Link::default()
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(octets) => link.mac = <[u8; 6]>::try_from(octets).ok().map(Mac::new),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(index) => link.controller = Some(index),
+            LinkAttribute::Link(index) => link.lower = Some(index),
+            LinkAttribute::LinkNetNsId(id) => link.lower_nsid = Some(id),
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::Group(group) => link.group = group,
+            LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| parse_info(info, &mut link)),
+            LinkAttribute::Xdp(xdp) => link.xdp_prog = xdp.iter().find_map(xdp_program),
+            LinkAttribute::Stats64(stats) => link.stats = Some(stats),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn xdp_program(attribute: &LinkXdp) -> Option<u32> {
+    match attribute {
+        LinkXdp::ProgId(id) if *id != 0 => Some(*id),
+        _ => None,
+    }
+}
+
+fn parse_info(info: LinkInfo, link: &mut Link) {
+    match info {
+        LinkInfo::Kind(kind) => link.kind = Some(kind_name(&kind)),
+        LinkInfo::Data(InfoData::MacVlan(items)) => {
+            for item in items {
+                match item {
+                    InfoMacVlan::Mode(mode) => link.mode = parse_mode(mode),
+                    InfoMacVlan::BcQueueLen(len) => link.bcqueuelen = Some(len),
+                    _ => {}
+                }
+            }
+        }
+        LinkInfo::Data(InfoData::MacVtap(items)) => {
+            for item in items {
+                match item {
+                    InfoMacVtap::Mode(mode) => link.mode = parse_mode(mode),
+                    InfoMacVtap::BcQueueLen(len) => link.bcqueuelen = Some(len),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn kind_name(kind: &InfoKind) -> String {
+    kind.to_string()
+}
+
+fn parse_mode(mode: MacVlanMode) -> Option<Mode> {
+    Mode::from_kernel(mode.into())
+}

@@ -1,0 +1,291 @@
+//! Network namespaces: naming, opening, entering.
+
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    fs::File,
+    io,
+    mem::size_of,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+    str::FromStr,
+    thread,
+};
+
+use anyhow::{Context, Error, Result, anyhow, bail};
+use nix::sched::{CloneFlags, setns};
+
+/// Where `ip netns` keeps its names.
+const NAMED: &str = "/run/netns";
+
+/// Where Docker keeps its sandboxes.
+const DOCKER: &str = "/run/docker/netns";
+
+/// How a user names a namespace: a name of `ip netns`, a path, or the id of a process in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetnsRef {
+    /// A name under `/run/netns`.
+    Name(String),
+    /// A path to a namespace file.
+    Path(PathBuf),
+    /// A process.
+    Pid(u32),
+}
+
+impl FromStr for NetnsRef {
+    type Err = Error;
+
+    /// Text with a slash is a path, a number is a process, anything else a name.
+    fn from_str(text: &str) -> Result<Self> {
+        if text.contains('/') {
+            return Ok(Self::Path(text.into()));
+        }
+        if let Ok(pid) = text.parse() {
+            return Ok(Self::Pid(pid));
+        }
+        if text.is_empty() || text == "." || text == ".." || text.contains('\0') {
+            bail!("{text:?} is not a namespace: give a name of \"ip netns\", a path or a process id");
+        }
+        Ok(Self::Name(text.to_owned()))
+    }
+}
+
+impl fmt::Display for NetnsRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Path(path) => path.display().fmt(f),
+            Self::Pid(pid) => pid.fmt(f),
+        }
+    }
+}
+
+impl NetnsRef {
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Name(name) => Path::new(NAMED).join(name),
+            Self::Path(path) => path.clone(),
+            Self::Pid(pid) => format!("/proc/{pid}/ns/net").into(),
+        }
+    }
+
+    /// Opens the namespace.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is there, or what is there is no network namespace.
+    pub fn open(&self) -> Result<Netns> {
+        let path = self.path();
+        let file = File::open(&path).map_err(|error| match (self, error.kind()) {
+            (Self::Name(name), io::ErrorKind::NotFound) => {
+                anyhow!("no network namespace {name:?}: see \"ip netns list\"")
+            }
+            (Self::Pid(pid), io::ErrorKind::NotFound) => anyhow!("no process {pid}"),
+            _ => anyhow!("cannot open network namespace \"{}\": {}", path.display(), errno(&error)),
+        })?;
+        Netns::from_file(file).with_context(|| format!("\"{}\" is not a network namespace", path.display()))
+    }
+}
+
+/// What tells one namespace from another while both live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NetnsId {
+    device: u64,
+    inode: u64,
+}
+
+impl NetnsId {
+    /// The inode number that `ls -l /proc/self/ns/net` shows.
+    pub fn inode(self) -> u64 {
+        self.inode
+    }
+}
+
+/// An open network namespace. It lives at least as long as this.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+    id: NetnsId,
+}
+
+impl Netns {
+    /// The namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc` is not mounted.
+    pub fn current() -> Result<Self> {
+        let path = "/proc/thread-self/ns/net";
+        let file = File::open(path).with_context(|| format!("cannot open {path:?}: is /proc mounted?"))?;
+        Self::from_file(file)
+    }
+
+    fn from_file(file: File) -> Result<Self> {
+        // SAFETY: NS_GET_NSTYPE takes no argument and only reads from the file descriptor.
+        let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
+        if kind != libc::CLONE_NEWNET {
+            bail!("not a network namespace file");
+        }
+        let meta = file.metadata()?;
+        Ok(Self { file, id: NetnsId { device: meta.dev(), inode: meta.ino() } })
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> NetnsId {
+        self.id
+    }
+
+    /// Moves the calling thread there, for good.
+    ///
+    /// # Errors
+    ///
+    /// Without `CAP_SYS_ADMIN`.
+    pub fn enter(&self) -> Result<()> {
+        setns(self, CloneFlags::CLONE_NEWNET).context("cannot enter the network namespace (root is needed)")
+    }
+
+    /// Runs `task` in this namespace, on a thread of its own: the caller's never moves.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`enter`](Self::enter) and of `task`.
+    pub fn run<T: Send>(&self, task: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                self.enter()?;
+                task()
+            });
+            worker.join().unwrap_or_else(|_| Err(anyhow!("a task in another network namespace panicked")))
+        })
+    }
+
+    /// A new namespace that nobody else knows.
+    ///
+    /// # Errors
+    ///
+    /// Without `CAP_SYS_ADMIN`.
+    pub fn create() -> Result<Self> {
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                nix::sched::unshare(CloneFlags::CLONE_NEWNET)
+                    .context("cannot make a network namespace (root is needed)")?;
+                Self::current()
+            });
+            worker.join().unwrap_or_else(|_| Err(anyhow!("making a network namespace panicked")))
+        })
+    }
+
+    /// The cookie of the calling thread's namespace: unlike an inode number it is never used twice
+    /// while the kernel runs. `None` before kernel 5.14 (`SO_NETNS_COOKIE`).
+    pub fn current_cookie() -> Option<u64> {
+        let socket = std::os::unix::net::UnixDatagram::unbound().ok()?;
+        let mut cookie = 0_u64;
+        let mut len = size_of::<u64>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` octets to `cookie`, which is that large.
+        let status = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_NETNS_COOKIE,
+                (&raw mut cookie).cast(),
+                &raw mut len,
+            )
+        };
+        (status == 0 && cookie != 0).then_some(cookie)
+    }
+}
+
+/// `include/uapi/asm-generic/socket.h`.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// A namespace that can be opened, and the best name for it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its identity.
+    pub id: NetnsId,
+    /// Where it can be opened.
+    pub path: PathBuf,
+    /// Its name under `/run/netns`, else the path.
+    pub label: String,
+}
+
+/// Every namespace that this process can find a path to: the named ones, the container engines'
+/// sandboxes, and those of all visible processes.
+pub fn known() -> Vec<Known> {
+    let mut found: HashMap<NetnsId, Known> = HashMap::new();
+    let mut add = |path: PathBuf, label: String| {
+        let Ok(meta) = fs::metadata(&path) else { return };
+        let id = NetnsId { device: meta.dev(), inode: meta.ino() };
+        found.entry(id).or_insert(Known { id, path, label });
+    };
+    for entry in entries(NAMED) {
+        let label = entry.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        add(entry, label);
+    }
+    for entry in entries(DOCKER) {
+        let label = entry.to_string_lossy().into_owned();
+        add(entry, label);
+    }
+    for entry in entries("/proc") {
+        let is_process = entry.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit());
+        if is_process {
+            let path = entry.join("ns/net");
+            let label = path.to_string_lossy().into_owned();
+            add(path, label);
+        }
+    }
+    let own_device = Netns::current().map(|own| own.id.device);
+    // A name whose namespace was unmounted is a plain file, on another device.
+    found.into_values().filter(|known| own_device.as_ref().is_ok_and(|own| *own == known.id.device)).collect()
+}
+
+fn entries(directory: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// An I/O error as users of `ip` know it: the text without "(os error N)".
+pub fn errno(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_a_name_a_path_or_a_process() {
+        assert_eq!("blue".parse::<NetnsRef>().unwrap(), NetnsRef::Name("blue".into()));
+        assert_eq!("/run/netns/blue".parse::<NetnsRef>().unwrap(), NetnsRef::Path("/run/netns/blue".into()));
+        assert_eq!("../blue".parse::<NetnsRef>().unwrap(), NetnsRef::Path("../blue".into()));
+        assert_eq!("4711".parse::<NetnsRef>().unwrap(), NetnsRef::Pid(4711));
+        for text in ["", ".", ".."] {
+            assert!(text.parse::<NetnsRef>().is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_no_namespace_is_not_opened() {
+        let message = |text: &str| format!("{:#}", text.parse::<NetnsRef>().unwrap().open().unwrap_err());
+        assert_eq!(message("no-such-ns"), "no network namespace \"no-such-ns\": see \"ip netns list\"");
+        assert!(message("/proc/self/status").contains("is not a network namespace"));
+        assert!(message("/proc/self/ns/mnt").contains("is not a network namespace"));
+    }
+
+    #[test]
+    fn the_own_namespace_is_among_the_known_ones() {
+        let own = Netns::current().unwrap();
+        assert!(known().iter().any(|known| known.id == own.id()));
+    }
+}

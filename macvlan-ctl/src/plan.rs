@@ -1,0 +1,220 @@
+//! What a command will do about children: everything is checked before anything is done.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr};
+
+use anyhow::{Context, Result, bail};
+use macvlan_common::{child::Mode, mac::Mac};
+
+use crate::{
+    model::{Child, ChildSpec, Kind, Settings},
+    netlink::{Netlink, address::IpNet},
+    netns::Netns,
+    session::Session,
+};
+
+/// Smallest MTU of an Ethernet device (`ETH_MIN_MTU`).
+const LEAST_MTU: u32 = 68;
+
+/// A child that is to be there afterwards.
+#[derive(Debug)]
+pub struct PlannedChild {
+    /// Its name.
+    pub name: String,
+    /// macvlan or macvtap.
+    pub kind: Kind,
+    /// Its mode.
+    pub mode: Mode,
+    /// What else was asked for.
+    pub settings: Settings,
+    /// Where it is to be.
+    pub netns: Netns,
+    /// How the master's namespace knows that one.
+    pub target: Target,
+    /// The child as it is already.
+    pub existing: Option<Child>,
+}
+
+/// A namespace as the master's namespace knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The master's own.
+    Own,
+    /// Another one, with its id; without one it holds no child yet.
+    Other(Option<i32>),
+}
+
+impl Target {
+    fn holds(self, child: &Child) -> bool {
+        match (self, child.place.nsid) {
+            (Self::Own, None) => true,
+            (Self::Other(Some(id)), Some(nsid)) => id == nsid,
+            _ => false,
+        }
+    }
+}
+
+impl PlannedChild {
+    /// Its addresses.
+    pub fn addresses(&self) -> &[IpNet] {
+        &self.settings.addresses
+    }
+
+    /// Its gateways.
+    pub fn gateways(&self) -> &[IpAddr] {
+        &self.settings.gateways
+    }
+}
+
+impl fmt::Display for PlannedChild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.existing.is_some() { "keep" } else { "create" };
+        write!(f, "{verb} {} {:?} in mode {}", self.kind.as_str(), self.name, self.mode.as_str())?;
+        if let Some(netns) = &self.settings.netns {
+            write!(f, " in netns {:?}", netns.to_string())?;
+        }
+        if let Some(mac) = self.settings.mac {
+            write!(f, ", MAC {mac}")?;
+        }
+        self.settings.addresses.iter().try_for_each(|net| write!(f, ", address {net}"))?;
+        self.settings.gateways.iter().try_for_each(|gateway| write!(f, ", gateway {gateway}"))
+    }
+}
+
+/// Checks every specification against the master, its children and each other.
+///
+/// # Errors
+///
+/// The first that cannot be, by its name.
+pub async fn plan_children(session: &Session, specs: &[ChildSpec]) -> Result<Vec<PlannedChild>> {
+    let mut planned: Vec<PlannedChild> = Vec::new();
+    for spec in specs {
+        let child = plan_child(session, spec, &planned).await;
+        planned.push(child.with_context(|| format!("cannot add child {:?}", spec.name.as_str()))?);
+    }
+    Ok(planned)
+}
+
+async fn plan_child(session: &Session, spec: &ChildSpec, planned: &[PlannedChild]) -> Result<PlannedChild> {
+    let settings = &spec.settings;
+    let netns = match &settings.netns {
+        Some(netns) => netns.open()?,
+        None => Netns::current()?,
+    };
+    let target = target(session, &netns).await?;
+    let name = spec.name.as_str();
+    if planned.iter().any(|other| other.name == name && other.netns.id() == netns.id()) {
+        bail!("it is given twice");
+    }
+    let existing = session.children().iter().find(|child| child.name == name && target.holds(child));
+    if let Some(child) = existing {
+        check_same(child, settings)?;
+    } else {
+        check_name(session, name, &netns, target).await?;
+        check_mac(session, settings, planned)?;
+        check_mtu(session, settings)?;
+        check_mode(session, settings, planned)?;
+    }
+    Ok(PlannedChild {
+        name: name.to_owned(),
+        kind: existing.map_or(settings.kind.unwrap_or_default(), |child| child.kind),
+        mode: existing.map_or(settings.mode.unwrap_or(Mode::Bridge), |child| child.mode),
+        settings: settings.clone(),
+        netns,
+        target,
+        existing: existing.cloned(),
+    })
+}
+
+async fn target(session: &Session, netns: &Netns) -> Result<Target> {
+    if netns.id() == session.master.netns.id() {
+        return Ok(Target::Own);
+    }
+    Ok(Target::Other(session.netlink.nsid_of(netns).await?))
+}
+
+/// One that is there already is kept, if it is what was asked for.
+fn check_same(child: &Child, settings: &Settings) -> Result<()> {
+    let differs = |what: &str, is: String, wanted: String| -> Result<()> {
+        bail!("it exists with {what} {is}, not {wanted}; change it with: child set")
+    };
+    if let Some(kind) = settings.kind.filter(|kind| *kind != child.kind) {
+        bail!("it exists as {}, not {}", child.kind.as_str(), kind.as_str());
+    }
+    if let Some(mode) = settings.mode.filter(|mode| *mode != child.mode) {
+        return differs("mode", child.mode.as_str().into(), mode.as_str().into());
+    }
+    if let Some(mac) = settings.mac.filter(|mac| *mac != child.mac) {
+        return differs("MAC", child.mac.to_string(), mac.to_string());
+    }
+    if let Some(mtu) = settings.mtu.filter(|mtu| *mtu != child.mtu) {
+        return differs("MTU", child.mtu.to_string(), mtu.to_string());
+    }
+    Ok(())
+}
+
+async fn check_name(session: &Session, name: &str, netns: &Netns, target: Target) -> Result<()> {
+    let inside = match target {
+        Target::Own => session.netlink.clone(),
+        Target::Other(_) => Netlink::open_in(netns)?,
+    };
+    if inside.link_by_name(name).await?.is_some() {
+        bail!("another device of that name is in its namespace; choose another name");
+    }
+    Ok(())
+}
+
+fn check_mac(session: &Session, settings: &Settings, planned: &[PlannedChild]) -> Result<()> {
+    let Some(mac) = settings.mac else { return Ok(()) };
+    if mac == session.master.mac && settings.mode != Some(Mode::Passthru) {
+        bail!("MAC {mac} is that of {:?}; a child needs its own", session.master.name);
+    }
+    if let Some(other) = session.children().iter().find(|child| child.mac == mac) {
+        bail!("MAC {mac} belongs to child {} already", other.title());
+    }
+    if let Some(other) = planned.iter().find(|other| other.settings.mac == Some(mac)) {
+        bail!("MAC {mac} is also asked for by child {:?}", other.name);
+    }
+    Ok(())
+}
+
+fn check_mtu(session: &Session, settings: &Settings) -> Result<()> {
+    let master = &session.master;
+    match settings.mtu {
+        Some(mtu) if mtu > master.mtu => {
+            bail!("MTU {mtu} is above the {} of {:?}; raise that first", master.mtu, master.name)
+        }
+        Some(mtu) if mtu < LEAST_MTU => bail!("MTU {mtu} is below the least of {LEAST_MTU}"),
+        _ => Ok(()),
+    }
+}
+
+/// A passthru child suffers no sibling.
+fn check_mode(session: &Session, settings: &Settings, planned: &[PlannedChild]) -> Result<()> {
+    let master = &session.master.name;
+    let siblings =
+        session.children().iter().map(|child| child.mode).chain(planned.iter().map(|child| child.mode));
+    let siblings: Vec<Mode> = siblings.collect();
+    if siblings.contains(&Mode::Passthru) {
+        bail!("{master:?} has a passthru child, which suffers no sibling; delete that first");
+    }
+    if settings.mode == Some(Mode::Passthru) && !siblings.is_empty() {
+        bail!("a passthru child suffers no sibling, and {master:?} has {}", siblings.len());
+    }
+    Ok(())
+}
+
+/// Host access as asked for, by MAC, once every planned child is there.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell of a namespace.
+pub async fn host_access(session: &Session, planned: &[PlannedChild]) -> Result<BTreeMap<Mac, bool>> {
+    let mut access = BTreeMap::new();
+    for wanted in planned {
+        let Some(on) = wanted.settings.host_access else { continue };
+        let target = target(session, &wanted.netns).await?;
+        let child = session.children().iter().find(|child| child.name == wanted.name && target.holds(child));
+        access.extend(child.map(|child| (child.mac, on)));
+    }
+    Ok(access)
+}

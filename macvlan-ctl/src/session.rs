@@ -1,0 +1,183 @@
+//! A command's hold on one master: locked, cleaned up after killed runs, observed.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use macvlan_common::{child::Policy, mac::Mac};
+
+use crate::{
+    datapath::{
+        Datapath,
+        bpf::{self, Bpf, Found},
+        kernel::Kernel,
+    },
+    lock::Lock,
+    master::Master,
+    model::{Child, Place},
+    netlink::Netlink,
+    observe::{self, Observed},
+};
+
+/// The programs on a master; `Err` says why there are none.
+pub type Attached = Result<Box<Bpf>, String>;
+
+/// One master, held by one command.
+pub struct Session {
+    /// A socket in the master's namespace.
+    pub netlink: Netlink,
+    /// The master.
+    pub master: Master,
+    /// Every child there is.
+    pub observed: Observed,
+    /// The programs on the master.
+    pub attached: Attached,
+    broken: bool,
+    _lock: Option<Lock>,
+}
+
+/// Whether a command may change anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It only looks: no lock, no cleaning up.
+    Read,
+    /// It may.
+    Change,
+}
+
+impl Session {
+    /// Takes hold of the master named `name` in the namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be a master, or another command does not let go of it.
+    pub async fn open(name: &str, access: Access) -> Result<Self> {
+        let netlink = Netlink::open()?;
+        let master = Master::find(&netlink, name).await?;
+        let lock = match access {
+            Access::Change => Some(Lock::take(&master)?),
+            Access::Read => None,
+        };
+        if access == Access::Change {
+            bpf::clean_up(&netlink, &master, false).await.context("cannot clean up after an earlier run")?;
+        }
+        let (attached, broken) = find_datapath(&netlink, &master);
+        let observed = observe::children(&netlink, false).await?;
+        let mut session = Self { netlink, master, observed, attached, broken, _lock: lock };
+        if access == Access::Change {
+            session.remove_unfinished().await?;
+        }
+        Ok(session)
+    }
+
+    /// The children of the master.
+    pub fn children(&self) -> &[Child] {
+        self.observed.of(self.master.index)
+    }
+
+    /// Looks at the children anew.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub async fn observe(&mut self) -> Result<()> {
+        self.observed = observe::children(&self.netlink, false).await?;
+        Ok(())
+    }
+
+    /// Removes programs that are of no use any more.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be removed.
+    pub async fn remove_broken(&mut self) -> Result<()> {
+        if self.broken {
+            bpf::clean_up(&self.netlink, &self.master, true).await?;
+            self.broken = false;
+        }
+        Ok(())
+    }
+
+    /// Which children the data path is to know, and their policies: what was set for one stays.
+    pub fn wanted_members(
+        &self,
+        adopts: bool,
+        host_access: &BTreeMap<Mac, bool>,
+    ) -> Result<BTreeMap<Mac, Policy>> {
+        let present = match &self.attached {
+            Ok(bpf) => bpf.members()?,
+            Err(_) => BTreeMap::new(),
+        };
+        let mut members = BTreeMap::new();
+        // One that is up has the address for itself (`macvlan_addr_busy`): it comes last, and wins.
+        let mut children: Vec<&Child> =
+            self.children().iter().filter(|child| adopts || child.owned).collect();
+        children.sort_by_key(|child| child.up);
+        for child in children {
+            let kept = present.get(&child.mac).map(|policy| policy.host_access());
+            let access = host_access.get(&child.mac).copied().or(kept).unwrap_or(true);
+            members.insert(child.mac, Policy::new(child.mode, access));
+        }
+        Ok(members)
+    }
+
+    /// Removes these children of the master.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, after all others were tried.
+    pub async fn delete(&self, children: &[Child]) -> Result<()> {
+        let mut by_place: BTreeMap<&Place, Vec<u32>> = BTreeMap::new();
+        for child in children {
+            by_place.entry(&child.place).or_default().push(child.index);
+        }
+        let mut outcome = Ok(());
+        for (place, indexes) in by_place {
+            let deleted = match self.observed.netlink_at(&self.netlink, place) {
+                Ok(Some(inside)) => inside.delete_links(&indexes).await,
+                _ => self.delete_from_outside(place, &indexes).await,
+            };
+            outcome = outcome.and(deleted.context("cannot delete children"));
+        }
+        outcome
+    }
+
+    /// Removes devices of a namespace that only its id is known of.
+    async fn delete_from_outside(&self, place: &Place, indexes: &[u32]) -> Result<()> {
+        for index in indexes {
+            self.netlink.delete_link(*index, place.nsid).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes children that a killed run had begun to make.
+    async fn remove_unfinished(&mut self) -> Result<()> {
+        let unfinished: Vec<Child> =
+            self.children().iter().filter(|child| child.unfinished).cloned().collect();
+        if unfinished.is_empty() {
+            return Ok(());
+        }
+        self.delete(&unfinished).await?;
+        self.observe().await
+    }
+}
+
+/// The programs on `master`, or why there are none; and whether unusable remains of some are there.
+pub fn find_datapath(netlink: &Netlink, master: &Master) -> (Attached, bool) {
+    match Bpf::find(netlink, master) {
+        Found::Whole(bpf) => (Ok(bpf), false),
+        Found::Broken(reason) => (Err(reason), true),
+        Found::Nothing => (Err(not_attached(master)), false),
+    }
+}
+
+/// The data path of a master: the programs, or the driver alone and why.
+pub fn boxed(attached: Attached) -> Box<dyn Datapath> {
+    match attached {
+        Ok(bpf) => bpf,
+        Err(reason) => Box::new(Kernel::new(reason)),
+    }
+}
+
+fn not_attached(master: &Master) -> String {
+    format!("not attached: macvlan-ctl attach {}", master.name)
+}

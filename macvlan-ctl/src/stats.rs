@@ -1,0 +1,172 @@
+//! `stats`: what was counted, of each master and each child.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use macvlan_common::{
+    counters::{ChildCounters, Count, DROP_REASONS, DropReason, FLOOD_ORIGINS, MasterCounters, Path},
+    mac::Mac,
+};
+use serde::Serialize;
+
+use crate::{
+    datapath::{Carrier, Counters},
+    model::{Child, mac_text},
+    netlink::Netlink,
+    session::{self, find_datapath},
+    status::masters,
+};
+
+/// Frames and octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Pair {
+    /// Frames.
+    pub packets: u64,
+    /// Octets, layer 2 without FCS.
+    pub bytes: u64,
+}
+
+impl From<Count> for Pair {
+    fn from(count: Count) -> Self {
+        Self { packets: count.packets, bytes: count.bytes }
+    }
+}
+
+impl Pair {
+    /// What came since `earlier`.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(earlier.packets),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+        }
+    }
+}
+
+/// Both directions, as the child sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct BothWays {
+    /// Received.
+    pub rx: Pair,
+    /// Sent.
+    pub tx: Pair,
+}
+
+/// Counters by reason; every reason is always there.
+pub type Drops = BTreeMap<&'static str, Pair>;
+
+/// One master, as `stats -j` prints it. `null` is what a data path cannot know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MasterStats {
+    /// Its name.
+    pub ifname: String,
+    /// Unicast from the wire to nobody here.
+    pub unknown_unicast: Option<Pair>,
+    /// Broadcast and multicast by origin, once per frame however many hear it.
+    pub flood: Option<BTreeMap<&'static str, Pair>>,
+    /// Drops that no child is charged for.
+    pub drops: Option<Drops>,
+    /// Copies of broadcasts that the kernel had no memory for.
+    pub copy_failed: Option<Pair>,
+    /// Its children.
+    pub children: Vec<ChildStats>,
+}
+
+/// One child, as `stats -j` prints it. `null` is what a data path cannot know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChildStats {
+    /// Name in its own namespace.
+    pub ifname: String,
+    /// Its MAC.
+    #[serde(serialize_with = "mac_text")]
+    pub address: Mac,
+    /// With what is beyond the master. Includes the broadcasts that the child sent.
+    pub wire: Option<BothWays>,
+    /// With the host.
+    pub host: Option<BothWays>,
+    /// With other children of the master.
+    pub sibling: Option<BothWays>,
+    /// What was dropped of its traffic.
+    pub drops: Option<Drops>,
+}
+
+/// Counters of the master named `name` or, without a name, of every master with a data path or
+/// children.
+///
+/// # Errors
+///
+/// When there is no such master, or the kernel refuses to tell.
+pub async fn stats(name: Option<&str>) -> Result<Vec<MasterStats>> {
+    let stats = stats_unnamed(name).await;
+    match name {
+        Some(name) => stats.with_context(|| format!("cannot tell of {name:?}")),
+        None => stats,
+    }
+}
+
+async fn stats_unnamed(name: Option<&str>) -> Result<Vec<MasterStats>> {
+    let netlink = Netlink::open()?;
+    let observed = crate::observe::children(&netlink, false).await?;
+    let mut all = Vec::new();
+    for master in masters(&netlink, &observed, name).await? {
+        let (datapath, _) = find_datapath(&netlink, &master);
+        let datapath = session::boxed(datapath);
+        let counters = datapath.counters()?;
+        let carries_all = datapath.description().carrier == Carrier::Kernel;
+        let children = observed.of(master.index).iter();
+        let children = children.filter(|child| carries_all || counters.children.contains_key(&child.mac));
+        all.push(MasterStats {
+            ifname: master.name.clone(),
+            unknown_unicast: counters.master.map(|master| master.unknown_unicast.into()),
+            flood: counters.master.as_ref().map(floods),
+            drops: counters.master.map(|master| drops(&master.drops)),
+            copy_failed: counters.master.map(|master| master.copy_failed.into()),
+            children: children.map(|child| child_stats(child, &counters)).collect(),
+        });
+    }
+    Ok(all)
+}
+
+fn child_stats(child: &Child, counters: &Counters) -> ChildStats {
+    let counted = counters.children.get(&child.mac);
+    let path = |path: Path| counted.map(|counters| both_ways(counters, path));
+    ChildStats {
+        ifname: child.name.clone(),
+        address: child.mac,
+        wire: path(Path::Wire),
+        host: path(Path::Host),
+        sibling: path(Path::Sibling),
+        drops: counted.map(|counters| drops(&counters.drops)),
+    }
+}
+
+fn both_ways(counters: &ChildCounters, path: Path) -> BothWays {
+    BothWays { rx: counters.rx[path as usize].into(), tx: counters.tx[path as usize].into() }
+}
+
+fn floods(counters: &MasterCounters) -> BTreeMap<&'static str, Pair> {
+    FLOOD_ORIGINS.iter().map(|origin| (origin.as_str(), counters.flood[*origin as usize].into())).collect()
+}
+
+fn drops(counts: &[Count; DROP_REASONS.len()]) -> Drops {
+    DROP_REASONS
+        .iter()
+        .map(|reason: &DropReason| (reason.as_str(), counts[*reason as usize].into()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_there_before_anything_was_dropped() {
+        let names: Vec<_> = drops(&[Count::default(); 2]).into_keys().collect();
+        assert_eq!(names, ["isolated", "reflected"]);
+    }
+
+    #[test]
+    fn a_counter_that_began_anew_gives_no_negative_rate() {
+        let before = Pair { packets: 10, bytes: 600 };
+        assert_eq!(Pair { packets: 4, bytes: 240 }.since(before), Pair::default());
+    }
+}

@@ -1,0 +1,162 @@
+//! `status`: what is in place on each master, and why not more.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use macvlan_common::{child::Policy, mac::Mac};
+use serde::Serialize;
+
+use crate::{
+    datapath::{Carrier, Datapath, Degraded, Demux, Hairpin},
+    master::Master,
+    model::{Child, Kind, mac_text},
+    netlink::{
+        Netlink,
+        link::{Link, ListOptions},
+    },
+    netns::known,
+    observe::Observed,
+    session::{self, find_datapath},
+};
+
+/// One master, as `status -j` prints it.
+#[derive(Debug, Clone, Serialize)]
+pub struct MasterStatus {
+    /// Its name.
+    pub ifname: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Its MAC.
+    #[serde(serialize_with = "mac_text")]
+    pub address: Mac,
+    /// Name or path of its namespace, where one is known.
+    pub netns: Option<String>,
+    /// Who carries the frames.
+    pub datapath: Carrier,
+    /// Where frames from the wire are demultiplexed.
+    pub demux: Demux,
+    /// How host and children reach each other.
+    pub hairpin: Hairpin,
+    /// What is less than the best, and why.
+    pub degraded: Vec<Degraded>,
+    /// Its children: those the data path knows or, without one, all.
+    pub children: Vec<ChildStatus>,
+}
+
+/// One child, as `status -j` prints it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChildStatus {
+    /// Name in its own namespace.
+    pub ifname: String,
+    /// Index in its own namespace.
+    pub ifindex: u32,
+    /// Name or path of its namespace, where one is known.
+    pub netns: Option<String>,
+    /// Id of its namespace; `None` is the master's own.
+    pub netnsid: Option<i32>,
+    /// Its MAC.
+    #[serde(serialize_with = "mac_text")]
+    pub address: Mac,
+    /// Its mode.
+    pub mode: &'static str,
+    /// macvlan or macvtap.
+    pub kind: Kind,
+    /// Largest L3 packet.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// Whether it reaches the host through the hairpin.
+    pub host_access: bool,
+    /// We made it.
+    pub owned: bool,
+}
+
+/// The master named `name` or, without a name, every master with a data path or children.
+///
+/// # Errors
+///
+/// When there is no such master, or the kernel refuses to tell.
+pub async fn status(name: Option<&str>) -> Result<Vec<MasterStatus>> {
+    let statuses = status_unnamed(name).await;
+    match name {
+        Some(name) => statuses.with_context(|| format!("cannot tell of {name:?}")),
+        None => statuses,
+    }
+}
+
+async fn status_unnamed(name: Option<&str>) -> Result<Vec<MasterStatus>> {
+    let netlink = Netlink::open()?;
+    let observed = crate::observe::children(&netlink, false).await?;
+    let mut statuses = Vec::new();
+    for master in masters(&netlink, &observed, name).await? {
+        let (datapath, _) = find_datapath(&netlink, &master);
+        let datapath = session::boxed(datapath);
+        statuses.push(describe(&master, datapath.as_ref(), observed.of(master.index))?);
+    }
+    Ok(statuses)
+}
+
+/// The named master, or all that have a data path or children.
+///
+/// # Errors
+///
+/// When there is no such master, or the kernel refuses to tell.
+pub async fn masters(netlink: &Netlink, observed: &Observed, name: Option<&str>) -> Result<Vec<Master>> {
+    if let Some(name) = name {
+        return Ok(vec![Master::find(netlink, name).await?]);
+    }
+    let mut masters = Vec::new();
+    for link in netlink.links(ListOptions::default()).await? {
+        if is_candidate(&link)
+            && let Ok(master) = Master::from_link(netlink, link).await
+            && (!observed.of(master.index).is_empty() || crate::datapath::bpf::is_pinned(&master))
+        {
+            masters.push(master);
+        }
+    }
+    Ok(masters)
+}
+
+fn is_candidate(link: &Link) -> bool {
+    !link.loopback && !link.is_child() && link.mac.is_some()
+}
+
+fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
+    let description = datapath.description().clone();
+    let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
+    let members = datapath.members()?;
+    let carries_all = description.carrier == Carrier::Kernel;
+    let children = children.iter().filter(|child| carries_all || members.contains_key(&child.mac));
+    let children = children.map(|child| describe_child(child, &members, netns.as_deref())).collect();
+    Ok(MasterStatus {
+        ifname: master.name.clone(),
+        ifindex: master.index,
+        address: master.mac,
+        netns,
+        datapath: description.carrier,
+        demux: description.demux,
+        hairpin: description.hairpin,
+        degraded: description.degraded,
+        children,
+    })
+}
+
+fn describe_child(child: &Child, members: &BTreeMap<Mac, Policy>, own_netns: Option<&str>) -> ChildStatus {
+    let netns = match child.place.nsid {
+        None => own_netns.map(str::to_owned),
+        Some(_) => child.place.label.clone(),
+    };
+    ChildStatus {
+        ifname: child.name.clone(),
+        ifindex: child.index,
+        netns,
+        netnsid: child.place.nsid,
+        address: child.mac,
+        mode: child.mode.as_str(),
+        kind: child.kind,
+        mtu: child.mtu,
+        up: child.up,
+        host_access: members.get(&child.mac).is_some_and(|policy| policy.host_access()),
+        owned: child.owned,
+    }
+}
