@@ -4,7 +4,7 @@
 use crate::{
     child::{Mode, Policy},
     config::{Config, Hairpin},
-    counters::{DropReason, FloodOrigin, Path},
+    counters::{FloodOrigin, Path},
     decide::{Action, Frame, Hook, Tables, Total, Verdict},
     filter,
     mac::Mac,
@@ -156,6 +156,7 @@ pub fn all() -> Vec<Case> {
     table.unicast_from_children();
     table.broadcast();
     table.hairpinned();
+    table.behind_generic_xdp();
     table.world = World::passthru();
     table.beside_passthru();
     table.world = World::empty();
@@ -192,7 +193,7 @@ fn tx(child: &'static str, path: Path) -> Expect {
 }
 
 fn isolated(child: &'static str) -> Expect {
-    Expect { action: Action::Drop(DropReason::Isolated), dropped: Some(child), ..PASS }
+    Expect { action: Action::DropIsolated, dropped: Some(child), ..PASS }
 }
 
 const XDP: Hook = Hook::Xdp;
@@ -289,19 +290,20 @@ impl Table {
     }
 
     fn broadcast(&mut self) {
-        for to in ["broadcast", "multicast"] {
+        let copies = [("broadcast", Action::CopyBroadcastToHost), ("multicast", Action::CopyMulticastToHost)];
+        for (to, copy_to_host) in copies {
             for hook in [XDP, IN] {
                 self.case("wire to all: host and every child", hook, "outside", to, WIRE_FLOOD);
             }
             let host_flood = Expect {
-                action: Action::SendAndTurnCopy(Hairpin::Flood),
+                action: Action::CopyToChildren,
                 total: Some(Total::Flood(FloodOrigin::Host)),
                 ..PASS
             };
             self.case("host to all: wire and every child", OUT, "host", to, host_flood);
             for child in ["b1", "p1"] {
                 let copied = Expect {
-                    action: Action::SendAndTurnCopy(Hairpin::ToHost),
+                    action: copy_to_host,
                     total: Some(Total::Flood(FloodOrigin::Child)),
                     ..tx(child, Path::Wire)
                 };
@@ -311,7 +313,7 @@ impl Table {
                 let sent = Expect { total: Some(Total::Flood(FloodOrigin::Child)), ..tx(child, Path::Wire) };
                 self.case("v, s, no host access to all: wire", OUT, child, to, sent);
             }
-            let reflected = Expect { action: Action::Drop(DropReason::Reflected), ..PASS };
+            let reflected = Expect { action: Action::DropReflected, ..PASS };
             self.case("host's broadcast reflected: nobody twice", IN, "host", to, reflected);
             let hidden = Expect { action: Action::HideFromHost, ..WIRE_FLOOD };
             self.case("b's broadcast reflected: v, not host twice", IN, "b1", to, hidden);
@@ -326,8 +328,8 @@ impl Table {
             (Hairpin::Unicast, "host", "b1", Action::Unmark),
             (Hairpin::Unicast, "p1", "host", Action::Unmark),
             (Hairpin::Flood, "host", "broadcast", Action::HideFromHost),
-            (Hairpin::ToHost, "b1", "broadcast", Action::OnlyToHost),
-            (Hairpin::ToHost, "p1", "multicast", Action::OnlyToHost),
+            (Hairpin::BroadcastToHost, "b1", "host", Action::UnmarkBroadcast),
+            (Hairpin::MulticastToHost, "p1", "host", Action::UnmarkMulticast),
         ];
         for (kind, src, dst, action) in turned {
             let expect = Expect { action, ..PASS };
@@ -335,8 +337,18 @@ impl Table {
             self.case("generic XDP: hairpinned frames are left alone", XDP, src, dst, DEFER);
         }
         for (src, dst) in [("outside", "b1"), ("outside", "nobody"), ("outside", "broadcast")] {
-            self.case("judged in XDP: not counted twice", Hook::Judged, src, dst, PASS);
+            self.case("judged in native XDP: not counted twice", Hook::Judged, src, dst, PASS);
+            self.case("judged in generic XDP: not counted twice", Hook::AfterXdp, src, dst, PASS);
         }
+    }
+
+    fn behind_generic_xdp(&mut self) {
+        let hook = Hook::AfterXdp;
+        let sibling = Expect { rx: Some(("b2", Path::Sibling)), ..tx("b1", Path::Sibling) };
+        self.case("generic XDP: b to b is judged behind it", hook, "b1", "b2", sibling);
+        self.case("generic XDP: p's leak is stopped behind it", hook, "p1", "b1", isolated("b1"));
+        let reflected = Expect { action: Action::DropReflected, ..PASS };
+        self.case("generic XDP: reflection is stopped behind it", hook, "host", "broadcast", reflected);
     }
 
     fn beside_passthru(&mut self) {

@@ -11,17 +11,20 @@ pub struct Config {
     pub master: u64,
     /// Key of the passthru child's MAC, 0 without one. Nothing is hairpinned beside such a child.
     pub passthru: u64,
-    /// [`FLOOD`](Self::FLOOD).
+    /// [`FLOOD`](Self::FLOOD), [`XDP_GENERIC`](Self::XDP_GENERIC).
     pub flags: u64,
     /// Upper 24 bits: drawn at random at attach, so that nobody can mark a frame as ours.
     pub mark: u32,
-    /// Put before a frame as XDP metadata once it is judged; drawn at random.
+    /// Put before a frame as metadata once native XDP has judged it; drawn at random.
     pub meta: u32,
 }
 
 impl Config {
     /// The host's broadcasts are copied to the children: at least one child can hear them.
     pub const FLOOD: u64 = 1;
+
+    /// The demultiplexer is in generic XDP: it sees every frame that TC ingress sees, and before it.
+    pub const XDP_GENERIC: u64 = 2;
 
     /// Bits of the packet mark that hold a [`Hairpin`].
     pub const MARK_KIND: u32 = 0xff;
@@ -30,6 +33,12 @@ impl Config {
     #[inline(always)]
     pub const fn floods(&self) -> bool {
         self.flags & Self::FLOOD != 0
+    }
+
+    /// Whether the demultiplexer is in generic XDP.
+    #[inline(always)]
+    pub const fn xdp_is_generic(&self) -> bool {
+        self.flags & Self::XDP_GENERIC != 0
     }
 
     /// The packet mark of a frame turned around as `kind`.
@@ -47,7 +56,8 @@ impl Config {
         match mark & Self::MARK_KIND {
             1 => Some(Hairpin::Unicast),
             2 => Some(Hairpin::Flood),
-            3 => Some(Hairpin::ToHost),
+            3 => Some(Hairpin::BroadcastToHost),
+            4 => Some(Hairpin::MulticastToHost),
             _ => None,
         }
     }
@@ -61,9 +71,16 @@ pub enum Hairpin {
     Unicast = 1,
     /// Copy of the host's broadcast or multicast: for the children, never for the host.
     Flood = 2,
-    /// Copy of a child's broadcast or multicast: for the host, never for a child.
-    ToHost = 3,
+    /// Copy of a child's broadcast: for the host, never for a child. It bears the host's MAC as
+    /// destination, so the mark says what it was.
+    BroadcastToHost = 3,
+    /// Copy of a child's multicast, likewise.
+    MulticastToHost = 4,
 }
+
+/// Every kind of hairpin.
+pub const HAIRPINS: [Hairpin; 4] =
+    [Hairpin::Unicast, Hairpin::Flood, Hairpin::BroadcastToHost, Hairpin::MulticastToHost];
 
 /// Octets of text a [`Record`] holds.
 pub const RECORD_LEN: usize = 4092;
@@ -85,11 +102,11 @@ mod tests {
     #[test]
     fn only_a_mark_with_our_secret_is_ours() {
         let config = Config { mark: 0xabcd_ef77, ..Config::default() };
-        for kind in [Hairpin::Unicast, Hairpin::Flood, Hairpin::ToHost] {
+        for kind in HAIRPINS {
             assert_eq!(config.hairpin_of(config.mark_of(kind)), Some(kind));
             assert_eq!(config.hairpin_of(config.mark_of(kind) ^ 0x100), None);
         }
-        for mark in [0, 1, 0xabcd_ef00, 0xabcd_ef04, u32::MAX] {
+        for mark in [0, 1, 0xabcd_ef00, 0xabcd_ef05, u32::MAX] {
             assert_eq!(config.hairpin_of(mark), None, "{mark:#x}");
         }
     }

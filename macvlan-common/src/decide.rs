@@ -8,7 +8,7 @@ use crate::{
     child::{Mode, Policy},
     config::{Config, Hairpin},
     counters::{DropReason, FloodOrigin, Path},
-    mac::is_group,
+    mac::{Mac, is_group},
 };
 
 /// Where a frame was met, and what is known of it there.
@@ -19,8 +19,10 @@ pub enum Hook {
     Xdp,
     /// TC ingress on the master: from the wire, or from one bridge-mode child to another.
     Ingress,
-    /// TC ingress, a frame that XDP has judged and counted.
+    /// TC ingress, a frame that native XDP has judged and counted.
     Judged,
+    /// TC ingress, where generic XDP has seen the frame: what comes from outside is judged.
+    AfterXdp,
     /// TC ingress, a frame that TC egress has turned around.
     Turned(Hairpin),
     /// TC egress on the master: from the host or a child, bound for the wire.
@@ -55,24 +57,84 @@ pub trait Tables {
 }
 
 /// What the hook does with the frame.
+///
+/// No variant carries data: a payload that only some paths set is an uninitialised register to
+/// the BPF verifier, wherever the compiler moves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Hand it on as it is.
     Pass,
     /// XDP: hand it on unjudged; TC ingress knows more of it.
     Defer,
-    /// Drop it.
-    Drop(DropReason),
+    /// Drop it as [`DropReason::Isolated`].
+    DropIsolated,
+    /// Drop it as [`DropReason::Reflected`].
+    DropReflected,
     /// Egress: turn it back into the master's ingress instead of sending it.
     Turn,
-    /// Egress: send it, and turn a copy back as the given kind.
-    SendAndTurnCopy(Hairpin),
+    /// Egress: send it, and turn a copy back as [`Hairpin::Flood`].
+    CopyToChildren,
+    /// Egress: send it, and turn a copy back as [`Hairpin::BroadcastToHost`].
+    CopyBroadcastToHost,
+    /// Egress: send it, and turn a copy back as [`Hairpin::MulticastToHost`].
+    CopyMulticastToHost,
     /// Ingress: take our mark off and hand it on.
     Unmark,
     /// Ingress: hand it on to the children, unseen by the host's own protocols.
     HideFromHost,
-    /// Ingress: hand it to the host alone.
-    OnlyToHost,
+    /// Ingress: take our mark off; to the host's protocols it is a broadcast.
+    UnmarkBroadcast,
+    /// Ingress: take our mark off; to the host's protocols it is a multicast.
+    UnmarkMulticast,
+}
+
+impl Action {
+    /// The action that drops for this reason.
+    #[inline(always)]
+    pub const fn drop(reason: DropReason) -> Self {
+        match reason {
+            DropReason::Isolated => Self::DropIsolated,
+            DropReason::Reflected => Self::DropReflected,
+        }
+    }
+
+    /// Why the frame is dropped; `None` when it is not.
+    #[inline(always)]
+    pub const fn drop_reason(self) -> Option<DropReason> {
+        match self {
+            Self::DropIsolated => Some(DropReason::Isolated),
+            Self::DropReflected => Some(DropReason::Reflected),
+            Self::Pass
+            | Self::Defer
+            | Self::Turn
+            | Self::CopyToChildren
+            | Self::CopyBroadcastToHost
+            | Self::CopyMulticastToHost
+            | Self::Unmark
+            | Self::HideFromHost
+            | Self::UnmarkBroadcast
+            | Self::UnmarkMulticast => None,
+        }
+    }
+
+    /// As what the frame, or a copy of it, is turned around; `None` when it is not.
+    #[inline(always)]
+    pub const fn hairpin(self) -> Option<Hairpin> {
+        match self {
+            Self::Turn => Some(Hairpin::Unicast),
+            Self::CopyToChildren => Some(Hairpin::Flood),
+            Self::CopyBroadcastToHost => Some(Hairpin::BroadcastToHost),
+            Self::CopyMulticastToHost => Some(Hairpin::MulticastToHost),
+            Self::Pass
+            | Self::Defer
+            | Self::DropIsolated
+            | Self::DropReflected
+            | Self::Unmark
+            | Self::HideFromHost
+            | Self::UnmarkBroadcast
+            | Self::UnmarkMulticast => None,
+        }
+    }
 }
 
 /// One outcome: an action, and who is charged for the frame.
@@ -87,7 +149,7 @@ pub struct Verdict<Child> {
     pub tx: Option<Child>,
     /// The child that receives it.
     pub rx: Option<Child>,
-    /// The child whose drop counter a [`Action::Drop`] goes to; the master's without one.
+    /// The child that a drop is charged to; the master without one.
     pub dropped: Option<Child>,
     /// What the master's own counters record.
     pub total: Option<Total>,
@@ -120,7 +182,7 @@ impl<Child> Verdict<Child> {
 
     #[inline(always)]
     fn drop(reason: DropReason, child: Child) -> Self {
-        Self { dropped: Some(child), ..Self::new(Action::Drop(reason)) }
+        Self { dropped: Some(child), ..Self::new(Action::drop(reason)) }
     }
 
     #[inline(always)]
@@ -131,10 +193,7 @@ impl<Child> Verdict<Child> {
     /// Whether any counter changes.
     #[inline(always)]
     pub const fn counts(&self) -> bool {
-        self.tx.is_some()
-            || self.rx.is_some()
-            || self.total.is_some()
-            || matches!(self.action, Action::Drop(_))
+        self.tx.is_some() || self.rx.is_some() || self.total.is_some() || self.action.drop_reason().is_some()
     }
 }
 
@@ -145,7 +204,8 @@ pub fn decide<T: Tables>(hook: Hook, frame: Frame, tables: &T) -> Verdict<T::Chi
         Hook::Judged => Verdict::new(Action::Pass),
         Hook::Turned(kind) => Verdict::new(receive_turned(kind)),
         Hook::Xdp => xdp(frame, tables),
-        Hook::Ingress => ingress(frame, tables),
+        Hook::Ingress => ingress(frame, tables, from_outside),
+        Hook::AfterXdp => ingress(frame, tables, judged_in_xdp),
         Hook::Egress => egress(frame, tables),
     }
 }
@@ -156,7 +216,8 @@ const fn receive_turned(kind: Hairpin) -> Action {
     match kind {
         Hairpin::Unicast => Action::Unmark,
         Hairpin::Flood => Action::HideFromHost,
-        Hairpin::ToHost => Action::OnlyToHost,
+        Hairpin::BroadcastToHost => Action::UnmarkBroadcast,
+        Hairpin::MulticastToHost => Action::UnmarkMulticast,
     }
 }
 
@@ -172,21 +233,33 @@ fn xdp<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
     from_outside(frame, tables, &config)
 }
 
+/// TC ingress, an unmarked frame. `outside` judges what certainly comes from outside: the very
+/// frames that [`xdp`] does not defer.
 #[inline(always)]
-fn ingress<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
+fn ingress<T: Tables>(
+    frame: Frame,
+    tables: &T,
+    outside: impl FnOnce(Frame, &T, &Config) -> Verdict<T::Child>,
+) -> Verdict<T::Child> {
     let config = tables.config();
     if config.passthru != 0 {
-        return from_outside(frame, tables, &config);
+        return outside(frame, tables, &config);
     }
     if frame.src == config.master {
         return own_frame_reflected(frame, tables, &config);
     }
-    if tables.may_be_child(frame.src)
-        && let Some(source) = tables.child(frame.src)
-    {
-        return from_child(source, frame, tables, &config);
+    if !tables.may_be_child(frame.src) {
+        return outside(frame, tables, &config);
     }
-    from_outside(frame, tables, &config)
+    match tables.child(frame.src) {
+        Some(source) => from_child(source, frame, tables, &config),
+        None => from_outside(frame, tables, &config),
+    }
+}
+
+#[inline(always)]
+fn judged_in_xdp<T: Tables>(_: Frame, _: &T, _: &Config) -> Verdict<T::Child> {
+    Verdict::new(Action::Pass)
 }
 
 /// From the wire, source MAC not local.
@@ -217,7 +290,7 @@ fn deliver_from_wire<Child>(child: Option<Child>) -> Verdict<Child> {
 #[inline(always)]
 fn own_frame_reflected<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
     if is_group(frame.dst) && config.floods() {
-        return Verdict::new(Action::Drop(DropReason::Reflected));
+        return Verdict::new(Action::drop(DropReason::Reflected));
     }
     from_outside(frame, tables, config)
 }
@@ -289,7 +362,7 @@ fn egress_beside_passthru<T: Tables>(frame: Frame, tables: &T, config: &Config) 
 #[inline(always)]
 fn from_host<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
     if is_group(frame.dst) {
-        let action = if config.floods() { Action::SendAndTurnCopy(Hairpin::Flood) } else { Action::Pass };
+        let action = if config.floods() { Action::CopyToChildren } else { Action::Pass };
         return Verdict::new(action).total(Total::Flood(FloodOrigin::Host));
     }
     if tables.may_be_child(frame.dst)
@@ -306,8 +379,7 @@ fn from_host<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict<T:
 fn child_sends<T: Tables>(source: T::Child, frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
     let policy = tables.policy(source);
     if is_group(frame.dst) {
-        let action =
-            if policy.reaches_host() { Action::SendAndTurnCopy(Hairpin::ToHost) } else { Action::Pass };
+        let action = if policy.reaches_host() { copy_to_host(frame.dst) } else { Action::Pass };
         return Verdict::new(action).tx(source, Path::Wire).total(Total::Flood(FloodOrigin::Child));
     }
     if frame.dst == config.master && policy.reaches_host() {
@@ -324,6 +396,11 @@ fn child_sends<T: Tables>(source: T::Child, frame: Frame, tables: &T, config: &C
     Verdict::new(Action::Pass).tx(source, Path::Wire)
 }
 
+#[inline(always)]
+fn copy_to_host(group: u64) -> Action {
+    if group == Mac::BROADCAST.key() { Action::CopyBroadcastToHost } else { Action::CopyMulticastToHost }
+}
+
 /// Whether a child in mode `source` may not reach a sibling in mode `target`.
 #[inline(always)]
 fn isolates(source: Mode, target: Mode) -> bool {
@@ -337,6 +414,7 @@ mod tests {
     use super::*;
     use crate::{
         cases::{self, HOST, World, WorldChild},
+        config::HAIRPINS,
         mac::Mac,
     };
 
@@ -369,20 +447,29 @@ mod tests {
     }
 
     fn hook() -> impl Strategy<Value = Hook> {
-        select(
-            &[
-                Hook::Xdp,
-                Hook::Ingress,
-                Hook::Judged,
-                Hook::Turned(Hairpin::Unicast),
-                Hook::Turned(Hairpin::Flood),
-                Hook::Turned(Hairpin::ToHost),
-                Hook::Egress,
-            ][..],
-        )
+        let plain = [Hook::Xdp, Hook::Ingress, Hook::Judged, Hook::AfterXdp, Hook::Egress];
+        let all: Vec<Hook> = plain.into_iter().chain(HAIRPINS.map(Hook::Turned)).collect();
+        select(all)
     }
 
     proptest! {
+        /// Generic XDP and TC ingress behind it see the same frame: together they judge it once.
+        #[test]
+        fn generic_xdp_and_ingress_behind_it_are_ingress(
+            world in world(), dst in mac(), src in mac(),
+        ) {
+            let frame = Frame { dst: dst.key(), src: src.key() };
+            let alone = decide(Hook::Ingress, frame, &world);
+            let xdp = decide(Hook::Xdp, frame, &world);
+            let behind = decide(Hook::AfterXdp, frame, &world);
+            if xdp.action == Action::Defer {
+                prop_assert_eq!(behind, alone);
+            } else {
+                prop_assert_eq!(xdp, alone);
+                prop_assert!(!behind.counts() && behind.action == Action::Pass);
+            }
+        }
+
         #[test]
         fn any_frame_in_any_world_has_one_lawful_outcome(
             world in world(), hook in hook(), dst in mac(), src in mac(),
@@ -392,16 +479,21 @@ mod tests {
 
             // Each hook takes only the actions it can carry out.
             let lawful = match verdict.action {
-                Action::Pass | Action::Drop(_) => true,
+                Action::Pass | Action::DropIsolated | Action::DropReflected => true,
                 Action::Defer => hook == Hook::Xdp,
-                Action::Turn | Action::SendAndTurnCopy(_) => hook == Hook::Egress,
-                Action::Unmark | Action::OnlyToHost => matches!(hook, Hook::Turned(_)),
-                Action::HideFromHost => matches!(hook, Hook::Turned(_) | Hook::Ingress),
+                Action::Turn
+                | Action::CopyToChildren
+                | Action::CopyBroadcastToHost
+                | Action::CopyMulticastToHost => hook == Hook::Egress,
+                Action::Unmark | Action::UnmarkBroadcast | Action::UnmarkMulticast => {
+                    matches!(hook, Hook::Turned(_))
+                }
+                Action::HideFromHost => matches!(hook, Hook::Turned(_) | Hook::Ingress | Hook::AfterXdp),
             };
             prop_assert!(lawful, "{verdict:?}");
 
             // What is dropped is neither sent nor received, and what was judged is not counted again.
-            if matches!(verdict.action, Action::Drop(_)) {
+            if verdict.action.drop_reason().is_some() {
                 prop_assert!(verdict.tx.is_none() && verdict.rx.is_none() && verdict.total.is_none());
             } else {
                 prop_assert!(verdict.dropped.is_none());
@@ -427,9 +519,9 @@ mod tests {
                 && frame.dst != HOST.key()
                 && !is_group(frame.dst)
                 && world.policy(source).mode() == Mode::Private
-                && matches!(hook, Hook::Ingress | Hook::Egress)
+                && matches!(hook, Hook::Ingress | Hook::AfterXdp | Hook::Egress)
             {
-                prop_assert_eq!(verdict.action, Action::Drop(DropReason::Isolated));
+                prop_assert_eq!(verdict.action, Action::DropIsolated);
             }
         }
     }

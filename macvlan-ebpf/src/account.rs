@@ -2,7 +2,7 @@
 
 use macvlan_common::{
     counters::Count,
-    decide::{Action, Total, Verdict},
+    decide::{Total, Verdict},
 };
 
 use crate::maps::{Child, totals};
@@ -18,7 +18,7 @@ pub fn charge(verdict: &Verdict<Child>, size: Count) {
         // SAFETY: see [`Child`].
         add(unsafe { &mut (*child.as_ptr()).counters.rx }, verdict.path as usize, size);
     }
-    if let Action::Drop(reason) = verdict.action {
+    if let Some(reason) = verdict.action.drop_reason() {
         if let Some(child) = verdict.dropped {
             // SAFETY: see [`Child`].
             add(unsafe { &mut (*child.as_ptr()).counters.drops }, reason as usize, size);

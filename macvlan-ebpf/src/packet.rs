@@ -6,7 +6,7 @@ use macvlan_common::decide::Frame;
 ///
 /// The kernel itself requires Ethernet addresses to lie on 16-bit boundaries
 /// (`ether_addr_equal` in `include/linux/etherdevice.h`).
-type Macs = [u16; 6];
+pub type Macs = [u16; 6];
 
 /// The MACs at `data`, `None` when the readable part of the frame is shorter.
 #[inline(always)]
@@ -15,8 +15,13 @@ pub fn macs(data: usize, data_end: usize) -> Option<Frame> {
         return None;
     }
     // SAFETY: 12 octets from `data` are readable, as just compared, and aligned as `Macs` says.
-    let [d0, d1, d2, s0, s1, s2] = unsafe { *(data as *const Macs) };
-    Some(Frame { dst: key(d0, d1, d2), src: key(s0, s1, s2) })
+    Some(frame_of(unsafe { *(data as *const Macs) }))
+}
+
+/// The MACs in these octets.
+#[inline(always)]
+pub fn frame_of([d0, d1, d2, s0, s1, s2]: Macs) -> Frame {
+    Frame { dst: key(d0, d1, d2), src: key(s0, s1, s2) }
 }
 
 /// [`Mac::key`](macvlan_common::mac::Mac::key) of octets loaded in little-endian order, which is

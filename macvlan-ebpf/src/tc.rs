@@ -1,8 +1,11 @@
 //! TC ingress and TC egress on the master: the hairpin, and the demultiplexer where XDP is not.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC},
-    helpers::bpf_redirect,
+    EbpfContext as _,
+    bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_hdr_start_off::BPF_HDR_START_MAC},
+    helpers::{bpf_redirect, bpf_skb_load_bytes_relative},
     macros::classifier,
     programs::TcContext,
 };
@@ -11,7 +14,7 @@ use macvlan_common::{
     counters::Count,
     decide::{Action, Frame, Hook, Tables as _, decide},
     gso,
-    mac::{Mac, is_group},
+    mac::Mac,
 };
 
 use crate::{
@@ -37,29 +40,43 @@ const NEXT: i32 = TC_ACT_UNSPEC;
 /// Up from the wire, from a sibling, or turned around.
 #[classifier]
 pub fn macvlan_in(ctx: TcContext) -> i32 {
-    let (Some(frame), Some(maps)) = (macs(&ctx), Maps::open()) else {
-        return NEXT;
-    };
+    let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
-    let verdict = decide(ingress_hook(&ctx, &config), frame, &maps);
+    let hook = ingress_hook(&ctx, &config);
+    let frame = match hook {
+        Hook::AfterXdp => macs_by_header(&ctx),
+        Hook::Turned(_) | Hook::Judged | Hook::Ingress | Hook::Xdp | Hook::Egress => macs(&ctx),
+    };
+    // A frame too short for both MACs is nobody's business here.
+    let Some(frame) = frame else { return NEXT };
+    let verdict = decide(hook, frame, &maps);
     if verdict.counts() {
-        charge(&verdict, size(&ctx));
+        charge(&verdict, size(&ctx, hook == Hook::AfterXdp));
     }
     match verdict.action {
-        Action::Drop(_) => TC_ACT_SHOT,
+        Action::DropIsolated | Action::DropReflected => TC_ACT_SHOT,
         Action::Unmark => {
             ctx.set_mark(0);
             NEXT
         }
         Action::HideFromHost => {
             unmark(&ctx, &config);
-            hide_from_host(&ctx)
+            retype(&ctx, PACKET_OTHERHOST)
         }
-        Action::OnlyToHost => {
+        Action::UnmarkBroadcast => {
             ctx.set_mark(0);
-            only_to_host(&ctx, frame, config.master)
+            retype(&ctx, PACKET_BROADCAST)
         }
-        Action::Pass | Action::Defer | Action::Turn | Action::SendAndTurnCopy(_) => NEXT,
+        Action::UnmarkMulticast => {
+            ctx.set_mark(0);
+            retype(&ctx, PACKET_MULTICAST)
+        }
+        Action::Pass
+        | Action::Defer
+        | Action::Turn
+        | Action::CopyToChildren
+        | Action::CopyBroadcastToHost
+        | Action::CopyMulticastToHost => NEXT,
     }
 }
 
@@ -69,15 +86,26 @@ pub fn macvlan_out(ctx: TcContext) -> i32 {
     let (Some(frame), Some(maps)) = (macs(&ctx), Maps::open()) else {
         return NEXT;
     };
+    let config = maps.config();
     let verdict = decide(Hook::Egress, frame, &maps);
     if verdict.counts() {
-        charge(&verdict, size(&ctx));
+        charge(&verdict, size(&ctx, false));
     }
     match verdict.action {
-        Action::Drop(_) => TC_ACT_SHOT,
-        Action::Turn => turn(&ctx, maps.config().mark_of(Hairpin::Unicast)),
-        Action::SendAndTurnCopy(kind) => turn_copy(&ctx, maps.config().mark_of(kind)),
-        Action::Pass | Action::Defer | Action::Unmark | Action::HideFromHost | Action::OnlyToHost => NEXT,
+        Action::DropIsolated | Action::DropReflected => TC_ACT_SHOT,
+        Action::Turn => turn(&ctx, config.mark_of(Hairpin::Unicast)),
+        Action::CopyToChildren => {
+            copy_to_ingress(&ctx, config.mark_of(Hairpin::Flood));
+            NEXT
+        }
+        Action::CopyBroadcastToHost => copy_to_host(&ctx, frame, &config, Hairpin::BroadcastToHost),
+        Action::CopyMulticastToHost => copy_to_host(&ctx, frame, &config, Hairpin::MulticastToHost),
+        Action::Pass
+        | Action::Defer
+        | Action::Unmark
+        | Action::HideFromHost
+        | Action::UnmarkBroadcast
+        | Action::UnmarkMulticast => NEXT,
     }
 }
 
@@ -85,6 +113,9 @@ pub fn macvlan_out(ctx: TcContext) -> i32 {
 fn ingress_hook(ctx: &TcContext, config: &Config) -> Hook {
     if let Some(kind) = config.hairpin_of(mark(ctx)) {
         return Hook::Turned(kind);
+    }
+    if config.xdp_is_generic() {
+        return Hook::AfterXdp;
     }
     // SAFETY: reading a field of the context that the program was called with.
     let meta = unsafe { (*skb(ctx)).data_meta } as usize;
@@ -101,35 +132,42 @@ fn turn(ctx: &TcContext, mark: u32) -> i32 {
     unsafe { bpf_redirect(ifindex(ctx), u64::from(BPF_F_INGRESS)) as i32 }
 }
 
-/// A copy comes back up; the frame itself goes on with the mark and time it came with.
+/// A copy comes back up, addressed to the host: so it passes macvlan's receive handler, which
+/// would give a private child's broadcast back to that child, and flood a bridge child's to VEPA
+/// siblings.
 #[inline(always)]
-fn turn_copy(ctx: &TcContext, copy_mark: u32) -> i32 {
+fn copy_to_host(ctx: &TcContext, frame: Frame, config: &Config, kind: Hairpin) -> i32 {
+    if !set_destination(ctx, config.master) {
+        copy_failed(ctx);
+        return NEXT;
+    }
+    copy_to_ingress(ctx, config.mark_of(kind));
+    next_or_lost(ctx, set_destination(ctx, frame.dst))
+}
+
+/// A copy comes back up; the frame itself keeps the mark and time it came with.
+#[inline(always)]
+fn copy_to_ingress(ctx: &TcContext, copy_mark: u32) {
     let (own_mark, own_tstamp) = (mark(ctx), tstamp(ctx));
     ctx.set_mark(copy_mark);
     set_tstamp(ctx, 0);
     if ctx.clone_redirect(ifindex(ctx), u64::from(BPF_F_INGRESS)).is_err() {
-        charge_failed_copy(size(ctx));
+        copy_failed(ctx);
     }
     ctx.set_mark(own_mark);
     set_tstamp(ctx, own_tstamp);
-    NEXT
 }
 
-/// ARP, IPv4 and IPv6 ignore `PACKET_OTHERHOST`; macvlan sets the type anew for each child.
 #[inline(always)]
-fn hide_from_host(ctx: &TcContext) -> i32 {
-    next_or_lost(ctx, ctx.change_type(PACKET_OTHERHOST).is_ok())
+fn set_destination(ctx: &TcContext, mac: u64) -> bool {
+    ctx.store(0, &Mac::from_key(mac).octets(), 0).is_ok()
 }
 
-/// With the host's MAC as destination, macvlan lets the frame through to the host and floods
-/// nobody; the packet type keeps what it was to the protocols above.
+/// As `PACKET_OTHERHOST`, a frame is ignored by the host's ARP, IPv4 and IPv6 input; macvlan sets
+/// the type anew for each child.
 #[inline(always)]
-fn only_to_host(ctx: &TcContext, frame: Frame, master: u64) -> i32 {
-    let cast = if frame.dst == Mac::BROADCAST.key() { PACKET_BROADCAST } else { PACKET_MULTICAST };
-    let done = is_group(frame.dst)
-        && ctx.store(0, &Mac::from_key(master).octets(), 0).is_ok()
-        && ctx.change_type(cast).is_ok();
-    next_or_lost(ctx, done)
+fn retype(ctx: &TcContext, packet_type: u32) -> i32 {
+    next_or_lost(ctx, ctx.change_type(packet_type).is_ok())
 }
 
 /// A frame that could not be prepared (no memory) must not reach whom it is not for.
@@ -138,8 +176,14 @@ fn next_or_lost(ctx: &TcContext, prepared: bool) -> i32 {
     if prepared {
         return NEXT;
     }
-    charge_failed_copy(size(ctx));
+    copy_failed(ctx);
     TC_ACT_SHOT
+}
+
+/// Out of line: it happens only without memory.
+#[inline(never)]
+fn copy_failed(ctx: &TcContext) {
+    charge_failed_copy(size(ctx, false));
 }
 
 /// The MACs; a frame whose first octets lie in a fragment is pulled together first.
@@ -154,21 +198,53 @@ fn macs(ctx: &TcContext) -> Option<Frame> {
     packet::macs(ctx.data(), ctx.data_end())
 }
 
-/// Frames and octets that this buffer stands for on the wire.
+/// The MACs, from where the kernel says the MAC header is.
+///
+/// Behind generic XDP the data of a frame may begin at the network header: a copy that the kernel
+/// makes for a multi-buffer program forgets `mac_len` (`skb_pp_cow_data` in net/core/skbuff.c,
+/// seen on 6.18), by which TC ingress goes back to the MAC header.
 #[inline(always)]
-fn size(ctx: &TcContext) -> Count {
+fn macs_by_header(ctx: &TcContext) -> Option<Frame> {
+    load_by_header(ctx, 0).map(packet::frame_of)
+}
+
+#[inline(always)]
+fn load_by_header<T: Copy>(ctx: &TcContext, offset: u32) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes `size_of::<T>()` octets to `value`, or fails.
+    let status = unsafe {
+        bpf_skb_load_bytes_relative(
+            ctx.as_ptr(),
+            offset,
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            BPF_HDR_START_MAC,
+        )
+    };
+    // SAFETY: it did not fail, and `T` is an array of integers.
+    (status == 0).then(|| unsafe { value.assume_init() })
+}
+
+/// Frames and octets that this buffer stands for on the wire. `behind_xdp`: it may lack its MAC
+/// header, see [`macs_by_header`].
+#[inline(always)]
+fn size(ctx: &TcContext, behind_xdp: bool) -> Count {
     // SAFETY: reading fields of the context that the program was called with.
     let (segments, tagged) = unsafe { ((*skb(ctx)).gso_segs, (*skb(ctx)).vlan_present != 0) };
+    let mut len = ctx.len();
+    if behind_xdp && macs(ctx) != macs_by_header(ctx) {
+        len += ETH_HLEN;
+    }
     let packets = u64::from(segments.max(1));
-    let bytes = if segments > 1 { segmented_len(ctx, segments) } else { u64::from(ctx.len()) };
+    let bytes = if segments > 1 { segmented_len(ctx, len, segments) } else { u64::from(len) };
     Count { packets, bytes: bytes + if tagged { packets * VLAN_LEN } else { 0 } }
 }
 
 /// Out of line: the headers of a large frame are read once for tens of wire frames.
 #[inline(never)]
-fn segmented_len(ctx: &TcContext, segments: u32) -> u64 {
-    let headers = gso::header_len(|offset| ctx.load::<[u8; 2]>(offset as usize).ok().map(u16::from_be_bytes));
-    gso::wire_len(ctx.len(), segments, headers)
+fn segmented_len(ctx: &TcContext, len: u32, segments: u32) -> u64 {
+    let headers = gso::header_len(|offset| load_by_header(ctx, offset).map(u16::from_be_bytes));
+    gso::wire_len(len, segments, headers)
 }
 
 #[inline(always)]

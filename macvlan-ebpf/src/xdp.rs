@@ -34,25 +34,30 @@ fn demux(ctx: &XdpContext, bytes: u64) -> u32 {
     let (Some(frame), Some(maps)) = (packet::macs(ctx.data(), ctx.data_end()), Maps::open()) else {
         return XDP_PASS;
     };
+    let config = maps.config();
     let verdict = decide(Hook::Xdp, frame, &maps);
     let size = Count { packets: 1, bytes };
     match verdict.action {
-        Action::Drop(_) => {
+        Action::DropIsolated | Action::DropReflected => {
             charge(&verdict, size);
             XDP_DROP
         }
-        // What cannot be marked as judged is left to TC ingress, which judges it anew.
-        Action::Pass if verdict.counts() && mark_judged(ctx, maps.config().meta) => {
+        // What cannot be marked as judged is left to TC ingress, which judges it anew. Generic
+        // mode needs no mark: TC ingress knows that the frame was here.
+        Action::Pass if verdict.counts() && (config.xdp_is_generic() || mark_judged(ctx, config.meta)) => {
             charge(&verdict, size);
             XDP_PASS
         }
         Action::Pass
         | Action::Defer
         | Action::Turn
-        | Action::SendAndTurnCopy(_)
+        | Action::CopyToChildren
+        | Action::CopyBroadcastToHost
+        | Action::CopyMulticastToHost
         | Action::Unmark
         | Action::HideFromHost
-        | Action::OnlyToHost => XDP_PASS,
+        | Action::UnmarkBroadcast
+        | Action::UnmarkMulticast => XDP_PASS,
     }
 }
 

@@ -15,7 +15,7 @@ use aya::{
 use macvlan_common::names;
 use nix::errno::Errno;
 
-use super::{flat, link_info::pinned_link_ifindex};
+use super::{flat, link_info::pinned_link_ifindex, maps::Maps};
 use crate::{
     bpffs,
     datapath::{
@@ -187,21 +187,30 @@ impl<'a> Hooks<'a> {
     }
 
     /// Takes our XDP program off, where there is one.
-    pub fn detach_xdp(&mut self) -> Result<()> {
-        bpffs::remove_pin(&self.directory.join(LINK_XDP))
+    pub fn detach_xdp(&mut self, maps: &mut Maps) -> Result<()> {
+        bpffs::remove_pin(&self.directory.join(LINK_XDP))?;
+        maps.set_generic(false)
     }
 
     /// Attaches to XDP as chosen, or says why TC ingress demultiplexes instead.
-    pub fn attach_xdp(&mut self, master: &Master, choice: XdpChoice) -> (Demux, Option<Degraded>) {
+    pub fn attach_xdp(
+        &mut self,
+        master: &Master,
+        choice: XdpChoice,
+        maps: &mut Maps,
+    ) -> Result<(Demux, Option<Degraded>)> {
         let wanted = match plan_xdp(choice, master.kind.as_deref()) {
-            XdpPlan::Skip(reason) => return (Demux::Tc, reason),
+            XdpPlan::Skip(reason) => return Ok((Demux::Tc, reason)),
             XdpPlan::Try(wanted) => wanted,
         };
+        // TC ingress must leave to generic XDP what that judges, from its first frame on.
+        maps.set_generic(wanted == Demux::XdpGeneric)?;
         match self.try_xdp(master, wanted) {
-            Ok(()) => (wanted, None),
+            Ok(()) => Ok((wanted, None)),
             Err(error) => {
+                maps.set_generic(false)?;
                 let reason = format!("{error:#}");
-                (Demux::Tc, Some(Degraded::new("demux", wanted.as_str(), Demux::Tc.as_str(), reason)))
+                Ok((Demux::Tc, Some(Degraded::new("demux", wanted.as_str(), Demux::Tc.as_str(), reason))))
             }
         }
     }

@@ -185,15 +185,30 @@ impl Maps {
     fn write_config(&mut self, master: &Master, members: &BTreeMap<u64, Policy>) -> Result<()> {
         let with_mode = |mode: Mode| members.iter().find(|(_, policy)| policy.mode() == mode);
         let hears_broadcasts = |policy: &Policy| !matches!(policy.mode(), Mode::Passthru | Mode::Source);
-        let old = self.config.get(&0, 0).context("cannot read the configuration map")?;
-        let config = Config {
+        let floods = if members.values().any(hears_broadcasts) { Config::FLOOD } else { 0 };
+        self.change_config(|config| Config {
             master: master.mac.key(),
             passthru: with_mode(Mode::Passthru).map_or(0, |(key, _)| *key),
-            flags: if members.values().any(hears_broadcasts) { Config::FLOOD } else { 0 },
-            ..old
-        };
-        if config != old {
-            self.config.set(0, config, 0).context("cannot write the configuration map")?;
+            flags: config.flags & !Config::FLOOD | floods,
+            ..config
+        })
+    }
+
+    /// Tells the programs whether the demultiplexer is in generic XDP.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_generic(&mut self, generic: bool) -> Result<()> {
+        let flag = if generic { Config::XDP_GENERIC } else { 0 };
+        self.change_config(|config| Config { flags: config.flags & !Config::XDP_GENERIC | flag, ..config })
+    }
+
+    fn change_config(&mut self, change: impl FnOnce(Config) -> Config) -> Result<()> {
+        let old = self.config.get(&0, 0).context("cannot read the configuration map")?;
+        let new = change(old);
+        if new != old {
+            self.config.set(0, new, 0).context("cannot write the configuration map")?;
         }
         Ok(())
     }

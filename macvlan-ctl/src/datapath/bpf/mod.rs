@@ -160,7 +160,7 @@ impl Bpf {
             .await?;
         record.hairpin = hairpin;
         record.degraded.extend(reason);
-        let (demux, reason) = hooks.attach_xdp(master, options.xdp);
+        let (demux, reason) = hooks.attach_xdp(master, options.xdp, &mut maps)?;
         record.demux = demux;
         record.degraded.extend(reason);
         if *lifetime == Lifetime::MountNamespace {
@@ -195,8 +195,8 @@ impl Bpf {
             let mut object = load_object(&self.directory, None)?;
             let mut hooks = Hooks::load_beside(&mut object, &self.directory)?;
             hooks.replace_tc(master, self.record.hairpin)?;
-            hooks.detach_xdp()?;
-            let (demux, reason) = hooks.attach_xdp(master, options.xdp);
+            hooks.detach_xdp(&mut self.maps)?;
+            let (demux, reason) = hooks.attach_xdp(master, options.xdp, &mut self.maps)?;
             self.record.demux = demux;
             self.record.degraded.retain(|degraded| degraded.feature != "demux");
             self.record.degraded.extend(reason);
