@@ -48,7 +48,7 @@ fn add<const N: usize>(counts: &mut [Count; N], index: usize, size: Count) {
 }
 
 /// Counts a copy of a broadcast that could not be made.
-#[cold]
+#[inline(always)]
 pub fn charge_failed_copy(size: Count) {
     if let Some(totals) = totals() {
         // SAFETY: a per-CPU array element: it never moves, and only this CPU writes it.

@@ -180,7 +180,8 @@ fn next_or_lost(ctx: &TcContext, prepared: bool) -> i32 {
     TC_ACT_SHOT
 }
 
-/// Out of line: it happens only without memory.
+/// Out of line: it happens only without memory. Not `#[cold]`: that moves it to a section of its
+/// own, and aya 0.14 then resolves the call to another function.
 #[inline(never)]
 fn copy_failed(ctx: &TcContext) {
     charge_failed_copy(size(ctx, false));
