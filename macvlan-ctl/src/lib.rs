@@ -11,6 +11,7 @@ pub mod bpffs;
 pub mod child;
 pub mod create;
 pub mod datapath;
+pub mod demo;
 pub mod detach;
 pub mod ids;
 pub mod lock;

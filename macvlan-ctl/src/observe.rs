@@ -9,13 +9,15 @@ use std::collections::{BTreeMap, HashSet};
 
 use anyhow::{Context, Result};
 
+use macvlan_common::mac::Mac;
+
 use crate::{
     model::{Child, Place},
     netlink::{
         Netlink,
         link::{Link, ListOptions},
     },
-    netns::{Known, Netns, NetnsRef, known},
+    netns::{Known, Netns, NetnsRef, held_open, known},
 };
 
 /// The children of every master in one namespace, and the way to theirs.
@@ -59,7 +61,19 @@ impl Observed {
 /// is passed over.
 pub async fn children(netlink: &Netlink, stats: bool) -> Result<Observed> {
     let own = Netns::current()?;
-    let mut observed = Observed { places: number_namespaces(netlink, &own).await?, ..Observed::default() };
+    let observed = look(netlink, &own, &known(), stats).await?;
+    if !observed.misses_some_of(&netlink.unicast_filters().await?) {
+        return Ok(observed);
+    }
+    // Somebody receives on a master and was not found: its namespace has neither a number nor a
+    // name nor a process in it. It may still be held open.
+    let namespaces: Vec<Known> = known().into_iter().chain(held_open()).collect();
+    look(netlink, &own, &namespaces, stats).await
+}
+
+async fn look(netlink: &Netlink, own: &Netns, namespaces: &[Known], stats: bool) -> Result<Observed> {
+    let places = number_namespaces(netlink, own, namespaces).await?;
+    let mut observed = Observed { places, ..Observed::default() };
 
     for link in netlink.links(ListOptions { nsid: None, stats }).await? {
         // A master in the same namespace is told by its index alone.
@@ -70,7 +84,7 @@ pub async fn children(netlink: &Netlink, stats: bool) -> Result<Observed> {
     for nsid in netlink.nsids().await? {
         let Ok(links) = netlink.links(ListOptions { nsid: Some(nsid), stats }).await else { continue };
         // Asked only now: the first device that names our namespace gives it an id, if it had none.
-        let own_id = netlink.nsid_of(&own).await?;
+        let own_id = netlink.nsid_of(own).await?;
         if own_id == Some(nsid) {
             continue;
         }
@@ -86,6 +100,14 @@ pub async fn children(netlink: &Netlink, stats: bool) -> Result<Observed> {
 }
 
 impl Observed {
+    /// Whether a device lets a MAC in that is none of its known children's.
+    fn misses_some_of(&self, filters: &BTreeMap<u32, Vec<Mac>>) -> bool {
+        filters.iter().any(|(index, macs)| {
+            let children = self.of(*index);
+            macs.iter().any(|mac| children.iter().all(|child| child.mac != *mac))
+        })
+    }
+
     fn add(&mut self, link: Link, place: Place) {
         if let Some(master) = link.lower
             && let Some(child) = Child::from_link(link, place)
@@ -96,10 +118,14 @@ impl Observed {
 }
 
 /// The namespaces that have a number and a path; numbers those that hold a child and have none.
-async fn number_namespaces(netlink: &Netlink, own: &Netns) -> Result<BTreeMap<i32, Known>> {
+async fn number_namespaces(
+    netlink: &Netlink,
+    own: &Netns,
+    namespaces: &[Known],
+) -> Result<BTreeMap<i32, Known>> {
     let mut numbered = BTreeMap::new();
     let mut seen = HashSet::from([own.id()]);
-    for known in known() {
+    for known in namespaces {
         if !seen.insert(known.id) {
             continue;
         }
@@ -113,7 +139,7 @@ async fn number_namespaces(netlink: &Netlink, own: &Netns) -> Result<BTreeMap<i3
             None if holds_child(&netns, own).await.unwrap_or(false) => netlink.assign_nsid(&netns).await?,
             None => None,
         };
-        numbered.extend(nsid.map(|nsid| (nsid, known)));
+        numbered.extend(nsid.map(|nsid| (nsid, known.clone())));
     }
     Ok(numbered)
 }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod clsact;
+pub mod fdb;
 pub mod link;
 pub mod macvlan;
 pub mod nsid;

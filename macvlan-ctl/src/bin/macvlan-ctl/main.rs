@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser as _;
-use macvlan_ctl::{attach, child, datapath::bpf::Options, detach, stats, status};
+use macvlan_ctl::{attach, child, datapath::bpf::Options, demo, detach, stats, status};
 
 use crate::{
     args::{Attach, Child, Cli, Command, Detach, Specs},
@@ -43,6 +43,9 @@ fn run(cli: &Cli) -> Result<()> {
     if let Some(netns) = &cli.netns {
         netns.open()?.enter()?;
     }
+    if matches!(cli.command, Command::Demo) {
+        return demo::demo(&mut io::stdout());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the event loop")?;
     runtime.block_on(dispatch(cli))
@@ -67,7 +70,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         }
         Command::Status { master } => print_status(cli.json, &status::status(master.as_deref()).await?),
         Command::Stats { master, watch } => run_stats(cli, master.as_deref(), *watch).await,
-        Command::Demo => bail!("not yet"),
+        Command::Demo => unreachable!("the demo has event loops of its own"),
     }
 }
 
