@@ -1,1 +1,30 @@
+//! What the tests of macvlan-ctl are built from: namespaces, devices, frames and counts.
+//!
+//! A [`lab::Lab`] is a host with a macvlan master, a wire behind it, and children, each in a
+//! network namespace that has no name and dies with its last file descriptor; pins, named
+//! namespaces and locks live in a mount namespace of the lab's own. A test that fails, or is
+//! killed, leaves nothing behind.
+//!
+//! * [`lab`], [`netns`], [`mounts`]: where the devices live.
+//! * [`attached`], [`cli`]: the product, run as a user runs it.
+//! * [`crowd`], [`frames`], [`sniff`], [`talk`]: traffic, and who saw it.
+//! * [`progs`], [`direct`]: the BPF programs without the product's own loader.
+//! * [`leak`]: what the kernel holds of ours; [`require`]: what the tests need.
 
+pub mod attached;
+pub mod cli;
+pub mod crowd;
+pub mod direct;
+pub mod fail;
+pub mod frames;
+pub mod generator;
+pub mod lab;
+pub mod leak;
+pub mod mounts;
+pub mod netns;
+pub mod progs;
+pub mod require;
+pub mod rng;
+pub mod sniff;
+pub mod stats;
+pub mod talk;

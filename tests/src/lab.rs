@@ -1,0 +1,338 @@
+//! A host with a macvlan master, a wire behind it, and children: each in a namespace of its own.
+
+use std::{
+    cell::RefCell,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    process::Command,
+};
+
+use macvlan_common::{
+    cases::{HOST, OUTSIDE},
+    child::Mode,
+    mac::Mac,
+};
+
+use crate::{cli, fail::wait_for, mounts::Mounts, netns::Netns};
+
+/// Somebody on the network: a namespace, the device it talks through, and its addresses.
+#[derive(Debug)]
+pub struct Station {
+    /// Where it lives.
+    pub ns: Netns,
+    /// Its device.
+    pub dev: String,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its IPv4 address, in 10.9.0.0/24.
+    pub ip: Ipv4Addr,
+    /// Its IPv6 address, in fd09::/64; set when the lab has IPv6.
+    pub ip6: Ipv6Addr,
+}
+
+impl Station {
+    /// Itself as an address for the given family.
+    pub fn address(&self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => self.ip.into(),
+            Family::V6 => self.ip6.into(),
+        }
+    }
+
+    /// Gives it a permanent neighbour.
+    #[track_caller]
+    pub fn knows(&self, other: &Self) {
+        let (mac, dev) = (other.mac, &self.dev);
+        self.ns.ip(&format!("neigh replace {} lladdr {mac} dev {dev} nud permanent", other.ip));
+    }
+
+    /// Gives it a permanent IPv6 neighbour.
+    #[track_caller]
+    pub fn knows6(&self, other: &Self) {
+        let (mac, dev) = (other.mac, &self.dev);
+        self.ns.ip(&format!("neigh replace {} lladdr {mac} dev {dev} nud permanent", other.ip6));
+    }
+
+    /// Waits until its device carries traffic.
+    #[track_caller]
+    fn wait_until_up(&self) {
+        wait_for(format_args!("{} to come up", self.dev), || {
+            let links = self.ns.ip_json(&format!("link show dev {}", self.dev));
+            (links[0]["operstate"] == "UP").then_some(())
+        });
+    }
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Both families.
+pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// What stands behind the master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Switch {
+    /// The station `wire`, at the other end of the cable.
+    None,
+    /// A bridge that sends frames back out of the port they came in by, as a switch for VEPA does;
+    /// the station `wire` is the bridge itself.
+    Reflective,
+}
+
+/// How much IPv6 there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ipv6 {
+    Off,
+    /// Addresses without duplicate address detection or router discovery.
+    Quiet,
+    /// As on any machine.
+    Full,
+}
+
+/// A lab in the making; see [`Lab::with`].
+#[derive(Debug)]
+pub struct Builder {
+    switch: Switch,
+    ipv6: Ipv6,
+    mtu: u32,
+    master: String,
+}
+
+impl Builder {
+    /// With a reflective switch as the wire.
+    pub fn reflective_switch(self) -> Self {
+        Self { switch: Switch::Reflective, ..self }
+    }
+
+    /// With IPv6 addresses, but no frames the test did not ask for except MLD reports.
+    pub fn ipv6(self) -> Self {
+        Self { ipv6: Ipv6::Quiet, ..self }
+    }
+
+    /// With IPv6 as the kernel does it: link-local addresses and duplicate address detection.
+    pub fn full_ipv6(self) -> Self {
+        Self { ipv6: Ipv6::Full, ..self }
+    }
+
+    /// With this MTU on every device.
+    pub fn mtu(self, mtu: u32) -> Self {
+        Self { mtu, ..self }
+    }
+
+    /// With this name for the master.
+    pub fn master(self, name: &str) -> Self {
+        Self { master: name.into(), ..self }
+    }
+
+    /// The lab; the mounts its own.
+    #[track_caller]
+    pub fn build(self) -> Lab {
+        self.build_in(Mounts::new())
+    }
+
+    /// The lab, in these mounts.
+    #[track_caller]
+    pub fn build_in(self, mounts: impl Into<std::sync::Arc<Mounts>>) -> Lab {
+        let wire = self.station(1, OUTSIDE, if self.switch == Switch::None { "wire0" } else { "br0" });
+        let host = self.station(2, HOST, &self.master);
+        let port = if self.switch == Switch::None { wire.dev.as_str() } else { "port0" };
+        host.ns.ip(&format!(
+            "link add {} address {} mtu {mtu} type veth peer name {port} address {} mtu {mtu} netns {}",
+            host.dev,
+            host.mac,
+            if self.switch == Switch::None { wire.mac } else { PORT },
+            wire.ns.path().display(),
+            mtu = self.mtu,
+        ));
+        if self.switch == Switch::Reflective {
+            wire.ns.ip_batch([
+                format!("link add br0 address {} mtu {} type bridge mcast_snooping 0", wire.mac, self.mtu),
+                format!("link set {port} master br0 up"),
+                format!("link set {port} type bridge_slave hairpin on"),
+            ]);
+        }
+        let port = port.to_owned();
+        self.configure(&wire);
+        self.configure(&host);
+        wire.wait_until_up();
+        host.wait_until_up();
+        Lab { wire, host, port, mounts: mounts.into(), builder: self, children: RefCell::default() }
+    }
+
+    /// A namespace and the addresses for a device that is yet to come.
+    fn station(&self, number: u8, mac: Mac, dev: &str) -> Station {
+        let ns = Netns::new();
+        for (name, value) in self.sysctls() {
+            ns.sysctl(name, value);
+        }
+        let ip = Ipv4Addr::new(10, 9, 0, number);
+        let ip6 = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, number.into());
+        Station { ns, dev: dev.into(), mac, ip, ip6 }
+    }
+
+    fn sysctls(&self) -> &'static [(&'static str, u32)] {
+        match self.ipv6 {
+            Ipv6::Off => &[("ipv6/conf/all/disable_ipv6", 1), ("ipv6/conf/default/disable_ipv6", 1)],
+            Ipv6::Quiet => &[
+                ("ipv6/conf/default/accept_ra", 0),
+                ("ipv6/conf/default/accept_dad", 0),
+                ("ipv6/conf/default/dad_transmits", 0),
+                ("ipv6/conf/default/router_solicitations", 0),
+                // No link-local address.
+                ("ipv6/conf/default/addr_gen_mode", 1),
+            ],
+            Ipv6::Full => &[],
+        }
+    }
+
+    /// Addresses, then up.
+    fn configure(&self, station: &Station) {
+        let Station { ns, dev, ip, ip6, .. } = station;
+        let mut lines = vec![format!("addr add {ip}/24 dev {dev}")];
+        if self.ipv6 == Ipv6::Quiet {
+            lines.push(format!("addr add {ip6}/64 dev {dev} nodad"));
+        }
+        lines.push(format!("link set {dev} up"));
+        if self.ipv6 == Ipv6::Full {
+            lines.push(format!("addr add {ip6}/64 dev {dev}"));
+        }
+        ns.ip_batch(lines);
+    }
+}
+
+/// The switch's own end of the cable.
+const PORT: Mac = Mac::new([0x02, 0, 0, 0, 0, 0xed]);
+
+/// What a lab remembers of a child it made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildRecord {
+    /// Its name.
+    pub name: String,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its mode.
+    pub mode: Mode,
+}
+
+/// Wire, host, children.
+#[derive(Debug)]
+pub struct Lab {
+    /// Whoever is behind the master.
+    pub wire: Station,
+    /// The stack that owns the master.
+    pub host: Station,
+    /// The other end of the master's cable, in the wire's namespace: its device, or a bridge port.
+    pub port: String,
+    mounts: std::sync::Arc<Mounts>,
+    builder: Builder,
+    children: RefCell<Vec<ChildRecord>>,
+}
+
+impl Lab {
+    /// A quiet one without IPv6, the wire a plain cable.
+    #[track_caller]
+    pub fn new() -> Self {
+        Self::with().build()
+    }
+
+    /// One with something else.
+    pub fn with() -> Builder {
+        Builder { switch: Switch::None, ipv6: Ipv6::Off, mtu: 1500, master: "eth0".into() }
+    }
+
+    /// A macvlan child of the master in a namespace of its own.
+    #[track_caller]
+    pub fn child(&self, name: &str, mode: Mode) -> Station {
+        self.child_of_kind("macvlan", name, mode)
+    }
+
+    /// A macvtap child of the master in a namespace of its own.
+    #[track_caller]
+    pub fn macvtap(&self, name: &str, mode: Mode) -> Station {
+        self.child_of_kind("macvtap", name, mode)
+    }
+
+    /// Another station on this lab's network, without a device yet.
+    pub fn newcomer(&self, name: &str) -> Station {
+        let number = 1 + self.children.borrow().len() as u8;
+        let mac = Mac::new([0x02, 0, 0, 0, 1, number]);
+        self.builder.station(10 + number, mac, name)
+    }
+
+    #[track_caller]
+    fn child_of_kind(&self, kind: &str, name: &str, mode: Mode) -> Station {
+        let mut child = self.newcomer(name);
+        if mode == Mode::Passthru {
+            child.mac = self.host.mac;
+        }
+        // Made here and moved, as container engines do it: the kernel numbers the namespace then.
+        self.host.ns.ip_batch([
+            format!(
+                "link add link {} name {name} address {} type {kind} mode {}",
+                self.host.dev,
+                child.mac,
+                mode.as_str()
+            ),
+            format!("link set {name} netns {}", child.ns.path().display()),
+        ]);
+        self.builder.configure(&child);
+        child.wait_until_up();
+        self.children.borrow_mut().push(ChildRecord { name: name.into(), mac: child.mac, mode });
+        child
+    }
+
+    /// The children made so far.
+    pub fn children(&self) -> Vec<ChildRecord> {
+        self.children.borrow().clone()
+    }
+
+    /// Gives all of these permanent neighbours of each other.
+    #[track_caller]
+    pub fn introduce(&self, stations: &[&Station]) {
+        for station in stations {
+            for other in stations.iter().filter(|other| other.mac != station.mac) {
+                station.knows(other);
+                if self.builder.ipv6 != Ipv6::Off {
+                    station.knows6(other);
+                }
+            }
+        }
+    }
+
+    /// The lab's mounts.
+    pub fn mounts(&self) -> &std::sync::Arc<Mounts> {
+        &self.mounts
+    }
+
+    /// A command in one of the lab's namespaces and in its mounts.
+    pub fn command(&self, ns: &Netns, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = ns.command(program);
+        self.mounts.put_inside(&mut command);
+        command
+    }
+
+    /// Runs the program under test with `-n` and the host's namespace, then these arguments.
+    #[track_caller]
+    pub fn ctl(&self, args: &[&str]) -> cli::Ran {
+        cli::output(&mut self.ctl_command(args))
+    }
+
+    /// The program under test, ready to run with `-n` and the host's namespace.
+    pub fn ctl_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(cli::binary());
+        self.mounts.put_inside(&mut command);
+        command.arg("-n").arg(self.host.ns.path()).args(args);
+        command
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,140 @@
+//! What the kernel holds of a lab, to be compared before and after.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::programs::{SchedClassifier, TcAttachType};
+use serde_json::Value;
+
+use crate::{cli::run, fail::OrFail as _, lab::Lab, mounts::BPFFS};
+
+/// What there is on a lab's host: devices, queueing, programs, pins.
+///
+/// Comparing two shows what a command left behind. It speaks of this lab alone, so that other
+/// tests may run meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traces {
+    /// Devices of the host's namespace, with everything the kernel tells of them but counts.
+    pub devices: Value,
+    /// Addresses.
+    pub addresses: Value,
+    /// Queueing disciplines.
+    pub qdiscs: Value,
+    /// Filters of the master.
+    pub filters: [Value; 2],
+    /// Ids and names of the TCX programs of the master, ingress and egress.
+    pub tcx: [Vec<(u32, String)>; 2],
+    /// Files in the lab's BPF file system.
+    pub pins: BTreeSet<PathBuf>,
+}
+
+impl Traces {
+    /// As it is now.
+    #[track_caller]
+    pub fn of(lab: &Lab) -> Self {
+        let (ns, dev) = (&lab.host.ns, lab.host.dev.as_str());
+        let tc = |args: &str| {
+            let text = run(ns.command("tc").arg("-j").args(args.split_whitespace()));
+            let mut value = if text.trim().is_empty() {
+                Value::Null
+            } else {
+                serde_json::from_str(&text).or_fail(format!("read the output of `tc -j {args}`"))
+            };
+            forget_changing(&mut value);
+            value
+        };
+        let mut devices = ns.ip_json("link show");
+        let mut addresses = ns.ip_json("addr show");
+        forget_changing(&mut devices);
+        forget_changing(&mut addresses);
+        let tcx = |side| ns.enter(|| tcx_programs(dev, side));
+        Self {
+            devices,
+            addresses,
+            qdiscs: tc("qdisc show"),
+            filters: ["ingress", "egress"].map(|side| tc(&format!("filter show dev {dev} {side}"))),
+            tcx: [tcx(TcAttachType::Ingress), tcx(TcAttachType::Egress)],
+            pins: lab.mounts().enter(|| files_below(Path::new(BPFFS))),
+        }
+    }
+}
+
+/// Ids of the programs, maps and links in the kernel, of whatever namespace: for tests that run alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelObjects {
+    /// Programs with a name of ours.
+    pub programs: BTreeSet<u32>,
+    /// Maps with a name of ours.
+    pub maps: BTreeSet<u32>,
+    /// Links to those programs.
+    pub links: BTreeSet<u32>,
+}
+
+impl KernelObjects {
+    /// As they are now.
+    #[track_caller]
+    pub fn now() -> Self {
+        use macvlan_common::names;
+        let ours = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS];
+        // What goes away while it is listed was not there.
+        let programs = aya::programs::loaded_programs().filter_map(Result::ok);
+        let programs: BTreeSet<u32> = programs
+            .filter(|program| program.name_as_str().is_some_and(|name| ours.contains(&name)))
+            .map(|program| program.id())
+            .collect();
+        let maps = aya::maps::loaded_maps().filter_map(Result::ok);
+        let maps = maps.filter(|map| map.name_as_str().is_some_and(|name| names::MAPS.contains(&name)));
+        let links = aya::programs::loaded_links().filter_map(Result::ok);
+        let links = links.filter(|link| programs.contains(&link.program_id()));
+        Self {
+            maps: maps.map(|map| map.id()).collect(),
+            links: links.map(|link| link.id()).collect(),
+            programs,
+        }
+    }
+}
+
+fn tcx_programs(device: &str, side: TcAttachType) -> Vec<(u32, String)> {
+    let (_, programs) = SchedClassifier::query_tcx(device, side).or_fail("query TCX programs");
+    let known = programs.iter().map(|program| {
+        let name = program.name_as_str().unwrap_or_default();
+        (program.id(), name.to_owned())
+    });
+    known.collect()
+}
+
+fn files_below(dir: &Path) -> BTreeSet<PathBuf> {
+    let mut files = BTreeSet::new();
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return files,
+        Err(error) => panic!("cannot list {}: {error}", dir.display()),
+    };
+    for entry in entries.map(|entry| entry.or_fail("list pins")) {
+        let path = entry.path();
+        if entry.file_type().or_fail("look at a pin").is_dir() {
+            files.extend(files_below(&path));
+        }
+        files.insert(path);
+    }
+    files
+}
+
+/// Takes out what changes by itself.
+fn forget_changing(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(forget_changing),
+        Value::Object(fields) => {
+            for name in
+                ["stats", "stats64", "gc_timer", "hello_timer", "valid_life_time", "preferred_life_time"]
+            {
+                fields.remove(name);
+            }
+            fields.values_mut().for_each(forget_changing);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,292 @@
+//! The committed BPF programs, loaded by themselves and run on one frame at a time.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use aya::{
+    Ebpf, TestRun as _, TestRunOptions,
+    maps::{Array, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues},
+    programs::{ProgramError, SchedClassifier, TestRunAttrs, TestRunResult, Xdp},
+    util::nr_cpus,
+};
+use macvlan_common::{
+    cases::World,
+    child::{ChildEntry, Policy},
+    config::Config,
+    counters::{ChildCounters, MasterCounters},
+    filter, names,
+};
+
+use crate::{cli::workspace, fail::OrFail as _};
+
+/// The object under test: `MACVLAN_BPF_OBJECT`, or the committed one.
+pub fn object() -> PathBuf {
+    let committed = || workspace().join("macvlan-ctl/bpf/macvlan.bpfel.o");
+    std::env::var_os("MACVLAN_BPF_OBJECT").map_or_else(committed, PathBuf::from)
+}
+
+/// Every counter of a world, summed over the CPUs; children in the world's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counters {
+    /// By index in the world.
+    pub children: Vec<ChildCounters>,
+    /// The master's.
+    pub totals: MasterCounters,
+}
+
+/// The programs in the kernel, with maps of their own.
+pub struct Programs {
+    /// Programs, and whatever they are attached to.
+    pub ebpf: Ebpf,
+    config: Array<MapData, Config>,
+    children: PerCpuHashMap<MapData, u64, ChildEntry>,
+    policy: Array<MapData, Policy>,
+    filter: Array<MapData, u64>,
+    totals: PerCpuArray<MapData, MasterCounters>,
+    present: Vec<u64>,
+}
+
+impl Programs {
+    /// Loads the object and every program in it.
+    #[track_caller]
+    pub fn load() -> Self {
+        let path = object();
+        let octets = fs::read(&path).or_fail(format!("read {}", path.display()));
+        let mut ebpf = Ebpf::load(&octets).or_fail("load the BPF object");
+        for name in [names::XDP, names::XDP_FRAGS] {
+            xdp_mut(&mut ebpf, name).load().or_fail(format!("load {name}"));
+        }
+        for name in [names::INGRESS, names::EGRESS] {
+            tc_mut(&mut ebpf, name).load().or_fail(format!("load {name}"));
+        }
+        let mut map = |name: &str| ebpf.take_map(name).or_fail(format!("find map {name}"));
+        Self {
+            config: map(names::CONFIG).try_into().or_fail("open the settings"),
+            children: map(names::CHILDREN).try_into().or_fail("open the children"),
+            policy: map(names::POLICY).try_into().or_fail("open the policies"),
+            filter: map(names::FILTER).try_into().or_fail("open the filter"),
+            totals: map(names::TOTALS).try_into().or_fail("open the totals"),
+            ebpf,
+            present: Vec::new(),
+        }
+    }
+
+    /// Makes the maps hold `world`, all its counters at zero.
+    #[track_caller]
+    pub fn set_world(&mut self, world: &World) {
+        for key in std::mem::take(&mut self.present) {
+            let (word, _) = filter::position(key);
+            self.filter.set(word, 0, 0).or_fail("clear a filter word");
+            self.children.remove(&key).or_fail("remove a child");
+        }
+        let cpus = cpus();
+        for (slot, child) in world.children.iter().enumerate() {
+            let (key, slot) = (child.mac.key(), slot as u32);
+            self.policy.set(slot, child.policy, 0).or_fail("set a policy");
+            let entry = ChildEntry { slot, ..ChildEntry::default() };
+            let entries = PerCpuValues::try_from(vec![entry; cpus]).or_fail("make a child's entries");
+            self.children.insert(key, entries, 0).or_fail("add a child");
+            let (word, mask) = filter::position(key);
+            let others = self.filter.get(&word, 0).or_fail("read a filter word");
+            self.filter.set(word, others | mask, 0).or_fail("set a filter word");
+            self.present.push(key);
+        }
+        let zero = PerCpuValues::try_from(vec![MasterCounters::default(); cpus]).or_fail("make totals");
+        self.totals.set(0, zero, 0).or_fail("clear the totals");
+        self.config.set(0, world.config, 0).or_fail("set the settings");
+    }
+
+    /// What the counters hold now.
+    #[track_caller]
+    pub fn counters(&self) -> Counters {
+        let children = self.present.iter().map(|key| {
+            let entries = self.children.get(key, 0).or_fail("read a child");
+            let mut sum = ChildCounters::default();
+            entries.iter().for_each(|entry| sum.add(&entry.counters));
+            sum
+        });
+        let mut totals = MasterCounters::default();
+        self.totals.get(&0, 0).or_fail("read the totals").iter().for_each(|share| totals.add(share));
+        Counters { children: children.collect(), totals }
+    }
+
+    /// Runs an XDP program on one frame, of which the first buffer holds `linear` octets.
+    ///
+    #[track_caller]
+    pub fn run_xdp(&self, name: &str, frame: &[u8], linear: usize) -> XdpRun {
+        let mut context = [0; XDP_MD_LEN];
+        put(&mut context, XDP_DATA_END, linear as u32);
+        let mut context_out = [0; XDP_MD_LEN];
+        let mut data_out = vec![0; META_ROOM + frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut data_out),
+            ctx_in: Some(&context),
+            ctx_out: Some(&mut context_out),
+            ..TestRunOptions::new()
+        };
+        let result = xdp(&self.ebpf, name).test_run(options).or_fail(format!("run {name}"));
+        data_out.truncate(result.data_size_out as usize);
+        let frame = data_out.split_off(field(&context_out, XDP_DATA) as usize);
+        XdpRun { action: result.return_value, meta: data_out, frame }
+    }
+
+    /// Runs an XDP program on one frame and lets the kernel do what it says, as if the frame had
+    /// come in by the device with index `ifindex`, in the namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn inject_through_xdp(&self, name: &str, ifindex: u32, frame: &[u8]) -> Result<(), ProgramError> {
+        let mut context = [0; XDP_MD_LEN];
+        put(&mut context, XDP_DATA_END, frame.len() as u32);
+        put(&mut context, XDP_INGRESS_IFINDEX, ifindex);
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&context),
+            attrs: TestRunAttrs::new().xdp_live_frames(1),
+            ..TestRunOptions::new()
+        };
+        xdp(&self.ebpf, name).test_run(options).map(drop)
+    }
+
+    /// Mean time of a program on one frame, run so many times.
+    #[track_caller]
+    pub fn time(&self, name: &str, frame: &[u8], times: u32) -> Duration {
+        let options = TestRunOptions { data_in: Some(frame), repeat: times, ..TestRunOptions::new() };
+        let result = match name {
+            names::XDP | names::XDP_FRAGS => xdp(&self.ebpf, name).test_run(options),
+            _ => tc(&self.ebpf, name).test_run(options),
+        };
+        result.or_fail(format!("run {name}")).duration
+    }
+
+    /// Runs a TC program on one frame, in the namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn run_tc(&self, name: &str, skb: &Skb<'_>) -> Result<SkbRun, ProgramError> {
+        let mut context = [0; SK_BUFF_LEN];
+        put(&mut context, SKB_MARK, skb.mark);
+        put(&mut context, SKB_IFINDEX, skb.ifindex);
+        put(&mut context, SKB_TSTAMP, skb.tstamp as u32);
+        put(&mut context, SKB_TSTAMP + 4, (skb.tstamp >> 32) as u32);
+        put(&mut context, SKB_GSO_SEGS, skb.gso_segs);
+        put(&mut context, SKB_GSO_SIZE, skb.gso_size);
+        let mut context_out = [0; SK_BUFF_LEN];
+        let mut data_out = vec![0; skb.frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(skb.frame),
+            data_out: Some(&mut data_out),
+            ctx_in: Some(&context),
+            ctx_out: Some(&mut context_out),
+            ..TestRunOptions::new()
+        };
+        let TestRunResult { return_value, data_size_out, .. } = tc(&self.ebpf, name).test_run(options)?;
+        data_out.truncate(data_size_out as usize);
+        let upper = u64::from(field(&context_out, SKB_TSTAMP + 4));
+        Ok(SkbRun {
+            action: return_value as i32,
+            mark: field(&context_out, SKB_MARK),
+            tstamp: upper << 32 | u64::from(field(&context_out, SKB_TSTAMP)),
+            frame: data_out,
+        })
+    }
+}
+
+/// A frame for a TC program.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Skb<'a> {
+    /// Its octets.
+    pub frame: &'a [u8],
+    /// The device it is on.
+    pub ifindex: u32,
+    /// The packet mark.
+    pub mark: u32,
+    /// The time it is to leave at.
+    pub tstamp: u64,
+    /// How many frames it stands for, 0 for one that is not offloaded.
+    pub gso_segs: u32,
+    /// Octets of payload in each of them.
+    pub gso_size: u32,
+}
+
+/// What an XDP program did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct XdpRun {
+    /// `XDP_*`.
+    pub action: u32,
+    /// What it left before the frame.
+    pub meta: Vec<u8>,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+/// What a TC program did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkbRun {
+    /// `TC_ACT_*`.
+    pub action: i32,
+    /// The packet mark afterwards.
+    pub mark: u32,
+    /// The time afterwards.
+    pub tstamp: u64,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+/// The XDP program of this name.
+#[track_caller]
+pub fn xdp_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
+    let program = ebpf.program_mut(name).or_fail(format!("find program {name}"));
+    program.try_into().or_fail(format!("take {name} as an XDP program"))
+}
+
+/// The TC program of this name.
+#[track_caller]
+pub fn tc_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut SchedClassifier {
+    let program = ebpf.program_mut(name).or_fail(format!("find program {name}"));
+    program.try_into().or_fail(format!("take {name} as a TC program"))
+}
+
+#[track_caller]
+fn xdp<'a>(ebpf: &'a Ebpf, name: &str) -> &'a Xdp {
+    let program = ebpf.program(name).or_fail(format!("find program {name}"));
+    program.try_into().or_fail(format!("take {name} as an XDP program"))
+}
+
+#[track_caller]
+fn tc<'a>(ebpf: &'a Ebpf, name: &str) -> &'a SchedClassifier {
+    let program = ebpf.program(name).or_fail(format!("find program {name}"));
+    program.try_into().or_fail(format!("take {name} as a TC program"))
+}
+
+fn cpus() -> usize {
+    nr_cpus().unwrap_or_else(|(path, error)| panic!("cannot read {path}: {error}"))
+}
+
+/// Octets that a program may put before a frame (`xdp_metalen_invalid` in `include/net/xdp.h`).
+const META_ROOM: usize = 256;
+
+// Offsets in `struct xdp_md` of `include/uapi/linux/bpf.h`.
+const XDP_DATA: usize = 0;
+const XDP_DATA_END: usize = 4;
+const XDP_INGRESS_IFINDEX: usize = 12;
+const XDP_MD_LEN: usize = 24;
+
+// Offsets in `struct __sk_buff` there.
+const SKB_MARK: usize = 8;
+const SKB_IFINDEX: usize = 40;
+const SKB_TSTAMP: usize = 152;
+const SKB_GSO_SEGS: usize = 164;
+const SKB_GSO_SIZE: usize = 176;
+const SK_BUFF_LEN: usize = 192;
+
+fn put(context: &mut [u8], offset: usize, value: u32) {
+    context[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+}
+
+fn field(context: &[u8], offset: usize) -> u32 {
+    let octets = &context[offset..offset + 4];
+    u32::from_ne_bytes(octets.try_into().or_fail("read a word"))
+}

@@ -1,0 +1,94 @@
+//! What a test needs of the machine; what is missing is said aloud, never passed over.
+
+use std::{env, fs, io::Write as _, path::Path};
+
+/// Something the machine may lack: its name, and a check that gives the reason when it does.
+pub type Need = fn() -> Result<(), String>;
+
+/// Ends the test here, loudly, when one of the needs is not met.
+///
+/// With `MACVLAN_TESTS_STRICT=1` in the environment that is a failure.
+#[macro_export]
+macro_rules! needs {
+    ($($need:path),+ $(,)?) => {
+        $(
+            if let Err(reason) = $need() {
+                $crate::require::missing(&reason);
+                return;
+            }
+        )+
+    };
+}
+
+/// Root, the `ip` tool, macvlan and veth devices.
+///
+/// # Errors
+///
+/// What of these is missing.
+pub fn lab() -> Result<(), String> {
+    root()?;
+    tool("ip")
+}
+
+/// Privileges to make namespaces and load BPF programs.
+///
+/// # Errors
+///
+/// When the tests run as another user.
+pub fn root() -> Result<(), String> {
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err("not run as root".into()) }
+}
+
+/// The `tc` tool of iproute2.
+///
+/// # Errors
+///
+/// When it is not installed.
+pub fn tc() -> Result<(), String> {
+    tool("tc")
+}
+
+/// The `setpriv` tool of util-linux.
+///
+/// # Errors
+///
+/// When it is not installed.
+pub fn setpriv() -> Result<(), String> {
+    tool("setpriv")
+}
+
+/// The program under test.
+///
+/// # Errors
+///
+/// When it has not been built.
+pub fn binary() -> Result<(), String> {
+    let path = crate::cli::binary();
+    if path.exists() {
+        return Ok(());
+    }
+    Err(format!("{} is not there: build it, or name another with MACVLAN_CTL_BIN", path.display()))
+}
+
+/// Says that a test is skipped, past the test runner's capture.
+///
+/// # Panics
+///
+/// With `MACVLAN_TESTS_STRICT=1`.
+#[track_caller]
+pub fn missing(reason: &str) {
+    let strict = env::var_os("MACVLAN_TESTS_STRICT").is_some_and(|value| value == "1");
+    assert!(!strict, "cannot test: {reason}");
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let line = format!("SKIPPED {name}: {reason}\n");
+    // A lost message is no reason to fail: the run is not strict.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+fn tool(name: &str) -> Result<(), String> {
+    let paths = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&paths)
+        .chain([Path::new("/usr/sbin").into(), Path::new("/sbin").into()])
+        .any(|dir| fs::metadata(dir.join(name)).is_ok_and(|file| file.is_file()));
+    if found { Ok(()) } else { Err(format!("no `{name}` on the path")) }
+}

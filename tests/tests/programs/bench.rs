@@ -1,0 +1,337 @@
+//! One frame through one program, and everything it did compared with the verdict.
+
+use std::fmt::Debug;
+
+use macvlan_common::{
+    cases::{self, Case, HOST, World},
+    config::{Config, Hairpin},
+    counters::Count,
+    decide::{Action, Frame, Hook, Total, Verdict, decide},
+    gso,
+    mac::Mac,
+    names,
+};
+use macvlan_tests::{
+    fail::{OrFail as _, wait_for},
+    frames::{self, Marker},
+    netns::Netns,
+    progs::{Counters, Programs, Skb, SkbRun},
+    sniff::{Kind, Tap},
+};
+
+// `enum xdp_action` and `TC_ACT_*` of the kernel's headers.
+pub const XDP_PASS: u32 = 2;
+const XDP_DROP: u32 = 1;
+const TC_ACT_UNSPEC: i32 = -1;
+const TC_ACT_SHOT: i32 = 2;
+const TC_ACT_REDIRECT: i32 = 7;
+
+/// A mark and a time that a sender may have set.
+const FOREIGN_MARK: u32 = 0x1234;
+const FOREIGN_TIME: u64 = 1_000_000_007;
+
+/// The largest frame that the programs get in one buffer in a test run.
+pub const ONE_BUFFER: usize = 3000;
+
+/// The device in a bench.
+pub const DEVICE: &str = "eth0";
+
+/// Segmentation offload, as a test run can be told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offload {
+    /// A frame of its own.
+    None,
+    /// It stands for `count` frames with `size` octets of payload each.
+    Segments { count: u32, size: u32 },
+}
+
+/// Runs `work` in a namespace with a device for the programs to send copies to.
+pub fn in_bench(work: impl FnOnce(&mut Bench<'_>) + Send) {
+    let ns = Netns::new();
+    ns.enter(|| work(&mut Bench::new(&ns)));
+}
+
+/// The programs, and a device.
+pub struct Bench<'ns> {
+    /// The thread's own namespace.
+    pub ns: &'ns Netns,
+    /// The programs, attached to nothing.
+    pub programs: Programs,
+    ifindex: u32,
+    /// Sees the copies.
+    tap: Tap,
+    _peer: Netns,
+}
+
+impl<'ns> Bench<'ns> {
+    fn new(ns: &'ns Netns) -> Self {
+        let peer = Netns::new();
+        for name in ["all", "default"] {
+            ns.sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), 1);
+            peer.sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), 1);
+        }
+        let peer_path = peer.path();
+        ns.ip(&format!(
+            "link add {DEVICE} address {HOST} type veth peer name peer0 netns {}",
+            peer_path.display()
+        ));
+        ns.ip(&format!("link set {DEVICE} up"));
+        peer.ip("link set peer0 up");
+        let tap = Tap::on_device(ns, DEVICE);
+        Self { ifindex: ns.ifindex(DEVICE), programs: Programs::load(), ns, tap, _peer: peer }
+    }
+
+    /// Runs every case of the contract whose hook is wanted.
+    pub fn all_cases(&mut self, wanted: impl Fn(Hook) -> bool) {
+        let mut count = 0;
+        for mut case in cases::all().into_iter().filter(|case| wanted(case.hook)) {
+            if case.hook == Hook::AfterXdp {
+                case.world.config.flags |= Config::XDP_GENERIC;
+            }
+            self.programs.set_world(&case.world);
+            let [dst, src] = macs(case.frame);
+            let frame = frames::marked(dst, src, Marker::new());
+            let judged = decide(case.hook, case.frame, &case.world);
+            assert_eq!(judged, case.verdict, "{}: the decision function differs", case.row);
+            let outcome = self.check(&case.world, case.hook, &frame, Offload::None);
+            outcome.unwrap_or_else(|difference| panic!("{}: {difference}", case.row));
+            count += 1;
+        }
+        assert!(count > 0, "no case was run");
+    }
+
+    /// Lets the kernel carry a frame through XDP to TC ingress, where `programs` are attached.
+    pub fn check_both_hooks(&self, programs: &Programs, program: &str, case: &Case) {
+        let (marker, [dst, src]) = (Marker::new(), macs(case.frame));
+        let mut input = Tap::on_protocol(self.ns, DEVICE, frames::EXPERIMENTAL);
+        let before = programs.counters();
+
+        let frame = frames::marked(dst, src, marker);
+        programs.inject_through_xdp(program, self.ifindex, &frame).or_fail("inject a frame");
+
+        // What XDP leaves to TC ingress is judged there, as if XDP had not been.
+        let verdict = match case.verdict.action {
+            Action::Defer => decide(Hook::Ingress, case.frame, &case.world),
+            _ => case.verdict,
+        };
+        if verdict.action.drop_reason().is_none() {
+            input.wait_for(marker, 1);
+        }
+        let size = Count { packets: 1, bytes: frame.len() as u64 };
+        assert_eq!(programs.counters(), charged(&before, &verdict, size), "{program}: {case:?}");
+    }
+
+    /// Runs the programs of a hook on `frame` and compares all they do with the verdict.
+    pub fn check(&mut self, world: &World, hook: Hook, frame: &[u8], offload: Offload) -> Result<(), String> {
+        let macs = Frame { dst: key(&frame[..6]), src: key(&frame[6..12]) };
+        let verdict = decide(hook, macs, world);
+        let described = |what: String| {
+            format!(
+                "{what}\n{hook:?}, {offload:?}, {} octets {:02x?}\n{verdict:?}",
+                frame.len(),
+                &frame[..14]
+            )
+        };
+        match hook {
+            Hook::Xdp => self.check_xdp(world, &verdict, frame),
+            Hook::Ingress | Hook::AfterXdp | Hook::Turned(_) => {
+                self.check_ingress(world, hook, &verdict, frame, offload)
+            }
+            Hook::Egress => self.check_egress(world, &verdict, frame, offload),
+            Hook::Judged => Err("metadata cannot be given to a test run of a TC program".into()),
+        }
+        .map_err(described)
+    }
+
+    fn check_xdp(&self, world: &World, verdict: &Verdict<usize>, frame: &[u8]) -> Result<(), String> {
+        for program in [names::XDP, names::XDP_FRAGS] {
+            let before = self.programs.counters();
+
+            let run = self.programs.run_xdp(program, frame, frame.len());
+
+            let action = match verdict.action {
+                Action::DropIsolated | Action::DropReflected => XDP_DROP,
+                Action::Pass | Action::Defer => XDP_PASS,
+                other => return Err(format!("{other:?} cannot be done in XDP")),
+            };
+            let judged = verdict.action == Action::Pass && verdict.counts();
+            // Behind generic XDP, TC ingress knows without being told.
+            let told = judged && !world.config.xdp_is_generic();
+            let meta = if told { world.config.meta.to_le_bytes().to_vec() } else { Vec::new() };
+            same("action", run.action, action)?;
+            same("metadata", run.meta, meta)?;
+            same("frame", &run.frame[..], frame)?;
+            let size = Count { packets: 1, bytes: frame.len() as u64 };
+            same("counters", self.programs.counters(), charged(&before, verdict, size))?;
+        }
+        Ok(())
+    }
+
+    fn check_ingress(
+        &self,
+        world: &World,
+        hook: Hook,
+        verdict: &Verdict<usize>,
+        frame: &[u8],
+        offload: Offload,
+    ) -> Result<(), String> {
+        let marks = match hook {
+            Hook::Turned(kind) => vec![world.config.mark_of(kind)],
+            // Not ours: no mark, somebody's, and one that is ours in all but one bit.
+            _ => vec![
+                0,
+                FOREIGN_MARK,
+                world.config.mark_of(Hairpin::Flood) ^ 0x100,
+                world.config.mark & !Config::MARK_KIND,
+            ],
+        };
+        for mark in marks {
+            let before = self.programs.counters();
+
+            let run = self.run(names::INGRESS, &self.skb(frame, offload, mark))?;
+
+            let dropped = verdict.action.drop_reason().is_some();
+            let turned = matches!(hook, Hook::Turned(_));
+            same("action", run.action, if dropped { TC_ACT_SHOT } else { TC_ACT_UNSPEC })?;
+            same("mark", run.mark, if turned { 0 } else { mark })?;
+            same("frame", &run.frame[..], frame)?;
+            let expected = charged(&before, verdict, size_of_skb(frame, offload));
+            same("counters", self.programs.counters(), expected)?;
+        }
+        Ok(())
+    }
+
+    fn check_egress(
+        &mut self,
+        world: &World,
+        verdict: &Verdict<usize>,
+        frame: &[u8],
+        offload: Offload,
+    ) -> Result<(), String> {
+        // What a sender sets has no say, not even our own mark.
+        for mark in [0, FOREIGN_MARK, world.config.mark_of(Hairpin::Unicast)] {
+            let before = self.programs.counters();
+
+            let run = self.run(names::EGRESS, &self.skb(frame, offload, mark))?;
+
+            let (action, mark_after, time) = match verdict.action {
+                Action::DropIsolated | Action::DropReflected => (TC_ACT_SHOT, mark, FOREIGN_TIME),
+                Action::Turn => (TC_ACT_REDIRECT, world.config.mark_of(Hairpin::Unicast), 0),
+                Action::Pass
+                | Action::CopyToChildren
+                | Action::CopyBroadcastToHost
+                | Action::CopyMulticastToHost => (TC_ACT_UNSPEC, mark, FOREIGN_TIME),
+                other => return Err(format!("{other:?} cannot be done at egress")),
+            };
+            same("action", run.action, action)?;
+            same("mark", run.mark, mark_after)?;
+            same("time", run.tstamp, time)?;
+            same("frame", &run.frame[..], frame)?;
+            let size = size_of_skb(frame, offload);
+            let mut expected = charged(&before, verdict, size);
+            let copied = verdict.action.hairpin().filter(|kind| *kind != Hairpin::Unicast);
+            if copied.is_some() && offload != Offload::None {
+                // The offloaded frames of a test run have no protocol to be cut by, and the kernel
+                // refuses to clone them.
+                expected.totals.copy_failed.add(size);
+            }
+            same("counters", self.programs.counters(), expected)?;
+            if let Some(kind) = copied.filter(|_| offload == Offload::None) {
+                let mut copy = frame.to_vec();
+                if kind != Hairpin::Flood {
+                    copy[..6].copy_from_slice(&HOST.octets());
+                }
+                let copies = wait_for(format_args!("a copy of {:02x?}", &frame), || {
+                    Some(self.copies()).filter(|copies| !copies.is_empty())
+                });
+                same("copies", copies, vec![(world.config.mark_of(kind), copy)])?;
+            }
+            same("further copies", self.copies(), Vec::new())?;
+        }
+        Ok(())
+    }
+
+    fn skb<'a>(&self, frame: &'a [u8], offload: Offload, mark: u32) -> Skb<'a> {
+        let (gso_segs, gso_size) = match offload {
+            Offload::None => (0, 0),
+            Offload::Segments { count, size } => (count, size),
+        };
+        Skb { frame, ifindex: self.ifindex, mark, tstamp: FOREIGN_TIME, gso_segs, gso_size }
+    }
+
+    fn run(&self, program: &str, skb: &Skb<'_>) -> Result<SkbRun, String> {
+        let run = self.programs.run_tc(program, skb);
+        run.map_err(|error| format!("cannot run {program}: {error:?}"))
+    }
+
+    /// Mark and octets of every frame that has come up on the device since the last call.
+    fn copies(&mut self) -> Vec<(u32, Vec<u8>)> {
+        let copies = self.tap.take().into_iter().filter(|seen| seen.kind != Kind::Outgoing);
+        copies.map(|seen| (seen.mark, seen.whole())).collect()
+    }
+}
+
+/// The counters after a frame of this size was charged as the verdict says, written anew from
+/// the meaning of a verdict.
+pub fn charged(before: &Counters, verdict: &Verdict<usize>, size: Count) -> Counters {
+    let mut after = before.clone();
+    if let Some(child) = verdict.tx {
+        after.children[child].tx[verdict.path as usize].add(size);
+    }
+    if let Some(child) = verdict.rx {
+        after.children[child].rx[verdict.path as usize].add(size);
+    }
+    if let Some(reason) = verdict.action.drop_reason() {
+        match verdict.dropped {
+            Some(child) => after.children[child].drops[reason as usize].add(size),
+            None => after.totals.drops[reason as usize].add(size),
+        }
+    }
+    match verdict.total {
+        Some(Total::UnknownUnicast) => after.totals.unknown_unicast.add(size),
+        Some(Total::Flood(origin)) => after.totals.flood[origin as usize].add(size),
+        None => {}
+    }
+    after
+}
+
+/// Whether the kernel takes a frame for a test run of a TC program: it wants a payload, and whole
+/// IP headers where the EtherType promises them (`bpf_prog_test_run_skb` in `net/bpf/test_run.c`).
+/// Real traffic has no such limit; the traffic tests send shorter ones.
+pub fn runs_as_skb(frame: &[u8]) -> bool {
+    let payload = frame.len() - frames::ETH_HLEN;
+    match u16::from_be_bytes([frame[12], frame[13]]) {
+        frames::IPV4 => payload >= 20,
+        frames::IPV6 => payload >= 40,
+        _ => payload > 0,
+    }
+}
+
+/// What an offloaded frame counts as.
+pub fn size_of_skb(frame: &[u8], offload: Offload) -> Count {
+    let len = frame.len() as u32;
+    let Offload::Segments { count, .. } = offload else {
+        return Count { packets: 1, bytes: len.into() };
+    };
+    let headers = gso::header_len(|offset| {
+        let octets = frame.get(offset as usize..)?.get(..2)?;
+        Some(u16::from_be_bytes([octets[0], octets[1]]))
+    });
+    Count { packets: count.into(), bytes: gso::wire_len(len, count, headers) }
+}
+
+fn same<T: PartialEq + Debug>(what: &str, seen: T, expected: T) -> Result<(), String> {
+    if seen == expected {
+        return Ok(());
+    }
+    Err(format!("{what} differs\n    seen: {seen:02x?}\nexpected: {expected:02x?}"))
+}
+
+fn macs(frame: Frame) -> [Mac; 2] {
+    [Mac::from_key(frame.dst), Mac::from_key(frame.src)]
+}
+
+fn key(octets: &[u8]) -> u64 {
+    let octets: [u8; 6] = octets.try_into().or_fail("read a MAC");
+    Mac::new(octets).key()
+}

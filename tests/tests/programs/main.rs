@@ -1,0 +1,188 @@
+//! The forwarding contract on the programs in the kernel, one frame at a time.
+//!
+//! The same cases run against the decision function in `macvlan-common`; here they run through
+//! `BPF_PROG_TEST_RUN` on the committed object, and every counter of every child is compared.
+
+mod bench;
+mod random;
+
+use aya::programs::XdpMode;
+use macvlan_common::{
+    cases::{self, HOST, World},
+    counters::Count,
+    decide::{Frame, Hook, decide},
+    names,
+};
+use macvlan_tests::{
+    direct::Direct,
+    frames::{self, Frame as FrameBuilder},
+    needs,
+    progs::Programs,
+    require,
+    rng::{self, Rng},
+};
+
+use crate::bench::{DEVICE, ONE_BUFFER, Offload, XDP_PASS, charged, in_bench, runs_as_skb, size_of_skb};
+
+#[test]
+fn every_program_loads() {
+    needs!(require::lab);
+    Programs::load();
+}
+
+#[test]
+fn every_case_of_the_contract_holds_in_xdp() {
+    needs!(require::lab);
+    in_bench(|bench| bench.all_cases(|hook| hook == Hook::Xdp));
+}
+
+#[test]
+fn every_case_of_the_contract_holds_in_tc_ingress() {
+    needs!(require::lab);
+    in_bench(|bench| bench.all_cases(|hook| matches!(hook, Hook::Ingress | Hook::Turned(_))));
+}
+
+#[test]
+fn every_case_of_the_contract_holds_in_tc_ingress_behind_generic_xdp() {
+    needs!(require::lab);
+    in_bench(|bench| bench.all_cases(|hook| hook == Hook::AfterXdp));
+}
+
+#[test]
+fn every_case_of_the_contract_holds_in_tc_egress() {
+    needs!(require::lab);
+    in_bench(|bench| bench.all_cases(|hook| hook == Hook::Egress));
+}
+
+/// Test runs of TC programs take no metadata; here the kernel carries the frame from XDP to TC.
+#[test]
+fn a_frame_judged_in_xdp_is_not_judged_again_in_tc_ingress() {
+    needs!(require::lab);
+    in_bench(|bench| {
+        let mut programs = Direct::on(bench.ns, DEVICE, &World::empty(), Some(XdpMode::Driver));
+        for case in cases::all().into_iter().filter(|case| case.hook == Hook::Xdp) {
+            programs.set_world(&case.world);
+            for program in [names::XDP, names::XDP_FRAGS] {
+                bench.check_both_hooks(&programs, program, &case);
+            }
+        }
+    });
+}
+
+#[test]
+fn frames_of_any_length_and_with_any_tags_are_judged_by_their_addresses() {
+    needs!(require::lab);
+    in_bench(|bench| {
+        let world = World::mixed();
+        bench.programs.set_world(&world);
+        let (child, outside) = (world.children[0].mac, cases::OUTSIDE);
+        for (hook, dst, src) in
+            [(Hook::Xdp, child, outside), (Hook::Ingress, child, outside), (Hook::Egress, child, HOST)]
+        {
+            for tags in [&[][..], &[frames::VLAN], &[frames::SERVICE_VLAN, frames::VLAN]] {
+                let start = FrameBuilder::new(dst, src);
+                let tagged = tags.iter().fold(start, |frame, tag| frame.tag(*tag, 5));
+                for ethertype in [frames::IPV4, frames::IPV6, frames::ARP, 0x0026, 0xffff] {
+                    for len in [0, 14, 15, 16, 17, 18, 20, 22, 33, 34, 54, 60, 64, 1500, 1514] {
+                        let frame = tagged.clone().payload(ethertype, &[]).padded(len);
+                        if hook != Hook::Xdp && !runs_as_skb(&frame) {
+                            continue;
+                        }
+                        bench.check(&world, hook, &frame, Offload::None).unwrap();
+                    }
+                }
+            }
+            let jumbo = FrameBuilder::new(dst, src).payload(frames::IPV4, &[0x45]).padded(ONE_BUFFER);
+            bench.check(&world, hook, &jumbo, Offload::None).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_jumbo_frame_in_several_buffers_is_judged_in_xdp() {
+    needs!(require::lab);
+    let mut programs = Programs::load();
+    let world = World::mixed();
+    programs.set_world(&world);
+    let child = world.children[0].mac;
+    for len in [4096, 9014, 20_000] {
+        let before = programs.counters();
+        let frame = FrameBuilder::new(child, cases::OUTSIDE).payload(frames::IPV4, &[]).padded(len);
+
+        let run = programs.run_xdp(names::XDP_FRAGS, &frame, ONE_BUFFER);
+
+        assert_eq!((run.action, run.frame.len()), (XDP_PASS, len));
+        let verdict = decide(Hook::Xdp, Frame { dst: child.key(), src: cases::OUTSIDE.key() }, &world);
+        let size = Count { packets: 1, bytes: len as u64 };
+        assert_eq!(programs.counters(), charged(&before, &verdict, size));
+    }
+}
+
+#[test]
+fn an_offloaded_frame_counts_as_the_frames_it_stands_for() {
+    needs!(require::lab);
+    in_bench(|bench| {
+        let world = World::mixed();
+        bench.programs.set_world(&world);
+        let (child, outside) = (world.children[0].mac, cases::OUTSIDE);
+        for (hook, dst, src) in [(Hook::Ingress, child, outside), (Hook::Egress, child, HOST)] {
+            for tags in 0..=2 {
+                let start = FrameBuilder::new(dst, src);
+                let tagged = (0..tags).fold(start, |frame, _| frame.tag(frames::VLAN, 5));
+                for (headers, frame) in offloaded(tagged) {
+                    let offload = Offload::Segments { count: 3, size: 500 };
+                    bench.check(&world, hook, &frame, offload).unwrap();
+                    assert_eq!(
+                        size_of_skb(&frame, offload),
+                        Count { packets: 3, bytes: (frame.len() + 2 * (14 + 4 * tags + headers)) as u64 },
+                    );
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn programs_and_decision_function_agree_on_any_frame_in_any_world() {
+    needs!(require::lab);
+    const WORLDS: usize = 320;
+    const FRAMES: usize = 80;
+    let seed = rng::seed();
+    in_bench(|bench| {
+        let mut rng = Rng::new(seed);
+        for number in 0..WORLDS {
+            let world = random::world(&mut rng);
+            bench.programs.set_world(&world);
+            for _ in 0..FRAMES {
+                let hook = random::hook(&mut rng, &world);
+                let mut frame = random::frame(&mut rng, &world);
+                if hook != Hook::Xdp && !runs_as_skb(&frame) {
+                    frame.resize(60, 0);
+                }
+                let offload = random::offload(&mut rng);
+                if let Err(difference) = bench.check(&world, hook, &frame, offload) {
+                    let (config, children) = (world.config, &world.children);
+                    panic!(
+                        "world {number}, MACVLAN_TESTS_SEED={seed}: {difference}\n{config:?} {children:?}"
+                    );
+                }
+            }
+        }
+    });
+}
+
+/// TCP and UDP over IPv4 and IPv6: octets of their headers, and the frame.
+fn offloaded(start: FrameBuilder) -> Vec<(usize, Vec<u8>)> {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    let (ip, ip6) = (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST);
+    let mut tcp = vec![0; 32 + 1500];
+    tcp[12] = 8 << 4;
+    let udp = frames::udp(1, 2, &[0; 1500]);
+    let packets = [
+        (20 + 32, frames::IPV4, frames::ipv4(ip, ip, 6, &tcp)),
+        (20 + 8, frames::IPV4, frames::ipv4(ip, ip, 17, &udp)),
+        (40 + 32, frames::IPV6, frames::ipv6(ip6, ip6, 6, &tcp)),
+        (40 + 8, frames::IPV6, frames::ipv6(ip6, ip6, 17, &udp)),
+    ];
+    packets.map(|(headers, kind, packet)| (headers, start.clone().payload(kind, &packet).build())).into()
+}
