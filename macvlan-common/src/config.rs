@@ -11,7 +11,7 @@ pub struct Config {
     pub master: u64,
     /// Key of the passthru child's MAC, 0 without one. Nothing is hairpinned beside such a child.
     pub passthru: u64,
-    /// [`FLOOD`](Self::FLOOD), [`XDP_GENERIC`](Self::XDP_GENERIC).
+    /// [`FLOOD`](Self::FLOOD), [`XDP_GENERIC`](Self::XDP_GENERIC), [`XDP_NATIVE`](Self::XDP_NATIVE).
     pub flags: u64,
     /// Upper 24 bits: drawn at random at attach, so that nobody can mark a frame as ours.
     pub mark: u32,
@@ -26,6 +26,9 @@ impl Config {
     /// The demultiplexer is in generic XDP: it sees every frame that TC ingress sees, and before it.
     pub const XDP_GENERIC: u64 = 2;
 
+    /// The demultiplexer is in native XDP: it leaves word before each frame that it has judged.
+    pub const XDP_NATIVE: u64 = 4;
+
     /// Bits of the packet mark that hold a [`Hairpin`].
     pub const MARK_KIND: u32 = 0xff;
 
@@ -39,6 +42,12 @@ impl Config {
     #[inline(always)]
     pub const fn xdp_is_generic(&self) -> bool {
         self.flags & Self::XDP_GENERIC != 0
+    }
+
+    /// Whether the demultiplexer is in native XDP.
+    #[inline(always)]
+    pub const fn xdp_is_native(&self) -> bool {
+        self.flags & Self::XDP_NATIVE != 0
     }
 
     /// The packet mark of a frame turned around as `kind`.

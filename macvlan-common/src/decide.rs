@@ -204,8 +204,8 @@ pub fn decide<T: Tables>(hook: Hook, frame: Frame, tables: &T) -> Verdict<T::Chi
         Hook::Judged => Verdict::new(Action::Pass),
         Hook::Turned(kind) => Verdict::new(receive_turned(kind)),
         Hook::Xdp => xdp(frame, tables),
-        Hook::Ingress => ingress(frame, tables, from_outside),
-        Hook::AfterXdp => ingress(frame, tables, judged_in_xdp),
+        Hook::Ingress => ingress(frame, tables, false),
+        Hook::AfterXdp => ingress(frame, tables, true),
         Hook::Egress => egress(frame, tables),
     }
 }
@@ -233,33 +233,23 @@ fn xdp<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
     from_outside(frame, tables, &config)
 }
 
-/// TC ingress, an unmarked frame. `outside` judges what certainly comes from outside: the very
-/// frames that [`xdp`] does not defer.
+/// TC ingress, an unmarked frame. `judged_in_xdp`: what certainly comes from outside, the very
+/// frames that [`xdp`] does not defer, was judged there.
 #[inline(always)]
-fn ingress<T: Tables>(
-    frame: Frame,
-    tables: &T,
-    outside: impl FnOnce(Frame, &T, &Config) -> Verdict<T::Child>,
-) -> Verdict<T::Child> {
+fn ingress<T: Tables>(frame: Frame, tables: &T, judged_in_xdp: bool) -> Verdict<T::Child> {
     let config = tables.config();
-    if config.passthru != 0 {
-        return outside(frame, tables, &config);
+    if config.passthru == 0 {
+        if frame.src == config.master {
+            return own_frame_reflected(frame, tables, &config);
+        }
+        if tables.may_be_child(frame.src) {
+            return match tables.child(frame.src) {
+                Some(source) => from_child(source, frame, tables, &config),
+                None => from_outside(frame, tables, &config),
+            };
+        }
     }
-    if frame.src == config.master {
-        return own_frame_reflected(frame, tables, &config);
-    }
-    if !tables.may_be_child(frame.src) {
-        return outside(frame, tables, &config);
-    }
-    match tables.child(frame.src) {
-        Some(source) => from_child(source, frame, tables, &config),
-        None => from_outside(frame, tables, &config),
-    }
-}
-
-#[inline(always)]
-fn judged_in_xdp<T: Tables>(_: Frame, _: &T, _: &Config) -> Verdict<T::Child> {
-    Verdict::new(Action::Pass)
+    if judged_in_xdp { Verdict::new(Action::Pass) } else { from_outside(frame, tables, &config) }
 }
 
 /// From the wire, source MAC not local.

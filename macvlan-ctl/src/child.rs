@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
-use macvlan_common::mac::Mac;
+use macvlan_common::{child::Policy, mac::Mac};
 
 use crate::{
     create::Created,
@@ -23,6 +23,9 @@ use crate::{
 pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
     let mut session = open(master).await?;
     session.master.require_up().with_context(|| format!("cannot add children to {master:?}"))?;
+    if specs.iter().any(|spec| spec.settings.host_access.is_some()) {
+        require_datapath(&session).with_context(|| format!("cannot add children to {master:?}"))?;
+    }
     let planned = plan_children(&session, specs).await?;
     let created = Created::make(&session, &planned).await?;
     let synced = async {
@@ -81,7 +84,7 @@ pub async fn set(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
         let mac = change.mac.unwrap_or(child.mac);
         let kept =
             session.attached.as_ref().ok().and_then(|bpf| bpf.members().ok()?.get(&child.mac).copied());
-        let kept = kept.map(|policy| policy.host_access());
+        let kept = kept.map(Policy::host_access);
         access.extend(spec.settings.host_access.or(kept).map(|on| (mac, on)));
     }
     session.observe().await?;
@@ -170,12 +173,17 @@ fn check_change(session: &Session, child: &Child, settings: &Settings) -> Result
             bail!("MAC {mac} belongs to child {} already", other.title());
         }
     }
-    if settings.host_access.is_some()
-        && let Err(reason) = &session.attached
-    {
-        bail!("host access needs the data path, and there is none: {reason}");
+    if settings.host_access.is_some() {
+        require_datapath(session)?;
     }
     Ok(change)
+}
+
+fn require_datapath(session: &Session) -> Result<()> {
+    match &session.attached {
+        Ok(_) => Ok(()),
+        Err(reason) => bail!("host access needs the data path, and there is none: {reason}"),
+    }
 }
 
 async fn change_one(session: &Session, child: &Child, change: &Change, settings: &Settings) -> Result<()> {

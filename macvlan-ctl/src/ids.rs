@@ -36,9 +36,16 @@ impl FromStr for IfName {
                 "device name {text:?} is not allowed: it must have no slash, colon, space or control character"
             );
         }
+        if RESERVED.contains(&text) {
+            bail!("device name {text:?} is not allowed: the kernel keeps settings under it");
+        }
         Ok(Self(text.to_owned()))
     }
 }
+
+/// Directories beside those of the devices in `/proc/sys/net/ipv4/conf`
+/// (`sysctl_dev_name_is_allowed` in `include/net/ip.h`).
+const RESERVED: [&str; 2] = ["all", "default"];
 
 impl fmt::Display for IfName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,7 +73,9 @@ mod tests {
 
     #[test]
     fn names_the_kernel_refuses_are_refused() {
-        for name in ["", ".", "..", "a/b", "a b", "a:b", "sixteen-octets-x", "tab\t", "nul\0"] {
+        for name in
+            ["", ".", "..", "a/b", "a b", "a:b", "sixteen-octets-x", "all", "default", "tab\t", "nul\0"]
+        {
             assert!(name.parse::<IfName>().is_err(), "{name:?}");
         }
         assert_eq!("fifteen-octets!".parse::<IfName>().unwrap().as_str(), "fifteen-octets!");

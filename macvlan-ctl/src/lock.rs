@@ -45,7 +45,7 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => return Ok(Self { _file: file }),
                 Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    thread::sleep(INTERVAL)
+                    thread::sleep(INTERVAL);
                 }
                 Err(std::fs::TryLockError::WouldBlock) => {
                     bail!("another macvlan-ctl is at work on {:?} (it holds {path:?})", master.name)

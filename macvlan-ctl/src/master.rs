@@ -74,7 +74,7 @@ impl Master {
     /// When there is none, or it is the wrong kind of device.
     pub async fn find(netlink: &Netlink, name: &str) -> Result<Self> {
         let link = netlink.link_by_name(name).await?;
-        let link = link.ok_or_else(|| anyhow!("no such device"))?;
+        let link = link.ok_or_else(|| anyhow!("no such device; see: ip link"))?;
         Self::from_link(netlink, link).await
     }
 

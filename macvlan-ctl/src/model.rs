@@ -236,6 +236,10 @@ impl Child {
 }
 
 /// Serializes a MAC as its text.
+///
+/// # Errors
+///
+/// Those of the serializer.
 pub fn mac_text<S: Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(mac)
 }

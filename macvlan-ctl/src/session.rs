@@ -60,7 +60,7 @@ impl Session {
         if access == Access::Change {
             bpf::clean_up(&netlink, &master, false).await.context("cannot clean up after an earlier run")?;
         }
-        let (attached, broken) = find_datapath(&netlink, &master);
+        let (attached, broken) = find_datapath(&netlink, &master).await;
         let observed = observe::children(&netlink, false).await?;
         let mut session = Self { netlink, master, observed, attached, broken, _lock: lock };
         if access == Access::Change {
@@ -98,6 +98,10 @@ impl Session {
     }
 
     /// Which children the data path is to know, and their policies: what was set for one stays.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell of those it knows.
     pub fn wanted_members(
         &self,
         adopts: bool,
@@ -162,8 +166,8 @@ impl Session {
 }
 
 /// The programs on `master`, or why there are none; and whether unusable remains of some are there.
-pub fn find_datapath(netlink: &Netlink, master: &Master) -> (Attached, bool) {
-    match Bpf::find(netlink, master) {
+pub async fn find_datapath(netlink: &Netlink, master: &Master) -> (Attached, bool) {
+    match Bpf::find(netlink, master).await {
         Found::Whole(bpf) => (Ok(bpf), false),
         Found::Broken(reason) => (Err(reason), true),
         Found::Nothing => (Err(not_attached(master)), false),
@@ -179,5 +183,8 @@ pub fn boxed(attached: Attached) -> Box<dyn Datapath> {
 }
 
 fn not_attached(master: &Master) -> String {
-    format!("not attached: macvlan-ctl attach {}", master.name)
+    match bpf::probe() {
+        Ok(()) => format!("not attached: macvlan-ctl attach {}", master.name),
+        Err(error) => format!("BPF cannot be had: {error:#}"),
+    }
 }

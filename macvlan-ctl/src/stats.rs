@@ -108,7 +108,7 @@ async fn stats_unnamed(name: Option<&str>) -> Result<Vec<MasterStats>> {
     let observed = crate::observe::children(&netlink, false).await?;
     let mut all = Vec::new();
     for master in masters(&netlink, &observed, name).await? {
-        let (datapath, _) = find_datapath(&netlink, &master);
+        let (datapath, _) = find_datapath(&netlink, &master).await;
         let datapath = session::boxed(datapath);
         let counters = datapath.counters()?;
         let carries_all = datapath.description().carrier == Carrier::Kernel;

@@ -89,7 +89,7 @@ async fn status_unnamed(name: Option<&str>) -> Result<Vec<MasterStatus>> {
     let observed = crate::observe::children(&netlink, false).await?;
     let mut statuses = Vec::new();
     for master in masters(&netlink, &observed, name).await? {
-        let (datapath, _) = find_datapath(&netlink, &master);
+        let (datapath, _) = find_datapath(&netlink, &master).await;
         let datapath = session::boxed(datapath);
         statuses.push(describe(&master, datapath.as_ref(), observed.of(master.index))?);
     }

@@ -42,36 +42,54 @@ const NEXT: i32 = TC_ACT_UNSPEC;
 pub fn macvlan_in(ctx: TcContext) -> i32 {
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
-    let hook = ingress_hook(&ctx, &config);
-    let frame = match hook {
-        Hook::AfterXdp => macs_by_header(&ctx),
-        Hook::Turned(_) | Hook::Judged | Hook::Ingress | Hook::Xdp | Hook::Egress => macs(&ctx),
-    };
+    if let Some(kind) = config.hairpin_of(mark(&ctx)) {
+        return receive_turned(&ctx, kind, &maps);
+    }
+    if config.xdp_is_generic() {
+        return receive_behind_xdp(&ctx);
+    }
     // A frame too short for both MACs is nobody's business here.
-    let Some(frame) = frame else { return NEXT };
+    let Some(frame) = macs(&ctx) else { return NEXT };
+    let judged = config.xdp_is_native() && is_judged(&ctx, config.meta);
+    let hook = if judged { Hook::Judged } else { Hook::Ingress };
     let verdict = decide(hook, frame, &maps);
     if verdict.counts() {
-        charge(&verdict, size(&ctx, hook == Hook::AfterXdp));
+        charge(&verdict, size(&ctx, ctx.len()));
     }
-    match verdict.action {
+    receive(&ctx, verdict.action)
+}
+
+/// A frame that we turned around: the verdict is in the mark.
+#[inline(always)]
+fn receive_turned(ctx: &TcContext, kind: Hairpin, maps: &Maps) -> i32 {
+    const UNREAD: Frame = Frame { dst: 0, src: 0 };
+    ctx.set_mark(0);
+    receive(ctx, decide(Hook::Turned(kind), UNREAD, maps).action)
+}
+
+/// Behind generic XDP, which nobody takes for speed: out of the way of all other frames.
+#[inline(never)]
+fn receive_behind_xdp(ctx: &TcContext) -> i32 {
+    let (Some(frame), Some(maps)) = (macs_by_header(ctx), Maps::open()) else {
+        return NEXT;
+    };
+    let verdict = decide(Hook::AfterXdp, frame, &maps);
+    if verdict.counts() {
+        let headless = macs(ctx) != Some(frame);
+        charge(&verdict, size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 }));
+    }
+    receive(ctx, verdict.action)
+}
+
+#[inline(always)]
+fn receive(ctx: &TcContext, action: Action) -> i32 {
+    match action {
         Action::DropIsolated | Action::DropReflected => TC_ACT_SHOT,
-        Action::Unmark => {
-            ctx.set_mark(0);
-            NEXT
-        }
-        Action::HideFromHost => {
-            unmark(&ctx, &config);
-            retype(&ctx, PACKET_OTHERHOST)
-        }
-        Action::UnmarkBroadcast => {
-            ctx.set_mark(0);
-            retype(&ctx, PACKET_BROADCAST)
-        }
-        Action::UnmarkMulticast => {
-            ctx.set_mark(0);
-            retype(&ctx, PACKET_MULTICAST)
-        }
+        Action::HideFromHost => retype(ctx, PACKET_OTHERHOST),
+        Action::UnmarkBroadcast => retype(ctx, PACKET_BROADCAST),
+        Action::UnmarkMulticast => retype(ctx, PACKET_MULTICAST),
         Action::Pass
+        | Action::Unmark
         | Action::Defer
         | Action::Turn
         | Action::CopyToChildren
@@ -89,7 +107,7 @@ pub fn macvlan_out(ctx: TcContext) -> i32 {
     let config = maps.config();
     let verdict = decide(Hook::Egress, frame, &maps);
     if verdict.counts() {
-        charge(&verdict, size(&ctx, false));
+        charge(&verdict, size(&ctx, ctx.len()));
     }
     match verdict.action {
         Action::DropIsolated | Action::DropReflected => TC_ACT_SHOT,
@@ -109,17 +127,12 @@ pub fn macvlan_out(ctx: TcContext) -> i32 {
     }
 }
 
+/// Whether native XDP left word that it has judged the frame.
 #[inline(always)]
-fn ingress_hook(ctx: &TcContext, config: &Config) -> Hook {
-    if let Some(kind) = config.hairpin_of(mark(ctx)) {
-        return Hook::Turned(kind);
-    }
-    if config.xdp_is_generic() {
-        return Hook::AfterXdp;
-    }
+fn is_judged(ctx: &TcContext, word: u32) -> bool {
     // SAFETY: reading a field of the context that the program was called with.
     let meta = unsafe { (*skb(ctx)).data_meta } as usize;
-    if packet::meta_is(meta, ctx.data(), config.meta) { Hook::Judged } else { Hook::Ingress }
+    packet::meta_is(meta, ctx.data(), word)
 }
 
 /// The frame comes back up on the master, as if the wire had sent it, with our mark and without
@@ -184,7 +197,7 @@ fn next_or_lost(ctx: &TcContext, prepared: bool) -> i32 {
 /// own, and aya 0.14 then resolves the call to another function.
 #[inline(never)]
 fn copy_failed(ctx: &TcContext) {
-    charge_failed_copy(size(ctx, false));
+    charge_failed_copy(size(ctx, ctx.len()));
 }
 
 /// The MACs; a frame whose first octets lie in a fragment is pulled together first.
@@ -226,19 +239,19 @@ fn load_by_header<T: Copy>(ctx: &TcContext, offset: u32) -> Option<T> {
     (status == 0).then(|| unsafe { value.assume_init() })
 }
 
-/// Frames and octets that this buffer stands for on the wire. `behind_xdp`: it may lack its MAC
-/// header, see [`macs_by_header`].
+/// Frames and octets that a buffer of `len` octets stands for on the wire.
 #[inline(always)]
-fn size(ctx: &TcContext, behind_xdp: bool) -> Count {
-    // SAFETY: reading fields of the context that the program was called with.
-    let (segments, tagged) = unsafe { ((*skb(ctx)).gso_segs, (*skb(ctx)).vlan_present != 0) };
-    let mut len = ctx.len();
-    if behind_xdp && macs(ctx) != macs_by_header(ctx) {
-        len += ETH_HLEN;
+fn size(ctx: &TcContext, len: u32) -> Count {
+    // SAFETY: reading a field of the context that the program was called with.
+    let segments = unsafe { (*skb(ctx)).gso_segs };
+    // SAFETY: as above.
+    let tagged = unsafe { (*skb(ctx)).vlan_present } != 0;
+    if segments <= 1 {
+        return Count { packets: 1, bytes: u64::from(len) + if tagged { VLAN_LEN } else { 0 } };
     }
-    let packets = u64::from(segments.max(1));
-    let bytes = if segments > 1 { segmented_len(ctx, len, segments) } else { u64::from(len) };
-    Count { packets, bytes: bytes + if tagged { packets * VLAN_LEN } else { 0 } }
+    let packets = u64::from(segments);
+    let tags = if tagged { packets * VLAN_LEN } else { 0 };
+    Count { packets, bytes: segmented_len(ctx, len, segments) + tags }
 }
 
 /// Out of line: the headers of a large frame are read once for tens of wire frames.
@@ -246,13 +259,6 @@ fn size(ctx: &TcContext, behind_xdp: bool) -> Count {
 fn segmented_len(ctx: &TcContext, len: u32, segments: u32) -> u64 {
     let headers = gso::header_len(|offset| load_by_header(ctx, offset).map(u16::from_be_bytes));
     gso::wire_len(len, segments, headers)
-}
-
-#[inline(always)]
-fn unmark(ctx: &TcContext, config: &Config) {
-    if config.hairpin_of(mark(ctx)).is_some() {
-        ctx.set_mark(0);
-    }
 }
 
 #[inline(always)]

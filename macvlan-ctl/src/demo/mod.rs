@@ -126,8 +126,7 @@ const PICTURE: &str = "
         |                   |                   |
       [ eth0 ]--------------+-------------------+
         |
-      wire 10.98.0.2
-";
+      wire 10.98.0.2";
 
 const PATHS: &str = "\
 How: a frame between host and child would leave through eth0 and be lost. The program at eth0's

@@ -106,9 +106,7 @@ impl Netlink {
 }
 
 fn message(index: u32, parent: u32) -> TcMessage {
-    let mut header = TcHeader::default();
-    header.index = index as i32;
-    header.parent = parent.into();
+    let header = TcHeader { index: index as i32, parent: parent.into(), ..TcHeader::default() };
     TcMessage::from_parts(header, Vec::new())
 }
 

@@ -3,7 +3,6 @@
 use clap::{Args, Parser, Subcommand};
 use macvlan_ctl::{
     datapath::choose::{TcChoice, XdpChoice},
-    model::ChildSpec,
     netns::NetnsRef,
 };
 
@@ -84,7 +83,7 @@ pub struct Attach {
 
     /// Make this child, unless it is there; may be repeated.
     #[arg(long = "child", value_name = "CHILD")]
-    pub children: Vec<ChildSpec>,
+    pub children: Vec<String>,
 
     /// Where to demultiplex frames from the wire.
     #[arg(long, value_enum, default_value_t)]
@@ -150,5 +149,5 @@ pub struct Specs {
 
     /// NAME[,KEY=VALUE]...
     #[arg(required = true, value_name = "CHILD")]
-    pub children: Vec<ChildSpec>,
+    pub children: Vec<String>,
 }

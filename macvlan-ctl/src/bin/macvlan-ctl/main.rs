@@ -11,10 +11,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser as _;
-use macvlan_ctl::{attach, child, datapath::bpf::Options, demo, detach, stats, status};
+use macvlan_ctl::{attach, child, datapath::bpf::Options, demo, detach, model::ChildSpec, stats, status};
 
 use crate::{
-    args::{Attach, Child, Cli, Command, Detach, Specs},
+    args::{Attach, Child, Cli, Command, Detach},
     output::{print_children, print_json, print_stats, print_status},
 };
 
@@ -55,14 +55,14 @@ async fn dispatch(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Attach(args) => run_attach(cli, args).await,
         Command::Detach(args) => run_detach(cli, args).await,
-        Command::Child(Child::Add(Specs { master, children })) => {
-            warn_all(cli, &child::add(master, children).await?)
+        Command::Child(Child::Add(specs)) => {
+            warn_all(cli, &child::add(&specs.master, &parse(&specs.children)?).await?)
         }
-        Command::Child(Child::Del(Specs { master, children })) => {
-            warn_all(cli, &child::del(master, children).await?)
+        Command::Child(Child::Del(specs)) => {
+            warn_all(cli, &child::del(&specs.master, &parse(&specs.children)?).await?)
         }
-        Command::Child(Child::Set(Specs { master, children })) => {
-            warn_all(cli, &child::set(master, children).await?)
+        Command::Child(Child::Set(specs)) => {
+            warn_all(cli, &child::set(&specs.master, &parse(&specs.children)?).await?)
         }
         Command::Child(Child::List { master }) => {
             let statuses = status::status(Some(master)).await?;
@@ -76,7 +76,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
 
 async fn run_attach(cli: &Cli, args: &Attach) -> Result<()> {
     let request = attach::Request {
-        children: args.children.clone(),
+        children: parse(&args.children)?,
         options: Options {
             xdp: args.xdp,
             tc: args.tc,
@@ -97,6 +97,10 @@ async fn run_attach(cli: &Cli, args: &Attach) -> Result<()> {
         }
     }
     warn_all(cli, &outcome.warnings)
+}
+
+fn parse(specs: &[String]) -> Result<Vec<ChildSpec>> {
+    specs.iter().map(|spec| spec.parse()).collect()
 }
 
 async fn run_detach(cli: &Cli, args: &Detach) -> Result<()> {

@@ -15,7 +15,12 @@ use aya::{
 use macvlan_common::names;
 use nix::errno::Errno;
 
-use super::{flat, link_info::pinned_link_ifindex, maps::Maps};
+use super::{
+    flat,
+    link::{detach_pinned_link, pinned_link_ifindex},
+    maps::Maps,
+    record::Record,
+};
 use crate::{
     bpffs,
     datapath::{
@@ -62,6 +67,15 @@ impl<'a> Hooks<'a> {
                 .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
         }
         Ok(hooks)
+    }
+
+    /// Lets the kernel judge the TC programs, and no more.
+    pub fn try_load(object: &'a mut Ebpf) -> Result<()> {
+        let mut hooks = Self { object, directory: Path::new("") };
+        for name in [names::INGRESS, names::EGRESS] {
+            hooks.classifier(name)?.load().map_err(|error| refused(name, &error))?;
+        }
+        Ok(())
     }
 
     /// Loads the TC programs where others are pinned already: their pins are replaced.
@@ -188,8 +202,8 @@ impl<'a> Hooks<'a> {
 
     /// Takes our XDP program off, where there is one.
     pub fn detach_xdp(&mut self, maps: &mut Maps) -> Result<()> {
-        bpffs::remove_pin(&self.directory.join(LINK_XDP))?;
-        maps.set_generic(false)
+        detach_link(&self.directory.join(LINK_XDP))?;
+        maps.set_demux(Demux::Tc)
     }
 
     /// Attaches to XDP as chosen, or says why TC ingress demultiplexes instead.
@@ -203,12 +217,12 @@ impl<'a> Hooks<'a> {
             XdpPlan::Skip(reason) => return Ok((Demux::Tc, reason)),
             XdpPlan::Try(wanted) => wanted,
         };
-        // TC ingress must leave to generic XDP what that judges, from its first frame on.
-        maps.set_generic(wanted == Demux::XdpGeneric)?;
+        // TC ingress must leave to XDP what that judges, from its first frame on.
+        maps.set_demux(wanted)?;
         match self.try_xdp(master, wanted) {
             Ok(()) => Ok((wanted, None)),
             Err(error) => {
-                maps.set_generic(false)?;
+                maps.set_demux(Demux::Tc)?;
                 let reason = format!("{error:#}");
                 Ok((Demux::Tc, Some(Degraded::new("demux", wanted.as_str(), Demux::Tc.as_str(), reason))))
             }
@@ -243,12 +257,18 @@ impl<'a> Hooks<'a> {
 }
 
 /// Checks that what is pinned in `directory` is still on `master`.
-pub fn verify(directory: &Path, master: &Master, hairpin: Hairpin, demux: Demux) -> Result<()> {
+///
+/// # Errors
+///
+/// When it is not.
+pub async fn verify(netlink: &Netlink, directory: &Path, master: &Master, record: &Record) -> Result<()> {
     let mut links = Vec::new();
-    if hairpin == Hairpin::Tcx {
-        links.extend([LINK_INGRESS, LINK_EGRESS]);
+    match record.hairpin {
+        Hairpin::Tcx => links.extend([LINK_INGRESS, LINK_EGRESS]),
+        Hairpin::Clsact => verify_filters(netlink, directory, master).await?,
+        Hairpin::Off => {}
     }
-    if matches!(demux, Demux::XdpNative | Demux::XdpGeneric) {
+    if matches!(record.demux, Demux::XdpNative | Demux::XdpGeneric) {
         links.push(LINK_XDP);
     }
     for name in links {
@@ -259,9 +279,24 @@ pub fn verify(directory: &Path, master: &Master, hairpin: Hairpin, demux: Demux)
     Ok(())
 }
 
+async fn verify_filters(netlink: &Netlink, directory: &Path, master: &Master) -> Result<()> {
+    let ours = our_programs(directory);
+    let filters = netlink.clsact_filters(master.index).await?;
+    for hook in [clsact::Hook::Ingress, clsact::Hook::Egress] {
+        let is_ours =
+            |filter: &Filter| filter.hook == hook && filter.program.is_some_and(|id| ours.contains(&id));
+        if !filters.iter().any(is_ours) {
+            bail!("somebody removed our TC filters from {:?}", master.name);
+        }
+    }
+    Ok(())
+}
+
 /// Whether the links pinned in `directory` have lost their device.
 pub fn lost_device(directory: &Path) -> bool {
-    pinned_link_ifindex(&directory.join(LINK_INGRESS)).is_ok_and(|index| index == 0)
+    [LINK_INGRESS, LINK_EGRESS, LINK_XDP]
+        .iter()
+        .any(|link| pinned_link_ifindex(&directory.join(link)).is_ok_and(|index| index == 0))
 }
 
 /// Takes off `master` what is pinned in `directory`: the hairpin first, so that nothing is turned
@@ -272,11 +307,21 @@ pub fn lost_device(directory: &Path) -> bool {
 /// The first failure, after everything else was tried.
 pub async fn remove(netlink: &Netlink, master: &Master, directory: &Path, owns_clsact: bool) -> Result<()> {
     let ours = our_programs(directory);
-    let egress = bpffs::remove_pin(&directory.join(LINK_EGRESS));
-    let xdp = bpffs::remove_pin(&directory.join(LINK_XDP));
+    let egress = detach_link(&directory.join(LINK_EGRESS));
+    let xdp = detach_link(&directory.join(LINK_XDP));
     let filters = remove_filters(netlink, master, &ours, owns_clsact).await;
-    let ingress = bpffs::remove_pin(&directory.join(LINK_INGRESS));
+    let ingress = detach_link(&directory.join(LINK_INGRESS));
     egress.and(xdp).and(filters).and(ingress)
+}
+
+/// Takes a pinned link off its device now, and removes the pin. Without the pin alone, the kernel
+/// lets go of the link some time later (`bpf_link_put_deferred` in kernel/bpf/syscall.c).
+fn detach_link(pin: &Path) -> Result<()> {
+    if fs::exists(pin)? {
+        // On a kernel without BPF_LINK_DETACH (before 5.9) it goes with its pin.
+        let _ = detach_pinned_link(pin);
+    }
+    bpffs::remove_pin(pin)
 }
 
 /// Ids of the TC programs pinned in `directory`.

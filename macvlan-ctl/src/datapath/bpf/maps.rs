@@ -18,7 +18,10 @@ use macvlan_common::{
     names,
 };
 
-use crate::{datapath::Counters, master::Master};
+use crate::{
+    datapath::{Counters, Demux},
+    master::Master,
+};
 
 /// The maps of one master.
 pub struct Maps {
@@ -45,9 +48,7 @@ impl Maps {
     ///
     /// When one is missing or is not what it should be.
     pub fn open(directory: &Path) -> Result<Self> {
-        let open = |name: &str| {
-            MapData::from_pin(directory.join(name)).with_context(|| format!("cannot open pinned map {name}"))
-        };
+        let open = |name: &str| open(directory, name);
         let policy = open(names::POLICY)?;
         let max_children = policy.info()?.max_entries();
         Ok(Self {
@@ -194,14 +195,19 @@ impl Maps {
         })
     }
 
-    /// Tells the programs whether the demultiplexer is in generic XDP.
+    /// Tells the programs where the demultiplexer is.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub fn set_generic(&mut self, generic: bool) -> Result<()> {
-        let flag = if generic { Config::XDP_GENERIC } else { 0 };
-        self.change_config(|config| Config { flags: config.flags & !Config::XDP_GENERIC | flag, ..config })
+    pub fn set_demux(&mut self, demux: Demux) -> Result<()> {
+        let flag = match demux {
+            Demux::XdpGeneric => Config::XDP_GENERIC,
+            Demux::XdpNative => Config::XDP_NATIVE,
+            Demux::Tc | Demux::Kernel => 0,
+        };
+        let others = !(Config::XDP_GENERIC | Config::XDP_NATIVE);
+        self.change_config(|config| Config { flags: config.flags & others | flag, ..config })
     }
 
     fn change_config(&mut self, change: impl FnOnce(Config) -> Config) -> Result<()> {
@@ -232,17 +238,6 @@ impl Maps {
         Ok(Counters { master: Some(master), children })
     }
 
-    /// What the last attach left for later commands.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses to tell, or what is there is no text.
-    pub fn read_record(&self) -> Result<String> {
-        let record = self.record.get(&0, 0).context("cannot read the record map")?;
-        let text = record.text.get(..record.len as usize).context("the record is longer than its map")?;
-        String::from_utf8(text.to_vec()).context("the record is not text")
-    }
-
     /// Leaves `text` for later commands.
     ///
     /// # Errors
@@ -254,4 +249,20 @@ impl Maps {
         room.copy_from_slice(text.as_bytes());
         self.record.set(0, record, 0).context("cannot write the record map")
     }
+}
+
+/// What the last attach left for later commands in `directory`.
+///
+/// # Errors
+///
+/// When nothing is there, the kernel refuses to tell, or what is there is no text.
+pub fn read_record(directory: &Path) -> Result<String> {
+    let map: Array<MapData, Record> = Map::Array(open(directory, names::RECORD)?).try_into()?;
+    let record = map.get(&0, 0).context("cannot read the record map")?;
+    let text = record.text.get(..record.len as usize).context("the record is longer than its map")?;
+    String::from_utf8(text.to_vec()).context("the record is not text")
+}
+
+fn open(directory: &Path, name: &str) -> Result<MapData> {
+    MapData::from_pin(directory.join(name)).with_context(|| format!("cannot open pinned map {name}"))
 }

@@ -5,7 +5,7 @@
 //! another name was left by a run that was killed, and is removed by the next one.
 
 mod hooks;
-mod link_info;
+mod link;
 mod maps;
 mod record;
 
@@ -25,7 +25,13 @@ use super::{
     Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin,
     choose::{TcChoice, XdpChoice},
 };
-use crate::{bpffs, bpffs::Lifetime, master::Master, netlink::Netlink};
+use crate::{
+    bpffs,
+    bpffs::Lifetime,
+    master::{Master, MasterKey},
+    netlink::Netlink,
+    netns::{held_open, known},
+};
 
 /// The object that `cargo xtask build-ebpf` makes.
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/macvlan.bpfel.o");
@@ -67,29 +73,29 @@ pub enum Found {
 
 impl Bpf {
     /// The data path of `master`, as earlier commands left it.
-    pub fn find(netlink: &Netlink, master: &Master) -> Found {
+    pub async fn find(netlink: &Netlink, master: &Master) -> Found {
         let directory = directory(master);
         match fs::exists(&directory) {
             Ok(true) => {}
             Ok(false) => return Found::Nothing,
             Err(error) => return Found::Broken(format!("cannot read {directory:?}: {error}")),
         }
-        match Self::open(netlink, master, directory) {
+        match Self::open(netlink, master, directory).await {
             Ok(bpf) => Found::Whole(Box::new(bpf)),
             Err(error) => Found::Broken(format!("{error:#}")),
         }
     }
 
-    fn open(netlink: &Netlink, master: &Master, directory: PathBuf) -> Result<Self> {
+    async fn open(netlink: &Netlink, master: &Master, directory: PathBuf) -> Result<Self> {
         let maps = Maps::open(&directory)?;
-        let record = Record::from_text(&maps.read_record()?)?;
+        let record = Record::from_text(&maps::read_record(&directory)?)?;
         if !record.is_compatible() {
             return Err(anyhow!(
                 "the data path was made by another version of macvlan-ctl (map layout {}, ours is {ABI_VERSION})",
                 record.abi
             ));
         }
-        hooks::verify(&directory, master, record.hairpin, record.demux)?;
+        hooks::verify(netlink, &directory, master, &record).await?;
         let description = describe(&record, &maps)?;
         Ok(Self { directory, maps, record, description, netlink: netlink.clone() })
     }
@@ -149,6 +155,7 @@ impl Bpf {
             demux: Demux::Tc,
             hairpin: Hairpin::Off,
             owns_clsact: false,
+            netns_inode: master.netns.id().inode(),
             degraded: Vec::new(),
         };
         let mut hooks = Hooks::load(&mut object, building)?;
@@ -255,20 +262,21 @@ pub async fn clean_up(netlink: &Netlink, master: &Master, broken: bool) -> Resul
             take_off(netlink, master, &directory).await?;
         }
     }
-    remove_orphans()
+    remove_orphans(netlink).await?;
+    bpffs::remove_root();
+    Ok(())
 }
 
 /// Takes off `master` what is pinned in a directory, whole or not, and removes the directory.
 async fn take_off(netlink: &Netlink, master: &Master, directory: &Path) -> Result<()> {
-    let owns_clsact = Maps::open(directory)
-        .and_then(|maps| Record::from_text(&maps.read_record()?))
-        .is_ok_and(|record| record.owns_clsact);
+    let record = maps::read_record(directory).and_then(|text| Record::from_text(&text));
+    let owns_clsact = record.is_ok_and(|record| record.owns_clsact);
     hooks::remove(netlink, master, directory, owns_clsact).await?;
     bpffs::remove_directory(directory)
 }
 
-/// Removes pin directories of masters that are gone: their links have lost their device.
-fn remove_orphans() -> Result<()> {
+/// Removes pin directories of masters that are gone.
+async fn remove_orphans(netlink: &Netlink) -> Result<()> {
     let entries = match fs::read_dir(bpffs::root()) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -276,11 +284,40 @@ fn remove_orphans() -> Result<()> {
     };
     for entry in entries {
         let directory = entry?.path();
-        if hooks::lost_device(&directory) {
+        if is_orphan(netlink, &directory).await {
             bpffs::remove_directory(&directory)?;
         }
     }
     Ok(())
+}
+
+/// Whether the master of a pin directory is gone. A link tells; where there is none (clsact), the
+/// device is looked for or, in another namespace, that namespace.
+async fn is_orphan(netlink: &Netlink, directory: &Path) -> bool {
+    if hooks::lost_device(directory) {
+        return true;
+    }
+    let Ok(record) = maps::read_record(directory).and_then(|text| Record::from_text(&text)) else {
+        // A run that still works on it has not written its record yet.
+        return false;
+    };
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let own_prefix = MasterKey::prefix().unwrap_or_default();
+    match name.strip_prefix(&own_prefix).map(str::parse) {
+        Some(Ok(index)) => netlink.link_by_index(index, None).await.is_ok_and(|link| link.is_none()),
+        Some(Err(_)) => false,
+        None => !known().into_iter().chain(held_open()).any(|netns| netns.id.inode() == record.netns_inode),
+    }
+}
+
+/// Whether this machine lets us have BPF at all; changes nothing.
+///
+/// # Errors
+///
+/// Why not.
+pub fn probe() -> Result<()> {
+    let mut object = EbpfLoader::new().load(OBJECT).map_err(|error| no_maps(&error))?;
+    Hooks::try_load(&mut object)
 }
 
 /// Appended to the name of a directory that is not whole. The BPF file system allows no dots.
@@ -301,7 +338,11 @@ fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
         loader.map_max_entries(names::CHILDREN, max_children);
         loader.map_max_entries(names::POLICY, max_children);
     }
-    loader.load(OBJECT).map_err(|error| anyhow!("cannot make the BPF maps: {}", flat(&error)))
+    loader.load(OBJECT).map_err(|error| no_maps(&error))
+}
+
+fn no_maps(error: &aya::EbpfError) -> anyhow::Error {
+    anyhow!("cannot make the BPF maps: {}", flat(error))
 }
 
 /// An error and its causes on one line.

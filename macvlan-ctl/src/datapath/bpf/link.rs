@@ -1,4 +1,4 @@
-//! Which device a pinned BPF link is on: aya tells the program of a link, not its device.
+//! What aya does not do with a pinned BPF link: tell its device, and detach it at once.
 
 use std::{
     mem::size_of,
@@ -35,8 +35,14 @@ struct ObjGet {
     flags: u32,
 }
 
+#[repr(C)]
+struct LinkDetach {
+    fd: u32,
+}
+
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// The interface index of the link pinned at `path`; 0 when its device is gone.
 ///
@@ -44,12 +50,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 ///
 /// When there is no link.
 pub fn pinned_link_ifindex(path: &Path) -> Result<u32> {
-    let text = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-    let mut get = ObjGet { pathname: text.as_ptr() as u64, fd: 0, flags: 0 };
-    let fd = bpf(BPF_OBJ_GET, &mut get).with_context(|| format!("cannot open pinned link {path:?}"))?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
-
+    let link = open(path)?;
     let mut info = LinkInfo::default();
     let mut query = InfoByFd {
         fd: link.as_raw_fd().unsigned_abs(),
@@ -58,6 +59,26 @@ pub fn pinned_link_ifindex(path: &Path) -> Result<u32> {
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query).with_context(|| format!("{path:?} is not a link"))?;
     Ok(info.ifindex)
+}
+
+/// Takes the program of the link pinned at `path` off its device. The pin stays.
+///
+/// # Errors
+///
+/// When there is no link, or the kernel is older than 5.9.
+pub fn detach_pinned_link(path: &Path) -> Result<()> {
+    let link = open(path)?;
+    let mut detach = LinkDetach { fd: link.as_raw_fd().unsigned_abs() };
+    bpf(BPF_LINK_DETACH, &mut detach).with_context(|| format!("cannot detach the link {path:?}"))?;
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<OwnedFd> {
+    let text = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
+    let mut get = ObjGet { pathname: text.as_ptr() as u64, fd: 0, flags: 0 };
+    let fd = bpf(BPF_OBJ_GET, &mut get).with_context(|| format!("cannot open pinned link {path:?}"))?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// bpf(2) with the fields of `union bpf_attr` that the command reads.
