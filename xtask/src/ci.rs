@@ -1,0 +1,89 @@
+//! `ci`: all that must hold before a change is taken.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    build_ebpf,
+    command::{cargo, run},
+    hygiene, machine, ordinary,
+    setup_ebpf::{self, RustSrc},
+    test,
+};
+
+/// A step's name and what it does in the workspace.
+type Step = (&'static str, fn(&Path) -> Result<()>);
+
+/// The quick ones first.
+const STEPS: [Step; 10] = [
+    ("format", format),
+    ("hygiene", hygiene::check),
+    ("lint", lint),
+    ("documentation", document),
+    ("setup-ebpf", |root| setup_ebpf::setup(root, RustSrc::Auto)),
+    ("lint of the BPF programs", build_ebpf::lint),
+    ("BPF object", build_ebpf::check),
+    ("BPF object, built elsewhere", build_ebpf::check_elsewhere),
+    ("test as an ordinary user", ordinary::test),
+    ("test", |root| test::test(root, &test::Options::default())),
+];
+
+/// Runs every step until one fails, and says how long each took.
+///
+/// # Errors
+/// That of the step that failed.
+pub fn run_all(root: &Path) -> Result<()> {
+    machine::require_root()?;
+    let mut times = Vec::new();
+    let mut outcome = Ok(());
+    for (name, step) in STEPS {
+        eprintln!("\n=== {name}");
+        let start = Instant::now();
+        outcome = step(root).context(name);
+        times.push((name, start.elapsed()));
+        if outcome.is_err() {
+            break;
+        }
+    }
+    eprintln!("\n{}", table(&times));
+    outcome
+}
+
+fn format(root: &Path) -> Result<()> {
+    run(cargo(root).args(["fmt", "--all", "--check"])).context("run `cargo fmt --all`")
+}
+
+fn lint(root: &Path) -> Result<()> {
+    run(cargo(root).args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    let mut all_features = cargo(root);
+    all_features.args(["clippy", "--package", "macvlan-common", "--all-features", "--all-targets"]);
+    run(all_features.args(["--", "-D", "warnings"]))
+}
+
+fn document(root: &Path) -> Result<()> {
+    // The BPF programs are documented where they are linted.
+    let mut doc = cargo(root);
+    doc.args(["doc", "--workspace", "--exclude", "macvlan-ebpf", "--no-deps"]);
+    run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn table(times: &[(&str, Duration)]) -> String {
+    let total = times.iter().map(|(_, time)| *time).sum();
+    let rows = times.iter().copied().chain([("total", total)]);
+    rows.map(|(name, time)| format!("{:>7.1} s  {name}\n", time.as_secs_f64())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_aligned_and_added_up() {
+        let times = [("format", Duration::from_millis(1500)), ("test", Duration::from_secs(100))];
+        assert_eq!(table(&times), "    1.5 s  format\n  100.0 s  test\n  101.5 s  total\n");
+    }
+}

@@ -1,0 +1,122 @@
+//! The source of the compiler's library from Debian, for machines whose rustup cannot fetch it.
+//!
+//! The machine's own package sources say where the archive is; they and everything else that
+//! belongs to apt stay as they are, and no package is installed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::{
+    command::{read, run},
+    toolchain::{Pins, Toolchain},
+};
+
+/// Debian's signing keys, those of later releases included.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Unpacks Debian's `rust-src` of the compiler's release into the sysroot.
+///
+/// # Errors
+/// The machine has no Debian package source, or the suite does not carry that release.
+pub fn install_rust_src(toolchain: &Toolchain, pins: &Pins) -> Result<()> {
+    let rust_src = toolchain.rust_src();
+    fs::create_dir_all(&rust_src).with_context(|| format!("cannot create '{}'", rust_src.display()))?;
+    // Beside its place, so that the last step is a rename.
+    let scratch =
+        TempDir::new_in(&rust_src).with_context(|| format!("cannot write in '{}'", rust_src.display()))?;
+
+    let package = Apt::new(scratch.path(), &pins.debian_suite)?.download("rust-src", &pins.rust)?;
+    let unpacked = scratch.path().join("unpacked");
+    run(Command::new("dpkg").arg("-x").args([&package, &unpacked]))?;
+
+    let library = unpacked.join(format!("usr/src/rustc-{}/library", pins.rust));
+    fs::rename(&library, rust_src.join("library"))
+        .with_context(|| format!("cannot move '{}' to '{}'", library.display(), rust_src.display()))
+}
+
+/// apt with package lists and caches of its own.
+struct Apt {
+    directory: PathBuf,
+}
+
+impl Apt {
+    fn new(scratch: &Path, suite: &str) -> Result<Self> {
+        let apt = Self { directory: scratch.join("apt") };
+        for directory in ["lists/partial", "cache/archives/partial"] {
+            let directory = apt.directory.join(directory);
+            fs::create_dir_all(&directory)
+                .with_context(|| format!("cannot create '{}'", directory.display()))?;
+        }
+        let sources = apt.directory.join("sources.list");
+        fs::write(&sources, source_line(&archive()?, suite))
+            .with_context(|| format!("cannot write '{}'", sources.display()))?;
+        run(apt.get().arg("update")).with_context(|| format!("cannot read Debian's suite '{suite}'"))?;
+        Ok(apt)
+    }
+
+    /// The newest package of this upstream release.
+    fn download(&self, package: &str, release: &str) -> Result<PathBuf> {
+        run(self.get().arg("download").arg(format!("{package}={release}+*")))
+            .with_context(|| format!("cannot download Debian's {package} {release}"))?;
+        let entries = fs::read_dir(&self.directory)
+            .with_context(|| format!("cannot list '{}'", self.directory.display()))?;
+        entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .with_context(|| format!("apt-get left no {package} in '{}'", self.directory.display()))
+    }
+
+    fn get(&self) -> Command {
+        let mut command = Command::new("apt-get");
+        command.current_dir(&self.directory).arg("--quiet");
+        for (option, file) in [
+            ("Dir::Etc::SourceList", "sources.list"),
+            ("Dir::State::Lists", "lists"),
+            ("Dir::Cache", "cache"),
+        ] {
+            command.arg("-o").arg(format!("{option}={}", self.directory.join(file).display()));
+        }
+        // The sandbox's user cannot enter the scratch directory.
+        for option in
+            ["Dir::Etc::SourceParts=/dev/null", "Acquire::Languages=none", "APT::Sandbox::User=root"]
+        {
+            command.args(["-o", option]);
+        }
+        command
+    }
+}
+
+/// The address of Debian's archive, as the machine's own sources have it.
+fn archive() -> Result<String> {
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--format", "$(REPO_URI)"]);
+    targets.args(["Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main"]);
+    let list = read(&mut targets).context("cannot ask apt for its sources")?;
+    match list.lines().next() {
+        Some(archive) => Ok(archive.to_owned()),
+        None => bail!("this machine's apt has no Debian source: run `rustup component add rust-src` instead"),
+    }
+}
+
+fn source_line(archive: &str, suite: &str) -> String {
+    format!("deb [signed-by={KEYRING}] {archive} {suite} main\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_signed_by_debian() {
+        assert_eq!(
+            source_line("mirror:/debian/", "stable"),
+            "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] mirror:/debian/ stable main\n"
+        );
+    }
+}

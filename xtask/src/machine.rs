@@ -1,0 +1,209 @@
+//! The machine that tests run on: what they need of it, and what they must leave as it was.
+
+use std::{
+    collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::Path, process::Command, thread, time,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::command::{find, read, read_again, run};
+
+/// Programs that tests start, and the Debian package of each.
+const TOOLS: [(&str, &str); 6] = [
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("ping", "iputils-ping"),
+    ("ethtool", "ethtool"),
+    ("tcpdump", "tcpdump"),
+    ("iperf3", "iperf3"),
+];
+
+/// Where `macvlan-ctl` pins its maps and links.
+const PINS: &str = "/sys/fs/bpf/macvlan-ctl";
+
+/// The kernel takes namespaces and what is in them down after their last user is gone.
+const SETTLE: time::Duration = time::Duration::from_secs(5);
+const POLL: time::Duration = time::Duration::from_millis(100);
+
+/// Fails for an ordinary user.
+///
+/// # Errors
+/// The user is not root; says what to run instead.
+pub fn require_root() -> Result<()> {
+    let user = fs::metadata("/proc/self").context("cannot tell which user this is")?.uid();
+    ensure!(
+        user == 0,
+        "the tests make devices and load BPF programs: run this as root (`cargo test` runs those that need nothing)"
+    );
+    Ok(())
+}
+
+/// Installs the packages of those tools that are missing.
+///
+/// # Errors
+/// A package cannot be installed, or its tool is nowhere in `PATH`.
+pub fn install_tools() -> Result<()> {
+    let packages: BTreeSet<&str> = missing_tools().map(|(_, package)| package).collect();
+    if !packages.is_empty() {
+        install(&packages)?;
+    }
+    if let Some((tool, package)) = missing_tools().next() {
+        bail!("'{package}' is installed, but PATH has no '{tool}': add /usr/sbin to PATH");
+    }
+    Ok(())
+}
+
+fn missing_tools() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TOOLS.into_iter().filter(|(tool, _)| find(tool).is_none())
+}
+
+fn install(packages: &BTreeSet<&str>) -> Result<()> {
+    let names = packages.iter().copied().collect::<Vec<_>>().join(" ");
+    ensure!(find("apt-get").is_some(), "the tests need these packages, and there is no apt-get: {names}");
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    if run(&mut install).is_err() {
+        // The package lists may be absent or old. One source of several that cannot be reached is
+        // no reason to give up.
+        if let Err(error) = run(Command::new("apt-get").arg("update")) {
+            eprintln!("{error:#}");
+        }
+        run(&mut install).with_context(|| format!("cannot install {names}"))?;
+    }
+    Ok(())
+}
+
+/// What of the machine tests could change by mistake, one line each.
+#[derive(Debug, Eq, PartialEq)]
+pub struct State(BTreeSet<String>);
+
+impl State {
+    /// Looks at the machine.
+    ///
+    /// # Errors
+    /// `ip` or `tc` fails.
+    pub fn now() -> Result<Self> {
+        Self::seen_by(read)
+    }
+
+    fn seen_by(read: fn(&mut Command) -> Result<String>) -> Result<Self> {
+        let mut state = BTreeSet::new();
+        let namespaces = read(Command::new("ip").args(["netns", "list"]))?;
+        let named = namespaces.lines().filter_map(|line| line.split_whitespace().next());
+        state.extend(named.map(|name| format!("network namespace {name}")));
+        state.extend(devices(&read(Command::new("ip").args(["-json", "-details", "link", "show"]))?)?);
+        state.extend(read(Command::new("tc").args(["qdisc", "show"]))?.lines().map(qdisc));
+        pins(Path::new(PINS), &mut state)?;
+        Ok(Self(state))
+    }
+
+    /// Fails unless the machine soon is what it was.
+    ///
+    /// # Errors
+    /// What is left behind, and what is gone.
+    pub fn require_same(&self) -> Result<()> {
+        let deadline = time::Instant::now() + SETTLE;
+        loop {
+            let differences = self.differences(&Self::seen_by(read_again)?);
+            if differences.is_empty() {
+                return Ok(());
+            }
+            if time::Instant::now() >= deadline {
+                bail!("the tests changed the machine: {}", differences.join("; "));
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn differences(&self, after: &Self) -> Vec<String> {
+        let left = after.0.difference(&self.0).map(|line| format!("left behind: {line}"));
+        let gone = self.0.difference(&after.0).map(|line| format!("gone: {line}"));
+        left.chain(gone).collect()
+    }
+}
+
+/// Devices with their kind and their XDP program, from the output of `ip -json -details link`.
+fn devices(json: &str) -> Result<Vec<String>> {
+    let links: Vec<Value> = serde_json::from_str(json).context("cannot understand the output of 'ip'")?;
+    Ok(links
+        .iter()
+        .map(|link| {
+            let name = link["ifname"].as_str().unwrap_or("?");
+            let kind = link["linkinfo"]["info_kind"].as_str().unwrap_or("physical");
+            let xdp = &link["xdp"]["prog"]["id"];
+            if xdp.is_null() {
+                format!("device {name} ({kind})")
+            } else {
+                format!("device {name} ({kind}) with XDP program {xdp}")
+            }
+        })
+        .collect())
+}
+
+/// A line of `tc qdisc show` without the number of its users, which varies by itself.
+fn qdisc(line: &str) -> String {
+    let mut words = line.split_whitespace();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "refcnt" {
+            words.next();
+        } else {
+            kept.push(word);
+        }
+    }
+    kept.join(" ")
+}
+
+/// Adds everything below `directory`, which need not exist.
+fn pins(directory: &Path, state: &mut BTreeSet<String>) -> Result<()> {
+    if !directory.is_dir() {
+        return Ok(());
+    }
+    let unreadable = || format!("cannot list '{}'", directory.display());
+    for entry in fs::read_dir(directory).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        state.insert(format!("pin {}", path.display()));
+        pins(&path, state)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_and_what_went_is_told() {
+        let state = |lines: &[&str]| State(lines.iter().map(ToString::to_string).collect());
+        let (before, after) = (state(&["device a", "device b"]), state(&["device b", "pin c"]));
+        assert_eq!(before.differences(&after), ["left behind: pin c", "gone: device a"]);
+        assert!(before.differences(&before).is_empty());
+    }
+
+    #[test]
+    fn a_device_is_known_by_name_kind_and_program() {
+        let json = r#"[{"ifname": "eth0"},
+            {"ifname": "v0", "linkinfo": {"info_kind": "veth"}, "xdp": {"mode": 1, "prog": {"id": 7}}}]"#;
+        assert_eq!(devices(json).unwrap(), ["device eth0 (physical)", "device v0 (veth) with XDP program 7"]);
+    }
+
+    #[test]
+    fn the_users_of_a_qdisc_may_change() {
+        assert_eq!(
+            qdisc("qdisc noqueue 0: dev lo root refcnt 2 limit 3"),
+            "qdisc noqueue 0: dev lo root limit 3"
+        );
+    }
+
+    #[test]
+    fn pins_are_listed_at_any_depth() {
+        let base = tempfile::tempdir().unwrap();
+        fs::create_dir_all(base.path().join("eth0/links")).unwrap();
+        let mut state = BTreeSet::new();
+        pins(base.path(), &mut state).unwrap();
+        pins(&base.path().join("absent"), &mut state).unwrap();
+        assert_eq!(state.len(), 2);
+    }
+}

@@ -1,0 +1,79 @@
+//! The project's own tasks: `cargo xtask --help`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod artifacts;
+mod build_ebpf;
+mod ci;
+mod command;
+mod debian;
+mod hygiene;
+mod machine;
+mod object;
+mod ordinary;
+mod provenance;
+mod remap;
+mod setup_ebpf;
+mod sources;
+mod test;
+mod toolchain;
+mod workspace;
+
+/// Builds, checks and tests macvlan-ctl.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what building the BPF object needs, each thing unless it is there
+    SetupEbpf {
+        /// Where the source of the compiler's library is taken from
+        #[arg(long, value_enum, default_value = "auto")]
+        rust_src: setup_ebpf::RustSrc,
+    },
+    /// Compiles the BPF programs into the object that is committed
+    BuildEbpf {
+        /// Write nothing; fail when the committed object is not what the sources give
+        #[arg(long)]
+        check: bool,
+        /// Build a copy of the workspace in another directory
+        #[arg(long, requires = "check")]
+        elsewhere: bool,
+    },
+    /// Installs what the tests need and runs them all; needs root
+    Test(test::Options),
+    /// Checks rules for the project's files that no other tool knows
+    Hygiene,
+    /// Runs all that must hold before a change is taken; needs root
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let root = workspace::root();
+    match task {
+        Task::SetupEbpf { rust_src } => setup_ebpf::setup(&root, rust_src),
+        Task::BuildEbpf { check: false, .. } => build_ebpf::build(&root),
+        Task::BuildEbpf { check: true, elsewhere: false } => build_ebpf::check(&root),
+        Task::BuildEbpf { check: true, elsewhere: true } => build_ebpf::check_elsewhere(&root),
+        Task::Test(options) => test::test(&root, &options),
+        Task::Hygiene => hygiene::check(&root),
+        Task::Ci => ci::run_all(&root),
+    }
+}

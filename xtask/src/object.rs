@@ -1,0 +1,212 @@
+//! The BPF object as an ELF file: debug information removed, contents checked and measured.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use macvlan_common::names;
+use object::{
+    Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, SymbolKind,
+    build::elf::{Builder, SectionData},
+    elf::SHT_STRTAB,
+    read::elf::ElfFile64,
+};
+
+/// Octets of a BPF instruction.
+const INSTRUCTION: u64 = 8;
+
+/// What the kernel must be told; it admits helpers that are for GPL programs only.
+const LICENSE: &[u8] = b"Dual MIT/GPL\0";
+
+/// The programs of the object.
+const PROGRAMS: [&str; 4] = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS];
+
+/// The object without DWARF; BTF stays, for the verifier's messages and for `bpftool`.
+///
+/// # Errors
+/// `elf` is no ELF file of a kind this can rewrite.
+pub fn strip(elf: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read64(elf).context("cannot read the object")?;
+    let mut dwarf = Vec::new();
+    let mut has_section_names = false;
+    for section in &mut builder.sections {
+        if is_dwarf(&section.name) {
+            section.delete = true;
+            dwarf.push(section.id());
+        }
+        has_section_names |= matches!(section.data, SectionData::SectionString);
+    }
+    for section in &mut builder.sections {
+        // The relocations of a section go with it.
+        section.delete |= section.sh_info_section.is_some_and(|of| dwarf.contains(&of));
+    }
+    if !has_section_names {
+        // The linker keeps the names of sections among those of symbols.
+        let names = builder.sections.add();
+        names.name = ".shstrtab".into();
+        names.sh_type = SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+    }
+    builder.set_section_sizes();
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped).context("cannot write the object")?;
+    Ok(stripped)
+}
+
+/// Checks that the object is whole, and counts the instructions of each program.
+///
+/// Functions shared by the programs are in `.text`, counted together under that name.
+///
+/// # Errors
+/// Something is missing, or something is there that should not be.
+pub fn inspect(elf: &[u8]) -> Result<BTreeMap<String, u64>> {
+    let file = ElfFile64::<object::Endianness>::parse(elf).context("cannot read the object")?;
+    ensure!(file.architecture() == object::Architecture::Bpf, "the object is not for BPF");
+    ensure!(file.is_little_endian(), "the object is not little-endian");
+    for section in file.sections() {
+        let name = section.name_bytes().context("cannot read a section's name")?;
+        ensure!(!is_dwarf(name), "the object has debug information: '{}'", String::from_utf8_lossy(name));
+    }
+    for section in [".BTF", ".BTF.ext", "maps"] {
+        ensure!(file.section_by_name(section).is_some(), "the object has no section '{section}'");
+    }
+    let license = file.section_by_name("license").context("the object has no section 'license'")?;
+    ensure!(license.data()? == LICENSE, "the object's license is not {:?}", String::from_utf8_lossy(LICENSE));
+    for map in names::MAPS {
+        ensure!(file.symbol_by_name(map).is_some(), "the object has no map '{map}'");
+    }
+    let counts = instructions(&file)?;
+    for program in PROGRAMS {
+        ensure!(counts.contains_key(program), "the object has no program '{program}'");
+    }
+    Ok(counts)
+}
+
+/// Fails when one of `needles` (paths of this machine, addresses) is in the object.
+///
+/// # Errors
+/// The first that is found, with what is around it.
+pub fn refuse_strings(elf: &[u8], needles: &[String]) -> Result<()> {
+    for needle in needles.iter().filter(|needle| !needle.is_empty()) {
+        let Some(at) = find(elf, needle.as_bytes()) else { continue };
+        bail!("the object contains {needle:?}, in {:?}", text_around(elf, at));
+    }
+    Ok(())
+}
+
+fn is_dwarf(section: &[u8]) -> bool {
+    section.starts_with(b".debug_")
+}
+
+fn instructions(file: &ElfFile64<'_>) -> Result<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
+    for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0) {
+        let Some(index) = symbol.section_index() else { continue };
+        let section = file.section_by_index(index)?;
+        if section.kind() != SectionKind::Text {
+            continue;
+        }
+        let name = section.name()?;
+        let owner = if name.starts_with(".text") { ".text" } else { symbol.name()? };
+        *counts.entry(owner.to_owned()).or_default() += symbol.size() / INSTRUCTION;
+    }
+    Ok(counts)
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// The printable characters on both sides of `at`.
+fn text_around(bytes: &[u8], at: usize) -> String {
+    let printable = |byte: &&u8| byte.is_ascii_graphic() || **byte == b' ';
+    let before = bytes[..at].iter().rev().take_while(printable).count();
+    let after = bytes[at..].iter().take_while(printable).count();
+    String::from_utf8_lossy(&bytes[at - before..at + after]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use object::{
+        Endianness,
+        elf::{EM_BPF, ET_REL, SHF_ALLOC, SHF_EXECINSTR, SHT_PROGBITS, SHT_SYMTAB, STB_GLOBAL, STT_FUNC},
+    };
+
+    use super::*;
+
+    #[test]
+    fn stripping_removes_debug_information_and_nothing_else() {
+        let elf = small_object(&["xdp", ".debug_info", ".BTF", ".debug_str"]);
+        let stripped = strip(&elf).unwrap();
+        let file = ElfFile64::<Endianness>::parse(&*stripped).unwrap();
+        let sections: Vec<_> = file.sections().map(|section| section.name().unwrap()).collect();
+        assert_eq!(sections, ["xdp", ".BTF", ".symtab", ".strtab", ".shstrtab"]);
+        assert_eq!(file.section_by_name(".BTF").unwrap().data().unwrap(), [7; 24]);
+    }
+
+    #[test]
+    fn stripping_twice_is_stripping_once() {
+        let once = strip(&small_object(&["xdp", ".debug_info"])).unwrap();
+        assert_eq!(strip(&once).unwrap(), once);
+    }
+
+    #[test]
+    fn a_program_is_as_long_as_its_symbol_says() {
+        let elf = small_object(&["xdp", ".text"]);
+        let counts = instructions(&ElfFile64::parse(&*elf).unwrap()).unwrap();
+        assert_eq!(counts, [("in_xdp".to_owned(), 3), (".text".to_owned(), 3)].into());
+    }
+
+    #[test]
+    fn an_object_that_lacks_something_is_refused() {
+        let error = inspect(&small_object(&["xdp", ".BTF"])).unwrap_err();
+        assert_eq!(error.to_string(), "the object has no section '.BTF.ext'");
+        let error = inspect(&small_object(&["xdp", ".debug_info"])).unwrap_err();
+        assert_eq!(error.to_string(), "the object has debug information: '.debug_info'");
+    }
+
+    #[test]
+    fn a_path_of_the_machine_is_found_with_its_surroundings() {
+        let elf = b"\0\x01/builder/src/lib.rs\0rest";
+        let error = refuse_strings(elf, &["absent".into(), "/src/".into()]).unwrap_err();
+        assert_eq!(error.to_string(), r#"the object contains "/src/", in "/builder/src/lib.rs""#);
+        refuse_strings(elf, &["absent".into(), String::new()]).unwrap();
+    }
+
+    /// An object with these sections of 24 octets, and a function over each executable one.
+    fn small_object(names: &[&'static str]) -> Vec<u8> {
+        let mut builder = Builder::new(Endianness::Little, true);
+        builder.header.e_type = ET_REL;
+        builder.header.e_machine = EM_BPF;
+        for &name in names {
+            let section = builder.sections.add();
+            section.name = name.into();
+            section.sh_type = SHT_PROGBITS;
+            section.sh_addralign = 1;
+            section.data = SectionData::Data(vec![7; 24].into());
+            if matches!(name, "xdp" | ".text") {
+                section.sh_flags = u64::from(SHF_ALLOC | SHF_EXECINSTR);
+                let id = section.id();
+                let symbol = builder.symbols.add();
+                symbol.name = format!("in_{name}").into_bytes().into();
+                symbol.section = Some(id);
+                symbol.st_size = 24;
+                symbol.set_st_info(STB_GLOBAL, STT_FUNC);
+            }
+        }
+        for (name, sh_type, data) in [
+            (".symtab", SHT_SYMTAB, SectionData::Symbol),
+            (".strtab", SHT_STRTAB, SectionData::String),
+            (".shstrtab", SHT_STRTAB, SectionData::SectionString),
+        ] {
+            let section = builder.sections.add();
+            section.name = name.into();
+            section.sh_type = sh_type;
+            section.data = data;
+        }
+        builder.set_section_sizes();
+        let mut elf = Vec::new();
+        builder.write(&mut elf).unwrap();
+        elf
+    }
+}

@@ -1,0 +1,136 @@
+//! `test`: everything that can be shown on this machine, traffic and measurements included.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::{
+    artifacts,
+    command::{cargo, read, run},
+    machine::{self, State},
+};
+
+/// The package of the tests that need root.
+const PACKAGE: &str = "macvlan-tests";
+
+/// Its measurements: alone on the machine, in release, after everything else.
+const MEASUREMENTS: &str = "speed";
+
+/// What to test, and how.
+#[derive(Args, Default)]
+pub struct Options {
+    /// Test a release build
+    #[arg(long)]
+    release: bool,
+    /// Leave the measurements out
+    #[arg(long)]
+    no_speed: bool,
+    /// Passed on to the test programs: a name to filter by, or their options
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+impl Options {
+    fn pass_on<'command>(&self, cargo: &'command mut Command) -> &'command mut Command {
+        if self.filter.is_empty() { cargo } else { cargo.arg("--").args(&self.filter) }
+    }
+}
+
+/// Installs what the tests need, runs them, and checks that they leave the machine as it was.
+///
+/// # Errors
+/// The user is not root, a tool cannot be installed, a test fails, or something is left behind.
+pub fn test(root: &Path, options: &Options) -> Result<()> {
+    machine::require_root()?;
+    machine::install_tools()?;
+    let before = State::now()?;
+    let outcome = run_all(root, options);
+    let unchanged = before.require_same();
+    if let (Err(_), Err(changed)) = (&outcome, &unchanged) {
+        eprintln!("{changed:#}");
+    }
+    outcome.and(unchanged)
+}
+
+fn run_all(root: &Path, options: &Options) -> Result<()> {
+    let mut rootless = cargo_test(root, options.release);
+    rootless.args(["--workspace", "--exclude", PACKAGE, "--exclude", "macvlan-ebpf"]);
+    run(options.pass_on(&mut rootless)).context("the tests that need no privileges failed")?;
+
+    let (tests, measured) = test_targets(&root.join("tests/tests"))?;
+    let mut privileged = on_real_devices(root, options.release)?;
+    privileged.arg("--lib").args(tests.iter().flat_map(|test| ["--test", test]));
+    run(options.pass_on(&mut privileged)).context("the tests on real devices failed")?;
+
+    if measured && !options.no_speed {
+        let mut speed = on_real_devices(root, true)?;
+        speed.args(["--test", MEASUREMENTS, "--", "--test-threads=1", "--nocapture"]);
+        run(speed.args(&options.filter)).context("the measurements failed")?;
+    }
+    Ok(())
+}
+
+fn cargo_test(root: &Path, release: bool) -> Command {
+    let mut cargo = cargo(root);
+    cargo.arg("test").args(release.then_some("--release"));
+    cargo
+}
+
+/// `cargo test` of the package that needs root, with the control program it is to test.
+fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
+    let program = build_program(root, release)?;
+    let mut cargo = cargo_test(root, release);
+    // A test that finds a privilege or a tool missing fails instead of passing over it.
+    cargo.env("MACVLAN_TESTS_STRICT", "1").env("MACVLAN_CTL_BIN", program);
+    cargo.args(["--package", PACKAGE]);
+    Ok(cargo)
+}
+
+fn build_program(root: &Path, release: bool) -> Result<PathBuf> {
+    let mut build = cargo(root);
+    build.args(["build", "--package", "macvlan-ctl", "--message-format=json-render-diagnostics"]);
+    let messages = read(build.args(release.then_some("--release")))?;
+    let built = artifacts::executables(&messages)?;
+    let program = built.into_iter().find(|executable| executable.name == "macvlan-ctl");
+    Ok(program.context("cargo built no macvlan-ctl")?.path)
+}
+
+/// The test programs whose files are in `directory`, and whether the measurements are among them.
+fn test_targets(directory: &Path) -> Result<(Vec<String>, bool)> {
+    let unreadable = || format!("cannot list '{}'", directory.display());
+    let mut tests = Vec::new();
+    for entry in fs::read_dir(directory).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        let is_target =
+            path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file();
+        if let Some(name) = path.file_stem().filter(|_| is_target) {
+            tests.push(name.to_string_lossy().into_owned());
+        }
+    }
+    tests.sort();
+    let all = tests.len();
+    tests.retain(|test| test != MEASUREMENTS);
+    Ok((tests.clone(), tests.len() < all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measurements_are_set_apart_from_tests() {
+        let directory = tempfile::tempdir().unwrap();
+        for file in ["traffic.rs", "speed.rs", "programs/main.rs", "fixtures/data.json", "note.txt"] {
+            let path = directory.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let expected = ["programs", "traffic"].map(String::from).to_vec();
+        assert_eq!(test_targets(directory.path()).unwrap(), (expected, true));
+    }
+}
