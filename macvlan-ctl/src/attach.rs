@@ -98,8 +98,8 @@ fn no_bpf(error: &Error, children: usize) -> String {
 /// What a person should look at: not what `auto` chose for good reasons.
 fn warnings(degraded: &[Degraded], options: &Options) -> Vec<String> {
     let chosen = |degraded: &&Degraded| match degraded.feature.as_str() {
-        "demux" => options.xdp != XdpChoice::Auto,
-        "hairpin" => options.tc != TcChoice::Auto || degraded.got == "off",
+        "demux" => !matches!(options.xdp, None | Some(XdpChoice::Auto)),
+        "hairpin" => !matches!(options.tc, None | Some(TcChoice::Auto)) || degraded.got == "off",
         _ => true,
     };
     let degraded = degraded.iter().filter(chosen);
@@ -112,7 +112,7 @@ fn check_room(session: &Session, request: &Request, planned: &[PlannedChild]) ->
     let adopted = session.children().iter().filter(|child| !request.options.no_adopt || child.owned).count();
     let new = planned.iter().filter(|child| child.existing.is_none()).count();
     let present = match &session.attached {
-        Ok(bpf) => bpf.options().max_children,
+        Ok(bpf) => Some(bpf.max_children()),
         Err(_) => None,
     };
     let room = request.options.max_children.or(present).unwrap_or(DEFAULT_MAX_CHILDREN) as usize;

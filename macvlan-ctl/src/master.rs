@@ -25,8 +25,6 @@ pub struct Master {
     pub kind: Option<String>,
     /// Administratively up.
     pub up: bool,
-    /// Id of an attached XDP program.
-    pub xdp_prog: Option<u32>,
     /// The namespace it is in: that of this process.
     pub netns: Netns,
     /// What tells it from every other master of this machine.
@@ -102,7 +100,6 @@ impl Master {
             mtu: link.mtu,
             kind: link.kind,
             up: link.up,
-            xdp_prog: link.xdp_prog,
             netns: Netns::current()?,
             key,
         })

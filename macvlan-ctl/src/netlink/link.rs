@@ -6,7 +6,7 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
         InfoData, InfoKind, InfoMacVlan, InfoMacVtap, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-        LinkMessage, LinkXdp, MacVlanMode, Stats64,
+        LinkMessage, MacVlanMode, Stats64,
     },
 };
 
@@ -43,8 +43,6 @@ pub struct Link {
     pub mode: Option<Mode>,
     /// Broadcast queue length of a macvlan or macvtap.
     pub bcqueuelen: Option<u32>,
-    /// Id of an attached XDP program.
-    pub xdp_prog: Option<u32>,
     /// Counters since the device was made, where they were asked for.
     pub stats: Option<Stats64>,
 }
@@ -137,19 +135,11 @@ fn parse(message: LinkMessage) -> Link {
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| parse_info(info, &mut link)),
-            LinkAttribute::Xdp(xdp) => link.xdp_prog = xdp.iter().find_map(xdp_program),
             LinkAttribute::Stats64(stats) => link.stats = Some(stats),
             _ => {}
         }
     }
     link
-}
-
-fn xdp_program(attribute: &LinkXdp) -> Option<u32> {
-    match attribute {
-        LinkXdp::ProgId(id) if *id != 0 => Some(*id),
-        _ => None,
-    }
 }
 
 fn parse_info(info: LinkInfo, link: &mut Link) {

@@ -85,19 +85,19 @@ pub struct Attach {
     #[arg(long = "child", value_name = "CHILD")]
     pub children: Vec<String>,
 
-    /// Where to demultiplex frames from the wire.
-    #[arg(long, value_enum, default_value_t)]
-    pub xdp: XdpChoice,
+    /// Where to demultiplex frames from the wire; as it is or, at first, auto if left out.
+    #[arg(long, value_enum)]
+    pub xdp: Option<XdpChoice>,
 
-    /// How to attach to TC.
-    #[arg(long, value_enum, default_value_t)]
-    pub tc: TcChoice,
+    /// How to attach to TC; as it is or, at first, auto if left out.
+    #[arg(long, value_enum)]
+    pub tc: Option<TcChoice>,
 
     /// Leave children that others made alone.
     #[arg(long)]
     pub no_adopt: bool,
 
-    /// How many children fit; 4096 if left out.
+    /// How many children fit; as it is or, at first, 4096 if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub max_children: Option<u32>,
 

@@ -230,9 +230,6 @@ impl<'a> Hooks<'a> {
     }
 
     fn try_xdp(&mut self, master: &Master, demux: Demux) -> Result<()> {
-        if let Some(id) = master.xdp_prog {
-            bail!("another XDP program (id {id}) is on {:?}", master.name);
-        }
         let mode = if demux == Demux::XdpNative { XdpMode::Driver } else { XdpMode::Skb };
         // Multi-buffer first: without it large MTUs are refused, or generic XDP copies.
         self.try_xdp_program(names::XDP_FRAGS, master, mode)
@@ -246,7 +243,7 @@ impl<'a> Hooks<'a> {
         program.load().map_err(|error| refused(name, &error))?;
         let id = program
             .attach_to_if_index(master.index, mode)
-            .map_err(|error| anyhow!("the driver refuses XDP: {}", reason(&error)))?;
+            .map_err(|error| anyhow!("cannot attach XDP: {}", reason(&error)))?;
         let link: XdpLink = program.take_link(id)?;
         // On a kernel without XDP links (before 5.9) the program would end with this process.
         let link = FdLink::try_from(link).context("the kernel has no XDP links")?;
@@ -377,7 +374,7 @@ fn reason(error: &ProgramError) -> String {
         _ => None,
     };
     match io_error.map(Errno::from_raw) {
-        Some(Errno::EBUSY) => "another program is attached".to_owned(),
+        Some(Errno::EBUSY | Errno::EEXIST) => "another program is attached".to_owned(),
         Some(Errno::EOPNOTSUPP) => "not supported by the driver".to_owned(),
         Some(Errno::EINVAL) => "not supported by the kernel or the driver".to_owned(),
         Some(errno) => errno.desc().to_lowercase(),

@@ -39,13 +39,13 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/macv
 /// Children that fit unless told otherwise.
 pub const DEFAULT_MAX_CHILDREN: u32 = 4096;
 
-/// What an attach may be told.
+/// What an attach may be told; `None` means "as it is" or, where nothing is, the default.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Where to demultiplex.
-    pub xdp: XdpChoice,
+    pub xdp: Option<XdpChoice>,
     /// How to attach to TC.
-    pub tc: TcChoice,
+    pub tc: Option<TcChoice>,
     /// Leave children of others alone.
     pub no_adopt: bool,
     /// How many children fit.
@@ -149,8 +149,8 @@ impl Bpf {
         let mut record = Record {
             abi: ABI_VERSION,
             object: record::object_digest(),
-            xdp: options.xdp,
-            tc: options.tc,
+            xdp: options.xdp.unwrap_or_default(),
+            tc: options.tc.unwrap_or_default(),
             adopts: !options.no_adopt,
             demux: Demux::Tc,
             hairpin: Hairpin::Off,
@@ -160,14 +160,14 @@ impl Bpf {
         };
         let mut hooks = Hooks::load(&mut object, building)?;
         let (hairpin, reason) = hooks
-            .attach_tc(netlink, master, options.tc, |owns_clsact| {
+            .attach_tc(netlink, master, record.tc, |owns_clsact| {
                 record.owns_clsact = owns_clsact;
                 maps.write_record(&record.to_text()?)
             })
             .await?;
         record.hairpin = hairpin;
         record.degraded.extend(reason);
-        let (demux, reason) = hooks.attach_xdp(master, options.xdp, &mut maps)?;
+        let (demux, reason) = hooks.attach_xdp(master, record.xdp, &mut maps)?;
         record.demux = demux;
         record.degraded.extend(reason);
         if *lifetime == Lifetime::MountNamespace {
@@ -197,17 +197,30 @@ impl Bpf {
                 self.maps.max_children()
             ));
         }
+        let tc = match options.tc {
+            None | Some(TcChoice::Auto) => self.record.hairpin,
+            Some(TcChoice::Tcx) => Hairpin::Tcx,
+            Some(TcChoice::Clsact) => Hairpin::Clsact,
+        };
+        if tc != self.record.hairpin {
+            return Err(anyhow!(
+                "the data path is attached by {} and cannot change to {} in place: detach first",
+                self.record.hairpin.as_str(),
+                tc.as_str()
+            ));
+        }
         self.record.adopts = !options.no_adopt;
-        if !self.record.is_current() || self.record.xdp != options.xdp {
+        let xdp = options.xdp.unwrap_or(self.record.xdp);
+        if !self.record.is_current() || self.record.xdp != xdp {
             let mut object = load_object(&self.directory, None)?;
             let mut hooks = Hooks::load_beside(&mut object, &self.directory)?;
             hooks.replace_tc(master, self.record.hairpin)?;
             hooks.detach_xdp(&mut self.maps)?;
-            let (demux, reason) = hooks.attach_xdp(master, options.xdp, &mut self.maps)?;
+            let (demux, reason) = hooks.attach_xdp(master, xdp, &mut self.maps)?;
             self.record.demux = demux;
             self.record.degraded.retain(|degraded| degraded.feature != "demux");
             self.record.degraded.extend(reason);
-            self.record.xdp = options.xdp;
+            self.record.xdp = xdp;
             self.record.object = record::object_digest();
         }
         self.maps.write_record(&self.record.to_text()?)?;
@@ -215,14 +228,9 @@ impl Bpf {
         Ok(())
     }
 
-    /// What was asked for at attach.
-    pub fn options(&self) -> Options {
-        Options {
-            xdp: self.record.xdp,
-            tc: self.record.tc,
-            no_adopt: !self.record.adopts,
-            max_children: Some(self.maps.max_children()),
-        }
+    /// How many children fit.
+    pub fn max_children(&self) -> u32 {
+        self.maps.max_children()
     }
 
     /// Takes everything off the master.
