@@ -44,7 +44,9 @@ impl World {
     /// A world with these children; the flags follow from their modes as at attach.
     pub fn new(children: Vec<WorldChild>) -> Self {
         let passthru = children.iter().find(|child| child.policy.mode() == Mode::Passthru);
-        let hears = |child: &WorldChild| !matches!(child.policy.mode(), Mode::Passthru | Mode::Source);
+        let hears = |child: &WorldChild| {
+            child.policy.host_access() && !matches!(child.policy.mode(), Mode::Passthru | Mode::Source)
+        };
         let config = Config {
             master: HOST.key(),
             passthru: passthru.map_or(0, |child| child.mac.key()),

@@ -4,11 +4,14 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    thread,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
     sys::statfs::{FsType, statfs},
 };
 
@@ -41,9 +44,7 @@ pub fn prepare() -> Result<(PathBuf, Lifetime)> {
     let mounted_here = !is_mounted();
     if mounted_here {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RELATIME;
-        mount(Some("bpf"), MOUNT_POINT, Some("bpf"), flags, Some("mode=0700")).map_err(|errno| {
-            anyhow!("cannot mount the BPF file system at {MOUNT_POINT}: {}", errno.desc().to_lowercase())
-        })?;
+        mount(Some("bpf"), MOUNT_POINT, Some("bpf"), flags, Some("mode=0700")).map_err(cannot_mount)?;
     }
     let directory = root();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
@@ -54,6 +55,29 @@ pub fn prepare() -> Result<(PathBuf, Lifetime)> {
         Lifetime::Machine
     };
     Ok((directory, lifetime))
+}
+
+/// Whether the file system is there or could be mounted; changes nothing.
+///
+/// # Errors
+///
+/// Why not.
+pub fn probe() -> Result<()> {
+    if is_mounted() {
+        return Ok(());
+    }
+    // A mount namespace of its own ends with the thread, and takes the mount with it.
+    let tried = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        mount(Some("bpf"), MOUNT_POINT, Some("bpf"), MsFlags::empty(), None::<&str>)
+    });
+    let tried = tried.join().map_err(|_| anyhow!("the attempt to mount the BPF file system panicked"))?;
+    tried.map_err(cannot_mount)
+}
+
+fn cannot_mount(errno: Errno) -> anyhow::Error {
+    anyhow!("cannot mount the BPF file system at {MOUNT_POINT}: {}", errno.desc().to_lowercase())
 }
 
 /// Where our directory is, whether it is there or not.

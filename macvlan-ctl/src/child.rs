@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
-use macvlan_common::{child::Policy, mac::Mac};
+use macvlan_common::{
+    child::{Mode, Policy},
+    mac::Mac,
+};
 
 use crate::{
     create::Created,
@@ -159,6 +162,9 @@ fn check_change(session: &Session, child: &Child, settings: &Settings) -> Result
     if touches_device && !child.owned {
         bail!("macvlan-ctl did not make it; change the device with: ip link set");
     }
+    if change.mode.is_some() && [change.mode, Some(child.mode)].contains(&Some(Mode::Passthru)) {
+        bail!("a child cannot become passthru or cease to be; delete it and add another");
+    }
     if settings.kind.is_some_and(|kind| kind != child.kind) {
         bail!("the kind of a device cannot change; delete it and add another");
     }
@@ -190,7 +196,7 @@ async fn change_one(session: &Session, child: &Child, change: &Change, settings:
     if change.is_empty() && settings.addresses.is_empty() && settings.gateways.is_empty() {
         return Ok(());
     }
-    let inside = session.observed.netlink_at(&session.netlink, &child.place)?;
+    let inside = session.observed.netlink_at(&session.netlink, &child.place).await?;
     let inside = inside.context("no path to its network namespace is known")?;
     if !change.is_empty() {
         inside.change_child(child.index, child.kind, change).await?;

@@ -46,6 +46,10 @@ impl Created {
     }
 
     async fn make_one(&mut self, session: &Session, child: &PlannedChild) -> Result<()> {
+        if child.target != Target::Own {
+            // So that it is found again, whoever holds the namespace.
+            session.netlink.assign_nsid(&child.netns).await?;
+        }
         let socket = self.socket(session, child)?;
         let index = match &child.existing {
             Some(existing) => existing.index,

@@ -1,9 +1,10 @@
 //! One command at a time on each master.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::PathBuf,
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +18,16 @@ use crate::master::Master;
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    path: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still held: whoever waits for it sees that the file is another one, and begins anew.
+        let _ = fs::remove_file(&self.path);
+        // It stays while other locks are in it.
+        let _ = fs::remove_dir(DIRECTORY);
+    }
 }
 
 /// Where the lock files are. They hold nothing, so that nothing in them can be wrong.
@@ -36,24 +47,37 @@ impl Lock {
     /// When the lock file cannot be made, or another command never ends.
     pub fn take(master: &Master) -> Result<Self> {
         let path = PathBuf::from(DIRECTORY).join(format!("{}.lock", master.key));
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY);
-        made.with_context(|| format!("cannot make {DIRECTORY:?}"))?;
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.with_context(|| format!("cannot open lock file {path:?}"))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    thread::sleep(INTERVAL);
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY);
+            made.with_context(|| format!("cannot make {DIRECTORY:?}"))?;
+            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+            let file = match file {
+                // Another command has just removed the directory.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < deadline => {
+                    continue;
                 }
-                Err(std::fs::TryLockError::WouldBlock) => {
+                other => other.with_context(|| format!("cannot open lock file {path:?}"))?,
+            };
+            match file.try_lock() {
+                Ok(()) if is_at(&file, &path) => return Ok(Self { _file: file, path }),
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(INTERVAL),
+                Err(TryLockError::WouldBlock) => {
                     bail!("another macvlan-ctl is at work on {:?} (it holds {path:?})", master.name)
                 }
-                Err(std::fs::TryLockError::Error(error)) => {
+                Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("cannot lock {path:?}"));
                 }
             }
         }
+    }
+}
+
+/// Whether the file is the one at `path`, and not one that was removed from there.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+        _ => false,
     }
 }

@@ -181,14 +181,14 @@ pub struct Child {
     pub kind: Kind,
     /// Largest L3 packet.
     pub mtu: u32,
+    /// Broadcast queue length, where the kernel tells it.
+    pub bcqueuelen: Option<u32>,
     /// Administratively up.
     pub up: bool,
     /// We made it.
     pub owned: bool,
     /// We began to make it and were stopped.
     pub unfinished: bool,
-    /// Its counters, where they were asked for: (rx packets, rx bytes, tx packets, tx bytes).
-    pub device_counters: Option<[u64; 4]>,
 }
 
 /// A namespace as the master's namespace knows it.
@@ -216,12 +216,10 @@ impl Child {
             mode: link.mode?,
             kind,
             mtu: link.mtu,
+            bcqueuelen: link.bcqueuelen,
             up: link.up,
             owned,
             unfinished: link.group == UNFINISHED_GROUP && link.alias.is_none() && !link.up,
-            device_counters: link
-                .stats
-                .map(|stats| [stats.rx_packets, stats.rx_bytes, stats.tx_packets, stats.tx_bytes]),
             name: link.name,
         })
     }

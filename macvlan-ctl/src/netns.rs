@@ -235,13 +235,14 @@ pub fn known() -> Vec<Known> {
         let label = entry.to_string_lossy().into_owned();
         add(entry, label);
     }
-    for entry in entries("/proc") {
-        let is_process = entry.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit());
-        if is_process {
-            let path = entry.join("ns/net");
-            let label = path.to_string_lossy().into_owned();
-            add(path, label);
-        }
+    // In the order of their ids, so that a namespace keeps its label; we ourselves are soon gone.
+    let mut processes: Vec<u32> =
+        entries("/proc").filter_map(|entry| entry.file_name()?.to_str()?.parse().ok()).collect();
+    processes.sort_unstable();
+    for process in processes.into_iter().filter(|process| *process != std::process::id()) {
+        let path = PathBuf::from(format!("/proc/{process}/ns/net"));
+        let label = path.to_string_lossy().into_owned();
+        add(path, label);
     }
     let own_device = Netns::current().map(|own| own.id.device);
     // A name whose namespace was unmounted is a plain file, on another device.

@@ -18,6 +18,7 @@ use crate::{
         link::{Link, ListOptions},
     },
     netns::{Known, Netns, NetnsRef, held_open, known},
+    session::Access,
 };
 
 /// The children of every master in one namespace, and the way to theirs.
@@ -35,9 +36,16 @@ impl Observed {
     }
 
     /// The namespace with this id, opened; `None` when no path to it is known.
-    pub fn open(&self, nsid: i32) -> Option<Netns> {
-        let known = self.places.get(&nsid)?;
-        NetnsRef::Path(known.path.clone()).open().ok().filter(|netns| netns.id() == known.id)
+    async fn open(&self, netlink: &Netlink, nsid: i32) -> Result<Option<Netns>> {
+        if let Some(known) = self.places.get(&nsid) {
+            return Ok(open(known));
+        }
+        for netns in held_open().iter().filter_map(open) {
+            if netlink.nsid_of(&netns).await? == Some(nsid) {
+                return Ok(Some(netns));
+            }
+        }
+        Ok(None)
     }
 
     /// A socket in a child's namespace; `None` when no path to it is known.
@@ -45,55 +53,60 @@ impl Observed {
     /// # Errors
     ///
     /// When the namespace cannot be entered.
-    pub fn netlink_at(&self, own: &Netlink, place: &Place) -> Result<Option<Netlink>> {
+    pub async fn netlink_at(&self, own: &Netlink, place: &Place) -> Result<Option<Netlink>> {
         match place.nsid {
             None => Ok(Some(own.clone())),
-            Some(nsid) => self.open(nsid).map(|netns| Netlink::open_in(&netns)).transpose(),
+            Some(nsid) => self.open(own, nsid).await?.map(|netns| Netlink::open_in(&netns)).transpose(),
         }
     }
 }
 
-/// Every macvlan and macvtap on a device of the calling thread's namespace.
+/// Stands for the id of a namespace that has none (`NETNSA_NSID_NOT_ASSIGNED`).
+pub const UNNUMBERED: i32 = -1;
+
+/// Every macvlan and macvtap on a device of the calling thread's namespace. With
+/// [`Access::Change`], namespaces that hold one are numbered.
 ///
 /// # Errors
 ///
 /// When the kernel refuses to tell of that namespace itself; another one that vanishes meanwhile
 /// is passed over.
-pub async fn children(netlink: &Netlink, stats: bool) -> Result<Observed> {
+pub async fn children(netlink: &Netlink, access: Access) -> Result<Observed> {
     let own = Netns::current()?;
-    let observed = look(netlink, &own, &known(), stats).await?;
+    let observed = look(netlink, &own, &known(), access).await?;
     if !observed.misses_some_of(&netlink.unicast_filters().await?) {
         return Ok(observed);
     }
     // Somebody receives on a master and was not found: its namespace has neither a number nor a
     // name nor a process in it. It may still be held open.
     let namespaces: Vec<Known> = known().into_iter().chain(held_open()).collect();
-    look(netlink, &own, &namespaces, stats).await
+    look(netlink, &own, &namespaces, access).await
 }
 
-async fn look(netlink: &Netlink, own: &Netns, namespaces: &[Known], stats: bool) -> Result<Observed> {
-    let places = number_namespaces(netlink, own, namespaces).await?;
-    let mut observed = Observed { places, ..Observed::default() };
+async fn look(netlink: &Netlink, own: &Netns, namespaces: &[Known], access: Access) -> Result<Observed> {
+    let mut observed = Observed::default();
+    observed.visit(netlink, own, namespaces, access).await?;
 
-    for link in netlink.links(ListOptions { nsid: None, stats }).await? {
+    for link in netlink.links(ListOptions::default()).await? {
         // A master in the same namespace is told by its index alone.
         if link.lower_nsid.is_none() {
             observed.add(link, Place::default());
         }
     }
     for nsid in netlink.nsids().await? {
-        let Ok(links) = netlink.links(ListOptions { nsid: Some(nsid), stats }).await else { continue };
-        // Asked only now: the first device that names our namespace gives it an id, if it had none.
-        let own_id = netlink.nsid_of(own).await?;
-        if own_id == Some(nsid) {
-            continue;
-        }
-        let label = observed.places.get(&nsid).map(|known| known.label.clone());
-        let place = Place { nsid: Some(nsid), label };
-        for link in links {
-            if own_id.is_some() && link.lower_nsid == own_id {
-                observed.add(link, place.clone());
-            }
+        let known = observed.places.get(&nsid);
+        let place = Place { nsid: Some(nsid), label: known.map(|known| known.label.clone()) };
+        // Asked about another namespace, the kernel numbers ours; asked inside it, nothing changes.
+        let inside = match access {
+            Access::Read => observed.open(netlink, nsid).await?,
+            Access::Change => None,
+        };
+        let links = match inside {
+            Some(netns) => children_inside(&netns, own).await,
+            None => children_of(netlink, own, nsid).await,
+        };
+        for link in links.unwrap_or_default() {
+            observed.add(link, place.clone());
         }
     }
     Ok(observed)
@@ -117,41 +130,59 @@ impl Observed {
     }
 }
 
-/// The namespaces that have a number and a path; numbers those that hold a child and have none.
-async fn number_namespaces(
-    netlink: &Netlink,
-    own: &Netns,
-    namespaces: &[Known],
-) -> Result<BTreeMap<i32, Known>> {
-    let mut numbered = BTreeMap::new();
-    let mut seen = HashSet::from([own.id()]);
-    for known in namespaces {
-        if !seen.insert(known.id) {
-            continue;
+impl Observed {
+    /// Finds the way to numbered namespaces, and children in those without a number.
+    async fn visit(
+        &mut self,
+        netlink: &Netlink,
+        own: &Netns,
+        namespaces: &[Known],
+        access: Access,
+    ) -> Result<()> {
+        let mut seen = HashSet::from([own.id()]);
+        for known in namespaces.iter().filter(|known| seen.insert(known.id)) {
+            let Some(netns) = open(known) else { continue };
+            let mut nsid = netlink.nsid_of(&netns).await?;
+            if nsid.is_none() {
+                let inside = children_inside(&netns, own).await.unwrap_or_default();
+                if inside.is_empty() {
+                    continue;
+                }
+                if access == Access::Change {
+                    nsid = netlink.assign_nsid(&netns).await?;
+                } else {
+                    let place = Place { nsid: Some(UNNUMBERED), label: Some(known.label.clone()) };
+                    inside.into_iter().for_each(|link| self.add(link, place.clone()));
+                }
+            }
+            self.places.extend(nsid.map(|nsid| (nsid, known.clone())));
         }
-        // It may be gone by now, or another may be mounted at its name.
-        let Ok(netns) = NetnsRef::Path(known.path.clone()).open() else { continue };
-        if netns.id() != known.id {
-            continue;
-        }
-        let nsid = match netlink.nsid_of(&netns).await? {
-            Some(nsid) => Some(nsid),
-            None if holds_child(&netns, own).await.unwrap_or(false) => netlink.assign_nsid(&netns).await?,
-            None => None,
-        };
-        numbered.extend(nsid.map(|nsid| (nsid, known.clone())));
+        Ok(())
     }
-    Ok(numbered)
 }
 
-/// Whether a namespace without a number holds a child of a master in `own`, asked from inside it.
-async fn holds_child(netns: &Netns, own: &Netns) -> Result<bool> {
+/// Children of masters in `own` that live in the namespace with this id.
+async fn children_of(netlink: &Netlink, own: &Netns, nsid: i32) -> Result<Vec<Link>> {
+    let mut links = netlink.links(ListOptions { nsid: Some(nsid) }).await?;
+    // Asked only now: the first device that names our namespace gives it an id, if it had none.
+    let own_id = netlink.nsid_of(own).await?;
+    links.retain(|link| own_id.is_some() && own_id != Some(nsid) && link.lower_nsid == own_id);
+    Ok(links)
+}
+
+/// It may be gone by now, or another may be mounted at its name.
+fn open(known: &Known) -> Option<Netns> {
+    NetnsRef::Path(known.path.clone()).open().ok().filter(|netns| netns.id() == known.id)
+}
+
+/// Children of masters in `own` that live in a namespace, asked from inside it.
+async fn children_inside(netns: &Netns, own: &Netns) -> Result<Vec<Link>> {
     let inside = Netlink::open_in(netns).context("cannot look into a namespace")?;
-    let links = inside.links(ListOptions::default()).await?;
-    let below: HashSet<i32> =
-        links.into_iter().filter(Link::is_child).filter_map(|link| link.lower_nsid).collect();
-    if below.is_empty() {
-        return Ok(false);
+    let mut links = inside.links(ListOptions::default()).await?;
+    links.retain(|link| link.is_child() && link.lower_nsid.is_some());
+    if !links.is_empty() {
+        let above = inside.nsid_of(own).await?;
+        links.retain(|link| above.is_some() && link.lower_nsid == above);
     }
-    Ok(inside.nsid_of(own).await?.is_some_and(|id| below.contains(&id)))
+    Ok(links)
 }

@@ -149,6 +149,15 @@ fn check_same(child: &Child, settings: &Settings) -> Result<()> {
     if let Some(mtu) = settings.mtu.filter(|mtu| *mtu != child.mtu) {
         return differs("MTU", child.mtu.to_string(), mtu.to_string());
     }
+    if let Some(len) = settings.bcqueuelen
+        && let Some(is) = child.bcqueuelen.filter(|is| *is != len)
+    {
+        return differs("bcqueuelen", is.to_string(), len.to_string());
+    }
+    if let Some(up) = settings.up.filter(|up| *up != child.up) {
+        let word = |up| if up { "up" } else { "down" }.to_owned();
+        return differs("state", word(child.up), word(up));
+    }
     Ok(())
 }
 
@@ -165,7 +174,16 @@ async fn check_name(session: &Session, name: &str, netns: &Netns, target: Target
 
 fn check_mac(session: &Session, settings: &Settings, planned: &[PlannedChild]) -> Result<()> {
     let Some(mac) = settings.mac else { return Ok(()) };
-    if mac == session.master.mac && settings.mode != Some(Mode::Passthru) {
+    if settings.mode == Some(Mode::Passthru) {
+        if mac != session.master.mac {
+            bail!(
+                "MAC {mac} cannot be a passthru child's, which bears that of {:?}; leave it out",
+                session.master.name
+            );
+        }
+        return Ok(());
+    }
+    if mac == session.master.mac {
         bail!("MAC {mac} is that of {:?}; a child needs its own", session.master.name);
     }
     if let Some(other) = session.children().iter().find(|child| child.mac == mac) {

@@ -61,7 +61,7 @@ impl Session {
             bpf::clean_up(&netlink, &master, false).await.context("cannot clean up after an earlier run")?;
         }
         let (attached, broken) = find_datapath(&netlink, &master).await;
-        let observed = observe::children(&netlink, false).await?;
+        let observed = observe::children(&netlink, access).await?;
         let mut session = Self { netlink, master, observed, attached, broken, _lock: lock };
         if access == Access::Change {
             session.remove_unfinished().await?;
@@ -80,7 +80,7 @@ impl Session {
     ///
     /// When the kernel refuses to tell.
     pub async fn observe(&mut self) -> Result<()> {
-        self.observed = observe::children(&self.netlink, false).await?;
+        self.observed = observe::children(&self.netlink, Access::Change).await?;
         Ok(())
     }
 
@@ -136,7 +136,7 @@ impl Session {
         }
         let mut outcome = Ok(());
         for (place, indexes) in by_place {
-            let deleted = match self.observed.netlink_at(&self.netlink, place) {
+            let deleted = match self.observed.netlink_at(&self.netlink, place).await {
                 Ok(Some(inside)) => inside.delete_links(&indexes).await,
                 _ => self.delete_from_outside(place, &indexes).await,
             };

@@ -13,6 +13,7 @@ use crate::{
     datapath::{Carrier, Counters},
     model::{Child, mac_text},
     netlink::Netlink,
+    session::Access,
     session::{self, find_datapath},
     status::masters,
 };
@@ -105,7 +106,7 @@ pub async fn stats(name: Option<&str>) -> Result<Vec<MasterStats>> {
 
 async fn stats_unnamed(name: Option<&str>) -> Result<Vec<MasterStats>> {
     let netlink = Netlink::open()?;
-    let observed = crate::observe::children(&netlink, false).await?;
+    let observed = crate::observe::children(&netlink, Access::Read).await?;
     let mut all = Vec::new();
     for master in masters(&netlink, &observed, name).await? {
         let (datapath, _) = find_datapath(&netlink, &master).await;

@@ -16,6 +16,8 @@ use crate::{
     },
     netns::known,
     observe::Observed,
+    observe::UNNUMBERED,
+    session::Access,
     session::{self, find_datapath},
 };
 
@@ -86,7 +88,7 @@ pub async fn status(name: Option<&str>) -> Result<Vec<MasterStatus>> {
 
 async fn status_unnamed(name: Option<&str>) -> Result<Vec<MasterStatus>> {
     let netlink = Netlink::open()?;
-    let observed = crate::observe::children(&netlink, false).await?;
+    let observed = crate::observe::children(&netlink, Access::Read).await?;
     let mut statuses = Vec::new();
     for master in masters(&netlink, &observed, name).await? {
         let (datapath, _) = find_datapath(&netlink, &master).await;
@@ -124,6 +126,7 @@ fn is_candidate(link: &Link) -> bool {
 fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
     let description = datapath.description().clone();
     let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
+    let netns = netns.filter(|label| !label.starts_with("/proc/"));
     let members = datapath.members()?;
     let carries_all = description.carrier == Carrier::Kernel;
     let children = children.iter().filter(|child| carries_all || members.contains_key(&child.mac));
@@ -150,7 +153,7 @@ fn describe_child(child: &Child, members: &BTreeMap<Mac, Policy>, own_netns: Opt
         ifname: child.name.clone(),
         ifindex: child.index,
         netns,
-        netnsid: child.place.nsid,
+        netnsid: child.place.nsid.filter(|id| *id != UNNUMBERED),
         address: child.mac,
         mode: child.mode.as_str(),
         kind: child.kind,

@@ -129,8 +129,9 @@ const PICTURE: &str = "
       wire 10.98.0.2";
 
 const PATHS: &str = "\
-How: a frame between host and child would leave through eth0 and be lost. The program at eth0's
-TC egress turns it back into eth0's own ingress, and the kernel's macvlan delivers it by its MAC:
+How: a frame between host and child would leave through eth0 and be lost. The
+program at eth0's TC egress turns it back into eth0's own ingress, and the
+kernel's macvlan delivers it by its MAC:
 
      host --> [ TC egress ] --> wire                 wire --> [ demux ] --> host
                    |  turned around                               |

@@ -6,7 +6,7 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
         InfoData, InfoKind, InfoMacVlan, InfoMacVtap, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-        LinkMessage, MacVlanMode, Stats64,
+        LinkMessage, MacVlanMode,
     },
 };
 
@@ -43,8 +43,6 @@ pub struct Link {
     pub mode: Option<Mode>,
     /// Broadcast queue length of a macvlan or macvtap.
     pub bcqueuelen: Option<u32>,
-    /// Counters since the device was made, where they were asked for.
-    pub stats: Option<Stats64>,
 }
 
 impl Link {
@@ -59,8 +57,6 @@ impl Link {
 pub struct ListOptions {
     /// In the namespace with this id instead of the socket's own.
     pub nsid: Option<i32>,
-    /// With their counters.
-    pub stats: bool,
 }
 
 impl Netlink {
@@ -104,9 +100,7 @@ impl Netlink {
     pub async fn links(&self, options: ListOptions) -> Result<Vec<Link>> {
         let mut message = LinkMessage::default();
         message.attributes.extend(options.nsid.map(LinkAttribute::IfNetnsId));
-        if !options.stats {
-            message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        }
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         let objects =
             self.dump(RouteNetlinkMessage::GetLink(message)).await.context("cannot list network devices")?;
         let links = objects.into_iter().filter_map(|object| match object {
@@ -135,7 +129,6 @@ fn parse(message: LinkMessage) -> Link {
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| parse_info(info, &mut link)),
-            LinkAttribute::Stats64(stats) => link.stats = Some(stats),
             _ => {}
         }
     }

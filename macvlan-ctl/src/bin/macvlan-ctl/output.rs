@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use anyhow::{Context, Result};
 use macvlan_ctl::{
+    datapath::Carrier,
     stats::{BothWays, ChildStats, MasterStats, Pair},
     status::{ChildStatus, MasterStatus},
 };
@@ -12,6 +13,10 @@ use tabled::{
     builder::Builder,
     settings::{Alignment, Modify, Padding, Style, object::Columns},
 };
+use textwrap::Options;
+
+/// Columns of a terminal that nobody has widened.
+const WIDTH: usize = 80;
 
 /// Widest namespace in a table: names fit, paths are cut.
 const WIDEST_NETNS: usize = 12;
@@ -36,17 +41,14 @@ pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
         if number > 0 {
             writeln!(out)?;
         }
-        write!(out, "{} ({}, index {}): ", status.ifname, status.address, status.ifindex)?;
-        let datapath = if status.datapath == macvlan_ctl::datapath::Carrier::Bpf { "bpf" } else { "kernel" };
-        writeln!(
-            out,
-            "datapath {datapath}, demux {}, hairpin {}",
-            status.demux.as_str(),
-            status.hairpin.as_str()
-        )?;
+        writeln!(out, "{} ({}, index {}):", status.ifname, status.address, status.ifindex)?;
+        let datapath = if status.datapath == Carrier::Bpf { "bpf" } else { "kernel" };
+        let (demux, hairpin) = (status.demux.as_str(), status.hairpin.as_str());
+        writeln!(out, "  datapath {datapath}, demux {demux}, hairpin {hairpin}")?;
         for part in &status.degraded {
-            writeln!(out, "  {} {} instead of {}:", part.feature, part.got, part.wanted)?;
-            writeln!(out, "    {}", part.reason)?;
+            let text = format!("{} {} instead of {}: {}", part.feature, part.got, part.wanted, part.reason);
+            let indents = Options::new(WIDTH).initial_indent("  ").subsequent_indent("    ");
+            writeln!(out, "{}", textwrap::fill(&text, indents))?;
         }
         if !status.children.is_empty() {
             writeln!(out, "{}", children_table(&status.children))?;
@@ -316,7 +318,7 @@ mod tests {
     fn the_tables_fit_80_columns() {
         let mut widest = child(u64::MAX / 60);
         widest.ifname = "fifteen-octets!".into();
-        assert!(stats_table(&[widest], "/s").lines().all(|line| line.len() <= 80));
+        assert!(stats_table(&[widest], "/s").lines().all(|line| line.len() <= WIDTH));
 
         let status = ChildStatus {
             ifname: "fifteen-octets!".into(),
@@ -332,6 +334,6 @@ mod tests {
             owned: false,
         };
         let table = children_table([&status]);
-        assert!(table.lines().all(|line| line.len() <= 80), "{table}");
+        assert!(table.lines().all(|line| line.len() <= WIDTH), "{table}");
     }
 }

@@ -374,7 +374,7 @@ fn reason(error: &ProgramError) -> String {
         _ => None,
     };
     match io_error.map(Errno::from_raw) {
-        Some(Errno::EBUSY | Errno::EEXIST) => "another program is attached".to_owned(),
+        Some(Errno::EBUSY | Errno::EEXIST) => "another XDP program is attached".to_owned(),
         Some(Errno::EOPNOTSUPP) => "not supported by the driver".to_owned(),
         Some(Errno::EINVAL) => "not supported by the kernel or the driver".to_owned(),
         Some(errno) => errno.desc().to_lowercase(),

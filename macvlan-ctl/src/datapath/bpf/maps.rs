@@ -185,8 +185,9 @@ impl Maps {
 
     fn write_config(&mut self, master: &Master, members: &BTreeMap<u64, Policy>) -> Result<()> {
         let with_mode = |mode: Mode| members.iter().find(|(_, policy)| policy.mode() == mode);
-        let hears_broadcasts = |policy: &Policy| !matches!(policy.mode(), Mode::Passthru | Mode::Source);
-        let floods = if members.values().any(hears_broadcasts) { Config::FLOOD } else { 0 };
+        let hears_host =
+            |policy: &Policy| policy.host_access() && !matches!(policy.mode(), Mode::Passthru | Mode::Source);
+        let floods = if members.values().any(hears_host) { Config::FLOOD } else { 0 };
         self.change_config(|config| Config {
             master: master.mac.key(),
             passthru: with_mode(Mode::Passthru).map_or(0, |(key, _)| *key),

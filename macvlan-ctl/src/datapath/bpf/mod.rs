@@ -23,7 +23,7 @@ use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac, names};
 use self::{hooks::Hooks, maps::Maps, record::Record};
 use super::{
     Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin,
-    choose::{TcChoice, XdpChoice},
+    choose::{TcChoice, XdpChoice, XdpPlan, plan_xdp},
 };
 use crate::{
     bpffs,
@@ -211,7 +211,11 @@ impl Bpf {
         }
         self.record.adopts = !options.no_adopt;
         let xdp = options.xdp.unwrap_or(self.record.xdp);
-        if !self.record.is_current() || self.record.xdp != xdp {
+        let demux = match plan_xdp(xdp, master.kind.as_deref()) {
+            XdpPlan::Skip(_) => Demux::Tc,
+            XdpPlan::Try(demux) => demux,
+        };
+        if !self.record.is_current() || self.record.demux != demux {
             let mut object = load_object(&self.directory, None)?;
             let mut hooks = Hooks::load_beside(&mut object, &self.directory)?;
             hooks.replace_tc(master, self.record.hairpin)?;
@@ -220,9 +224,9 @@ impl Bpf {
             self.record.demux = demux;
             self.record.degraded.retain(|degraded| degraded.feature != "demux");
             self.record.degraded.extend(reason);
-            self.record.xdp = xdp;
             self.record.object = record::object_digest();
         }
+        self.record.xdp = xdp;
         self.maps.write_record(&self.record.to_text()?)?;
         self.description = describe(&self.record, &self.maps)?;
         Ok(())
@@ -324,6 +328,7 @@ async fn is_orphan(netlink: &Netlink, directory: &Path) -> bool {
 ///
 /// Why not.
 pub fn probe() -> Result<()> {
+    bpffs::probe()?;
     let mut object = EbpfLoader::new().load(OBJECT).map_err(|error| no_maps(&error))?;
     Hooks::try_load(&mut object)
 }
@@ -364,7 +369,12 @@ fn flat(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    text.split('\n').next().unwrap_or_default().trim().to_owned()
+    let line = text.split('\n').next().unwrap_or_default();
+    // "Operation not permitted (os error 1)" says the same without the number.
+    match line.split_once(" (os error ") {
+        Some((head, _)) => head.to_lowercase(),
+        None => line.trim().to_owned(),
+    }
 }
 
 fn describe(record: &Record, maps: &Maps) -> Result<Description> {
