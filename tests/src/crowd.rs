@@ -50,12 +50,18 @@ struct Listener {
 }
 
 impl<'lab> Crowd<'lab> {
-    /// Makes the children in this lab, which has none yet.
+    /// Makes [`CHILDREN`] in this lab, which has none yet.
     #[track_caller]
     pub fn new(lab: &'lab Lab) -> Self {
-        let children: Vec<_> = CHILDREN.iter().map(|(name, mode)| lab.child(name, *mode)).collect();
+        Self::of(lab, &CHILDREN)
+    }
+
+    /// Makes these children in this lab, which has none yet.
+    #[track_caller]
+    pub fn of(lab: &'lab Lab, members: &[(&'static str, Mode)]) -> Self {
+        let children: Vec<_> = members.iter().map(|(name, mode)| lab.child(name, *mode)).collect();
         let mut listeners = Vec::new();
-        for (child, (name, _)) in children.iter().zip(CHILDREN) {
+        for (child, &(name, _)) in children.iter().zip(members) {
             listeners.push(Listener {
                 name,
                 tap: Tap::on_protocol(&child.ns, &child.dev, EXPERIMENTAL),
@@ -107,11 +113,24 @@ impl<'lab> Crowd<'lab> {
     /// got some and whatever else was under way has arrived too.
     #[track_caller]
     pub fn send(&mut self, from: &str, to: &str, expected: &[&str]) -> Arrivals {
+        self.send_as(from, from, to, expected)
+    }
+
+    /// As [`send`](Self::send), but `sender` writes somebody else's MAC as the source.
+    #[track_caller]
+    pub fn send_as(&mut self, sender: &str, source: &str, to: &str, expected: &[&str]) -> Arrivals {
         let marker = Marker::new();
-        let frame = frames::marked(self.mac(to), self.mac(from), marker);
-        self.sender(from).send_times(&frame, TIMES);
+        let frame = frames::marked(self.mac(to), self.mac(source), marker);
+        self.sender(sender).send_times(&frame, TIMES);
+        self.arrivals_of(marker, TIMES, expected)
+    }
+
+    /// Who got how many frames with this marker, once all of `expected` got `times` and whatever
+    /// else was under way has arrived too.
+    #[track_caller]
+    pub fn arrivals_of(&mut self, marker: Marker, times: usize, expected: &[&str]) -> Arrivals {
         for name in expected {
-            self.listener(name).tap.wait_for(marker, TIMES);
+            self.listener(name).tap.wait_for(marker, times);
         }
         self.settle();
         self.arrivals(marker)
@@ -121,8 +140,9 @@ impl<'lab> Crowd<'lab> {
     #[track_caller]
     pub fn expect(&mut self, from: &str, to: &str, expected: &[&str]) {
         let arrivals = self.send(from, to, expected);
+        let everybody = self.listeners.iter().map(|listener| listener.name);
         let wanted: Arrivals =
-            EVERYBODY.iter().filter(|name| expected.contains(name)).map(|name| (*name, TIMES)).collect();
+            everybody.filter(|name| expected.contains(name)).map(|name| (name, TIMES)).collect();
         assert_eq!(arrivals, wanted, "{from} to {to}");
     }
 

@@ -6,7 +6,8 @@ use aya::programs::{LinkOrder, TcAttachType, XdpMode, tc::TcAttachOptions};
 use macvlan_common::{
     cases::{World, WorldChild},
     child::Policy,
-    counters::{Count, DROP_REASONS, PATHS},
+    config::Config,
+    counters::{Count, DROP_REASONS, FLOOD_ORIGINS, PATHS},
     names,
 };
 use serde_json::{Map, Value, json};
@@ -43,7 +44,13 @@ impl Direct {
     #[track_caller]
     pub fn on(ns: &Netns, device: &str, world: &World, xdp: Option<XdpMode>) -> Programs {
         let mut programs = Programs::load();
-        programs.set_world(world);
+        let mut world = world.clone();
+        world.config.flags |= match xdp {
+            Some(XdpMode::Driver) => Config::XDP_NATIVE,
+            Some(XdpMode::Skb) => Config::XDP_GENERIC,
+            _ => 0,
+        };
+        programs.set_world(&world);
         ns.enter(|| {
             let sides = [(names::INGRESS, TcAttachType::Ingress), (names::EGRESS, TcAttachType::Egress)];
             for (name, side) in sides {
@@ -74,15 +81,25 @@ impl Direct {
                 let (rx, tx) = (child.rx[path as usize], child.tx[path as usize]);
                 fields.insert(path.as_str().into(), json!({ "rx": count(rx), "tx": count(tx) }));
             }
-            let drops =
-                DROP_REASONS.map(|reason| (reason.as_str().to_owned(), count(child.drops[reason as usize])));
-            fields.insert("drops".into(), Map::from_iter(drops).into());
+            fields.insert("drops".into(), drops(&child.drops));
             Value::Object(fields)
         });
         let children: Vec<_> = children.collect();
-        let unknown = count(counters.totals.unknown_unicast);
-        Stats::of(&json!([{ "unknown_unicast": unknown, "children": children }]))
+        let totals = counters.totals;
+        let floods =
+            FLOOD_ORIGINS.map(|origin| (origin.as_str().to_owned(), count(totals.flood[origin as usize])));
+        Stats::of(&json!([{
+            "unknown_unicast": count(totals.unknown_unicast),
+            "flood": Map::from_iter(floods),
+            "drops": drops(&totals.drops),
+            "children": children,
+        }]))
     }
+}
+
+fn drops(counts: &[Count; DROP_REASONS.len()]) -> Value {
+    let drops = DROP_REASONS.map(|reason| (reason.as_str().to_owned(), count(counts[reason as usize])));
+    Map::from_iter(drops).into()
 }
 
 fn count(count: Count) -> Value {

@@ -1,7 +1,7 @@
 //! A host with a macvlan master, a wire behind it, and children: each in a namespace of its own.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     process::Command,
 };
@@ -161,7 +161,15 @@ impl Builder {
         self.configure(&host);
         wire.wait_until_up();
         host.wait_until_up();
-        Lab { wire, host, port, mounts: mounts.into(), builder: self, children: RefCell::default() }
+        Lab {
+            wire,
+            host,
+            port,
+            mounts: mounts.into(),
+            builder: self,
+            children: RefCell::default(),
+            newcomers: Cell::default(),
+        }
     }
 
     /// A namespace and the addresses for a device that is yet to come.
@@ -231,6 +239,7 @@ pub struct Lab {
     mounts: std::sync::Arc<Mounts>,
     builder: Builder,
     children: RefCell<Vec<ChildRecord>>,
+    newcomers: Cell<u8>,
 }
 
 impl Lab {
@@ -257,9 +266,10 @@ impl Lab {
         self.child_of_kind("macvtap", name, mode)
     }
 
-    /// Another station on this lab's network, without a device yet.
+    /// Another station on this lab's network, with a MAC and addresses but no device yet.
     pub fn newcomer(&self, name: &str) -> Station {
-        let number = 1 + self.children.borrow().len() as u8;
+        let number = 1 + self.newcomers.get();
+        self.newcomers.set(number);
         let mac = Mac::new([0x02, 0, 0, 0, 1, number]);
         self.builder.station(10 + number, mac, name)
     }

@@ -6,16 +6,22 @@
 //! killed, leaves nothing behind.
 //!
 //! * [`lab`], [`netns`], [`mounts`]: where the devices live.
-//! * [`attached`], [`cli`]: the product, run as a user runs it.
-//! * [`crowd`], [`frames`], [`sniff`], [`talk`]: traffic, and who saw it.
-//! * [`progs`], [`direct`]: the BPF programs without the product's own loader.
-//! * [`leak`]: what the kernel holds of ours; [`require`]: what the tests need.
+//! * [`attached`], [`cli`], [`control`]: the product, run as a user runs it.
+//! * [`crowd`], [`departure`], [`frames`], [`sniff`], [`talk`], [`tap`]: traffic, and who saw it.
+//! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
+//!   others.
+//! * [`deny`]: machines that refuse something; [`leak`]: what the kernel holds of ours; [`require`]:
+//!   what the tests need.
 
 pub mod attached;
 pub mod cli;
+pub mod control;
 pub mod crowd;
+pub mod deny;
+pub mod departure;
 pub mod direct;
 pub mod fail;
+pub mod foreign;
 pub mod frames;
 pub mod generator;
 pub mod lab;
@@ -27,4 +33,6 @@ pub mod require;
 pub mod rng;
 pub mod sniff;
 pub mod stats;
+pub mod syscall;
 pub mod talk;
+pub mod tap;

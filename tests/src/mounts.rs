@@ -1,9 +1,10 @@
 //! A mount namespace per lab: pins, named namespaces and lock files live and die in it.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::{fd::OwnedFd, unix::process::CommandExt as _},
+    path::Path,
     process::Command,
 };
 
@@ -12,10 +13,16 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
 };
 
-use crate::{fail::OrFail as _, netns::on_own_thread};
+use crate::{
+    fail::OrFail as _,
+    netns::{Netns, on_own_thread},
+};
 
 /// Where the BPF file system belongs.
 pub const BPFFS: &str = "/sys/fs/bpf";
+
+/// Where `ip netns` keeps its names.
+const NAMED: &str = "/run/netns";
 
 /// A copy of the machine's mounts with an empty `/run` and an empty BPF file system of its own.
 #[derive(Debug)]
@@ -41,6 +48,23 @@ impl Mounts {
     /// Takes the BPF file systems away, as on a machine that never mounted one.
     pub fn without_bpffs(&self) {
         self.enter(|| while umount2(BPFFS, MntFlags::MNT_DETACH).is_ok() {});
+    }
+
+    /// Takes the place away where a BPF file system could be mounted.
+    pub fn without_place_for_bpffs(&self) {
+        self.enter(|| fresh("tmpfs", "/sys/fs"));
+    }
+
+    /// Gives a network namespace a name, as `ip netns add` does.
+    #[track_caller]
+    pub fn name_netns(&self, name: &str, ns: &Netns) {
+        let (source, target) = (ns.path(), Path::new(NAMED).join(name));
+        self.enter(|| {
+            fs::create_dir_all(NAMED).or_fail("make a directory for names");
+            File::create(&target).or_fail("make a name");
+            let bound = mount(Some(&source), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+            bound.or_fail("name a network namespace");
+        });
     }
 
     /// Runs `work` on a thread that sees these mounts.

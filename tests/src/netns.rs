@@ -9,7 +9,7 @@ use std::{
     },
     panic,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
 };
 
@@ -39,6 +39,11 @@ impl Netns {
             File::open("/proc/thread-self/ns/net").or_fail("open the new network namespace")
         });
         Self { fd: fd.into() }
+    }
+
+    /// The same namespace, for another station in it.
+    pub fn share(&self) -> Self {
+        Self { fd: self.fd.try_clone().or_fail("keep a network namespace") }
     }
 
     /// Runs `work` on a thread inside this namespace. Sockets opened there stay in it.
@@ -72,6 +77,14 @@ impl Netns {
         let enter = move || setns(&fd, CloneFlags::CLONE_NEWNET).map_err(io::Error::from);
         // SAFETY: between fork and exec this makes one system call and allocates nothing.
         unsafe { command.pre_exec(enter) };
+    }
+
+    /// A process in this namespace that does nothing.
+    #[track_caller]
+    pub fn resident(&self) -> Resident {
+        // It waits for input, so it ends with this process, however that ends.
+        let mut command = self.command("cat");
+        Resident { process: command.stdin(Stdio::piped()).spawn().or_fail("run `cat`") }
     }
 
     /// Runs `ip` with these blank-separated arguments; fails the test when it fails.
@@ -130,6 +143,27 @@ impl Default for Netns {
 impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// A process that does nothing until this is dropped.
+#[derive(Debug)]
+pub struct Resident {
+    process: Child,
+}
+
+impl Resident {
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        // It may have ended by itself; that is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a test needs of the machine; what is missing is said aloud, never passed over.
 
-use std::{env, fs, io::Write as _, path::Path};
+use std::{env, fs, io::Write as _, os::fd::AsRawFd as _, path::Path};
+
+use aya::programs::{SchedClassifier, TcAttachType};
 
 /// Something the machine may lack: its name, and a check that gives the reason when it does.
 pub type Need = fn() -> Result<(), String>;
@@ -48,6 +50,16 @@ pub fn tc() -> Result<(), String> {
     tool("tc")
 }
 
+/// TCX hooks (kernel 6.6).
+///
+/// # Errors
+///
+/// When the kernel has none.
+pub fn tcx() -> Result<(), String> {
+    let asked = SchedClassifier::query_tcx("lo", TcAttachType::Ingress);
+    asked.map(drop).map_err(|error| format!("the kernel has no TCX: {error}"))
+}
+
 /// The `setpriv` tool of util-linux.
 ///
 /// # Errors
@@ -55,6 +67,27 @@ pub fn tc() -> Result<(), String> {
 /// When it is not installed.
 pub fn setpriv() -> Result<(), String> {
     tool("setpriv")
+}
+
+/// Sockets that tell the priority of what they receive (kernel 6.14).
+///
+/// # Errors
+///
+/// When the kernel has none.
+pub fn receive_priority() -> Result<(), String> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    let (on, len) = (1, size_of::<libc::c_int>() as u32);
+    // SAFETY: the pointer is to a live integer of that length.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            crate::sniff::SO_RCVPRIORITY,
+            (&raw const on).cast(),
+            len,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err("the kernel has no SO_RCVPRIORITY".into()) }
 }
 
 /// The program under test.

@@ -2,7 +2,8 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    time::Duration,
 };
 
 use crate::{
@@ -49,6 +50,10 @@ pub struct Seen {
     pub tag: Option<(u16, u16)>,
     /// The packet mark.
     pub mark: u32,
+    /// The packet priority; 0 unless asked for with [`Tap::with_priority`].
+    pub priority: u32,
+    /// When it arrived, since 1970; `None` unless asked for with [`Tap::with_times`].
+    pub arrived: Option<Duration>,
     /// The frame, without such a tag.
     pub data: Vec<u8>,
 }
@@ -99,6 +104,18 @@ impl Tap {
         set_option(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1);
         set_option(&fd, libc::SOL_SOCKET, SO_RCVMARK, 1);
         Self { fd, buffer: vec![0; LARGEST_FRAME], seen: Vec::new() }
+    }
+
+    /// Reads priorities too, see [`crate::require::receive_priority`].
+    pub fn with_priority(self) -> Self {
+        set_option(&self.fd, libc::SOL_SOCKET, SO_RCVPRIORITY, 1);
+        self
+    }
+
+    /// Reads times of arrival too.
+    pub fn with_times(self) -> Self {
+        set_option(&self.fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+        self
     }
 
     /// Everything seen so far.
@@ -171,7 +188,8 @@ impl Tap {
             return None;
         };
         let data = self.buffer[..len].to_vec();
-        let mut seen = Seen { kind: Kind::from_kernel(address.sll_pkttype), tag: None, mark: 0, data };
+        let kind = Kind::from_kernel(address.sll_pkttype);
+        let mut seen = Seen { kind, tag: None, mark: 0, priority: 0, arrived: None, data };
         read_control(&message, &mut seen);
         Some(seen)
     }
@@ -191,8 +209,13 @@ impl Injector {
 
     /// Marks what it sends, as a container with CAP_NET_ADMIN may.
     pub fn with_mark(self, mark: u32) -> Self {
-        set_option(&self.fd, libc::SOL_SOCKET, libc::SO_MARK, mark as libc::c_int);
+        self.set_mark(mark);
         self
+    }
+
+    /// Marks what it sends from now on.
+    pub fn set_mark(&self, mark: u32) {
+        set_option(&self.fd, libc::SOL_SOCKET, libc::SO_MARK, mark as libc::c_int);
     }
 
     /// Gives what it sends a priority.
@@ -222,8 +245,15 @@ impl Injector {
     }
 }
 
+impl AsFd for Injector {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// `include/uapi/asm-generic/socket.h`; not in every version of the libc crate.
 const SO_RCVMARK: libc::c_int = 75;
+pub(crate) const SO_RCVPRIORITY: libc::c_int = 82;
 
 fn packet_socket(ns: &Netns, device: &str, protocol: u16) -> OwnedFd {
     let index = ns.ifindex(device);
@@ -290,6 +320,15 @@ fn read_control(message: &libc::msghdr, seen: &mut Seen) {
             (libc::SOL_SOCKET, libc::SO_MARK) => {
                 // SAFETY: the kernel puts 32 bits into this message.
                 seen.mark = unsafe { data.cast::<u32>().read_unaligned() };
+            }
+            (libc::SOL_SOCKET, libc::SO_PRIORITY) => {
+                // SAFETY: the kernel puts 32 bits into this message.
+                seen.priority = unsafe { data.cast::<u32>().read_unaligned() };
+            }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                // SAFETY: the kernel puts a `timespec` into this message.
+                let time = unsafe { data.cast::<libc::timespec>().read_unaligned() };
+                seen.arrived = Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32));
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Sub;
 
-use macvlan_common::counters::{Count, DROP_REASONS, DropReason, Path};
+use macvlan_common::counters::{Count, DROP_REASONS, DropReason, FloodOrigin, Path};
 use serde_json::{Value, json};
 
 use crate::fail::OrFail as _;
@@ -26,6 +26,18 @@ impl Stats {
     #[track_caller]
     pub fn unknown_unicast(&self) -> Count {
         count(&self.master["unknown_unicast"])
+    }
+
+    /// Dropped without a child to charge it to.
+    #[track_caller]
+    pub fn master_dropped(&self, reason: DropReason) -> Count {
+        count(&self.master["drops"][reason.as_str()])
+    }
+
+    /// Broadcast and multicast from there.
+    #[track_caller]
+    pub fn flood(&self, origin: FloodOrigin) -> Count {
+        count(&self.master["flood"][origin.as_str()])
     }
 
     /// What the child with this address received.

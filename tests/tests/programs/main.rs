@@ -9,6 +9,7 @@ mod random;
 use aya::programs::XdpMode;
 use macvlan_common::{
     cases::{self, HOST, World},
+    config::Config,
     counters::Count,
     decide::{Frame, Hook, decide},
     names,
@@ -60,7 +61,8 @@ fn a_frame_judged_in_xdp_is_not_judged_again_in_tc_ingress() {
     needs!(require::lab);
     in_bench(|bench| {
         let mut programs = Direct::on(bench.ns, DEVICE, &World::empty(), Some(XdpMode::Driver));
-        for case in cases::all().into_iter().filter(|case| case.hook == Hook::Xdp) {
+        for mut case in cases::all().into_iter().filter(|case| case.hook == Hook::Xdp) {
+            case.world.config.flags |= Config::XDP_NATIVE;
             programs.set_world(&case.world);
             for program in [names::XDP, names::XDP_FRAGS] {
                 bench.check_both_hooks(&programs, program, &case);

@@ -1,0 +1,85 @@
+//! Children made by the command under test, and what its maps hold of them.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use aya::maps::{Map, MapData, PerCpuHashMap};
+use macvlan_common::{child::ChildEntry, mac::Mac, names};
+use serde_json::Value;
+
+use crate::{
+    fail::OrFail as _,
+    lab::{Lab, Station},
+    mounts::BPFFS,
+};
+
+/// The owner's mark on a child that the command made.
+pub const ALIAS: &str = "macvlan-ctl";
+
+/// The specification of a child that is to be this station, with these further settings.
+pub fn spec(station: &Station, settings: &str) -> String {
+    let Station { ns, dev, mac, ip, .. } = station;
+    let comma = if settings.is_empty() { "" } else { "," };
+    format!("{dev},netns={},mac={mac},ip={ip}/24{comma}{settings}", ns.path().display())
+}
+
+/// The specification of the child of this name at this station, for what there is of it already.
+pub fn named(station: &Station, settings: &str) -> String {
+    let comma = if settings.is_empty() { "" } else { "," };
+    format!("{},netns={}{comma}{settings}", station.dev, station.ns.path().display())
+}
+
+/// The only element of an array.
+#[track_caller]
+pub fn only(array: &Value) -> &Value {
+    match array.as_array().map(Vec::as_slice) {
+        Some([element]) => element,
+        _ => panic!("an array of one element is wanted: {array:#}"),
+    }
+}
+
+/// `status -j` of the lab's master.
+#[track_caller]
+pub fn status(lab: &Lab) -> Value {
+    only(&lab.ctl(&["-j", "status", &lab.host.dev]).succeeded().json()).clone()
+}
+
+/// The child of this name in an output of `status -j`.
+#[track_caller]
+pub fn child<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let found =
+        status["children"].as_array().and_then(|all| all.iter().find(|child| child["ifname"] == name));
+    found.or_fail(format!("find child {name:?} in {status:#}"))
+}
+
+/// Names of the children in an output of `status -j`.
+#[track_caller]
+pub fn names_of(status: &Value) -> BTreeSet<String> {
+    let children = status["children"].as_array().or_fail("read the children in `status -j`");
+    children.iter().map(|child| child["ifname"].as_str().or_fail("read a name").to_owned()).collect()
+}
+
+/// MACs in the children map of the lab's only master that is attached, read past the command.
+#[track_caller]
+pub fn members(lab: &Lab) -> BTreeSet<Mac> {
+    lab.mounts().enter(|| {
+        let root = Path::new(BPFFS).join(ALIAS);
+        let mut directories = fs::read_dir(&root).or_fail("list the pin directories");
+        let directory = directories.next().or_fail("find a pin directory").or_fail("list pin directories");
+        assert!(directories.next().is_none(), "more than one pin directory in {}", root.display());
+        let map = MapData::from_pin(directory.path().join(names::CHILDREN)).or_fail("open the children map");
+        let map: PerCpuHashMap<_, u64, ChildEntry> =
+            Map::PerCpuHashMap(map).try_into().or_fail("take the children map for what it is");
+        map.keys().map(|key| Mac::from_key(key.or_fail("read the children map"))).collect()
+    })
+}
+
+/// The macvlan and macvtap devices in a station's namespace, as `ip -j -d link` tells of them.
+#[track_caller]
+pub fn devices(station: &Station) -> Vec<Value> {
+    let links = station.ns.ip_json("link show");
+    let is_child = |link: &&Value| {
+        let kind = link["linkinfo"]["info_kind"].as_str();
+        matches!(kind, Some("macvlan" | "macvtap"))
+    };
+    links.as_array().into_iter().flatten().filter(is_child).cloned().collect()
+}

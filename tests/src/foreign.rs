@@ -1,0 +1,197 @@
+//! Somebody else's BPF programs, as small as can be: they count what passes, or tag it.
+
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use crate::{fail::OrFail as _, netns::Netns, syscall::bpf};
+
+/// Where a program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// TCX ingress.
+    Ingress,
+    /// TCX egress.
+    Egress,
+    /// XDP in the driver.
+    XdpNative,
+    /// XDP in the stack.
+    XdpGeneric,
+}
+
+/// Where among the others, for TCX.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Before all that are there.
+    First,
+    /// After all that are there.
+    Last,
+}
+
+/// A program of nobody's, attached until this is dropped.
+#[derive(Debug)]
+pub struct Foreign {
+    counter: OwnedFd,
+    _program: OwnedFd,
+    _link: OwnedFd,
+}
+
+impl Foreign {
+    /// A program that counts frames and hands them on.
+    #[track_caller]
+    pub fn counter(ns: &Netns, device: &str, place: Place, order: Order) -> Self {
+        Self::attach(ns, device, place, order, &[])
+    }
+
+    /// A program on TCX egress that gives each frame an 802.1Q tag beside it, and counts it.
+    #[track_caller]
+    pub fn tagger(ns: &Netns, device: &str, id: u16) -> Self {
+        const SKB_VLAN_PUSH: i32 = 18;
+        let ethertype = i32::from(crate::frames::VLAN.to_be());
+        let push = [
+            instruction(MOVE, 1, CONTEXT, 0, 0),
+            instruction(MOVE_NUMBER, 2, 0, 0, ethertype),
+            instruction(MOVE_NUMBER, 3, 0, 0, i32::from(id)),
+            instruction(CALL, 0, 0, 0, SKB_VLAN_PUSH),
+        ];
+        Self::attach(ns, device, Place::Egress, Order::First, &push)
+    }
+
+    /// How many frames it has seen.
+    #[track_caller]
+    pub fn seen(&self) -> u64 {
+        const LOOKUP: libc::c_int = 1;
+        let (key, mut value) = (0_u32, 0_u64);
+        let mut attributes = MapElement {
+            map: self.counter.as_raw_fd().unsigned_abs(),
+            padding: 0,
+            key: (&raw const key) as u64,
+            value: (&raw mut value) as u64,
+            flags: 0,
+        };
+        bpf(LOOKUP, &mut attributes).or_fail("read a foreign counter");
+        value
+    }
+
+    #[track_caller]
+    fn attach(ns: &Netns, device: &str, place: Place, order: Order, first: &[u64]) -> Self {
+        const MAP_CREATE: libc::c_int = 0;
+        const PROG_LOAD: libc::c_int = 5;
+        const LINK_CREATE: libc::c_int = 28;
+        const ARRAY: u32 = 2;
+        const BEFORE: u32 = 1 << 3;
+        const AFTER: u32 = 1 << 4;
+        const XDP_DRIVER: u32 = 1 << 2;
+        const XDP_GENERIC: u32 = 1 << 1;
+        let mut map = MapCreate { kind: ARRAY, key_size: 4, value_size: 8, entries: 1 };
+        let counter = descriptor(bpf(MAP_CREATE, &mut map).or_fail("make a foreign map"));
+        // `BPF_PROG_TYPE_*`, `BPF_*` of the attach type, and what hands a frame on.
+        let (kind, attach_type, flags, next) = match (place, order) {
+            (Place::Ingress, Order::First) => (3, 46, BEFORE, -1),
+            (Place::Ingress, Order::Last) => (3, 46, AFTER, -1),
+            (Place::Egress, Order::First) => (3, 47, BEFORE, -1),
+            (Place::Egress, Order::Last) => (3, 47, AFTER, -1),
+            (Place::XdpNative, _) => (6, 37, XDP_DRIVER, 2),
+            (Place::XdpGeneric, _) => (6, 37, XDP_GENERIC, 2),
+        };
+        let code = [
+            &[instruction(MOVE, CONTEXT, 1, 0, 0)],
+            first,
+            &[
+                // One more in the only element of the map.
+                instruction(STORE_NUMBER, STACK, 0, -4, 0),
+                instruction(MOVE, 2, STACK, 0, 0),
+                instruction(ADD_NUMBER, 2, 0, 0, -4),
+                instruction(LOAD_MAP, 1, 1, 0, counter.as_raw_fd()),
+                0,
+                instruction(CALL, 0, 0, 0, 1),
+                instruction(JUMP_IF_ZERO, 0, 0, 2, 0),
+                instruction(MOVE_NUMBER, 1, 0, 0, 1),
+                instruction(ADD_TO_MEMORY, 0, 1, 0, 0),
+                instruction(MOVE_NUMBER, 0, 0, 0, next),
+                instruction(EXIT, 0, 0, 0, 0),
+            ],
+        ]
+        .concat();
+        let license = c"GPL";
+        let mut load = ProgramLoad {
+            kind,
+            instructions: code.len() as u32,
+            code: code.as_ptr() as u64,
+            license: license.as_ptr() as u64,
+        };
+        let program = descriptor(bpf(PROG_LOAD, &mut load).or_fail("load a foreign program"));
+        let mut link = LinkCreate {
+            program: program.as_raw_fd().unsigned_abs(),
+            ifindex: ns.ifindex(device),
+            attach_type,
+            flags,
+            relative: [0; 4],
+        };
+        let link = ns.enter(|| bpf(LINK_CREATE, &mut link)).or_fail("attach a foreign program");
+        Self { counter, _program: program, _link: descriptor(link) }
+    }
+}
+
+const STACK: u8 = 10;
+/// Where the programs keep their context.
+const CONTEXT: u8 = 6;
+
+/// Operation codes of `include/uapi/linux/bpf.h`, named after what they do.
+const MOVE: u8 = 0xbf;
+const MOVE_NUMBER: u8 = 0xb7;
+const ADD_NUMBER: u8 = 0x07;
+const STORE_NUMBER: u8 = 0x62;
+const ADD_TO_MEMORY: u8 = 0xdb;
+const LOAD_MAP: u8 = 0x18;
+const JUMP_IF_ZERO: u8 = 0x15;
+const CALL: u8 = 0x85;
+const EXIT: u8 = 0x95;
+
+/// `struct bpf_insn`.
+const fn instruction(code: u8, destination: u8, source: u8, offset: i16, number: i32) -> u64 {
+    code as u64
+        | (destination as u64) << 8
+        | (source as u64) << 12
+        | (offset as u16 as u64) << 16
+        | (number as u32 as u64) << 32
+}
+
+/// Heads of `union bpf_attr`, one per command.
+#[repr(C)]
+struct MapCreate {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    entries: u32,
+}
+
+#[repr(C)]
+struct MapElement {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+struct ProgramLoad {
+    kind: u32,
+    instructions: u32,
+    code: u64,
+    license: u64,
+}
+
+#[repr(C)]
+struct LinkCreate {
+    program: u32,
+    ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+    /// A program to be before or behind, and the expected revision: none.
+    relative: [u32; 4],
+}
+
+fn descriptor(fd: libc::c_int) -> OwnedFd {
+    // SAFETY: the kernel has just made this descriptor for us.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}

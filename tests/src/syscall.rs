@@ -1,0 +1,92 @@
+//! bpf(2), for what aya has no call for.
+
+use std::{
+    io,
+    mem::size_of,
+    os::fd::{FromRawFd as _, OwnedFd},
+};
+
+use crate::{fail::OrFail as _, netns::Netns};
+
+/// `BPF_PROG_TYPE_*`.
+#[derive(Debug, Clone, Copy)]
+#[repr(u32)]
+pub enum ProgramType {
+    /// TC classifier.
+    SchedCls = 3,
+    /// XDP.
+    Xdp = 6,
+}
+
+const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_TCX_INGRESS: u32 = 46;
+
+/// Head of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+struct Load {
+    kind: u32,
+    instructions: u32,
+    code: u64,
+    license: u64,
+}
+
+/// Head of `union bpf_attr` for `BPF_LINK_CREATE`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    relative: u64,
+    revision: u64,
+}
+
+/// A program that does nothing but return `value`.
+#[track_caller]
+pub fn returning(kind: ProgramType, value: i32) -> OwnedFd {
+    const MOV_R0: u64 = 0xb7;
+    const EXIT: u64 = 0x95;
+    let code = [u64::from(value as u32) << 32 | MOV_R0, EXIT];
+    let license = c"GPL";
+    let mut load = Load {
+        kind: kind as u32,
+        instructions: code.len() as u32,
+        code: code.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+    };
+    let fd = bpf(BPF_PROG_LOAD, &mut load).or_fail("load a program");
+    // SAFETY: the kernel has just made this descriptor for us.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// An empty program at a device's TC ingress, as long as what is returned lives.
+#[track_caller]
+pub fn empty_at_ingress(ns: &Netns, device: &str) -> OwnedFd {
+    use std::os::fd::AsRawFd as _;
+    const TCX_NEXT: i32 = -1;
+    let program = returning(ProgramType::SchedCls, TCX_NEXT);
+    let target = ns.ifindex(device);
+    ns.enter(|| {
+        let program = program.as_raw_fd().unsigned_abs();
+        let mut create =
+            LinkCreate { program, target, attach_type: BPF_TCX_INGRESS, ..LinkCreate::default() };
+        let fd = bpf(BPF_LINK_CREATE, &mut create).or_fail("attach a program to TC ingress");
+        // SAFETY: the kernel has just made this descriptor for us.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    })
+}
+
+/// The system call, with the fields of `union bpf_attr` that the command reads.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
+    // SAFETY: `attributes` is the head of `union bpf_attr` for this command, and every address in
+    // it is that of a live buffer of the length given beside it.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+}
