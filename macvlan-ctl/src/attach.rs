@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Error, Result, bail};
 
 use crate::{
-    bpffs,
     create::Created,
     datapath::{
         Datapath, Degraded,
@@ -63,7 +62,6 @@ async fn attach_unnamed(name: &str, request: &Request) -> Result<Outcome> {
         Ok(warnings) => Ok(Outcome { warnings, steps }),
         Err(error) => {
             created.undo().await;
-            bpffs::remove_root();
             Err(error)
         }
     }
@@ -87,10 +85,7 @@ async fn put_in_place(
     match Bpf::install(&session.netlink, &session.master, &request.options, &members).await {
         Ok(bpf) => Ok(warnings(&bpf.description().degraded, &request.options)),
         Err(error) if request.require_bpf => Err(error),
-        Err(error) => {
-            bpffs::remove_root();
-            Ok(vec![no_bpf(&error, members.len())])
-        }
+        Err(error) => Ok(vec![no_bpf(&error, members.len())]),
     }
 }
 

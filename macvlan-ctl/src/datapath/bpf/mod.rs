@@ -124,9 +124,8 @@ impl Bpf {
                 Ok(Self { directory, maps, record, description, netlink: netlink.clone() })
             }
             Err(error) => {
-                hooks::remove(netlink, master, &building, false)
-                    .await
-                    .and(bpffs::remove_directory(&building))?;
+                take_off(netlink, master, &building).await?;
+                bpffs::remove_root();
                 Err(error)
             }
         }
@@ -227,6 +226,8 @@ impl Bpf {
             self.record.object = record::object_digest();
         }
         self.record.xdp = xdp;
+        // A run that was killed on its way to another mode may have left the other flag.
+        self.maps.set_demux(self.record.demux)?;
         self.maps.write_record(&self.record.to_text()?)?;
         self.description = describe(&self.record, &self.maps)?;
         Ok(())
