@@ -303,8 +303,12 @@ mod tests {
     }
 
     #[test]
-    fn the_own_namespace_is_among_the_known_ones() {
+    fn a_namespace_is_known_by_a_process_in_it() {
+        let mut resident = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let own = Netns::current().unwrap();
-        assert!(known().iter().any(|known| known.id == own.id()));
+        let found = known().into_iter().find(|known| known.id == own.id());
+        resident.kill().unwrap();
+        resident.wait().unwrap();
+        assert_ne!(found.unwrap().path, PathBuf::from(format!("/proc/{}/ns/net", std::process::id())));
     }
 }
