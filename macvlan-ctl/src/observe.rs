@@ -102,10 +102,15 @@ async fn look(netlink: &Netlink, own: &Netns, namespaces: &[Known], access: Acce
             Access::Change => None,
         };
         let links = match inside {
-            Some(netns) => children_inside(&netns, own).await,
-            None => children_of(netlink, own, nsid).await,
+            Some(netns) => children_inside(&netns, own).await.ok(),
+            None => None,
         };
-        for link in links.unwrap_or_default() {
+        let links = match links {
+            Some(links) => links,
+            // Also where we may not go inside; gone since it was listed, it holds nobody.
+            None => children_of(netlink, own, nsid).await.unwrap_or_default(),
+        };
+        for link in links {
             observed.add(link, place.clone());
         }
     }
