@@ -3,7 +3,8 @@
 //! Every figure is a median of ratios: in each round all contenders run one after the other, so
 //! that a machine that gets slower or faster meanwhile does so for all. What is asserted is coarser
 //! than what is aimed at: equal contenders differ by a tenth from run to run on a shared virtual
-//! machine, and a check must not fail for that. Run alone:
+//! machine, and a check must not fail for that;
+//! `MACVLAN_TESTS_AIMS=1` asserts the aims. Run alone:
 //! `cargo test --release -p macvlan-tests --test speed -- --test-threads=1 --nocapture`.
 
 use std::{
@@ -80,7 +81,14 @@ fn wire_to_child_costs_little_over_plain_macvlan() {
     println!("  of plain: an empty program at TC ingress {}; of that: tc {}", of(1, 0), of(2, 1));
     // Any program at TC ingress costs what an empty one does: the bound is on what ours adds.
     assert!(of(2, 1).median >= 0.70, "TC demux delivers {} of an empty program", of(2, 1));
-    assert!(of(3, 0).median >= 0.70, "native XDP delivers {} of plain", of(3, 0));
+    assert!(of(2, 0).median >= bound(0.95, 0.0), "TC demux delivers {} of plain", of(2, 0));
+    assert!(of(3, 0).median >= bound(0.90, 0.70), "native XDP delivers {} of plain", of(3, 0));
+}
+
+/// What a ratio must reach: what is aimed at, or what a busy shared machine can hold.
+fn bound(aimed_at: f64, held: f64) -> f64 {
+    let aims = std::env::var_os("MACVLAN_TESTS_AIMS").is_some();
+    if aims { aimed_at } else { held }
 }
 
 /// What is on the master while frames come in.
@@ -142,7 +150,7 @@ fn host_to_child_tcp_is_as_fast_as_a_shim() {
         ours.median * 8e-9,
         shim.median * 8e-9
     );
-    assert!(ratio.median >= 0.80, "the hairpin carries {ratio} of the shim");
+    assert!(ratio.median >= bound(0.97, 0.80), "the hairpin carries {ratio} of the shim");
 }
 
 #[test]

@@ -138,6 +138,21 @@ fn the_hosts_broadcast_beside_a_passthru_child_goes_to_the_wire_alone() {
 }
 
 #[test]
+#[ignore = "not held: a passthru child and the host bear one MAC"]
+fn what_the_host_sends_beside_a_passthru_child_is_not_counted_as_the_childs() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let _child = lab.child("t1", Mode::Passthru);
+    let attached = Attached::new(&lab, &[]);
+    let mut wire = Tap::on_device(&lab.wire.ns, &lab.port);
+    let marker = Marker::new();
+    let frame = marked(lab.wire.mac, lab.host.mac, marker);
+    Injector::new(&lab.host.ns, &lab.host.dev).send_times(&frame, TIMES);
+    wire.wait_for(marker, TIMES);
+    assert_eq!(attached.stats().tx("t1", Path::Wire), Count::default());
+}
+
+#[test]
 fn a_source_mode_child_is_counted_and_otherwise_left_to_the_kernel() {
     needs!(require::lab, require::binary);
     const PAIRS: [(&str, &str); 9] = [
