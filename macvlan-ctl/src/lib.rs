@@ -9,6 +9,7 @@
 pub mod attach;
 pub mod bpffs;
 pub mod child;
+pub mod container;
 pub mod create;
 pub mod datapath;
 pub mod demo;
@@ -24,3 +25,4 @@ pub mod plan;
 pub mod session;
 pub mod stats;
 pub mod status;
+pub mod view;

@@ -7,6 +7,7 @@ use macvlan_common::{child::Policy, mac::Mac};
 use serde::Serialize;
 
 use crate::{
+    container::Container,
     datapath::{Carrier, Datapath, Degraded, Demux, Hairpin},
     master::Master,
     model::{Child, Kind, mac_text},
@@ -71,6 +72,8 @@ pub struct ChildStatus {
     pub host_access: bool,
     /// We made it.
     pub owned: bool,
+    /// The container it belongs to, where an engine says so.
+    pub container: Option<Container>,
 }
 
 /// The master named `name` or, without a name, every master with a data path or children.
@@ -123,7 +126,12 @@ fn is_candidate(link: &Link) -> bool {
     !link.loopback && !link.is_child() && link.mac.is_some()
 }
 
-fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
+/// What `status` says of a master with this data path and these children.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell of the data path.
+pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
     let description = datapath.description().clone();
     let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
     let netns = netns.filter(|label| !label.starts_with("/proc/"));
@@ -161,5 +169,6 @@ fn describe_child(child: &Child, members: &BTreeMap<Mac, Policy>, own_netns: Opt
         up: child.up,
         host_access: members.get(&child.mac).is_some_and(|policy| policy.host_access()),
         owned: child.owned,
+        container: None,
     }
 }

@@ -1,8 +1,14 @@
 //! The command line.
 
+use std::{net::SocketAddr, path::PathBuf};
+
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use macvlan_ctl::{
-    datapath::choose::{TcChoice, XdpChoice},
+    datapath::{
+        bpf::Options,
+        choose::{TcChoice, XdpChoice},
+    },
     netns::NetnsRef,
 };
 
@@ -57,8 +63,55 @@ pub enum Command {
         #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
         watch: Option<u32>,
     },
+    /// Attach, then follow children and devices as they come and go.
+    Run(Run),
+    /// Bring this machine to what the configuration file says.
+    Apply {
+        /// Where the configuration is.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Say whether `apply` would change anything: exit status 1 if so.
+    Check {
+        /// Where the configuration is.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Watch children and their rates on a terminal screen.
+    Top {
+        /// The device; all with children or a data path if left out.
+        master: Option<String>,
+        /// Seconds between two looks.
+        #[arg(short, long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
+        interval: u32,
+    },
+    /// Print what happens to children and devices, as lines or lines of JSON.
+    Monitor {
+        /// The devices; all with children or a data path if left out.
+        masters: Vec<String>,
+    },
+    /// Print what the data path does with frames.
+    Trace(Trace),
+    /// Say what decides how well it will work on this machine, or on a device.
+    Doctor {
+        /// The device.
+        master: Option<String>,
+    },
+    /// Write man pages or completions.
+    #[command(subcommand, hide = true)]
+    Generate(Generate),
     /// Show in a lab of its own what plain macvlan cannot do, and what attach makes of it.
     Demo,
+}
+
+impl Command {
+    /// Whether there is nothing that it could do for an ordinary user.
+    pub const fn needs_root(&self) -> bool {
+        !matches!(self, Self::Doctor { .. } | Self::Generate(_))
+    }
 }
 
 const SPEC_HELP: &str = "\
@@ -85,6 +138,22 @@ pub struct Attach {
     #[arg(long = "child", value_name = "CHILD")]
     pub children: Vec<String>,
 
+    /// About the data path.
+    #[command(flatten)]
+    pub options: DatapathOptions,
+
+    /// Fail where BPF cannot be had, instead of leaving plain kernel macvlan.
+    #[arg(long)]
+    pub require_bpf: bool,
+
+    /// Only say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of the data path.
+#[derive(Debug, Args)]
+pub struct DatapathOptions {
     /// Where to demultiplex frames from the wire; as it is or, at first, auto if left out.
     #[arg(long, value_enum)]
     pub xdp: Option<XdpChoice>,
@@ -100,14 +169,81 @@ pub struct Attach {
     /// How many children fit; as it is or, at first, 4096 if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub max_children: Option<u32>,
+}
+
+impl DatapathOptions {
+    /// As the library takes them.
+    pub fn to_options(&self) -> Options {
+        Options { xdp: self.xdp, tc: self.tc, no_adopt: self.no_adopt, max_children: self.max_children }
+    }
+}
+
+/// Where the configuration is unless told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/macvlan-ctl/config.toml";
+
+/// Attach, then follow.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The devices; those of the configuration if left out.
+    pub masters: Vec<String>,
+
+    /// Where the configuration is; it need not exist when devices are named.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// About the data path of the named devices.
+    #[command(flatten)]
+    pub options: DatapathOptions,
 
     /// Fail where BPF cannot be had, instead of leaving plain kernel macvlan.
     #[arg(long)]
     pub require_bpf: bool,
 
-    /// Only say what would be done.
+    /// Serve Prometheus metrics here.
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:9099")]
+    pub metrics: Option<SocketAddr>,
+
+    /// Take the data path off when stopped.
     #[arg(long)]
-    pub dry_run: bool,
+    pub detach_on_exit: bool,
+}
+
+/// Print what the data path does with frames.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// The device.
+    pub master: String,
+
+    /// Only frames from or to this child: its name or MAC.
+    #[arg(long, value_name = "CHILD")]
+    pub child: Option<String>,
+
+    /// One frame in so many.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub sample: u32,
+
+    /// Stop after so many frames.
+    #[arg(short, long, value_name = "N")]
+    pub count: Option<u64>,
+
+    /// Write frames that are dropped or turned around here, for Wireshark.
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+}
+
+/// Write what is made from the command line's definition.
+#[derive(Debug, Subcommand)]
+pub enum Generate {
+    /// Man pages, into a directory.
+    Man {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// Completions of a shell, on standard output.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// Take the data path off a device.

@@ -1,6 +1,7 @@
 //! `macvlan-ctl`: the command line over the library.
 
 mod args;
+mod commands;
 mod output;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser as _;
-use macvlan_ctl::{attach, child, datapath::bpf::Options, demo, detach, model::ChildSpec, stats, status};
+use macvlan_ctl::{attach, child, demo, detach, model::ChildSpec, stats, status};
 
 use crate::{
     args::{Attach, Child, Cli, Command, Detach},
@@ -36,7 +37,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
+    if cli.command.needs_root() && !nix::unistd::geteuid().is_root() {
         bail!("root is needed: try \"sudo macvlan-ctl ...\"");
     }
     // Before any thread is there: the whole process moves, and keeps its mounts.
@@ -70,6 +71,14 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         }
         Command::Status { master } => print_status(cli.json, &status::status(master.as_deref()).await?),
         Command::Stats { master, watch } => run_stats(cli, master.as_deref(), *watch).await,
+        Command::Run(args) => commands::run::run(cli, args).await,
+        Command::Apply { config, dry_run } => commands::apply::apply(cli, config, *dry_run).await,
+        Command::Check { config } => commands::apply::check(cli, config).await,
+        Command::Top { master, interval } => commands::top::top(cli, master.as_deref(), *interval).await,
+        Command::Monitor { masters } => commands::monitor::monitor(cli, masters).await,
+        Command::Trace(args) => commands::trace::trace(cli, args).await,
+        Command::Doctor { master } => commands::doctor::doctor(cli, master.as_deref()).await,
+        Command::Generate(what) => commands::generate::generate(what),
         Command::Demo => unreachable!("the demo has event loops of its own"),
     }
 }
@@ -77,12 +86,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
 async fn run_attach(cli: &Cli, args: &Attach) -> Result<()> {
     let request = attach::Request {
         children: parse(&args.children)?,
-        options: Options {
-            xdp: args.xdp,
-            tc: args.tc,
-            no_adopt: args.no_adopt,
-            max_children: args.max_children,
-        },
+        options: args.options.to_options(),
         require_bpf: args.require_bpf,
         dry_run: args.dry_run,
     };

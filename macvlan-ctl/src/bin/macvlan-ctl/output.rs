@@ -332,6 +332,7 @@ mod tests {
             up: false,
             host_access: true,
             owned: false,
+            container: None,
         };
         let table = children_table([&status]);
         assert!(table.lines().all(|line| line.len() <= WIDTH), "{table}");
