@@ -117,6 +117,16 @@ pub struct ChildEntry {
     pub counters: ChildCounters,
 }
 
+/// What a child that is gone had counted: should its MAC come back, it counts on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Retired {
+    /// When it went, in nanoseconds since the machine started.
+    pub since: u64,
+    /// Summed over all CPUs.
+    pub counters: ChildCounters,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

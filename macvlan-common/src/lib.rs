@@ -22,4 +22,4 @@ pub mod names;
 mod pod;
 
 /// Layout version of every map. Programs and maps of different versions are never mixed.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

@@ -16,8 +16,11 @@ pub const TOTALS: &str = "MACVLAN_TOTALS";
 /// Array of one [`Record`](crate::config::Record): what the last attach did, for later commands.
 pub const RECORD: &str = "MACVLAN_RECORD";
 
+/// Hash from a MAC key to the [`Retired`](crate::child::Retired) counters of a child that is gone.
+pub const RETIRED: &str = "MACVLAN_RETIRED";
+
 /// Every map of the object.
-pub const MAPS: [&str; 6] = [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD];
+pub const MAPS: [&str; 7] = [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED];
 
 /// The demultiplexer for drivers that keep a frame in one buffer.
 pub const XDP: &str = "macvlan_xdp";

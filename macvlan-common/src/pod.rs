@@ -3,7 +3,7 @@
 use core::mem::{offset_of, size_of};
 
 use crate::{
-    child::{ChildEntry, Policy},
+    child::{ChildEntry, Policy, Retired},
     config::{Config, RECORD_LEN, Record},
     counters::{ChildCounters, Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters, PATHS},
 };
@@ -15,6 +15,7 @@ const _: () = {
     assert!(size_of::<MasterCounters>() == count * (2 + FLOOD_ORIGINS.len() + DROP_REASONS.len()));
     assert!(size_of::<ChildEntry>() == 8 + size_of::<ChildCounters>());
     assert!(offset_of!(ChildEntry, counters) == 8);
+    assert!(size_of::<Retired>() == 8 + size_of::<ChildCounters>());
     assert!(size_of::<Policy>() == 8);
     assert!(size_of::<Config>() == 32 && offset_of!(Config, mark) == 24);
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
@@ -27,6 +28,8 @@ mod user {
     // SAFETY: `repr(C)` or `repr(transparent)` over integers without padding, as the assertions
     // above show; every bit pattern is a value.
     unsafe impl aya::Pod for ChildEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Retired {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Policy {}
     // SAFETY: as above.

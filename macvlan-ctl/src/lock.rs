@@ -46,32 +46,54 @@ impl Lock {
     ///
     /// When the lock file cannot be made, or another command never ends.
     pub fn take(master: &Master) -> Result<Self> {
-        let path = PathBuf::from(DIRECTORY).join(format!("{}.lock", master.key));
-        let deadline = Instant::now() + PATIENCE;
+        match Self::take_within(master, PATIENCE)? {
+            Some(lock) => Ok(lock),
+            None => {
+                bail!("another macvlan-ctl is at work on {:?} (it holds {:?})", master.name, path_of(master))
+            }
+        }
+    }
+
+    /// The lock, or `None` where another command works on `master`.
+    ///
+    /// # Errors
+    ///
+    /// When the lock file cannot be made.
+    pub fn try_take(master: &Master) -> Result<Option<Self>> {
+        Self::take_within(master, Duration::ZERO)
+    }
+
+    fn take_within(master: &Master, patience: Duration) -> Result<Option<Self>> {
+        let path = path_of(master);
+        let deadline = Instant::now() + patience;
         loop {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY);
             made.with_context(|| format!("cannot make {DIRECTORY:?}"))?;
             let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
             let file = match file {
                 // Another command has just removed the directory.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < deadline => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && Instant::now() <= deadline + PATIENCE =>
+                {
                     continue;
                 }
                 other => other.with_context(|| format!("cannot open lock file {path:?}"))?,
             };
             match file.try_lock() {
-                Ok(()) if is_at(&file, &path) => return Ok(Self { _file: file, path }),
+                Ok(()) if is_at(&file, &path) => return Ok(Some(Self { _file: file, path })),
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(INTERVAL),
-                Err(TryLockError::WouldBlock) => {
-                    bail!("another macvlan-ctl is at work on {:?} (it holds {path:?})", master.name)
-                }
+                Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("cannot lock {path:?}"));
                 }
             }
         }
     }
+}
+
+fn path_of(master: &Master) -> PathBuf {
+    PathBuf::from(DIRECTORY).join(format!("{}.lock", master.key))
 }
 
 /// Whether the file is the one at `path`, and not one that was removed from there.

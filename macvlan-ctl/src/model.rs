@@ -189,6 +189,8 @@ pub struct Child {
     pub owned: bool,
     /// We began to make it and were stopped.
     pub unfinished: bool,
+    /// Its IP addresses, where somebody asked for them.
+    pub addresses: Vec<IpNet>,
 }
 
 /// A namespace as the master's namespace knows it.
@@ -198,6 +200,13 @@ pub struct Place {
     pub nsid: Option<i32>,
     /// A name or path, where one is known.
     pub label: Option<String>,
+}
+
+impl Place {
+    /// The id that the kernel gave; `None` also where it gave none yet.
+    pub fn number(&self) -> Option<i32> {
+        self.nsid.filter(|nsid| *nsid >= 0)
+    }
 }
 
 impl Child {
@@ -221,6 +230,7 @@ impl Child {
             owned,
             unfinished: link.group == UNFINISHED_GROUP && link.alias.is_none() && !link.up,
             name: link.name,
+            addresses: Vec::new(),
         })
     }
 

@@ -17,7 +17,7 @@ use crate::{
         Netlink,
         link::{Link, ListOptions},
     },
-    netns::{Known, Netns, NetnsRef, held_open, known},
+    netns::{Known, Netns, NetnsId, NetnsRef, held_open, known},
     session::Access,
 };
 
@@ -33,6 +33,11 @@ impl Observed {
     /// The children of the master with this index.
     pub fn of(&self, master: u32) -> &[Child] {
         self.children.get(&master).map_or(&[], Vec::as_slice)
+    }
+
+    /// Numbered namespaces that a path is known to.
+    pub fn labels(&self) -> Vec<(i32, NetnsId, String)> {
+        self.places.iter().map(|(nsid, known)| (*nsid, known.id, known.label.clone())).collect()
     }
 
     /// The namespace with this id, opened; `None` when no path to it is known.
@@ -61,8 +66,13 @@ impl Observed {
     }
 }
 
-/// Stands for the id of a namespace that has none (`NETNSA_NSID_NOT_ASSIGNED`).
-pub const UNNUMBERED: i32 = -1;
+/// Stands for the id of a namespace that has none: negative as the kernel's own
+/// (`NETNSA_NSID_NOT_ASSIGNED`), and another one for each.
+fn stand_in(id: NetnsId) -> i32 {
+    const MASK: u64 = (1 << 30) - 1;
+    let low = i32::try_from(id.inode() & MASK).unwrap_or_default();
+    -1 - low
+}
 
 /// Every macvlan and macvtap on a device of the calling thread's namespace. With
 /// [`Access::Change`], namespaces that hold one are numbered.
@@ -149,14 +159,17 @@ impl Observed {
             let Some(netns) = open(known) else { continue };
             let mut nsid = netlink.nsid_of(&netns).await?;
             if nsid.is_none() {
-                let inside = children_inside(&netns, own).await.unwrap_or_default();
-                if inside.is_empty() {
-                    continue;
-                }
+                let inside = match children_inside(&netns, own).await {
+                    Ok(inside) if inside.is_empty() => continue,
+                    Ok(inside) => inside,
+                    // Where we may not go inside, its number lets us look from outside.
+                    Err(_) if access == Access::Change => Vec::new(),
+                    Err(_) => continue,
+                };
                 if access == Access::Change {
                     nsid = netlink.assign_nsid(&netns).await?;
                 } else {
-                    let place = Place { nsid: Some(UNNUMBERED), label: Some(known.label.clone()) };
+                    let place = Place { nsid: Some(stand_in(known.id)), label: Some(known.label.clone()) };
                     inside.into_iter().for_each(|link| self.add(link, place.clone()));
                 }
             }

@@ -111,17 +111,8 @@ impl Session {
             Ok(bpf) => bpf.members()?,
             Err(_) => BTreeMap::new(),
         };
-        let mut members = BTreeMap::new();
-        // One that is up has the address for itself (`macvlan_addr_busy`): it comes last, and wins.
-        let mut children: Vec<&Child> =
-            self.children().iter().filter(|child| adopts || child.owned).collect();
-        children.sort_by_key(|child| child.up);
-        for child in children {
-            let kept = present.get(&child.mac).map(|policy| policy.host_access());
-            let access = host_access.get(&child.mac).copied().or(kept).unwrap_or(true);
-            members.insert(child.mac, Policy::new(child.mode, access));
-        }
-        Ok(members)
+        let children: Vec<&Child> = self.children().iter().collect();
+        Ok(members(&children, &present, adopts, host_access))
     }
 
     /// Removes these children of the master.
@@ -163,6 +154,27 @@ impl Session {
         self.delete(&unfinished).await?;
         self.observe().await
     }
+}
+
+/// Which of these children a data path is to know, and their policies: what was set for one that is
+/// `present` stays, unless `host_access` says otherwise.
+pub fn members(
+    children: &[&Child],
+    present: &BTreeMap<Mac, Policy>,
+    adopts: bool,
+    host_access: &BTreeMap<Mac, bool>,
+) -> BTreeMap<Mac, Policy> {
+    let mut members = BTreeMap::new();
+    let is_wanted = |child: &&&Child| (adopts || child.owned) && !child.unfinished;
+    // One that is up has the address for itself (`macvlan_addr_busy`): it comes last, and wins.
+    let mut children: Vec<&&Child> = children.iter().filter(is_wanted).collect();
+    children.sort_by_key(|child| child.up);
+    for child in children {
+        let kept = present.get(&child.mac).map(|policy| policy.host_access());
+        let access = host_access.get(&child.mac).copied().or(kept).unwrap_or(true);
+        members.insert(child.mac, Policy::new(child.mode, access));
+    }
+    members
 }
 
 /// The programs on `master`, or why there are none; and whether unusable remains of some are there.

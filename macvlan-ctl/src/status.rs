@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     container::Container,
-    datapath::{Carrier, Datapath, Degraded, Demux, Hairpin},
+    datapath::{Carrier, Datapath, Degraded, Demux, Description, Hairpin},
     master::Master,
     model::{Child, Kind, mac_text},
     netlink::{
@@ -17,7 +17,6 @@ use crate::{
     },
     netns::known,
     observe::Observed,
-    observe::UNNUMBERED,
     session::Access,
     session::{self, find_datapath},
 };
@@ -126,20 +125,26 @@ fn is_candidate(link: &Link) -> bool {
     !link.loopback && !link.is_child() && link.mac.is_some()
 }
 
-/// What `status` says of a master with this data path and these children.
-///
-/// # Errors
-///
-/// When the kernel refuses to tell of the data path.
-pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
-    let description = datapath.description().clone();
+fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
     let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
     let netns = netns.filter(|label| !label.starts_with("/proc/"));
-    let members = datapath.members()?;
+    let children: Vec<&Child> = children.iter().collect();
+    Ok(compose(master, netns, datapath.description(), &datapath.members()?, &children))
+}
+
+/// What `status` says of a master in the namespace named `netns`, with a data path of this
+/// description and these members, and these children.
+pub fn compose(
+    master: &Master,
+    netns: Option<String>,
+    description: &Description,
+    members: &BTreeMap<Mac, Policy>,
+    children: &[&Child],
+) -> MasterStatus {
     let carries_all = description.carrier == Carrier::Kernel;
     let children = children.iter().filter(|child| carries_all || members.contains_key(&child.mac));
-    let children = children.map(|child| describe_child(child, &members, netns.as_deref())).collect();
-    Ok(MasterStatus {
+    let children = children.map(|child| describe_child(child, members, netns.as_deref())).collect();
+    MasterStatus {
         ifname: master.name.clone(),
         ifindex: master.index,
         address: master.mac,
@@ -147,9 +152,9 @@ pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) ->
         datapath: description.carrier,
         demux: description.demux,
         hairpin: description.hairpin,
-        degraded: description.degraded,
+        degraded: description.degraded.clone(),
         children,
-    })
+    }
 }
 
 fn describe_child(child: &Child, members: &BTreeMap<Mac, Policy>, own_netns: Option<&str>) -> ChildStatus {
@@ -161,7 +166,7 @@ fn describe_child(child: &Child, members: &BTreeMap<Mac, Policy>, own_netns: Opt
         ifname: child.name.clone(),
         ifindex: child.index,
         netns,
-        netnsid: child.place.nsid.filter(|id| *id != UNNUMBERED),
+        netnsid: child.place.number(),
         address: child.mac,
         mode: child.mode.as_str(),
         kind: child.kind,

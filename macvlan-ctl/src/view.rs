@@ -50,6 +50,11 @@ impl Tally {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts many.
+    pub fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
     /// How many there were.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

@@ -5,10 +5,10 @@ use core::ptr::NonNull;
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, PerCpuArray, PerCpuHashMap},
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap},
 };
 use macvlan_common::{
-    child::{ChildEntry, Policy},
+    child::{ChildEntry, Policy, Retired},
     config::{Config, Record},
     counters::MasterCounters,
     decide::Tables,
@@ -38,6 +38,11 @@ static MACVLAN_TOTALS: PerCpuArray<MasterCounters> = PerCpuArray::with_max_entri
 /// Never read here: it is part of the object so that it lives and dies with the other maps.
 #[map]
 static MACVLAN_RECORD: Array<Record> = Array::with_max_entries(1, 0);
+
+/// Never read here, as [`MACVLAN_RECORD`].
+#[map]
+static MACVLAN_RETIRED: HashMap<u64, Retired> =
+    HashMap::with_max_entries(DEFAULT_MAX_CHILDREN, BPF_F_NO_PREALLOC);
 
 /// A child's map entry on this CPU.
 ///

@@ -1,14 +1,18 @@
 //! Addresses and default routes of a child.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage},
+};
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 
 use super::Netlink;
@@ -51,7 +55,47 @@ impl fmt::Display for IpNet {
     }
 }
 
+/// Asks about another namespace (`include/uapi/linux/if_addr.h`).
+const IFA_TARGET_NETNSID: u16 = 10;
+
+/// The device's own address: where there is a peer, `IFA_ADDRESS` is that of the peer.
+fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
+}
+
 impl Netlink {
+    /// Addresses of the devices of a namespace (`None`: the socket's own), by index. About another
+    /// namespace, the socket must be a strict one (see [`open_strict`](Self::open_strict)).
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, for one because the namespace is gone.
+    pub async fn addresses(&self, nsid: Option<i32>) -> Result<BTreeMap<u32, Vec<IpNet>>> {
+        let mut message = AddressMessage::default();
+        let namespace = nsid.map(|nsid| DefaultNla::new(IFA_TARGET_NETNSID, nsid.to_ne_bytes().to_vec()));
+        message.attributes.extend(namespace.map(AddressAttribute::Other));
+        let objects = self.dump(RouteNetlinkMessage::GetAddress(message)).await;
+        let mut addresses: BTreeMap<u32, Vec<IpNet>> = BTreeMap::new();
+        for object in objects.context("cannot list addresses")? {
+            if let RouteNetlinkMessage::NewAddress(message) = object
+                && let Some(address) = own_address(&message)
+            {
+                let net = IpNet { address, prefix: message.header.prefix_len };
+                addresses.entry(message.header.index).or_default().push(net);
+            }
+        }
+        Ok(addresses)
+    }
+
     /// Gives a device an address; one that it has already is left as it is.
     ///
     /// # Errors

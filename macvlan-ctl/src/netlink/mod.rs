@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod clsact;
+pub mod events;
 pub mod fdb;
 pub mod link;
 pub mod macvlan;
@@ -60,6 +61,21 @@ impl Netlink {
     /// When the socket cannot be made.
     pub fn open() -> Result<Self> {
         Self::from_socket(new_socket().context("cannot open a netlink socket")?)
+    }
+
+    /// A socket in the namespace of the calling thread whose dumps heed every filter of the request:
+    /// addresses of another namespace are given to no other (`inet_valid_dump_ifaddr_req`).
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be made.
+    pub fn open_strict() -> Result<Self> {
+        let strict = || -> io::Result<Socket> {
+            let socket = new_socket()?;
+            socket.set_netlink_get_strict_chk(true)?;
+            Ok(socket)
+        };
+        Self::from_socket(strict().context("cannot open a netlink socket")?)
     }
 
     /// A socket in another namespace. Must be called inside a tokio runtime.

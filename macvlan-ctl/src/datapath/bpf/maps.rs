@@ -18,6 +18,7 @@ use macvlan_common::{
     names,
 };
 
+use super::retired::RetiredCounters;
 use crate::{
     datapath::{Counters, Demux},
     master::Master,
@@ -31,6 +32,7 @@ pub struct Maps {
     filter: Array<MapData, u64>,
     totals: PerCpuArray<MapData, MasterCounters>,
     record: Array<MapData, Record>,
+    retired: RetiredCounters,
     max_children: u32,
 }
 
@@ -58,6 +60,7 @@ impl Maps {
             filter: Map::Array(open(names::FILTER)?).try_into()?,
             totals: Map::PerCpuArray(open(names::TOTALS)?).try_into()?,
             record: Map::Array(open(names::RECORD)?).try_into()?,
+            retired: RetiredCounters::new(Map::HashMap(open(names::RETIRED)?).try_into()?, max_children),
             max_children,
         })
     }
@@ -123,7 +126,7 @@ impl Maps {
         let stays = |key: &u64| wanted_keys.contains_key(key);
         self.write_filter(present.keys().copied().filter(stays))?;
         for key in present.keys().filter(|key| !stays(key)) {
-            self.children.remove(key).context("cannot remove a child from the map")?;
+            self.retire(*key)?;
         }
 
         let used: BTreeSet<u32> =
@@ -144,6 +147,13 @@ impl Maps {
         self.write_config(master, &wanted_keys)
     }
 
+    /// Removes a child, and keeps what it counted.
+    fn retire(&mut self, key: u64) -> Result<()> {
+        let shares = self.children.get(&key, 0).context("cannot read the counters of a child")?;
+        self.retired.keep(key, sum(&shares))?;
+        self.children.remove(&key).context("cannot remove a child from the map")
+    }
+
     fn set_policy(&mut self, slot: u32, policy: Policy) -> Result<()> {
         self.policy.set(slot, policy, 0).context("cannot write the policy map")
     }
@@ -152,20 +162,26 @@ impl Maps {
         // Entries come from a pool that the kernel refills in the background: a burst of inserts
         // can find it empty for a moment (`bpf_mem_alloc`, kernel/bpf/memalloc.c).
         const TRIES: u32 = 50;
-        let entry = ChildEntry { slot, ..ChildEntry::default() };
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
+        let mut entries = vec![ChildEntry { slot, ..ChildEntry::default() }; cpus];
+        if let Some(first) = entries.first_mut() {
+            first.counters = self.retired.of(key)?;
+        }
         for attempt in 1.. {
-            let values = PerCpuValues::try_from(vec![entry; cpus])?;
+            let values = PerCpuValues::try_from(entries.clone())?;
             match self.children.insert(key, values, 0) {
                 Err(MapError::SyscallError(error))
                     if error.io_error.raw_os_error() == Some(libc::ENOMEM) && attempt < TRIES =>
                 {
                     thread::sleep(Duration::from_millis(1));
                 }
-                other => return other.context("cannot add a child to the map"),
+                other => {
+                    other.context("cannot add a child to the map")?;
+                    break;
+                }
             }
         }
-        Ok(())
+        self.retired.forget(key)
     }
 
     /// Writes the words of the filter that differ.
@@ -232,9 +248,7 @@ impl Maps {
         let mut children = BTreeMap::new();
         for item in self.children.iter() {
             let (key, shares) = item.context("cannot read the counters of the children")?;
-            let mut sum = ChildCounters::default();
-            shares.iter().for_each(|share| sum.add(&share.counters));
-            children.insert(Mac::from_key(key), sum);
+            children.insert(Mac::from_key(key), sum(&shares));
         }
         Ok(Counters { master: Some(master), children })
     }
@@ -250,6 +264,13 @@ impl Maps {
         room.copy_from_slice(text.as_bytes());
         self.record.set(0, record, 0).context("cannot write the record map")
     }
+}
+
+/// The shares of all CPUs together.
+fn sum(shares: &PerCpuValues<ChildEntry>) -> ChildCounters {
+    let mut sum = ChildCounters::default();
+    shares.iter().for_each(|share| sum.add(&share.counters));
+    sum
 }
 
 /// What the last attach left for later commands in `directory`.

@@ -8,6 +8,7 @@ mod hooks;
 mod link;
 mod maps;
 mod record;
+mod retired;
 
 use std::{
     collections::BTreeMap,
@@ -238,6 +239,11 @@ impl Bpf {
         self.maps.max_children()
     }
 
+    /// Where maps, programs and links are pinned.
+    pub fn pins(&self) -> &Path {
+        &self.directory
+    }
+
     /// Takes everything off the master.
     ///
     /// # Errors
@@ -351,6 +357,7 @@ fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
     if let Some(max_children) = max_children {
         loader.map_max_entries(names::CHILDREN, max_children);
         loader.map_max_entries(names::POLICY, max_children);
+        loader.map_max_entries(names::RETIRED, max_children);
     }
     loader.load(OBJECT).map_err(|error| no_maps(&error))
 }

@@ -1,0 +1,82 @@
+//! Counters of children that are gone, so that a child that comes back (a container restarted with
+//! its MAC, a move between namespaces) counts on from where it was.
+
+use anyhow::{Context, Result};
+use aya::maps::{HashMap, MapData, MapError};
+use macvlan_common::{child::Retired, counters::ChildCounters};
+use nix::time::{ClockId, clock_gettime};
+
+/// The counters of children that are gone, by MAC key; as many as there may be children.
+pub struct RetiredCounters {
+    map: HashMap<MapData, u64, Retired>,
+    room: usize,
+}
+
+impl RetiredCounters {
+    /// What is in a map with room for so many.
+    pub fn new(map: HashMap<MapData, u64, Retired>, room: u32) -> Self {
+        Self { map, room: room as usize }
+    }
+
+    /// Keeps what a child had counted. Where there is no room, those who went first are forgotten.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn keep(&mut self, key: u64, counters: ChildCounters) -> Result<()> {
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).context("cannot read the clock")?;
+        let since = u64::try_from(now.tv_sec()).unwrap_or_default() * 1_000_000_000
+            + u64::try_from(now.tv_nsec()).unwrap_or_default();
+        let retired = Retired { since, counters };
+        match self.map.insert(key, retired, 0) {
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::E2BIG) => {
+                self.forget_oldest()?;
+                self.map.insert(key, retired, 0)
+            }
+            other => other,
+        }
+        .context("cannot keep the counters of a child")
+    }
+
+    /// A quarter at once: making room for one by one would read the whole map each time.
+    fn forget_oldest(&mut self) -> Result<()> {
+        let mut all = Vec::new();
+        for item in self.map.iter() {
+            let (key, retired) = item.context("cannot read the counters of children that are gone")?;
+            all.push((retired.since, key));
+        }
+        all.sort_unstable();
+        for (_, key) in all.iter().take((self.room / 4).max(1)) {
+            self.forget(*key)?;
+        }
+        Ok(())
+    }
+
+    /// What a child had counted when it went; nothing if it never was there.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn of(&self, key: u64) -> Result<ChildCounters> {
+        match self.map.get(&key, 0) {
+            Ok(retired) => Ok(retired.counters),
+            Err(MapError::KeyNotFound) => Ok(ChildCounters::default()),
+            Err(error) => Err(error).context("cannot read the counters of a child that was gone"),
+        }
+    }
+
+    /// Forgets a child.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; that it is not there is no error.
+    pub fn forget(&mut self, key: u64) -> Result<()> {
+        match self.map.remove(&key) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                Ok(())
+            }
+            Err(error) => Err(error).context("cannot forget the counters of a child"),
+        }
+    }
+}

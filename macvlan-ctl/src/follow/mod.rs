@@ -1,0 +1,271 @@
+//! `run`: the data path of some masters, following children and devices as they come and go.
+//!
+//! What the kernel has is the truth, and every event leads to the same step: compare the map with
+//! it, under the master's lock, and write what differs. So other commands may work on the same
+//! master, this one may be killed at any time, and a run that starts takes over what is there.
+
+mod followed;
+pub mod policies;
+pub mod privileges;
+mod service;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use self::{followed::Followed, policies::Policies};
+use crate::{
+    attach,
+    netlink::events::Events,
+    session::Access,
+    view::{MasterView, Tallies, View},
+    watch::{Change, Watcher, change::Subject},
+};
+
+/// How often to look whether everything is as it should be, without an event.
+const CHECK: Duration = Duration::from_secs(5);
+
+/// What to follow, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The masters.
+    pub masters: Vec<Wanted>,
+    /// Take the data path off when stopped.
+    pub detach_on_exit: bool,
+}
+
+/// One master to follow.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// How to attach to it.
+    pub request: attach::Request,
+    /// What children may, unless told otherwise.
+    pub policies: Policies,
+}
+
+/// Something that people are told.
+#[derive(Debug)]
+pub enum Note<'a> {
+    /// Something changed.
+    Change(&'a Change),
+    /// Something about a master, or about everything.
+    Info(String),
+    /// Something is not as it should be.
+    Warning(String),
+}
+
+/// Where notes go.
+pub type Report<'a> = &'a mut dyn FnMut(Note<'_>);
+
+/// Where settings are read anew.
+pub type Reload<'a> = &'a dyn Fn() -> Result<Settings>;
+
+/// Follows masters until it is told to stop.
+pub struct Follower {
+    watcher: Watcher,
+    masters: Vec<Followed>,
+    settings: Settings,
+    tallies: Arc<Tallies>,
+    views: watch::Sender<Arc<View>>,
+}
+
+impl Follower {
+    /// Attaches to every master that is there and up; the others are waited for.
+    ///
+    /// # Errors
+    ///
+    /// When one that is there and up cannot be attached to, or the kernel refuses to tell of events.
+    pub async fn start(settings: Settings, tallies: Arc<Tallies>, report: Report<'_>) -> Result<Self> {
+        let watcher = Watcher::open(Access::Change).await?;
+        let (views, _) = watch::channel(Arc::default());
+        let mut follower = Self { watcher, masters: Vec::new(), settings, tallies, views };
+        for wanted in follower.settings.masters.clone() {
+            follower.masters.push(Followed::start(wanted, &follower.watcher, report).await?);
+        }
+        // What attaching changed is known before anybody asks.
+        let changes = follower.watcher.resync().await?;
+        follower.apply(&changes, report).await;
+        Ok(follower)
+    }
+
+    /// What is known at any moment.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.views.subscribe()
+    }
+
+    /// Follows until SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel's events cannot be heard any more.
+    pub async fn run(&mut self, reload: Reload<'_>, report: Report<'_>) -> Result<()> {
+        let mut signals = Signals::catch()?;
+        let mut check = interval(CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watchdog = service::Watchdog::new();
+        service::ready(&self.summary());
+        loop {
+            let retry = self.masters.iter().filter_map(Followed::retry_at).min();
+            tokio::select! {
+                events = self.watcher.events() => self.follow(events?, report).await?,
+                () = until(retry) => self.sync(report).await,
+                _ = check.tick() => self.check(report).await?,
+                () = watchdog.tick() => {}
+                _ = signals.reload.recv() => self.reload(reload, report).await,
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+            }
+        }
+        service::stopping();
+        Ok(())
+    }
+
+    /// Takes the data path off every master, if that is wanted.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, after all were tried.
+    pub async fn stop(self) -> Result<()> {
+        let mut outcome = Ok(());
+        if self.settings.detach_on_exit {
+            for followed in &self.masters {
+                outcome = outcome.and(followed.detach().await);
+            }
+        }
+        outcome
+    }
+
+    async fn follow(&mut self, events: Events, report: Report<'_>) -> Result<()> {
+        let (events, changes) = self.watcher.digest(events).await?;
+        self.tallies.events.add(events.count);
+        self.tallies.malformed.add(events.malformed);
+        if events.overrun {
+            self.tallies.overruns.count();
+            self.tallies.resyncs.count();
+            report(Note::Warning(
+                "the kernel had more events than could be held: looked at everything".into(),
+            ));
+        }
+        self.apply(&changes, report).await;
+        Ok(())
+    }
+
+    /// Brings every master to what changed, tells people, and shows it to onlookers.
+    async fn apply(&mut self, changes: &[Change], report: Report<'_>) {
+        for change in changes {
+            for followed in &mut self.masters {
+                followed.note(change, &self.watcher, report).await;
+            }
+        }
+        self.sync(report).await;
+        self.watcher.name_places().await;
+        for change in changes {
+            if self.concerns_us(change) {
+                report(Note::Change(&self.watcher.named(change)));
+            }
+        }
+    }
+
+    fn concerns_us(&self, change: &Change) -> bool {
+        let name = match &change.subject {
+            Subject::Child { link, .. } => link,
+            Subject::Device(link) => &link.name,
+        };
+        self.masters
+            .iter()
+            .any(|followed| followed.index() == Some(change.master()) || followed.name() == name)
+    }
+
+    /// Syncs every master that needs it.
+    async fn sync(&mut self, report: Report<'_>) {
+        let now = Instant::now();
+        for followed in &mut self.masters {
+            if followed.needs_sync(now) {
+                followed.sync(&self.watcher, &self.tallies, report).await;
+            }
+        }
+        self.publish();
+    }
+
+    /// Looks whether anything went wrong without an event: programs taken off, map changed, children
+    /// missed, masters that could not be attached to.
+    async fn check(&mut self, report: Report<'_>) -> Result<()> {
+        let changes = self.watcher.check().await?;
+        for followed in &mut self.masters {
+            followed.check(&self.watcher, report).await;
+        }
+        self.apply(&changes, report).await;
+        Ok(())
+    }
+
+    async fn reload(&mut self, reload: Reload<'_>, report: Report<'_>) {
+        service::reloading();
+        match reload() {
+            Ok(settings) => self.take(settings, report).await,
+            Err(error) => report(Note::Warning(format!("the configuration stays as it was: {error:#}"))),
+        }
+        service::ready(&self.summary());
+    }
+
+    async fn take(&mut self, settings: Settings, report: Report<'_>) {
+        let mut before = std::mem::take(&mut self.masters);
+        for wanted in &settings.masters {
+            let index = before.iter().position(|followed| followed.name() == wanted.name);
+            let mut followed = match index {
+                Some(index) => before.remove(index),
+                None => Followed::waiting(wanted.clone()),
+            };
+            followed.change(wanted.clone(), &self.watcher, report).await;
+            self.masters.push(followed);
+        }
+        for left in before {
+            report(Note::Info(format!("{}: followed no more; its data path stays", left.name())));
+        }
+        self.settings = settings;
+        self.sync(report).await;
+    }
+
+    fn summary(&self) -> String {
+        let following = self.masters.iter().filter(|followed| followed.index().is_some()).count();
+        format!("following {following} of {} devices", self.masters.len())
+    }
+
+    fn publish(&self) {
+        if self.views.receiver_count() > 0 {
+            let views = self.masters.iter().filter_map(|followed| followed.view(&self.watcher));
+            let masters: Vec<MasterView> = views.collect();
+            self.views.send_replace(Arc::new(View { masters }));
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Until an instant; forever without one.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

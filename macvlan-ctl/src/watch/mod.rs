@@ -1,0 +1,300 @@
+//! Watching every child of every master in one namespace, wherever it lives.
+//!
+//! [`Watcher::events`] waits for the kernel's events, [`Watcher::digest`] asks for what they name as
+//! it is now and says what changed. What events cannot tell (a child made in a namespace that has
+//! no number yet) is looked for when a master is announced without a reason, and a lost event
+//! leads to a look at everything.
+
+pub mod change;
+mod places;
+mod world;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::Result;
+use tokio::time::{Instant, sleep_until, timeout};
+
+pub use self::change::{Change, What};
+use self::{change::Subject, places::Places, world::World};
+use crate::{
+    model::Child,
+    netlink::{
+        Netlink,
+        events::{DeviceKey, EventSocket, Events},
+        link::Link,
+    },
+    observe,
+    session::Access,
+};
+
+/// Events come in bursts, a dozen for one container: waiting this long makes one job of them.
+const SETTLE: Duration = Duration::from_millis(3);
+
+/// How long a master's announcement may wait for the event that explains it. A child that is
+/// removed is announced at its master first, and goes after an RCU grace period.
+const GRACE: Duration = Duration::from_millis(25);
+
+/// How long a device may be between two namespaces (`dev_change_net_namespace` waits for RCU).
+const TRANSIT: Duration = Duration::from_secs(1);
+
+/// A look for unnumbered namespaces may take this share of the time at most.
+const LOOK_SHARE: u32 = 10;
+
+/// Every child of every master of one namespace, kept up to date.
+pub struct Watcher {
+    netlink: Netlink,
+    strict: Netlink,
+    socket: EventSocket,
+    access: Access,
+    world: World,
+    places: Places,
+    /// Announcements of masters less the changes that explain them, and since when.
+    unexplained: Option<(i64, Instant)>,
+    /// Devices that left for another namespace, where to, and until when they may take.
+    transit: Vec<(DeviceKey, DeviceKey, Instant)>,
+    next_look: Instant,
+}
+
+impl Watcher {
+    /// Looks at everything in the namespace of the calling thread; from then on nothing is missed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub async fn open(access: Access) -> Result<Self> {
+        let netlink = Netlink::open()?;
+        let mut watcher = Self {
+            strict: Netlink::open_strict()?,
+            // Before the first look: what changes meanwhile is heard.
+            socket: EventSocket::open()?,
+            access,
+            world: World::default(),
+            places: Places::default(),
+            unexplained: None,
+            transit: Vec::new(),
+            next_look: Instant::now(),
+            netlink,
+        };
+        watcher.resync().await?;
+        Ok(watcher)
+    }
+
+    /// Waits for events, or until something is due. May be dropped at any time without loss.
+    ///
+    /// # Errors
+    ///
+    /// When the socket is broken.
+    pub async fn events(&mut self) -> Result<Events> {
+        match self.due() {
+            None => self.socket.next().await,
+            Some(due) => tokio::select! {
+                events = self.socket.next() => events,
+                () = sleep_until(due) => Ok(Events::default()),
+            },
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let look = self.unexplained.map(|(_, since)| (since + GRACE).max(self.next_look));
+        let arrival = self.transit.iter().map(|(_, _, until)| *until).min();
+        look.into_iter().chain(arrival).min()
+    }
+
+    /// Brings everything up to date, and gives what changed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub async fn digest(&mut self, mut events: Events) -> Result<(Events, Vec<Change>)> {
+        if events.count > 0
+            && let Ok(more) = timeout(SETTLE, settle(&mut self.socket)).await
+        {
+            events.merge(more?);
+        }
+        if events.overrun {
+            let changes = self.resync().await?;
+            return Ok((events, changes));
+        }
+        let now = Instant::now();
+        self.transit.extend(events.moved.iter().map(|(from, to)| (*from, *to, now + TRANSIT)));
+        let mut changes = Vec::new();
+        for nsid in &events.gone {
+            self.places.forget(*nsid);
+            changes.extend(self.world.namespace_gone(*nsid));
+        }
+        let mut dirty: BTreeSet<DeviceKey> = events.devices.clone();
+        dirty.extend(self.world.addressed(&events.addresses));
+        self.refresh(&dirty, &events.addresses, &mut changes).await?;
+        for nsid in &events.numbered {
+            self.read_namespace(*nsid, &mut changes).await;
+        }
+        self.land(&mut changes).await?;
+        self.explain(&events, &changes);
+        if self.unexplained.is_some_and(|(_, since)| now >= since + GRACE) && now >= self.next_look {
+            self.look(&mut changes).await?;
+        }
+        Ok((events, change::join_moves(changes)))
+    }
+
+    /// Asks for these devices as they are now.
+    async fn refresh(
+        &mut self,
+        keys: &BTreeSet<DeviceKey>,
+        addressed: &BTreeSet<DeviceKey>,
+        changes: &mut Vec<Change>,
+    ) -> Result<()> {
+        let with_addresses: BTreeSet<Option<i32>> =
+            keys.iter().filter(|key| addressed.contains(key)).map(|(nsid, _)| *nsid).collect();
+        for key in keys {
+            let (nsid, index) = *key;
+            // A namespace that is gone answers with an error; its devices went with it.
+            let link = self.netlink.link_by_index(index, nsid).await.unwrap_or_default();
+            if link.is_none() && self.transit.iter().any(|(from, _, _)| from == key) {
+                continue;
+            }
+            let place = self.places.of(nsid);
+            let own = self.own_nsid(&link).await;
+            changes.extend(self.world.set(*key, link, place, own));
+        }
+        for nsid in with_addresses {
+            let addresses = self.strict.addresses(nsid).await.unwrap_or_default();
+            changes.extend(self.world.set_addresses(nsid, &addresses, keys));
+        }
+        Ok(())
+    }
+
+    /// The number by which a numbered namespace's devices name ours. The kernel gives it when it
+    /// first answers about such a device.
+    async fn own_nsid(&mut self, link: &Option<Link>) -> Option<i32> {
+        if self.world.own_nsid.is_none() && link.as_ref().is_some_and(|link| link.lower_nsid.is_some()) {
+            let own = crate::netns::Netns::current().ok()?;
+            self.world.own_nsid = self.netlink.nsid_of(&own).await.ok().flatten();
+        }
+        self.world.own_nsid
+    }
+
+    /// Lets go of devices whose journey to another namespace has ended, or takes too long.
+    async fn land(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+        let now = Instant::now();
+        let (landed, under_way) = std::mem::take(&mut self.transit)
+            .into_iter()
+            .partition(|(_, to, until)| self.world.holds(*to) || now >= *until);
+        self.transit = under_way;
+        let departed: BTreeSet<DeviceKey> = landed.into_iter().map(|(from, _, _)| from).collect();
+        self.refresh(&departed, &BTreeSet::new(), changes).await
+    }
+
+    /// Sets announcements of masters against the changes that explain them.
+    fn explain(&mut self, events: &Events, changes: &[Change]) {
+        let announced = events.announced.iter().filter(|index| self.world.is_master(**index)).count();
+        let explained = changes.iter().filter(|change| change.explains_announcement()).count();
+        let (balance, since) = self.unexplained.unwrap_or((0, Instant::now()));
+        let balance = balance + announced as i64 - explained as i64;
+        self.unexplained = (balance > 0).then_some((balance, since));
+    }
+
+    /// Looks for children in namespaces that nobody has numbered.
+    async fn look(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+        self.unexplained = None;
+        let began = Instant::now();
+        match self.access {
+            Access::Change => {
+                for nsid in self.places.number_unnumbered(&self.netlink).await? {
+                    self.read_namespace(nsid, changes).await;
+                }
+                if self.misses_some().await? {
+                    changes.extend(self.resync().await?);
+                }
+            }
+            Access::Read => changes.extend(self.resync().await?),
+        }
+        self.next_look = Instant::now() + began.elapsed() * LOOK_SHARE;
+        Ok(())
+    }
+
+    /// Whether a master lets a MAC in that is none of its known children's.
+    async fn misses_some(&self) -> Result<bool> {
+        let filters = self.netlink.unicast_filters().await?;
+        Ok(self.world.misses_some_of(&filters))
+    }
+
+    /// Reads all devices of a namespace; one that is gone by now holds none.
+    async fn read_namespace(&mut self, nsid: i32, changes: &mut Vec<Change>) {
+        let options = crate::netlink::link::ListOptions { nsid: Some(nsid) };
+        for link in self.netlink.links(options).await.unwrap_or_default() {
+            let place = self.places.of(Some(nsid));
+            let link = Some(link);
+            let own = self.own_nsid(&link).await;
+            let key = (Some(nsid), link.as_ref().map_or(0, |link| link.index));
+            changes.extend(self.world.set(key, link, place, own));
+        }
+    }
+
+    /// Looks at everything anew, and gives what changed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub async fn resync(&mut self) -> Result<Vec<Change>> {
+        self.unexplained = None;
+        self.transit.clear();
+        let observed = observe::children(&self.netlink, self.access).await?;
+        let links = self.netlink.links(crate::netlink::link::ListOptions::default()).await?;
+        self.places.learn(observed.labels());
+        Ok(change::join_moves(self.world.replace(observed, links)))
+    }
+
+    /// Looks whether anything was missed; gives what changed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub async fn check(&mut self) -> Result<Vec<Change>> {
+        if self.misses_some().await? { self.resync().await } else { Ok(Vec::new()) }
+    }
+
+    /// Finds names for the namespaces of children, where there are any yet without one.
+    pub async fn name_places(&mut self) {
+        if self.places.wants_names(self.world.nsids()) {
+            self.places.find_names(&self.netlink).await;
+            self.world.rename_places(&self.places);
+        }
+    }
+
+    /// The children of the master with this index.
+    pub fn children(&self, master: u32) -> Vec<&Child> {
+        self.world.children(master)
+    }
+
+    /// The device of this index in the watcher's own namespace.
+    pub fn device(&self, index: u32) -> Option<&Link> {
+        self.world.device(index)
+    }
+
+    /// The device of this name in the watcher's own namespace.
+    pub fn device_named(&self, name: &str) -> Option<&Link> {
+        self.world.device_named(name)
+    }
+
+    /// A change with the name of the namespace it happened in, where that is known by now.
+    pub fn named(&self, change: &Change) -> Change {
+        let mut change = change.clone();
+        if let Subject::Child { child, .. } = &mut change.subject
+            && child.place.label.is_none()
+        {
+            child.place = self.places.of(child.place.nsid);
+        }
+        change
+    }
+
+    /// A socket in the watcher's own namespace.
+    pub fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+}
+
+/// Everything that comes within the time the caller gives.
+async fn settle(socket: &mut EventSocket) -> Result<Events> {
+    tokio::time::sleep(SETTLE / 2).await;
+    socket.next().await
+}
