@@ -57,9 +57,15 @@ impl Traces {
             qdiscs: tc("qdisc show"),
             filters: ["ingress", "egress"].map(|side| tc(&format!("filter show dev {dev} {side}"))),
             tcx: [tcx(TcAttachType::Ingress), tcx(TcAttachType::Egress)],
-            pins: lab.mounts().enter(|| files_below(Path::new(BPFFS))),
+            pins: pins(lab),
         }
     }
+}
+
+/// Files in the lab's BPF file system.
+#[track_caller]
+pub fn pins(lab: &Lab) -> BTreeSet<PathBuf> {
+    lab.mounts().enter(|| files_below(Path::new(BPFFS)))
 }
 
 /// Ids of the programs, maps and links in the kernel, of whatever namespace: for tests that run alone.

@@ -6,7 +6,7 @@
 //! killed, leaves nothing behind.
 //!
 //! * [`lab`], [`netns`], [`mounts`]: where the devices live.
-//! * [`attached`], [`cli`], [`control`]: the product, run as a user runs it.
+//! * [`attached`], [`cli`], [`control`], [`following`]: the product, run as a user runs it.
 //! * [`crowd`], [`departure`], [`frames`], [`sniff`], [`talk`], [`tap`]: traffic, and who saw it.
 //! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
 //!   others.
@@ -21,6 +21,7 @@ pub mod deny;
 pub mod departure;
 pub mod direct;
 pub mod fail;
+pub mod following;
 pub mod foreign;
 pub mod frames;
 pub mod generator;

@@ -41,6 +41,15 @@ pub fn root() -> Result<(), String> {
     if nix::unistd::geteuid().is_root() { Ok(()) } else { Err("not run as root".into()) }
 }
 
+/// The `ping` tool of iputils.
+///
+/// # Errors
+///
+/// When it is not installed.
+pub fn ping_command() -> Result<(), String> {
+    tool("ping")
+}
+
 /// The `tc` tool of iproute2.
 ///
 /// # Errors

@@ -48,6 +48,8 @@ struct Here {
     pins: Option<PathBuf>,
     /// Host access to be set with the next sync, whatever it was.
     overrides: BTreeMap<Mac, bool>,
+    /// MACs that children had before those that they have now.
+    former: BTreeMap<Mac, Mac>,
     /// When to bring the map to what the kernel has.
     due: Option<Instant>,
     /// The last thing that people were warned of: once is enough.
@@ -131,6 +133,7 @@ impl Followed {
             description: Kernel::new("not looked at yet").description().clone(),
             members: BTreeMap::new(),
             pins: None,
+            former: BTreeMap::new(),
             due: Some(Instant::now()),
             warned: String::new(),
         }));
@@ -268,12 +271,17 @@ fn overrides(wanted: &Wanted, children: &[&Child]) -> BTreeMap<Mac, bool> {
 
 /// A child that is new gets what the rules say; one that has another MAC keeps what it had.
 fn note_child(here: &mut Here, wanted: &Wanted, what: &What, child: &Child) {
-    let access = match what {
-        What::Added => wanted.policies.host_access(child),
-        What::Readdressed(was) => here.members.get(was).map(|policy| policy.host_access()),
-        _ => None,
-    };
-    here.overrides.extend(access.map(|access| (child.mac, access)));
+    match what {
+        What::Added => {
+            let access = wanted.policies.host_access(child);
+            here.overrides.extend(access.map(|access| (child.mac, access)));
+        }
+        What::Readdressed(was) => {
+            let first = here.former.remove(was).unwrap_or(*was);
+            here.former.insert(child.mac, first);
+        }
+        _ => {}
+    }
 }
 
 enum Synced {
@@ -302,10 +310,16 @@ async fn sync(here: &mut Here, watcher: &Watcher, report: Report<'_>) -> Result<
     };
     let children = watcher.children(here.master.index);
     let present = bpf.members()?;
+    for (now, was) in &here.former {
+        if let Some(policy) = present.get(was) {
+            here.overrides.entry(*now).or_insert(policy.host_access());
+        }
+    }
     let wanted = members(&children, &present, bpf.description().adopts, &here.overrides);
     let (wanted, left_out) = fit(wanted, &present, bpf.max_children() as usize);
     bpf.sync(&here.master, &wanted)?;
     here.overrides.clear();
+    here.former.clear();
     if left_out > 0 {
         let text = format!(
             "{}: {left_out} children are beyond the maximum of {}: they run as plain kernel macvlan; \

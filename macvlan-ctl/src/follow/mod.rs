@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use self::{followed::Followed, policies::Policies};
+use self::{followed::Followed, policies::Policies, service::ServiceManager};
 use crate::{
     attach,
     netlink::events::Events,
@@ -90,7 +90,7 @@ impl Follower {
             follower.masters.push(Followed::start(wanted, &follower.watcher, report).await?);
         }
         // What attaching changed is known before anybody asks.
-        let changes = follower.watcher.resync().await?;
+        let changes = follower.watcher.resync().await;
         follower.apply(&changes, report).await;
         Ok(follower)
     }
@@ -109,21 +109,21 @@ impl Follower {
         let mut signals = Signals::catch()?;
         let mut check = interval(CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watchdog = service::Watchdog::new();
-        service::ready(&self.summary());
+        let mut manager = ServiceManager::new();
+        manager.ready(self.summary());
         loop {
             let retry = self.masters.iter().filter_map(Followed::retry_at).min();
             tokio::select! {
                 events = self.watcher.events() => self.follow(events?, report).await?,
                 () = until(retry) => self.sync(report).await,
-                _ = check.tick() => self.check(report).await?,
-                () = watchdog.tick() => {}
-                _ = signals.reload.recv() => self.reload(reload, report).await,
+                _ = check.tick() => self.check(report).await,
+                () = manager.watchdog() => {}
+                _ = signals.reload.recv() => self.reload(reload, &manager, report).await,
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
             }
         }
-        service::stopping();
+        manager.stopping();
         Ok(())
     }
 
@@ -196,22 +196,21 @@ impl Follower {
 
     /// Looks whether anything went wrong without an event: programs taken off, map changed, children
     /// missed, masters that could not be attached to.
-    async fn check(&mut self, report: Report<'_>) -> Result<()> {
-        let changes = self.watcher.check().await?;
+    async fn check(&mut self, report: Report<'_>) {
+        let changes = self.watcher.check().await;
         for followed in &mut self.masters {
             followed.check(&self.watcher, report).await;
         }
         self.apply(&changes, report).await;
-        Ok(())
     }
 
-    async fn reload(&mut self, reload: Reload<'_>, report: Report<'_>) {
-        service::reloading();
+    async fn reload(&mut self, reload: Reload<'_>, manager: &ServiceManager, report: Report<'_>) {
+        manager.reloading();
         match reload() {
             Ok(settings) => self.take(settings, report).await,
             Err(error) => report(Note::Warning(format!("the configuration stays as it was: {error:#}"))),
         }
-        service::ready(&self.summary());
+        manager.ready(self.summary());
     }
 
     async fn take(&mut self, settings: Settings, report: Report<'_>) {

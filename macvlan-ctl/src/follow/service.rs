@@ -1,56 +1,96 @@
 //! What the service manager is told (`sd_notify(3)`); without one, nothing.
 
-use std::time::Duration;
+use std::{
+    sync::mpsc::{SyncSender, sync_channel},
+    thread,
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// The service is ready, or has read its configuration.
-pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+/// A line to the service manager, and the watchdog that it keeps.
+///
+/// The socket blocks while nobody reads it, so a thread of its own writes to it: a service manager
+/// that hangs holds nothing up.
+pub struct ServiceManager {
+    words: Option<SyncSender<Word>>,
+    watchdog: Option<Interval>,
 }
 
-/// The service reads its configuration.
-pub fn reloading() {
-    // `Type=notify-reload` asks for the time as well.
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
-    }
+enum Word {
+    Ready(String),
+    Reloading,
+    Stopping,
+    Alive,
 }
 
-/// The service is about to end.
-pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
-}
+/// Words that may wait for the service manager; more would be of no use to it.
+const WAITING: usize = 8;
 
-fn tell(states: &[NotifyState<'_>]) {
-    // A service manager that does not listen is no reason to fail.
-    let _ = sd_notify::notify(states);
-}
-
-/// Shows the service manager that the event loop turns.
-pub struct Watchdog(Option<Interval>);
-
-impl Watchdog {
-    /// As often as the service manager asks for, twice over; never if it does not.
+impl ServiceManager {
+    /// The service manager that started this process, if one did.
     pub fn new() -> Self {
-        let ticks = sd_notify::watchdog_enabled().filter(|period| *period > Duration::ZERO).map(|period| {
+        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+            return Self { words: None, watchdog: None };
+        }
+        let (words, waiting) = sync_channel::<Word>(WAITING);
+        thread::spawn(move || waiting.into_iter().for_each(|word| tell(&word)));
+        let period = sd_notify::watchdog_enabled().filter(|period| *period > Duration::ZERO);
+        let watchdog = period.map(|period| {
             let mut ticks = interval(period / 2);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         });
-        Self(ticks)
+        Self { words: Some(words), watchdog }
     }
 
-    /// Waits until the next sign is due, and gives it.
-    pub async fn tick(&mut self) {
-        match &mut self.0 {
+    /// The service is ready, or has read its configuration.
+    pub fn ready(&self, status: String) {
+        self.say(Word::Ready(status));
+    }
+
+    /// The service reads its configuration.
+    pub fn reloading(&self) {
+        self.say(Word::Reloading);
+    }
+
+    /// The service is about to end.
+    pub fn stopping(&self) {
+        self.say(Word::Stopping);
+    }
+
+    /// Waits until the next sign of life is due, and gives it: it shows that the event loop turns.
+    /// Twice as often as asked for; never where nobody asks.
+    pub async fn watchdog(&mut self) {
+        match &mut self.watchdog {
             Some(ticks) => {
                 ticks.tick().await;
-                tell(&[NotifyState::Watchdog]);
+                self.say(Word::Alive);
             }
             None => std::future::pending().await,
         }
     }
+
+    fn say(&self, word: Word) {
+        if let Some(words) = &self.words {
+            // Full: the service manager has enough to read.
+            let _ = words.try_send(word);
+        }
+    }
+}
+
+fn tell(word: &Word) {
+    let told = match word {
+        Word::Ready(status) => sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(status)]),
+        // `Type=notify-reload` asks for the time as well.
+        Word::Reloading => match NotifyState::monotonic_usec_now() {
+            Ok(now) => sd_notify::notify(&[NotifyState::Reloading, now]),
+            Err(_) => sd_notify::notify(&[NotifyState::Reloading]),
+        },
+        Word::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
+        Word::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
+    };
+    // A service manager that does not listen is no reason to fail.
+    drop(told);
 }

@@ -40,8 +40,9 @@ pub struct Events {
     /// How often each device of the socket's own namespace was announced: the kernel announces a
     /// master whenever a child joins or leaves it (`NETDEV_CHANGEUPPER`).
     pub announced: Vec<u32>,
-    /// Devices that went to another namespace, and what they are there.
-    pub moved: Vec<(DeviceKey, DeviceKey)>,
+    /// Devices that went to another namespace, and what they are there; `None` where they went from
+    /// another namespace to a third, which may have no number here.
+    pub moved: Vec<(DeviceKey, Option<DeviceKey>)>,
     /// Devices whose addresses changed.
     pub addresses: BTreeSet<DeviceKey>,
     /// Ids of namespaces that were numbered.
@@ -229,9 +230,11 @@ impl Events {
                 if nsid.is_none() && kind == libc::RTM_NEWLINK {
                     self.announced.push(key.1);
                 }
-                // Elsewhere the destination is numbered as that namespace numbers, which we do not know.
-                if nsid.is_none() && kind == libc::RTM_DELLINK {
-                    self.moved.extend(destination(body.get(LINK_HEADER..)?).map(|to| (key, to)));
+                if kind == libc::RTM_DELLINK
+                    && let Some(destination) = destination(body.get(LINK_HEADER..)?)
+                {
+                    // Numbered as the namespace numbers that it left: ours, or one we cannot ask.
+                    self.moved.push((key, nsid.is_none().then_some(destination)));
                 }
                 self.devices.insert(key);
             }
@@ -256,7 +259,8 @@ impl Events {
     }
 }
 
-/// Where a device went that left the socket's own namespace alive (`dev_change_net_namespace`).
+/// Where a device went that left its namespace alive (`dev_change_net_namespace`), as that namespace
+/// numbers.
 fn destination(attributes: &[u8]) -> Option<DeviceKey> {
     const IFLA_NEW_NETNSID: u16 = 45;
     const IFLA_NEW_IFINDEX: u16 = 49;
@@ -335,7 +339,8 @@ mod tests {
         let attributes = [attribute_of(45, 9), attribute_of(49, 2)].concat();
         let mut events = Events::default();
         events.add(&message(libc::RTM_DELLINK, &link(0, 7, &attributes)), None);
-        assert_eq!(events.moved, [((None, 7), (Some(9), 2))]);
+        events.add(&message(libc::RTM_DELLINK, &link(0, 7, &attributes)), Some(3));
+        assert_eq!(events.moved, [((None, 7), Some((Some(9), 2))), ((Some(3), 7), None)]);
     }
 
     #[test]

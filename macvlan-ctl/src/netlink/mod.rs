@@ -11,6 +11,7 @@ pub mod nsid;
 use std::{
     fmt, io,
     os::fd::{FromRawFd, IntoRawFd},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -23,8 +24,9 @@ use netlink_sys::{Socket, TokioSocket, protocols::NETLINK_ROUTE};
 
 use crate::netns::{Netns, errno};
 
-/// How often an interrupted dump is begun anew.
-const DUMP_TRIES: u32 = 8;
+/// How often an interrupted dump is begun anew, and how long to wait before: it doubles each time.
+const DUMP_TRIES: u32 = 12;
+const DUMP_PAUSE: Duration = Duration::from_micros(250);
 
 /// A route netlink socket in one network namespace.
 #[derive(Clone)]
@@ -138,7 +140,10 @@ impl Netlink {
     ///
     /// [`KernelError`] when the kernel refuses, or when every try was interrupted.
     pub async fn dump(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
-        for _ in 0..DUMP_TRIES {
+        for attempt in 0..DUMP_TRIES {
+            if attempt > 0 {
+                tokio::time::sleep(DUMP_PAUSE * (1 << attempt)).await;
+            }
             let mut request = NetlinkMessage::from(message.clone());
             request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
             let mut answers = self.handle.clone().request(request)?;

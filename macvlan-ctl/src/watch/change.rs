@@ -98,6 +98,11 @@ impl Change {
         }
     }
 
+    /// Whether it is about a child, not a master.
+    pub fn is_about_child(&self) -> bool {
+        matches!(self.subject, Subject::Child { .. })
+    }
+
     /// Whether the kernel announces a master for such a change.
     pub fn explains_announcement(&self) -> bool {
         match (&self.subject, &self.what) {

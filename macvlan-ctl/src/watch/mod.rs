@@ -21,8 +21,9 @@ use crate::{
     netlink::{
         Netlink,
         events::{DeviceKey, EventSocket, Events},
-        link::Link,
+        link::{Link, ListOptions},
     },
+    netns::{Known, held_open, known},
     observe,
     session::Access,
 };
@@ -36,6 +37,12 @@ const GRACE: Duration = Duration::from_millis(25);
 
 /// How long a device may be between two namespaces (`dev_change_net_namespace` waits for RCU).
 const TRANSIT: Duration = Duration::from_secs(1);
+
+/// How soon to look at everything again, after that failed.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// How long the kernel may take to let go of a device that it said had left.
+const DEPARTURE: Duration = Duration::from_millis(10);
 
 /// A look for unnumbered namespaces may take this share of the time at most.
 const LOOK_SHARE: u32 = 10;
@@ -51,8 +58,10 @@ pub struct Watcher {
     /// Announcements of masters less the changes that explain them, and since when.
     unexplained: Option<(i64, Instant)>,
     /// Devices that left for another namespace, where to, and until when they may take.
-    transit: Vec<(DeviceKey, DeviceKey, Instant)>,
+    transit: Vec<(DeviceKey, Option<DeviceKey>, Instant)>,
     next_look: Instant,
+    /// When to look at everything again, after that failed.
+    resync_due: Option<Instant>,
 }
 
 impl Watcher {
@@ -73,9 +82,10 @@ impl Watcher {
             unexplained: None,
             transit: Vec::new(),
             next_look: Instant::now(),
+            resync_due: None,
             netlink,
         };
-        watcher.resync().await?;
+        watcher.look_at_everything().await?;
         Ok(watcher)
     }
 
@@ -97,26 +107,27 @@ impl Watcher {
     fn due(&self) -> Option<Instant> {
         let look = self.unexplained.map(|(_, since)| (since + GRACE).max(self.next_look));
         let arrival = self.transit.iter().map(|(_, _, until)| *until).min();
-        look.into_iter().chain(arrival).min()
+        look.into_iter().chain(arrival).chain(self.resync_due).min()
     }
 
-    /// Brings everything up to date, and gives what changed.
+    /// Brings everything up to date, and gives what changed. What the kernel cannot tell now, for
+    /// its tables change too fast, is asked for again soon.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// When the socket is broken.
     pub async fn digest(&mut self, mut events: Events) -> Result<(Events, Vec<Change>)> {
         if events.count > 0
             && let Ok(more) = timeout(SETTLE, settle(&mut self.socket)).await
         {
             events.merge(more?);
         }
-        if events.overrun {
-            let changes = self.resync().await?;
-            return Ok((events, changes));
-        }
         let now = Instant::now();
-        self.transit.extend(events.moved.iter().map(|(from, to)| (*from, *to, now + TRANSIT)));
+        if events.overrun || self.resync_due.is_some_and(|due| now >= due) {
+            return Ok((events, self.resync().await));
+        }
+        let arrival = |to: &Option<DeviceKey>| now + if to.is_some() { TRANSIT } else { DEPARTURE };
+        self.transit.extend(events.moved.iter().map(|(from, to)| (*from, *to, arrival(to))));
         let mut changes = Vec::new();
         for nsid in &events.gone {
             self.places.forget(*nsid);
@@ -124,14 +135,15 @@ impl Watcher {
         }
         let mut dirty: BTreeSet<DeviceKey> = events.devices.clone();
         dirty.extend(self.world.addressed(&events.addresses));
-        self.refresh(&dirty, &events.addresses, &mut changes).await?;
+        self.refresh(&dirty, &events.addresses, &mut changes).await;
         for nsid in &events.numbered {
             self.read_namespace(*nsid, &mut changes).await;
         }
-        self.land(&mut changes).await?;
         self.explain(&events, &changes);
-        if self.unexplained.is_some_and(|(_, since)| now >= since + GRACE) && now >= self.next_look {
-            self.look(&mut changes).await?;
+        self.land(&mut changes).await;
+        let overdue = self.unexplained.is_some_and(|(_, since)| now >= since + GRACE);
+        if overdue && now >= self.next_look {
+            self.look(&mut changes).await;
         }
         Ok((events, change::join_moves(changes)))
     }
@@ -142,7 +154,7 @@ impl Watcher {
         keys: &BTreeSet<DeviceKey>,
         addressed: &BTreeSet<DeviceKey>,
         changes: &mut Vec<Change>,
-    ) -> Result<()> {
+    ) {
         let with_addresses: BTreeSet<Option<i32>> =
             keys.iter().filter(|key| addressed.contains(key)).map(|(nsid, _)| *nsid).collect();
         for key in keys {
@@ -160,7 +172,6 @@ impl Watcher {
             let addresses = self.strict.addresses(nsid).await.unwrap_or_default();
             changes.extend(self.world.set_addresses(nsid, &addresses, keys));
         }
-        Ok(())
     }
 
     /// The number by which a numbered namespace's devices name ours. The kernel gives it when it
@@ -174,14 +185,21 @@ impl Watcher {
     }
 
     /// Lets go of devices whose journey to another namespace has ended, or takes too long.
-    async fn land(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+    async fn land(&mut self, changes: &mut Vec<Change>) {
         let now = Instant::now();
-        let (landed, under_way) = std::mem::take(&mut self.transit)
+        let (landed, under_way): (Vec<_>, Vec<_>) = std::mem::take(&mut self.transit)
             .into_iter()
-            .partition(|(_, to, until)| self.world.holds(*to) || now >= *until);
+            .partition(|(from, to, until)| self.world.has_arrived(*from, *to) || now >= *until);
         self.transit = under_way;
+        // A child that is somewhere, and nobody will say where: it is looked for at once.
+        let lost = landed.iter().any(|(from, to, _)| {
+            to.is_none() && self.world.holds(*from) && !self.world.has_arrived(*from, *to)
+        });
         let departed: BTreeSet<DeviceKey> = landed.into_iter().map(|(from, _, _)| from).collect();
-        self.refresh(&departed, &BTreeSet::new(), changes).await
+        self.refresh(&departed, &BTreeSet::new(), changes).await;
+        if lost {
+            self.unexplained = Some((1, Instant::now() - GRACE));
+        }
     }
 
     /// Sets announcements of masters against the changes that explain them.
@@ -194,22 +212,30 @@ impl Watcher {
     }
 
     /// Looks for children in namespaces that nobody has numbered.
-    async fn look(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+    async fn look(&mut self, changes: &mut Vec<Change>) {
         self.unexplained = None;
         let began = Instant::now();
         match self.access {
             Access::Change => {
-                for nsid in self.places.number_unnumbered(&self.netlink).await? {
-                    self.read_namespace(nsid, changes).await;
-                }
-                if self.misses_some().await? {
-                    changes.extend(self.resync().await?);
+                let before = self.world.len();
+                self.look_into(known, changes).await;
+                if self.world.len() == before && self.look_into(held_open, changes).await {
+                    // A descriptor that was passed on or closed: it may be held by another now.
+                    self.unexplained = Some((1, Instant::now()));
                 }
             }
-            Access::Read => changes.extend(self.resync().await?),
+            Access::Read => changes.extend(self.resync().await),
         }
         self.next_look = Instant::now() + began.elapsed() * LOOK_SHARE;
-        Ok(())
+    }
+
+    /// Reads the namespaces without a number that `find` gives; says whether one escaped.
+    async fn look_into(&mut self, find: fn() -> Vec<Known>, changes: &mut Vec<Change>) -> bool {
+        let (numbered, escaped) = self.places.number_unnumbered(&self.netlink, find).await;
+        for nsid in numbered {
+            self.read_namespace(nsid, changes).await;
+        }
+        escaped
     }
 
     /// Whether a master lets a MAC in that is none of its known children's.
@@ -220,7 +246,7 @@ impl Watcher {
 
     /// Reads all devices of a namespace; one that is gone by now holds none.
     async fn read_namespace(&mut self, nsid: i32, changes: &mut Vec<Change>) {
-        let options = crate::netlink::link::ListOptions { nsid: Some(nsid) };
+        let options = ListOptions { nsid: Some(nsid) };
         for link in self.netlink.links(options).await.unwrap_or_default() {
             let place = self.places.of(Some(nsid));
             let link = Some(link);
@@ -230,27 +256,33 @@ impl Watcher {
         }
     }
 
-    /// Looks at everything anew, and gives what changed.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses to tell.
-    pub async fn resync(&mut self) -> Result<Vec<Change>> {
+    /// Looks at everything anew, and gives what changed; tries again soon where that fails.
+    pub async fn resync(&mut self) -> Vec<Change> {
+        match self.look_at_everything().await {
+            Ok(changes) => {
+                self.resync_due = None;
+                changes
+            }
+            Err(_) => {
+                self.resync_due = Some(Instant::now() + AGAIN);
+                Vec::new()
+            }
+        }
+    }
+
+    async fn look_at_everything(&mut self) -> Result<Vec<Change>> {
         self.unexplained = None;
         self.transit.clear();
         let observed = observe::children(&self.netlink, self.access).await?;
-        let links = self.netlink.links(crate::netlink::link::ListOptions::default()).await?;
+        let links = self.netlink.links(ListOptions::default()).await?;
         self.places.learn(observed.labels());
         Ok(change::join_moves(self.world.replace(observed, links)))
     }
 
     /// Looks whether anything was missed; gives what changed.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses to tell.
-    pub async fn check(&mut self) -> Result<Vec<Change>> {
-        if self.misses_some().await? { self.resync().await } else { Ok(Vec::new()) }
+    pub async fn check(&mut self) -> Vec<Change> {
+        // While the tables change too fast to be read, events tell enough.
+        if self.misses_some().await.unwrap_or(false) { self.resync().await } else { Vec::new() }
     }
 
     /// Finds names for the namespaces of children, where there are any yet without one.

@@ -5,13 +5,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
 use tokio::time::Instant;
 
 use crate::{
     model::Place,
     netlink::Netlink,
-    netns::{Known, NetnsId, NetnsRef, known},
+    netns::{Known, Netns, NetnsId, NetnsRef, known},
 };
 
 /// Looking through all namespaces may take this share of the time at most.
@@ -67,7 +66,7 @@ impl Places {
     /// Looks through all namespaces that have a path for the numbered ones.
     pub async fn find_names(&mut self, netlink: &Netlink) {
         let began = Instant::now();
-        for known in all_known().await {
+        for known in off_thread(known).await {
             if let Some(nsid) = self.number_of(netlink, &known).await {
                 self.labels.insert(nsid, known.label);
             }
@@ -89,30 +88,41 @@ impl Places {
         Some(nsid)
     }
 
-    /// Numbers every namespace that has a path and no number, so that its events are heard; gives
-    /// the new numbers.
-    pub async fn number_unnumbered(&mut self, netlink: &Netlink) -> Result<Vec<i32>> {
-        let own = crate::netns::Netns::current()?.id();
-        let mut seen = HashSet::from([own]);
+    /// Numbers every namespace that `find` gives and that has no number, so that its events are heard;
+    /// gives the new numbers, and whether a namespace could not be opened any more by its path.
+    pub async fn number_unnumbered(
+        &mut self,
+        netlink: &Netlink,
+        find: fn() -> Vec<Known>,
+    ) -> (Vec<i32>, bool) {
+        let mut escaped = false;
+        let mut seen: HashSet<NetnsId> = Netns::current().iter().map(Netns::id).collect();
         let mut numbered = Vec::new();
-        for known in all_known().await {
-            if !seen.insert(known.id) || self.number_of(netlink, &known).await.is_some() {
+        for known in off_thread(find).await {
+            if !seen.insert(known.id) {
                 continue;
             }
-            let Ok(netns) = NetnsRef::Path(known.path.clone()).open() else { continue };
+            // Asked each time: the inode number of one that died is soon another's.
+            self.numbers.remove(&known.id);
+            if self.number_of(netlink, &known).await.is_some() {
+                continue;
+            }
+            let netns = NetnsRef::Path(known.path.clone()).open();
+            let Some(netns) = netns.ok().filter(|netns| netns.id() == known.id) else {
+                escaped = true;
+                continue;
+            };
             // One that vanishes meanwhile holds no child.
-            if netns.id() == known.id
-                && let Ok(Some(nsid)) = netlink.assign_nsid(&netns).await
-            {
+            if let Ok(Some(nsid)) = netlink.assign_nsid(&netns).await {
                 self.learn([(nsid, known.id, known.label)]);
                 numbered.push(nsid);
             }
         }
-        Ok(numbered)
+        (numbered, escaped)
     }
 }
 
-/// Every namespace with a path. Looking takes long on a machine with many processes: not here.
-async fn all_known() -> Vec<Known> {
-    tokio::task::spawn_blocking(known).await.unwrap_or_default()
+/// Looking through all processes takes long on a machine with many: not on this thread.
+async fn off_thread(find: fn() -> Vec<Known>) -> Vec<Known> {
+    tokio::task::spawn_blocking(find).await.unwrap_or_default()
 }

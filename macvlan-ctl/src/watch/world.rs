@@ -169,6 +169,11 @@ impl World {
         changed.into_iter().map(|(master, child)| self.about(What::Addresses, master, child)).collect()
     }
 
+    /// How many children there are.
+    pub fn len(&self) -> usize {
+        self.children.len()
+    }
+
     /// Whether this device is a known child.
     pub fn holds(&self, key: DeviceKey) -> bool {
         self.children.contains_key(&key)
@@ -177,6 +182,18 @@ impl World {
     /// Whether this device has children, or could have.
     pub fn is_master(&self, index: u32) -> bool {
         self.devices.get(&index).is_some_and(|link| !link.loopback && link.mac.is_some())
+    }
+
+    /// Whether a child that left is known where it went to or, if nobody said where, anywhere else.
+    pub fn has_arrived(&self, from: DeviceKey, to: Option<DeviceKey>) -> bool {
+        if let Some(to) = to {
+            return self.holds(to);
+        }
+        let Some((master, child)) = self.children.get(&from) else { return false };
+        let is_same = |key: DeviceKey, above: u32, other: &Child| {
+            key != from && above == *master && other.mac == child.mac
+        };
+        self.children.iter().any(|(key, (above, other))| is_same(*key, *above, other))
     }
 
     /// The children of the master with this index.

@@ -124,7 +124,8 @@ impl Maps {
             wanted.iter().map(|(mac, policy)| (mac.key(), *policy)).collect();
 
         let stays = |key: &u64| wanted_keys.contains_key(key);
-        self.write_filter(present.keys().copied().filter(stays))?;
+        let mut filter = self.read_filter()?;
+        self.write_filter(&mut filter, present.keys().copied().filter(stays))?;
         for key in present.keys().filter(|key| !stays(key)) {
             self.retire(*key)?;
         }
@@ -143,7 +144,7 @@ impl Maps {
                 }
             }
         }
-        self.write_filter(wanted_keys.keys().copied())?;
+        self.write_filter(&mut filter, wanted_keys.keys().copied())?;
         self.write_config(master, &wanted_keys)
     }
 
@@ -184,19 +185,35 @@ impl Maps {
         self.retired.forget(key)
     }
 
-    /// Writes the words of the filter that differ.
-    fn write_filter(&mut self, keys: impl Iterator<Item = u64>) -> Result<()> {
+    fn read_filter(&self) -> Result<Vec<u64>> {
+        let words = (0..filter::WORDS).map(|index| self.filter.get(&index, 0));
+        words.collect::<Result<_, _>>().context("cannot read the filter map")
+    }
+
+    /// Writes the words of the filter that differ from those `present`.
+    fn write_filter(&mut self, present: &mut [u64], keys: impl Iterator<Item = u64>) -> Result<()> {
         let mut words = vec![0_u64; filter::WORDS as usize];
         for key in keys {
             let (word, mask) = filter::position(key);
             words[word as usize] |= mask;
         }
-        for (index, word) in (0..filter::WORDS).zip(words) {
-            if self.filter.get(&index, 0).context("cannot read the filter map")? != word {
-                self.filter.set(index, word, 0).context("cannot write the filter map")?;
+        for ((index, old), new) in (0..filter::WORDS).zip(present).zip(words) {
+            if *old != new {
+                self.filter.set(index, new, 0).context("cannot write the filter map")?;
+                *old = new;
             }
         }
         Ok(())
+    }
+
+    /// Whether a passthru child takes everything.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn has_passthru(&self) -> Result<bool> {
+        let config = self.config.get(&0, 0).context("cannot read the configuration map")?;
+        Ok(config.passthru != 0)
     }
 
     fn write_config(&mut self, master: &Master, members: &BTreeMap<u64, Policy>) -> Result<()> {

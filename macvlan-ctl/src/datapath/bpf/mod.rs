@@ -393,9 +393,7 @@ fn describe(record: &Record, maps: &Maps) -> Result<Description> {
         degraded: record.degraded.clone(),
         adopts: record.adopts,
     };
-    let passthru =
-        maps.members()?.values().any(|policy| policy.mode() == macvlan_common::child::Mode::Passthru);
-    if passthru && description.hairpin != Hairpin::Off {
+    if maps.has_passthru()? && description.hairpin != Hairpin::Off {
         description.degraded.push(Degraded::new(
             "hairpin",
             description.hairpin.as_str(),

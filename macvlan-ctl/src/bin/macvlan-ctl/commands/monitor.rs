@@ -40,7 +40,7 @@ pub async fn monitor(cli: &Cli, names: &[String]) -> Result<()> {
     loop {
         let changes = tokio::select! {
             events = watcher.events() => watcher.digest(events?).await?.1,
-            _ = check.tick() => watcher.check().await?,
+            _ = check.tick() => watcher.check().await,
         };
         watcher.name_places().await;
         for change in &changes {

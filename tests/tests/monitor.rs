@@ -1,0 +1,114 @@
+//! `monitor`: what happens, as lines.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::Duration,
+};
+
+use macvlan_common::child::Mode;
+use macvlan_tests::{
+    fail::{OrFail as _, PATIENCE, wait_for},
+    lab::Lab,
+    needs, require,
+};
+use serde_json::Value;
+
+struct Monitor {
+    process: Child,
+    lines: Receiver<String>,
+}
+
+impl Monitor {
+    #[track_caller]
+    fn start(lab: &Lab, args: &[&str]) -> Self {
+        let mut command = lab.ctl_command(args);
+        let mut process = command.stdout(Stdio::piped()).spawn().or_fail("run the program under test");
+        let stdout = process.stdout.take().or_fail("read standard output");
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            let read = BufReader::new(stdout).lines().map_while(Result::ok);
+            let _ = read.map(|line| sender.send(line)).find(Result::is_err);
+        });
+        let monitor = Self { process, lines };
+        lab.host.ns.ip("link add probe0 link eth0 type macvlan mode bridge");
+        // It listens once it tells of something.
+        let mut mtu = 1400;
+        wait_for("the first line", || {
+            mtu += 1;
+            lab.host.ns.ip(&format!("link set probe0 mtu {mtu}"));
+            monitor.lines.recv_timeout(Duration::from_millis(20)).ok()
+        });
+        monitor
+    }
+
+    /// The next line with this in it.
+    #[track_caller]
+    fn wait_for(&self, part: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).or_fail(format!("see a line with {part:?}"));
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        // It may have ended by itself; that is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn lines_tell_what_happens_to_children_and_masters() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let monitor = Monitor::start(&lab, &["monitor"]);
+    let web = lab.child("web", Mode::Bridge);
+    let line = monitor.wait_for("child \"web\"");
+    assert!(line.ends_with("added"), "{line}");
+    monitor.wait_for(&format!("has {}/24", web.ip));
+    web.ns.ip("link set web down");
+    assert!(monitor.wait_for(" down").contains("\"web\""));
+    web.ns.ip("link set web name shop");
+    assert!(monitor.wait_for("renamed").contains("child \"shop\""));
+    lab.host.ns.ip("link set eth0 mtu 1400");
+    assert!(monitor.wait_for("has MTU 1400, it was 1500").contains("eth0: device"));
+    web.ns.ip("link del shop");
+    assert!(monitor.wait_for("removed").contains("child \"shop\""));
+}
+
+#[test]
+fn lines_of_json_bear_the_names_of_ip() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let monitor = Monitor::start(&lab, &["-j", "monitor", "eth0"]);
+    let web = lab.child("web", Mode::Private);
+    let line: Value = serde_json::from_str(&monitor.wait_for("\"web\"")).or_fail("read JSON");
+    assert_eq!(
+        (&line["event"], &line["link"], &line["ifname"], &line["mode"]),
+        (&"added".into(), &"eth0".into(), &"web".into(), &"private".into())
+    );
+    assert_eq!(line["address"], web.mac.to_string());
+    assert!(line["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+    web.ns.ip_batch([
+        "link set web down".to_owned(),
+        "link set web address 02:00:00:00:07:07".to_owned(),
+        "link set web up".to_owned(),
+    ]);
+    let line: Value = serde_json::from_str(&monitor.wait_for("readdressed")).or_fail("read JSON");
+    assert_eq!((&line["address"], &line["was"]), (&"02:00:00:00:07:07".into(), &web.mac.to_string().into()));
+}
+
+#[test]
+fn a_device_that_is_not_there_cannot_be_watched() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let ran = lab.ctl(&["monitor", "eth9"]);
+    assert!(ran.failed(1).contains("cannot watch \"eth9\": no such device"));
+}
