@@ -54,7 +54,9 @@ fn every_change_of_a_child_is_in_the_map_soon() {
         // From one namespace to another: the same child.
         let other = lab.newcomer("other");
         web.ns.ip(&format!("link set {} netns {}", web.dev, other.ns.path().display()));
-        run.wait_for_members(&[&web]);
+        run.wait_for_line(&format!("child \"{}\"", web.dev));
+        delays.push(run.wait_for_members(&[&web]));
+        wait_for("it to move", || run.lines().iter().any(|line| is_move(line, &web.dev)).then_some(()));
         let gone = Instant::now();
         other.ns.ip(&format!("link del {}", web.dev));
         run.wait_for_members(&[]);
@@ -65,6 +67,10 @@ fn every_change_of_a_child_is_in_the_map_soon() {
     let median = delays[delays.len() / 2];
     eprintln!("the map was right after {median:?} (median of {}, at most {:?})", delays.len(), delays.last());
     assert!(median < SOON, "{delays:?}");
+}
+
+fn is_move(line: &str, name: &str) -> bool {
+    line.contains(name) && line.contains("moved from")
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Events {
     pub count: u64,
     /// Devices that came, changed or went.
     pub devices: BTreeSet<DeviceKey>,
+    /// Of these, the ones that went.
+    pub deleted: BTreeSet<DeviceKey>,
     /// How often each device of the socket's own namespace was announced: the kernel announces a
     /// master whenever a child joins or leaves it (`NETDEV_CHANGEUPPER`).
     pub announced: Vec<u32>,
@@ -196,6 +198,7 @@ impl Events {
         self.malformed += later.malformed;
         self.overrun |= later.overrun;
         self.devices.extend(later.devices);
+        self.deleted.extend(later.deleted);
         self.announced.extend(later.announced);
         self.moved.extend(later.moved);
         self.addresses.extend(later.addresses);
@@ -229,6 +232,9 @@ impl Events {
                 let key = (nsid, u32_at(body, 4)?);
                 if nsid.is_none() && kind == libc::RTM_NEWLINK {
                     self.announced.push(key.1);
+                }
+                if kind == libc::RTM_DELLINK {
+                    self.deleted.insert(key);
                 }
                 if kind == libc::RTM_DELLINK
                     && let Some(destination) = destination(body.get(LINK_HEADER..)?)
@@ -323,6 +329,7 @@ mod tests {
         events.add(&both.concat(), None);
         events.add(&message(libc::RTM_NEWLINK, &link(0, 7, &[])), Some(3));
         assert_eq!(events.devices, BTreeSet::from([(None, 7), (None, 8), (Some(3), 7)]));
+        assert_eq!(events.deleted, BTreeSet::from([(None, 8)]));
         assert_eq!(events.announced, [7]);
         assert_eq!((events.count, events.malformed), (3, 0));
     }

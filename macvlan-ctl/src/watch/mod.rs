@@ -47,6 +47,24 @@ const DEPARTURE: Duration = Duration::from_millis(10);
 /// A look for unnumbered namespaces may take this share of the time at most.
 const LOOK_SHARE: u32 = 10;
 
+/// A device that left for another namespace.
+#[derive(Debug, Clone, Copy)]
+struct Journey {
+    from: DeviceKey,
+    /// Where to, if somebody said so.
+    to: Option<DeviceKey>,
+    /// How long it may take.
+    until: Instant,
+    /// It was looked for.
+    searched: bool,
+}
+
+impl Journey {
+    fn new(from: DeviceKey, to: Option<DeviceKey>, patience: Duration) -> Self {
+        Self { from, to, until: Instant::now() + patience, searched: to.is_some() }
+    }
+}
+
 /// Every child of every master of one namespace, kept up to date.
 pub struct Watcher {
     netlink: Netlink,
@@ -57,8 +75,10 @@ pub struct Watcher {
     places: Places,
     /// Announcements of masters less the changes that explain them, and since when.
     unexplained: Option<(i64, Instant)>,
+    /// A child is known to be somewhere that nobody told of.
+    lost: bool,
     /// Devices that left for another namespace, where to, and until when they may take.
-    transit: Vec<(DeviceKey, Option<DeviceKey>, Instant)>,
+    transit: Vec<Journey>,
     next_look: Instant,
     /// When to look at everything again, after that failed.
     resync_due: Option<Instant>,
@@ -80,6 +100,7 @@ impl Watcher {
             world: World::default(),
             places: Places::default(),
             unexplained: None,
+            lost: false,
             transit: Vec::new(),
             next_look: Instant::now(),
             resync_due: None,
@@ -105,8 +126,9 @@ impl Watcher {
     }
 
     fn due(&self) -> Option<Instant> {
-        let look = self.unexplained.map(|(_, since)| (since + GRACE).max(self.next_look));
-        let arrival = self.transit.iter().map(|(_, _, until)| *until).min();
+        let overdue = self.unexplained.map(|(_, since)| since + GRACE);
+        let look = if self.lost { Some(self.next_look) } else { overdue.map(|due| due.max(self.next_look)) };
+        let arrival = self.transit.iter().map(|journey| journey.until).min();
         look.into_iter().chain(arrival).chain(self.resync_due).min()
     }
 
@@ -126,8 +148,11 @@ impl Watcher {
         if events.overrun || self.resync_due.is_some_and(|due| now >= due) {
             return Ok((events, self.resync().await));
         }
-        let arrival = |to: &Option<DeviceKey>| now + if to.is_some() { TRANSIT } else { DEPARTURE };
-        self.transit.extend(events.moved.iter().map(|(from, to)| (*from, *to, arrival(to))));
+        self.transit.retain(|journey| !events.deleted.contains(&journey.from));
+        self.transit.extend(events.moved.iter().map(|(from, to)| {
+            let patience = if to.is_some() { TRANSIT } else { DEPARTURE };
+            Journey::new(*from, *to, patience)
+        }));
         let mut changes = Vec::new();
         for nsid in &events.gone {
             self.places.forget(*nsid);
@@ -135,33 +160,29 @@ impl Watcher {
         }
         let mut dirty: BTreeSet<DeviceKey> = events.devices.clone();
         dirty.extend(self.world.addressed(&events.addresses));
-        self.refresh(&dirty, &events.addresses, &mut changes).await;
+        self.refresh(&dirty, &events, &mut changes).await;
         for nsid in &events.numbered {
             self.read_namespace(*nsid, &mut changes).await;
         }
         self.explain(&events, &changes);
         self.land(&mut changes).await;
         let overdue = self.unexplained.is_some_and(|(_, since)| now >= since + GRACE);
-        if overdue && now >= self.next_look {
+        if (self.lost || overdue) && now >= self.next_look {
             self.look(&mut changes).await;
+            self.land(&mut changes).await;
         }
         Ok((events, change::join_moves(changes)))
     }
 
     /// Asks for these devices as they are now.
-    async fn refresh(
-        &mut self,
-        keys: &BTreeSet<DeviceKey>,
-        addressed: &BTreeSet<DeviceKey>,
-        changes: &mut Vec<Change>,
-    ) {
+    async fn refresh(&mut self, keys: &BTreeSet<DeviceKey>, events: &Events, changes: &mut Vec<Change>) {
         let with_addresses: BTreeSet<Option<i32>> =
-            keys.iter().filter(|key| addressed.contains(key)).map(|(nsid, _)| *nsid).collect();
+            keys.iter().filter(|key| events.addresses.contains(key)).map(|(nsid, _)| *nsid).collect();
         for key in keys {
             let (nsid, index) = *key;
             // A namespace that is gone answers with an error; its devices went with it.
             let link = self.netlink.link_by_index(index, nsid).await.unwrap_or_default();
-            if link.is_none() && self.transit.iter().any(|(from, _, _)| from == key) {
+            if link.is_none() && self.is_leaving(*key, events) {
                 continue;
             }
             let place = self.places.of(nsid);
@@ -174,6 +195,19 @@ impl Watcher {
         }
     }
 
+    /// Whether a device that is not there will be accounted for later: it is on its way to another
+    /// namespace, or the event that says where it went has not been read yet.
+    fn is_leaving(&mut self, key: DeviceKey, events: &Events) -> bool {
+        if self.transit.iter().any(|journey| journey.from == key) {
+            return true;
+        }
+        let untold = self.world.holds(key) && !events.deleted.contains(&key);
+        if untold {
+            self.transit.push(Journey::new(key, None, TRANSIT));
+        }
+        untold
+    }
+
     /// The number by which a numbered namespace's devices name ours. The kernel gives it when it
     /// first answers about such a device.
     async fn own_nsid(&mut self, link: &Option<Link>) -> Option<i32> {
@@ -184,22 +218,25 @@ impl Watcher {
         self.world.own_nsid
     }
 
-    /// Lets go of devices whose journey to another namespace has ended, or takes too long.
+    /// Lets go of devices whose journey to another namespace has ended, or takes too long. One that
+    /// went nobody says where is looked for before.
     async fn land(&mut self, changes: &mut Vec<Change>) {
         let now = Instant::now();
-        let (landed, under_way): (Vec<_>, Vec<_>) = std::mem::take(&mut self.transit)
-            .into_iter()
-            .partition(|(from, to, until)| self.world.has_arrived(*from, *to) || now >= *until);
-        self.transit = under_way;
-        // A child that is somewhere, and nobody will say where: it is looked for at once.
-        let lost = landed.iter().any(|(from, to, _)| {
-            to.is_none() && self.world.holds(*from) && !self.world.has_arrived(*from, *to)
-        });
-        let departed: BTreeSet<DeviceKey> = landed.into_iter().map(|(from, _, _)| from).collect();
-        self.refresh(&departed, &BTreeSet::new(), changes).await;
-        if lost {
-            self.unexplained = Some((1, Instant::now() - GRACE));
+        let mut landed = BTreeSet::new();
+        for journey in std::mem::take(&mut self.transit) {
+            if self.world.has_arrived(journey.from, journey.to) || !self.world.holds(journey.from) {
+                landed.insert(journey.from);
+            } else if now < journey.until {
+                self.transit.push(journey);
+            } else if journey.searched {
+                landed.insert(journey.from);
+            } else {
+                self.lost = true;
+                self.transit.push(Journey { until: now + TRANSIT, searched: true, ..journey });
+            }
         }
+        let told = Events { deleted: landed.clone(), ..Events::default() };
+        self.refresh(&landed, &told, changes).await;
     }
 
     /// Sets announcements of masters against the changes that explain them.
@@ -214,6 +251,7 @@ impl Watcher {
     /// Looks for children in namespaces that nobody has numbered.
     async fn look(&mut self, changes: &mut Vec<Change>) {
         self.unexplained = None;
+        self.lost = false;
         let began = Instant::now();
         match self.access {
             Access::Change => {
@@ -221,7 +259,7 @@ impl Watcher {
                 self.look_into(known, changes).await;
                 if self.world.len() == before && self.look_into(held_open, changes).await {
                     // A descriptor that was passed on or closed: it may be held by another now.
-                    self.unexplained = Some((1, Instant::now()));
+                    self.lost = true;
                 }
             }
             Access::Read => changes.extend(self.resync().await),
