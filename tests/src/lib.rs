@@ -6,7 +6,8 @@
 //! killed, leaves nothing behind.
 //!
 //! * [`lab`], [`netns`], [`mounts`]: where the devices live.
-//! * [`attached`], [`cli`], [`control`]: the product, run as a user runs it.
+//! * [`attached`], [`cli`], [`control`], [`follow`]: the product, run as a user runs it.
+//! * [`engine`]: real container engines.
 //! * [`crowd`], [`departure`], [`frames`], [`sniff`], [`talk`], [`tap`]: traffic, and who saw it.
 //! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
 //!   others.
@@ -20,7 +21,9 @@ pub mod crowd;
 pub mod deny;
 pub mod departure;
 pub mod direct;
+pub mod engine;
 pub mod fail;
+pub mod follow;
 pub mod foreign;
 pub mod frames;
 pub mod generator;
