@@ -14,8 +14,8 @@ use super::{
 };
 use crate::netns::NetnsId;
 
-/// Most octets of a list of containers: some 10,000 of them.
-const MAX_LIST_LEN: usize = 16 << 20;
+/// Most octets of a list of containers, which takes about one KiB for each.
+const MAX_LIST_LEN: usize = 8 << 20;
 
 /// Most octets about one container.
 const MAX_INSPECT_LEN: usize = 1 << 20;

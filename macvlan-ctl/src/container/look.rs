@@ -20,7 +20,7 @@ use super::{
 };
 use crate::netns::NetnsId;
 
-/// How long an engine may take for everything that it is asked.
+/// How long reading files may take, and then an engine for everything that it is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long an engine that did not answer well is left alone.
@@ -61,8 +61,9 @@ impl Look {
     pub async fn around(sources: &mut [Source], storage: &Path) -> Self {
         let storage = storage.to_owned();
         // Many small files on a large machine: not on the thread that follows events.
-        let files = spawn_blocking(move || (containers_by_netns(), stored(&storage))).await;
-        let (mentions, stored) = files.unwrap_or_default();
+        let files = spawn_blocking(move || (containers_by_netns(), stored(&storage)));
+        let (mentions, stored) =
+            timeout(PATIENCE, files).await.map(Result::ok).ok().flatten().unwrap_or_default();
         let mentioned: BTreeSet<&str> =
             mentions.values().flatten().map(|mention| mention.id.as_str()).collect();
         let told = join_all(sources.iter_mut().map(|source| source.ask(&mentioned))).await;

@@ -82,7 +82,7 @@ impl Containers {
 
     /// The container whose namespace this is; `None` where there is none or nobody tells.
     ///
-    /// Takes a second at most, and no time for a namespace asked about a moment ago or for the
+    /// Takes two seconds at most, and no time for a namespace asked about a moment ago or for the
     /// master's own.
     pub async fn of(&mut self, place: &Place) -> Option<Container> {
         place.nsid?;

@@ -24,7 +24,7 @@ const DRIVERS: [&str; 4] = ["overlay", "vfs", "btrfs", "zfs"];
 const FILES: [&str; 2] = ["containers.json", "volatile-containers.json"];
 
 /// Most octets of such a file.
-const MAX_LEN: u64 = 16 << 20;
+const MAX_LEN: u64 = 8 << 20;
 
 /// The containers below `storage`, running or not.
 pub fn stored(storage: &Path) -> Vec<Listed> {
