@@ -41,6 +41,8 @@ pub struct Listed {
     pub name: Option<String>,
     /// The container whose network it shares.
     pub joined: Option<String>,
+    /// It has a network namespace of its own, as far as the list tells.
+    pub has_netns: bool,
 }
 
 /// Asks the engine at `socket` for its running containers.
@@ -103,9 +105,11 @@ impl ListEntry {
         // Links give more names: "/other/alias".
         let name = names.iter().find_map(|name| valid_name(name.strip_prefix('/').unwrap_or(name)));
         let mode = self.host_config.and_then(|config| config.network_mode);
-        let joined = mode.as_deref().and_then(|mode| mode.strip_prefix("container:"));
+        let mode = mode.as_deref().unwrap_or_default();
+        let joined = mode.strip_prefix("container:");
+        let has_netns = joined.is_none() && mode != "host";
         let joined = joined.filter(|id| is_id(id)).map(str::to_owned);
-        is_id(&self.id).then_some(Listed { id: self.id, name, joined })
+        is_id(&self.id).then_some(Listed { id: self.id, name, joined, has_netns })
     }
 }
 
@@ -159,9 +163,10 @@ mod tests {
         let json = format!(
             r#"{{"Id":"{ID}","Names":["/db/link","/web"],"HostConfig":{{"NetworkMode":"container:{OTHER}"}}}}"#
         );
-        let expected = Listed { id: ID.into(), name: Some("web".into()), joined: Some(OTHER.into()) };
+        let expected =
+            Listed { id: ID.into(), name: Some("web".into()), joined: Some(OTHER.into()), has_netns: false };
         assert_eq!(listed(&json), Some(expected));
-        let nameless = Listed { id: ID.into(), name: None, joined: None };
+        let nameless = Listed { id: ID.into(), name: None, joined: None, has_netns: true };
         assert_eq!(listed(&format!(r#"{{"Id":"{ID}"}}"#)), Some(nameless.clone()));
         assert_eq!(listed(&format!(r#"{{"Id":"{ID}","Names":null,"HostConfig":null}}"#)), Some(nameless));
     }

@@ -18,6 +18,7 @@ use tokio::{
 use super::*;
 
 const ID: &str = "ed6e59f70b868973ab3e06424546f5621801ca423f9e983d8fc8b69079edb69a";
+const HOSTS: &str = "8861d1a6b9f1ac2ad9e8f5b3c39f3ec2f3a3d2b9c8e2c4b1a09f8e7d6c5b4a39";
 const OWNER: &str = "609a6f77d8fa026b7c0c2566c70ec21972c1710a53890801b5f7086500711bf2";
 
 /// Far more than an engine is given, on a machine however slow.
@@ -143,15 +144,18 @@ fn podman_is_known_by_its_answers_whatever_its_socket_is_called() {
 }
 
 #[test]
-fn a_container_that_has_joined_anothers_network_is_not_named_for_it() {
+fn a_container_without_a_network_of_its_own_is_neither_named_nor_asked_about() {
     run(async || {
         let list = format!(
             r#"[{{"Id":"{OWNER}","Names":["/pod"]}},
-                {{"Id":"{ID}","Names":["/web"],"HostConfig":{{"NetworkMode":"container:{OWNER}"}}}}]"#
+                {{"Id":"{ID}","Names":["/web"],"HostConfig":{{"NetworkMode":"container:{OWNER}"}}}},
+                {{"Id":"{HOSTS}","Names":["/agent"],"HostConfig":{{"NetworkMode":"host"}}}}]"#
         );
         let fake = Fake::start(Manner::Answers { list, process: std::process::id(), server: "Docker" });
         let found = fake.containers().of(&here()).await.unwrap();
         assert_eq!((found.id.as_str(), found.name.as_deref()), (OWNER, Some("pod")));
+        // The list, and the one container with a namespace of its own.
+        assert_eq!(fake.asked.get(), 2);
     });
 }
 

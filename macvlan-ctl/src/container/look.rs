@@ -121,8 +121,8 @@ impl Source {
         let asked = timeout(PATIENCE, async {
             let Listing { engine, containers } = list(stream).await?;
             (told.engine, told.listed) = (engine, containers);
-            let silent = told.listed.iter().filter(|listed| !mentioned.contains(listed.id.as_str()));
-            for Listed { id, .. } in silent.take(MAX_INSPECTED) {
+            let silent = |listed: &&Listed| listed.has_netns && !mentioned.contains(listed.id.as_str());
+            for Listed { id, .. } in told.listed.iter().filter(silent).take(MAX_INSPECTED) {
                 // It may just have ended.
                 if let Ok(Some(netns)) = netns_of(&self.path, id).await {
                     told.inspected.insert(netns, id.clone());

@@ -13,27 +13,30 @@ use crate::netns::NetnsId;
 /// than a path.
 const MAX_CGROUP_LEN: u64 = 64 << 10;
 
-/// The containers of each network namespace but our own, those of the process with the lowest id
-/// first: the one that a namespace was made for is there before others join it.
+/// Most processes of one namespace that are looked at. Any process of a container tells, and each
+/// look waits for a lock of all cgroups (`proc_cgroup_show` in `kernel/cgroup/cgroup.c`).
+const MAX_PROCESSES: usize = 16;
+
+/// The containers of each network namespace but our own, as the process with the lowest id tells:
+/// the one that a namespace was made for is there before others join it.
 pub fn containers_by_netns() -> HashMap<NetnsId, Vec<Mention>> {
     let own = NetnsId::of_path("/proc/thread-self/ns/net");
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut processes: Vec<u32> =
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     processes.sort_unstable();
-    let mut found: HashMap<NetnsId, Vec<Mention>> = HashMap::new();
+    let mut found: HashMap<NetnsId, (usize, Vec<Mention>)> = HashMap::new();
     for process in processes {
         let netns = NetnsId::of_process(process);
         if let Some(netns) = netns.filter(|netns| Some(*netns) != own) {
-            let known = found.entry(netns).or_default();
-            for mention in cgroup(process).map_or_else(Vec::new, |text| mentions(&text)) {
-                if known.iter().all(|known| known.id != mention.id) {
-                    known.push(mention);
-                }
+            let (asked, known) = found.entry(netns).or_default();
+            if known.is_empty() && *asked < MAX_PROCESSES {
+                *asked += 1;
+                *known = cgroup(process).map_or_else(Vec::new, |text| mentions(&text));
             }
         }
     }
-    found
+    found.into_iter().map(|(netns, (_, mentions))| (netns, mentions)).collect()
 }
 
 fn cgroup(process: u32) -> Option<String> {

@@ -59,7 +59,7 @@ struct Entry {
 impl Entry {
     fn into_listed(self) -> Option<Listed> {
         let name = self.names.unwrap_or_default().iter().find_map(|name| valid_name(name));
-        is_id(&self.id).then_some(Listed { id: self.id, name, joined: None })
+        is_id(&self.id).then_some(Listed { id: self.id, name, joined: None, has_netns: false })
     }
 }
 
@@ -87,7 +87,8 @@ mod tests {
             &format!("[{{\"id\":\"{ID}\",\"names\":[\"web\"],\"layer\":\"x\"}}]"),
         );
         write("vfs", "volatile-containers.json", &format!("[{{\"id\":\"{ID}\",\"names\":null}}]"));
-        let listed = |name: Option<&str>| Listed { id: ID.into(), name: name.map(Into::into), joined: None };
+        let listed = |name: Option<&str>| Entry { id: ID.into(), names: name.map(|name| vec![name.into()]) };
+        let listed = |name| listed(name).into_listed().unwrap();
         assert_eq!(stored(storage.path()), [listed(Some("web")), listed(None)]);
     }
 
