@@ -98,6 +98,23 @@ pub struct NetnsId {
 }
 
 impl NetnsId {
+    /// That of the namespace whose file `path` is; of another file, one that no namespace has.
+    pub fn of_path(path: impl AsRef<Path>) -> Option<Self> {
+        let meta = fs::metadata(path).ok()?;
+        Some(Self { device: meta.dev(), inode: meta.ino() })
+    }
+
+    /// That of the namespace with this [label](Known::label).
+    pub fn of_label(label: &str) -> Option<Self> {
+        // A name has no slash, and a path from here is absolute.
+        Self::of_path(Path::new(NAMED).join(label))
+    }
+
+    /// That of the namespace that a process is in.
+    pub fn of_process(process: u32) -> Option<Self> {
+        Self::of_path(NetnsRef::Pid(process).path())
+    }
+
     /// The inode number that `ls -l /proc/self/ns/net` shows.
     pub fn inode(self) -> u64 {
         self.inode

@@ -10,6 +10,7 @@ use macvlan_common::{
 use serde::Serialize;
 
 use crate::{
+    container::{Container, Containers},
     datapath::{Carrier, Counters},
     model::{Child, mac_text},
     netlink::Netlink,
@@ -80,6 +81,8 @@ pub struct ChildStats {
     /// Its MAC.
     #[serde(serialize_with = "mac_text")]
     pub address: Mac,
+    /// The container it belongs to, where an engine says so.
+    pub container: Option<Container>,
     /// With what is beyond the master. Includes the broadcasts that the child sent.
     pub wire: Option<BothWays>,
     /// With the host.
@@ -91,20 +94,20 @@ pub struct ChildStats {
 }
 
 /// Counters of the master named `name` or, without a name, of every master with a data path or
-/// children.
+/// children. Who asks again and again keeps `containers`.
 ///
 /// # Errors
 ///
 /// When there is no such master, or the kernel refuses to tell.
-pub async fn stats(name: Option<&str>) -> Result<Vec<MasterStats>> {
-    let stats = stats_unnamed(name).await;
+pub async fn stats(name: Option<&str>, containers: &mut Containers) -> Result<Vec<MasterStats>> {
+    let stats = stats_unnamed(name, containers).await;
     match name {
         Some(name) => stats.with_context(|| format!("cannot tell of {name:?}")),
         None => stats,
     }
 }
 
-async fn stats_unnamed(name: Option<&str>) -> Result<Vec<MasterStats>> {
+async fn stats_unnamed(name: Option<&str>, containers: &mut Containers) -> Result<Vec<MasterStats>> {
     let netlink = Netlink::open()?;
     let observed = crate::observe::children(&netlink, Access::Read).await?;
     let mut all = Vec::new();
@@ -115,16 +118,28 @@ async fn stats_unnamed(name: Option<&str>) -> Result<Vec<MasterStats>> {
         let carries_all = datapath.description().carrier == Carrier::Kernel;
         let children = observed.of(master.index).iter();
         let children = children.filter(|child| carries_all || counters.children.contains_key(&child.mac));
-        all.push(MasterStats {
+        let mut stats = MasterStats {
             ifname: master.name.clone(),
             unknown_unicast: counters.master.map(|master| master.unknown_unicast.into()),
             flood: counters.master.as_ref().map(floods),
             drops: counters.master.map(|master| drops(&master.drops)),
             copy_failed: counters.master.map(|master| master.copy_failed.into()),
             children: children.map(|child| child_stats(child, &counters)).collect(),
-        });
+        };
+        name_containers(&mut stats, observed.of(master.index), containers).await;
+        all.push(stats);
     }
     Ok(all)
+}
+
+/// Fills in the container of each child, where one can be found.
+pub async fn name_containers(stats: &mut MasterStats, children: &[Child], containers: &mut Containers) {
+    for counted in &mut stats.children {
+        let is_counted = |child: &&Child| child.mac == counted.address && child.name == counted.ifname;
+        if let Some(child) = children.iter().find(is_counted) {
+            counted.container = containers.of(&child.place).await;
+        }
+    }
 }
 
 fn child_stats(child: &Child, counters: &Counters) -> ChildStats {
@@ -133,6 +148,7 @@ fn child_stats(child: &Child, counters: &Counters) -> ChildStats {
     ChildStats {
         ifname: child.name.clone(),
         address: child.mac,
+        container: None,
         wire: path(Path::Wire),
         host: path(Path::Host),
         sibling: path(Path::Sibling),

@@ -7,7 +7,7 @@ use macvlan_common::{child::Policy, mac::Mac};
 use serde::Serialize;
 
 use crate::{
-    container::Container,
+    container::{Container, Containers},
     datapath::{Carrier, Datapath, Degraded, Demux, Description, Hairpin},
     master::Master,
     model::{Child, Kind, mac_text},
@@ -91,11 +91,15 @@ pub async fn status(name: Option<&str>) -> Result<Vec<MasterStatus>> {
 async fn status_unnamed(name: Option<&str>) -> Result<Vec<MasterStatus>> {
     let netlink = Netlink::open()?;
     let observed = crate::observe::children(&netlink, Access::Read).await?;
+    let mut containers = Containers::default();
     let mut statuses = Vec::new();
     for master in masters(&netlink, &observed, name).await? {
         let (datapath, _) = find_datapath(&netlink, &master).await;
         let datapath = session::boxed(datapath);
-        statuses.push(describe(&master, datapath.as_ref(), observed.of(master.index))?);
+        let children = observed.of(master.index);
+        let mut status = describe(&master, datapath.as_ref(), children)?;
+        name_containers(&mut status, children, &mut containers).await;
+        statuses.push(status);
     }
     Ok(statuses)
 }
@@ -125,7 +129,25 @@ fn is_candidate(link: &Link) -> bool {
     !link.loopback && !link.is_child() && link.mac.is_some()
 }
 
-fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
+/// Fills in the container of each child, where one can be found.
+pub async fn name_containers(status: &mut MasterStatus, children: &[Child], containers: &mut Containers) {
+    for told in &mut status.children {
+        let is_told = |child: &&Child| {
+            (child.mac, child.index) == (told.address, told.ifindex)
+                && (child.place.nsid.is_none() || child.place.label == told.netns)
+        };
+        if let Some(child) = children.iter().find(is_told) {
+            told.container = containers.of(&child.place).await;
+        }
+    }
+}
+
+/// What `status` says of a master with this data path and these children; containers are left out.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell of the data path.
+pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
     let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
     let netns = netns.filter(|label| !label.starts_with("/proc/"));
     let children: Vec<&Child> = children.iter().collect();

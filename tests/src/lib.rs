@@ -7,6 +7,7 @@
 //!
 //! * [`lab`], [`netns`], [`mounts`]: where the devices live.
 //! * [`attached`], [`cli`], [`control`], [`following`]: the product, run as a user runs it.
+//! * [`engine`]: real container engines.
 //! * [`crowd`], [`departure`], [`frames`], [`sniff`], [`talk`], [`tap`]: traffic, and who saw it.
 //! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
 //!   others.
@@ -20,6 +21,7 @@ pub mod crowd;
 pub mod deny;
 pub mod departure;
 pub mod direct;
+pub mod engine;
 pub mod fail;
 pub mod following;
 pub mod foreign;

@@ -50,6 +50,11 @@ impl Mounts {
         self.enter(|| while umount2(BPFFS, MntFlags::MNT_DETACH).is_ok() {});
     }
 
+    /// Puts an empty directory over this one, for those who have these mounts and nobody else.
+    pub fn hide(&self, directory: &str) {
+        self.enter(|| fresh("tmpfs", directory));
+    }
+
     /// Takes the place away where a BPF file system could be mounted.
     pub fn without_place_for_bpffs(&self) {
         self.enter(|| fresh("tmpfs", "/sys/fs"));
@@ -92,7 +97,8 @@ impl Default for Mounts {
     }
 }
 
-fn fresh(fstype: &str, target: &str) {
+/// Mounts an empty file system of this type over a directory, in the mounts of the calling thread.
+pub(crate) fn fresh(fstype: &str, target: &str) {
     mount(Some(fstype), target, Some(fstype), MsFlags::empty(), None::<&str>)
         .or_fail(format!("mount {fstype} on {target}"));
 }

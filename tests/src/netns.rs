@@ -140,6 +140,13 @@ impl Default for Netns {
     }
 }
 
+impl From<File> for Netns {
+    /// The namespace that this file is, made by somebody else.
+    fn from(file: File) -> Self {
+        Self { fd: file.into() }
+    }
+}
+
 impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -78,6 +78,24 @@ pub fn setpriv() -> Result<(), String> {
     tool("setpriv")
 }
 
+/// Docker, and what a container of it needs.
+///
+/// # Errors
+///
+/// What of these is not installed.
+pub fn docker() -> Result<(), String> {
+    ["dockerd", "docker", "containerd", "busybox"].into_iter().try_for_each(tool)
+}
+
+/// Podman, and what a container of it needs.
+///
+/// # Errors
+///
+/// What of these is not installed.
+pub fn podman() -> Result<(), String> {
+    ["podman", "busybox"].into_iter().try_for_each(tool)
+}
+
 /// Sockets that tell the priority of what they receive (kernel 6.14).
 ///
 /// # Errors

@@ -25,6 +25,11 @@ pub fn ping(from: &Station, to: IpAddr) -> bool {
     echo(&from.ns, to, PATIENCE)
 }
 
+/// Whether `to` answers an echo request by then, asking again as `ping` does.
+pub fn ping_within(from: &Station, to: IpAddr, patience: Duration) -> bool {
+    echo(&from.ns, to, patience)
+}
+
 /// Whether `to` leaves a few echo requests unanswered.
 pub fn is_silent(from: &Station, to: IpAddr) -> bool {
     !echo(&from.ns, to, BRIEF)

@@ -87,7 +87,7 @@ fn stats_in_json_are_as_documented() {
         let Station { dev, mac, .. } = station;
         let path = |name: &str| format!(r#""{name}":{{"rx":{NONE},"tx":{NONE}}}"#);
         let [wire, host, sibling] = ["wire", "host", "sibling"].map(path);
-        format!(r#"{{"ifname":"{dev}","address":"{mac}",{wire},{host},{sibling},{drops}}}"#)
+        format!(r#"{{"ifname":"{dev}","address":"{mac}","container":null,{wire},{host},{sibling},{drops}}}"#)
     };
     let flood = format!(r#""flood":{{"child":{NONE},"host":{NONE},"wire":{NONE}}}"#);
     let expected = format!(
@@ -463,12 +463,12 @@ fn master_fields(lab: &Lab, rest: &str) -> String {
 /// The children of [`named_lab`] as `status -j` prints them.
 fn children(lab: &Lab, own: &Station, web: &Station, host_access: bool) -> String {
     let own = format!(
-        r#"{{"ifname":"own","ifindex":{},"netns":"host","netnsid":null,"address":"{}","mode":"bridge","kind":"macvlan","mtu":1500,"up":true,"host_access":{host_access},"owned":false}}"#,
+        r#"{{"ifname":"own","ifindex":{},"netns":"host","netnsid":null,"address":"{}","mode":"bridge","kind":"macvlan","mtu":1500,"up":true,"host_access":{host_access},"owned":false,"container":null}}"#,
         lab.host.ns.ifindex("own"),
         own.mac
     );
     let web = format!(
-        r#"{{"ifname":"web","ifindex":{},"netns":"blue","netnsid":7,"address":"{}","mode":"private","kind":"macvlan","mtu":1400,"up":false,"host_access":{host_access},"owned":true}}"#,
+        r#"{{"ifname":"web","ifindex":{},"netns":"blue","netnsid":7,"address":"{}","mode":"private","kind":"macvlan","mtu":1400,"up":false,"host_access":{host_access},"owned":true,"container":null}}"#,
         web.ns.ifindex("web"),
         web.mac
     );

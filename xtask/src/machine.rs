@@ -1,7 +1,13 @@
 //! The machine that tests run on: what they need of it, and what they must leave as it was.
 
 use std::{
-    collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::Path, process::Command, thread, time,
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::Path,
+    process::Command,
+    thread, time,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,13 +16,16 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
     ("tcpdump", "tcpdump"),
     ("iperf3", "iperf3"),
+    ("dockerd", "docker.io"),
+    ("podman", "podman"),
+    ("busybox", "busybox-static"),
 ];
 
 /// Where `macvlan-ctl` pins its maps and links.
@@ -61,6 +70,8 @@ fn missing_tools() -> impl Iterator<Item = (&'static str, &'static str)> {
 fn install(packages: &BTreeSet<&str>) -> Result<()> {
     let names = packages.iter().copied().collect::<Vec<_>>().join(" ");
     ensure!(find("apt-get").is_some(), "the tests need these packages, and there is no apt-get: {names}");
+    // Tests start engines for themselves, away from the machine's own network.
+    let _quiet = NoServices::new(Path::new(POLICY)).context("cannot keep new services from starting")?;
     let mut install = Command::new("apt-get");
     install.env("DEBIAN_FRONTEND", "noninteractive");
     install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
@@ -73,6 +84,40 @@ fn install(packages: &BTreeSet<&str>) -> Result<()> {
         run(&mut install).with_context(|| format!("cannot install {names}"))?;
     }
     Ok(())
+}
+
+/// Asked by packages whether a service may start (policy-rc.d of Debian's invoke-rc.d).
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Keeps packages that are installed meanwhile from starting services. A policy that the machine
+/// has already is left to say so itself.
+struct NoServices<'path> {
+    ours: Option<&'path Path>,
+}
+
+impl<'path> NoServices<'path> {
+    fn new(policy: &'path Path) -> io::Result<Self> {
+        let mut options = File::options();
+        match options.write(true).create_new(true).mode(0o755).open(policy) {
+            Ok(mut file) => {
+                let ours = Self { ours: Some(policy) };
+                // 101: the action is forbidden.
+                file.write_all(b"#!/bin/sh\nexit 101\n").map(|()| ours)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Self { ours: None }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for NoServices<'_> {
+    fn drop(&mut self) {
+        if let Some(policy) = self.ours
+            && let Err(error) = fs::remove_file(policy)
+        {
+            eprintln!("cannot remove '{}', which keeps services from starting: {error}", policy.display());
+        }
+    }
 }
 
 /// What of the machine tests could change by mistake, one line each.
@@ -180,6 +225,20 @@ mod tests {
         let (before, after) = (state(&["device a", "device b"]), state(&["device b", "pin c"]));
         assert_eq!(before.differences(&after), ["left behind: pin c", "gone: device a"]);
         assert!(before.differences(&before).is_empty());
+    }
+
+    #[test]
+    fn services_are_kept_from_starting_only_while_packages_are_installed() {
+        let directory = tempfile::tempdir().unwrap();
+        let policy = directory.path().join("policy-rc.d");
+        {
+            let _quiet = NoServices::new(&policy).unwrap();
+            assert_eq!(Command::new("sh").arg(&policy).status().unwrap().code(), Some(101));
+            // The machine's own by now, as far as this one can tell.
+            drop(NoServices::new(&policy).unwrap());
+            assert!(policy.exists());
+        }
+        assert!(!policy.exists());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use self::{
 };
 use crate::{
     attach::{Request, attach},
+    container::Containers,
     datapath::bpf::Options,
     detach::detach,
     netns::Netns,
@@ -68,7 +69,7 @@ fn show(lab: &Lab, out: &mut dyn Write) -> Result<bool> {
     let attached = ask_all(lab, true, out)?;
 
     writeln!(out, "\nNo address, route or MAC was changed. What was counted on {MASTER}:\n")?;
-    let counted = on(lab.at(Place::Host), async || stats(Some(MASTER)).await)?;
+    let counted = on(lab.at(Place::Host), async || stats(Some(MASTER), &mut Containers::default()).await)?;
     print_counters(&counted, out)?;
     writeln!(out, "\n{PATHS}")?;
     Ok(plain && attached)

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser as _;
-use macvlan_ctl::{attach, child, demo, detach, model::ChildSpec, stats, status};
+use macvlan_ctl::{attach, child, container::Containers, demo, detach, model::ChildSpec, stats, status};
 
 use crate::{
     args::{Attach, Child, Cli, Command, Detach},
@@ -117,7 +117,8 @@ async fn run_detach(cli: &Cli, args: &Detach) -> Result<()> {
 }
 
 async fn run_stats(cli: &Cli, master: Option<&str>, watch: Option<u32>) -> Result<()> {
-    let mut before = stats::stats(master).await?;
+    let mut containers = Containers::default();
+    let mut before = stats::stats(master, &mut containers).await?;
     let Some(seconds) = watch else {
         return print_stats(cli.json, &before, None);
     };
@@ -125,7 +126,7 @@ async fn run_stats(cli: &Cli, master: Option<&str>, watch: Option<u32>) -> Resul
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let now = stats::stats(master).await?;
+        let now = stats::stats(master, &mut containers).await?;
         if io::stdout().is_terminal() && !cli.json {
             // Home, then clear below: no flicker.
             print!("\x1b[H\x1b[J");

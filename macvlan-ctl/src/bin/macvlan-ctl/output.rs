@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use anyhow::{Context, Result};
 use macvlan_ctl::{
+    container::Container,
     datapath::Carrier,
     stats::{BothWays, ChildStats, MasterStats, Pair},
     status::{ChildStatus, MasterStatus},
@@ -18,8 +19,8 @@ use textwrap::Options;
 /// Columns of a terminal that nobody has widened.
 const WIDTH: usize = 80;
 
-/// Widest namespace in a table: names fit, paths are cut.
-const WIDEST_NETNS: usize = 12;
+/// Narrowest place for a namespace or a container in a table, where other cells take most of a line.
+const NARROWEST_HOME: usize = 14;
 
 /// One line of JSON.
 pub fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
@@ -70,12 +71,12 @@ pub fn print_children(json: bool, statuses: &[MasterStatus]) -> Result<()> {
 }
 
 fn children_table<'a>(children: impl IntoIterator<Item = &'a ChildStatus>) -> String {
-    let mut rows = Builder::new();
-    rows.push_record(["CHILD", "NETNS", "MODE", "MAC", "MTU", "STATE", "HOST", "BY"]);
+    let titles = ["CHILD", "NETNS", "MODE", "MAC", "MTU", "STATE", "HOST", "BY"];
+    let mut records = vec![titles.map(str::to_owned)];
     for child in children {
-        rows.push_record([
+        records.push([
             child.ifname.clone(),
-            netns_cell(child),
+            home_cell(child),
             child.mode.to_owned(),
             child.address.to_string(),
             child.mtu.to_string(),
@@ -84,21 +85,39 @@ fn children_table<'a>(children: impl IntoIterator<Item = &'a ChildStatus>) -> St
             if child.owned { "us" } else { "other" }.to_owned(),
         ]);
     }
-    table(rows, 4..5)
+    fit(&mut records, 1);
+    table(records, 4..5)
 }
 
-/// The namespace, as short as it stays telling.
-fn netns_cell(child: &ChildStatus) -> String {
-    match (&child.netns, child.netnsid) {
-        (Some(name), _) => {
-            let name = name.strip_prefix("/run/docker/netns/").unwrap_or(name);
-            match name.char_indices().nth(WIDEST_NETNS) {
-                Some((cut, _)) => format!("{}~", &name[..cut]),
-                None => name.to_owned(),
-            }
+/// The container or, where there is none, the namespace.
+fn home_cell(child: &ChildStatus) -> String {
+    match (&child.container, &child.netns, child.netnsid) {
+        (Some(container), _, _) => container_cell(container),
+        (None, Some(name), _) => name.strip_prefix("/run/docker/netns/").unwrap_or(name).to_owned(),
+        (None, None, Some(id)) => format!("nsid {id}"),
+        (None, None, None) => "-".to_owned(),
+    }
+}
+
+/// `docker:web`; without a name, the short id that engines show.
+fn container_cell(container: &Container) -> String {
+    const SHORT: usize = 12;
+    let short = container.id.get(..SHORT).unwrap_or(&container.id);
+    format!("{}:{}", container.engine, container.name.as_deref().unwrap_or(short))
+}
+
+/// Cuts the cells of one column to what the others leave of a line.
+fn fit<const COLUMNS: usize>(records: &mut [[String; COLUMNS]], column: usize) {
+    let width = |column: usize| records.iter().map(|record| record[column].chars().count()).max();
+    let others = (0..COLUMNS).filter(|other| *other != column);
+    // A blank between any two columns.
+    let taken: usize = others.map(|other| width(other).unwrap_or_default() + 1).sum();
+    let room = WIDTH.saturating_sub(taken).max(NARROWEST_HOME);
+    for record in records {
+        let cell = &mut record[column];
+        if cell.chars().count() > room {
+            *cell = cell.chars().take(room - 1).chain(['~']).collect();
         }
-        (None, Some(id)) => format!("nsid {id}"),
-        (None, None) => "-".to_owned(),
     }
 }
 
@@ -153,22 +172,22 @@ fn print_master(out: &mut impl io::Write, master: &MasterStats, per_second: &str
 }
 
 fn stats_table(children: &[ChildStats], per_second: &str) -> String {
-    let mut rows = Builder::new();
     let title = |text: &str| format!("{text}{per_second}");
-    rows.push_record([
+    let mut records = vec![[
         "CHILD".to_owned(),
         "PATH".to_owned(),
         title("RX PKTS"),
         title("RX BYTES"),
         title("TX PKTS"),
         title("TX BYTES"),
-    ]);
+    ]];
     for child in children {
-        let mut name = child.ifname.as_str();
+        let container = child.container.as_ref().map(container_cell);
+        let mut names = [Some(child.ifname.clone()), container].into_iter().flatten();
         for (path, counted) in [("wire", child.wire), ("host", child.host), ("sibling", child.sibling)] {
             let cell = |pick: fn(BothWays) -> u64| counted.map_or("-".to_owned(), |both| count(pick(both)));
-            rows.push_record([
-                std::mem::take(&mut name).to_owned(),
+            records.push([
+                names.next().unwrap_or_default(),
                 path.to_owned(),
                 cell(|both| both.rx.packets),
                 cell(|both| both.rx.bytes),
@@ -180,13 +199,19 @@ fn stats_table(children: &[ChildStats], per_second: &str) -> String {
             let cells = [count(dropped.packets), count(dropped.bytes)];
             let [packets, bytes] = cells;
             let empty = String::new;
-            rows.push_record([empty(), format!("dropped: {reason}"), packets, bytes, empty(), empty()]);
+            records.push([empty(), format!("dropped: {reason}"), packets, bytes, empty(), empty()]);
         }
     }
-    table(rows, 2..6)
+    fit(&mut records, 0);
+    table(records, 2..6)
 }
 
-fn table(rows: Builder, right_aligned: std::ops::Range<usize>) -> String {
+fn table<const COLUMNS: usize>(
+    records: Vec<[String; COLUMNS]>,
+    right_aligned: std::ops::Range<usize>,
+) -> String {
+    let mut rows = Builder::new();
+    records.into_iter().for_each(|record| rows.push_record(record));
     let mut table = rows.build();
     table.with(Style::empty()).with(Padding::new(0, 1, 0, 0));
     table.with(Modify::new(Columns::new(right_aligned)).with(Alignment::right()));
@@ -285,6 +310,7 @@ mod tests {
         ChildStats {
             ifname: "web".into(),
             address: "02:00:00:00:00:01".parse().unwrap(),
+            container: None,
             wire: Some(both),
             host: None,
             sibling: Some(both),
@@ -314,13 +340,31 @@ mod tests {
         assert_eq!(rates[0].children[0].drops.as_ref().unwrap()["isolated"], ten);
     }
 
+    fn container(name: Option<&str>) -> Option<Container> {
+        let id = "ed6e59f70b868973ab3e06424546f5621801ca423f9e983d8fc8b69079edb69a".into();
+        Some(Container { engine: "docker", id, name: name.map(Into::into) })
+    }
+
+    #[test]
+    fn a_container_is_shown_by_its_name_or_a_short_id() {
+        let cell = |name| container_cell(&container(name).unwrap());
+        assert_eq!((cell(Some("web")), cell(None)), ("docker:web".into(), "docker:ed6e59f70b86".into()));
+        let mut child = child(1);
+        child.container = container(Some("web"));
+        let table = stats_table(&[child], "");
+        let [_, first, second, ..] = table.lines().collect::<Vec<_>>()[..] else { panic!("{table}") };
+        assert!(first.starts_with("web        wire"), "{table}");
+        assert!(second.starts_with("docker:web host"), "{table}");
+    }
+
     #[test]
     fn the_tables_fit_80_columns() {
         let mut widest = child(u64::MAX / 60);
         widest.ifname = "fifteen-octets!".into();
+        widest.container = container(Some(&"a-long-name-".repeat(20)));
         assert!(stats_table(&[widest], "/s").lines().all(|line| line.len() <= WIDTH));
 
-        let status = ChildStatus {
+        let mut status = ChildStatus {
             ifname: "fifteen-octets!".into(),
             ifindex: 1,
             netns: Some("/proc/4194304/ns/net".into()),
@@ -334,7 +378,16 @@ mod tests {
             owned: false,
             container: None,
         };
-        let table = children_table([&status]);
-        assert!(table.lines().all(|line| line.len() <= WIDTH), "{table}");
+        let fits = |status: &ChildStatus| {
+            let table = children_table([status]);
+            assert!(table.lines().all(|line| line.len() <= WIDTH), "{table}");
+            table
+        };
+        assert!(fits(&status).contains("/proc/4194304~"));
+        status.container = container(Some(&"a-long-name-".repeat(20)));
+        assert!(fits(&status).contains("docker:a-long~"));
+        // Where the other cells are short, there is room for more.
+        (status.ifname, status.mode) = ("eth0".into(), "bridge");
+        assert!(fits(&status).contains("docker:a-long-name-a-long~"));
     }
 }

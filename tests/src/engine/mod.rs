@@ -1,0 +1,198 @@
+//! Real container engines in a lab: their daemons, files, mounts, processes and cgroups are their
+//! own, and go with them.
+
+mod cgroups;
+mod sandbox;
+
+use std::{
+    fs::File,
+    net::Ipv4Addr,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use serde_json::Value;
+
+use self::{cgroups::Cgroups, sandbox::Sandbox};
+use crate::{
+    cli::{output, run},
+    fail::{OrFail as _, wait_for},
+    lab::{Lab, Station},
+    netns::Netns,
+};
+
+/// The engines that tests know how to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// With a daemon, and a socket that it always listens at.
+    Docker,
+    /// Without one; a socket only where somebody starts its service.
+    Podman,
+}
+
+impl Kind {
+    /// As the product calls it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// Options that keep it to its sandbox.
+    const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Docker => &[],
+            Self::Podman => &[
+                "--storage-driver=vfs",
+                "--cgroup-manager=cgroupfs",
+                "--events-backend=file",
+                "--network-config-dir=/run/networks",
+            ],
+        }
+    }
+}
+
+/// An engine in a lab's host, with one image and a macvlan network on the lab's master.
+#[derive(Debug)]
+pub struct Engine {
+    kind: Kind,
+    // Before the cgroups: these can go when nobody is in them.
+    sandbox: Sandbox,
+    cgroups: Cgroups,
+}
+
+/// A container that runs.
+#[derive(Debug)]
+pub struct Container {
+    /// Its id, in full.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its network.
+    pub station: Station,
+}
+
+/// The network's name, and that of the image: one static busybox.
+const NETWORK: &str = "lan";
+const IMAGE: &str = "box";
+
+impl Engine {
+    /// Starts one and makes the network.
+    #[track_caller]
+    pub fn start(kind: Kind, lab: &Lab) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let engine = Self { kind, sandbox: Sandbox::new(lab), cgroups: Cgroups::new(number) };
+        if kind == Kind::Docker {
+            engine.start_daemon();
+        }
+        engine.import_image();
+        let parent = format!("parent={}", lab.host.dev);
+        let network = ["network", "create", "-d", "macvlan", "--subnet", "10.9.0.0/24", "-o", &parent];
+        engine.ask(&[&network[..], &[NETWORK]].concat());
+        engine
+    }
+
+    /// Which one it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Starts a container that does nothing, at this address.
+    #[track_caller]
+    pub fn run(&self, name: &str, ip: Ipv4Addr) -> Container {
+        self.launch(name, ip);
+        self.find(name, ip)
+    }
+
+    /// Starts such a container without looking at it.
+    #[track_caller]
+    pub fn launch(&self, name: &str, ip: Ipv4Addr) {
+        let (address, parent) = (ip.to_string(), format!("--cgroup-parent=/{}", self.cgroups.name()));
+        let options = ["run", "-d", "--log-driver=none", &parent, "--network", NETWORK, "--ip", &address];
+        self.ask(&[&options[..], &["--name", name, IMAGE, "/bin/busybox", "sleep", "86400"]].concat());
+    }
+
+    /// The container of this name, which runs.
+    #[track_caller]
+    pub fn find(&self, name: &str, ip: Ipv4Addr) -> Container {
+        let told = self.ask(&["inspect", name]);
+        let told: Value = serde_json::from_str(&told).or_fail("read what the engine tells");
+        let id = told[0]["Id"].as_str().or_fail("read an id").to_owned();
+        let path = told[0]["NetworkSettings"]["SandboxKey"].as_str().or_fail("read a namespace's path");
+        let ns = self.sandbox.mounts().enter(|| File::open(path)).or_fail(format!("open {path}"));
+        let ns = Netns::from(ns);
+        let dev = "eth0".to_owned();
+        let mac = ns.ip_json("link show dev eth0")[0]["address"].as_str().and_then(|mac| mac.parse().ok());
+        let mac = mac.or_fail("read the container's MAC");
+        Container { id, name: name.into(), station: Station { ns, dev, mac, ip, ip6: ip.to_ipv6_mapped() } }
+    }
+
+    /// Stops and starts a container.
+    #[track_caller]
+    pub fn restart(&self, name: &str) {
+        self.ask(&["restart", "-t", "0", name]);
+    }
+
+    /// Gives a container another name.
+    #[track_caller]
+    pub fn rename(&self, name: &str, new: &str) {
+        self.ask(&["rename", name, new]);
+    }
+
+    /// Kills a container and removes it.
+    #[track_caller]
+    pub fn remove(&self, name: &str) {
+        self.ask(&["rm", "-f", name]);
+    }
+
+    /// Starts Podman's service: it speaks Docker's API then.
+    #[track_caller]
+    pub fn serve(&self) {
+        const SOCKET: &str = "/run/podman/podman.sock";
+        let directory = self.sandbox.mounts().enter(|| std::fs::create_dir_all("/run/podman"));
+        directory.or_fail("make a directory for a socket");
+        let service = ["system", "service", "--time=0", &format!("unix://{SOCKET}")];
+        self.sandbox.spawn(self.command(&service));
+        let listens = || self.sandbox.mounts().enter(|| std::os::unix::net::UnixStream::connect(SOCKET)).ok();
+        wait_for("podman's service", listens);
+    }
+
+    /// What would be there still if it were not cleaned up: processes and cgroups, by path.
+    pub fn traces(&self) -> Vec<PathBuf> {
+        let processes = self.sandbox.processes(self.cgroups.name()).into_iter();
+        processes.chain(self.cgroups.present()).collect()
+    }
+
+    /// Runs the engine's command line.
+    #[track_caller]
+    fn ask(&self, args: &[&str]) -> String {
+        run(&mut self.command(args))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.sandbox.command(self.kind.as_str());
+        command.env_remove("DOCKER_HOST").args(self.kind.options()).args(args);
+        command
+    }
+
+    #[track_caller]
+    fn start_daemon(&self) {
+        let mut daemon = self.sandbox.command("dockerd");
+        daemon.args(["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]);
+        daemon.args(["--bridge=none", "--userland-proxy=false", "--storage-driver=vfs"]);
+        daemon.args(["--exec-opt=native.cgroupdriver=cgroupfs"]);
+        self.sandbox.spawn(daemon);
+        wait_for("dockerd", || output(&mut self.command(&["version"])).status.success().then_some(()));
+    }
+
+    #[track_caller]
+    fn import_image(&self) {
+        const PACK: &str = "mkdir -p /run/image/bin && cp \"$(command -v busybox)\" /run/image/bin/busybox && \
+                            tar -C /run/image -cf /run/image.tar .";
+        run(self.sandbox.command("sh").args(["-c", PACK]).stdin(Stdio::null()));
+        self.ask(&["import", "/run/image.tar", IMAGE]);
+    }
+}

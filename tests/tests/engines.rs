@@ -1,0 +1,249 @@
+//! Real Docker and Podman, and the containers they put on a macvlan network of the master.
+
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    thread,
+    time::{Duration, Instant},
+};
+
+use macvlan_common::mac::Mac;
+use macvlan_tests::{
+    cli,
+    control::{members, status},
+    engine::{Container, Engine, Kind},
+    fail::{OrFail as _, wait_for},
+    following::Following,
+    lab::{Family, Lab},
+    needs, require,
+    talk::{is_silent, ping, ping_within, tcp_transfer},
+};
+use serde_json::{Value, json};
+
+const ENGINES: [Kind; 2] = [Kind::Docker, Kind::Podman];
+
+/// What a user waits without wondering.
+const SOON: Duration = Duration::from_secs(1);
+
+const WEB: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 20);
+const DB: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 21);
+
+#[test]
+fn docker_containers_reach_the_host_and_are_named() {
+    needs!(require::lab, require::binary, require::docker);
+    containers_reach_the_host_and_are_named(Kind::Docker);
+}
+
+#[test]
+fn podman_containers_reach_the_host_and_are_named() {
+    needs!(require::lab, require::binary, require::podman);
+    containers_reach_the_host_and_are_named(Kind::Podman);
+}
+
+#[track_caller]
+fn containers_reach_the_host_and_are_named(kind: Kind) {
+    let lab = Lab::new();
+    let engine = Engine::start(kind, &lab);
+    let web = engine.run("web", WEB);
+    assert!(ping(&lab.wire, WEB.into()));
+    assert!(is_silent(&lab.host, WEB.into()));
+    assert!(is_silent(&web.station, lab.host.ip.into()));
+
+    lab.ctl(&["attach", "eth0"]).succeeded();
+    talks_with_the_host(&lab, &web);
+    is_named(&lab, kind, &web);
+
+    let db = engine.run("db", DB);
+    assert!(is_silent(&lab.host, DB.into()));
+    lab.ctl(&["attach", "eth0"]).succeeded();
+    for container in [&web, &db] {
+        talks_with_the_host(&lab, container);
+        is_named(&lab, kind, container);
+    }
+    engine.rename("db", "shop");
+    is_named(&lab, kind, &Container { name: "shop".into(), ..db });
+}
+
+#[test]
+fn podman_is_asked_at_its_socket() {
+    needs!(require::lab, require::binary, require::podman);
+    let lab = Lab::new();
+    let engine = Engine::start(Kind::Podman, &lab);
+    let web = engine.run("web", WEB);
+    engine.serve();
+    // Podman has mounts of its own, with its files.
+    lab.mounts().hide("/var/lib/containers");
+    lab.ctl(&["attach", "eth0"]).succeeded();
+    is_named(&lab, Kind::Podman, &web);
+}
+
+#[test]
+fn a_container_whose_processes_cannot_be_seen_is_named_by_its_engine() {
+    needs!(require::lab, require::binary, require::docker, require::podman);
+    for kind in ENGINES {
+        let lab = Lab::new();
+        let engine = Engine::start(kind, &lab);
+        let web = engine.run("web", WEB);
+        if kind == Kind::Podman {
+            engine.serve();
+            lab.mounts().hide("/var/lib/containers");
+        }
+        lab.ctl(&["attach", "eth0"]).succeeded();
+
+        // As in a container that shares the host's network and nothing else.
+        let mut alone = lab.command(&lab.host.ns, "unshare");
+        alone.args(["--pid", "--fork", "--mount-proc"]).arg(cli::binary()).args(["-j", "status", "eth0"]);
+        let told = cli::output(&mut alone).succeeded().json();
+        let expected = json!({"engine": kind.as_str(), "id": web.id, "name": "web"});
+        assert_eq!(child_at(&told[0], web.station.mac)["container"], expected, "{told:#}");
+    }
+}
+
+#[test]
+fn an_engine_leaves_nothing_when_a_test_fails() {
+    needs!(require::lab, require::docker, require::podman);
+    for kind in ENGINES {
+        let lab = Lab::new();
+        let engine = Engine::start(kind, &lab);
+        let _web = engine.run("web", WEB);
+        let traces = engine.traces();
+        // The container in its cgroup, its monitor, and the keeper of it all.
+        assert!(traces.len() > 3, "{traces:?}");
+
+        let failed = thread::spawn(move || {
+            let _engine = engine;
+            panic!("as a test that fails");
+        });
+        assert!(failed.join().is_err());
+
+        for trace in traces {
+            wait_for(format_args!("{} to go", trace.display()), || (!trace.exists()).then_some(()));
+        }
+    }
+}
+
+#[test]
+fn a_new_container_and_the_host_reach_each_other_within_a_second() {
+    needs!(require::lab, require::binary, require::docker, require::podman);
+    for kind in ENGINES {
+        let lab = Lab::new();
+        let engine = Engine::start(kind, &lab);
+        let _follower = Following::start(&lab, &[&lab.host.dev]);
+
+        engine.launch("web", WEB);
+        let start = Instant::now();
+        wait_for("the container to answer", || answers_anew(&lab).then_some(()));
+        let taken = start.elapsed();
+        assert!(taken < SOON, "{kind:?} took {taken:?}");
+
+        let web = engine.find("web", WEB);
+        talks_with_the_host(&lab, &web);
+        is_named(&lab, kind, &web);
+    }
+}
+
+#[test]
+fn a_container_that_was_removed_is_forgotten() {
+    needs!(require::lab, require::binary, require::docker, require::podman);
+    for kind in ENGINES {
+        let lab = Lab::new();
+        let engine = Engine::start(kind, &lab);
+        let _follower = Following::start(&lab, &[&lab.host.dev]);
+        let (web, db) = (engine.run("web", WEB).station.mac, engine.run("db", DB).station.mac);
+        wait_for_members(&lab, &[web, db]);
+
+        engine.remove("web");
+
+        wait_for_members(&lab, &[db]);
+        assert!(ping(&lab.host, DB.into()));
+        engine.remove("db");
+        wait_for_members(&lab, &[]);
+        assert_eq!(status(&lab)["children"], json!([]));
+    }
+}
+
+#[test]
+fn a_container_that_was_restarted_reaches_the_host_again() {
+    needs!(require::lab, require::binary, require::docker, require::podman);
+    for kind in ENGINES {
+        let lab = Lab::new();
+        let engine = Engine::start(kind, &lab);
+        let _follower = Following::start(&lab, &[&lab.host.dev]);
+        let before = engine.run("web", WEB);
+        talks_with_the_host(&lab, &before);
+        // Its namespace would live on.
+        drop(before.station);
+
+        engine.restart("web");
+
+        let after = engine.find("web", WEB);
+        wait_for_members(&lab, &[after.station.mac]);
+        lab.host.ns.ip("neigh flush all");
+        talks_with_the_host(&lab, &after);
+        is_named(&lab, kind, &after);
+    }
+}
+
+#[test]
+fn a_container_that_changed_its_mac_reaches_the_host_again() {
+    needs!(require::lab, require::binary, require::docker, require::podman);
+    let new = Mac::new([0x02, 0, 0, 0, 7, 7]);
+    for kind in ENGINES {
+        let lab = Lab::new();
+        let engine = Engine::start(kind, &lab);
+        let _follower = Following::start(&lab, &[&lab.host.dev]);
+        let mut web = engine.run("web", WEB);
+        talks_with_the_host(&lab, &web);
+
+        web.station.ns.ip(&format!("link set eth0 address {new}"));
+
+        web.station.mac = new;
+        wait_for_members(&lab, &[new]);
+        lab.host.ns.ip("neigh flush all");
+        talks_with_the_host(&lab, &web);
+        is_named(&lab, kind, &web);
+    }
+}
+
+/// Whether the container answers the host, asked as if for the first time: a lost ARP request would
+/// be sent again only after a second (`retrans_time_ms`).
+fn answers_anew(lab: &Lab) -> bool {
+    lab.host.ns.ip("neigh flush all");
+    ping_within(&lab.host, WEB.into(), Duration::from_millis(100))
+}
+
+#[track_caller]
+fn wait_for_members(lab: &Lab, macs: &[Mac]) {
+    let wanted: BTreeSet<Mac> = macs.iter().copied().collect();
+    wait_for(format_args!("the children {macs:?}"), || (members(lab) == wanted).then_some(()));
+}
+
+#[track_caller]
+fn talks_with_the_host(lab: &Lab, container: &Container) {
+    const OCTETS: usize = 1 << 20;
+    assert!(ping(&lab.host, container.station.ip.into()));
+    assert!(ping(&container.station, lab.host.ip.into()));
+    tcp_transfer(&lab.host, &container.station, Family::V4, OCTETS);
+    tcp_transfer(&container.station, &lab.host, Family::V4, OCTETS);
+}
+
+#[track_caller]
+fn is_named(lab: &Lab, kind: Kind, container: &Container) {
+    let Container { id, name, station } = container;
+    let expected = json!({"engine": kind.as_str(), "id": id, "name": name});
+    for command in [&["-j", "status", "eth0"][..], &["-j", "stats", "eth0"]] {
+        let told = lab.ctl(command).succeeded().json();
+        assert_eq!(child_at(&told[0], station.mac)["container"], expected, "{told:#}");
+    }
+    for command in [&["status", "eth0"][..], &["child", "list", "eth0"], &["stats", "eth0"]] {
+        let table = lab.ctl(command).succeeded().stdout;
+        assert!(table.contains(&format!("{}:{name} ", kind.as_str())), "{table}");
+    }
+}
+
+/// The child with this MAC: in containers, all have the same name.
+#[track_caller]
+fn child_at(master: &Value, mac: Mac) -> &Value {
+    let mut children = master["children"].as_array().into_iter().flatten();
+    children.find(|child| child["address"] == mac.to_string()).or_fail(format!("find {mac} in {master:#}"))
+}
