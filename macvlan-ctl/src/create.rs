@@ -26,7 +26,7 @@ impl Created {
     /// When one cannot be made; those made before are removed.
     pub async fn make(session: &Session, planned: &[PlannedChild]) -> Result<Self> {
         let mut created = Self::default();
-        for child in planned {
+        for child in planned.iter().filter(|child| child.existing.is_none()) {
             if let Err(error) = created.make_one(session, child).await {
                 created.undo().await;
                 return Err(error).with_context(|| format!("cannot add child {:?}", child.name));
@@ -51,15 +51,9 @@ impl Created {
             session.netlink.assign_nsid(&child.netns).await?;
         }
         let socket = self.socket(session, child)?;
-        let index = match &child.existing {
-            Some(existing) => existing.index,
-            None => {
-                let index = self.create(session, child, &socket).await?;
-                socket.finish_child(index, child.settings.up.unwrap_or(true)).await?;
-                index
-            }
-        };
-        socket.address_child(index, child.addresses(), child.gateways()).await
+        let index = self.create(session, child, &socket).await?;
+        socket.finish_child(index, child.settings.up.unwrap_or(true)).await?;
+        socket.address_child(index, &child.addresses, &child.gateways).await
     }
 
     async fn create(&mut self, session: &Session, child: &PlannedChild, socket: &Netlink) -> Result<u32> {
