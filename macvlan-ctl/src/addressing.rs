@@ -8,12 +8,11 @@ use crate::{
     change::NOT_OURS,
     model::Child,
     netlink::{
-        Netlink,
         address::{DefaultRoute, IpNet},
+        sockets::Sockets,
     },
     netns::NetnsId,
-    plan::{Differing, PlannedChild, Target},
-    session::Session,
+    plan::{Differing, PlannedChild},
 };
 
 /// Looks into each namespace once.
@@ -41,11 +40,11 @@ impl Addressing {
     /// # Errors
     ///
     /// When the rest cannot be had, or the kernel refuses to tell.
-    pub async fn narrow(&mut self, session: &Session, planned: &mut PlannedChild) -> Result<()> {
+    pub async fn narrow(&mut self, planned: &mut PlannedChild, sockets: &mut Sockets) -> Result<()> {
         if planned.addresses.is_empty() && planned.gateways.is_empty() {
             return Ok(());
         }
-        let inside = self.look(session, planned).await?;
+        let inside = self.look(planned, sockets).await?;
         let index = planned.existing.as_ref().map(|child| child.index);
         if let Some(index) = index {
             let present = inside.addresses.get(&index).map_or(&[][..], Vec::as_slice);
@@ -57,7 +56,7 @@ impl Addressing {
         }
         // `attach` takes the default route over, with a person looking on; a file must not.
         if self.differing == Differing::Change {
-            check_routes(planned, &self.look(session, planned).await?.routes)?;
+            check_routes(planned, &self.look(planned, sockets).await?.routes)?;
         }
         match &planned.existing {
             Some(child) => check_child(child, planned),
@@ -65,14 +64,11 @@ impl Addressing {
         }
     }
 
-    async fn look(&mut self, session: &Session, planned: &PlannedChild) -> Result<&Inside> {
+    async fn look(&mut self, planned: &PlannedChild, sockets: &mut Sockets) -> Result<&Inside> {
         match self.seen.entry(planned.netns.id()) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
-                let inside = match planned.target {
-                    Target::Own => session.netlink.clone(),
-                    Target::Other(_) => Netlink::open_in(&planned.netns)?,
-                };
+                let inside = sockets.at(&planned.netns)?;
                 let mut addresses: HashMap<u32, Vec<IpNet>> = HashMap::new();
                 for (index, net) in inside.addresses().await? {
                     addresses.entry(index).or_default().push(net);

@@ -8,14 +8,13 @@ use serde::Serialize;
 use crate::{
     attach::check_room,
     config::{Config, MasterConfig},
-    datapath::bpf,
     execute::{execute, no_bpf},
     ids::IfName,
     master::Master,
     model::Child,
     netlink::Netlink,
     netns::NetnsId,
-    plan::{Differing, Plan, plan_children},
+    plan::{Differing, Plan, PlannedChild, plan_children},
     session::{Access, Session},
     steps::{self, is_planned},
 };
@@ -109,6 +108,7 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
     session.master.require_up()?;
     let children = plan_children(&session, &request.children, Differing::Change).await?;
     let mut plan = Plan { children, doomed: Vec::new() };
+    refuse_unadopted(config, &plan)?;
     let mut warnings = Vec::new();
     let orphans = orphans(&session, &plan);
     if request.prune {
@@ -129,19 +129,32 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
     let changes = steps.into_iter().filter(|step| step.changes);
     let steps: Vec<Step> =
         changes.map(|step| Step { ifname: config.name.clone(), step: step.text }).collect();
-    if session.attached.is_err()
-        && let Err(error) = bpf::probe()
-    {
+    if let Some(reason) = &session.refusal {
         if request.require_bpf {
-            return Err(error.context("BPF cannot be had"));
+            bail!("{reason}");
         }
         // Whoever acts tells it again, with the same words.
         if access == Access::Read || steps.is_empty() {
-            let told = no_bpf(&error, session.children().len());
+            let told = no_bpf(reason, session.children().len());
             warnings.extend(named(&config.name, vec![told]));
         }
     }
     Ok(Prepared { config, session, plan, steps, warnings })
+}
+
+/// Refuses to say of a stranger's child who may talk to it where strangers' are left alone.
+fn refuse_unadopted(config: &MasterConfig, plan: &Plan) -> Result<()> {
+    let is_unadopted = |planned: &&PlannedChild| {
+        let is_strangers = planned.existing.as_ref().is_some_and(|child| !child.owned);
+        is_strangers && planned.settings.host_access.is_some()
+    };
+    match plan.children.iter().find(is_unadopted) {
+        Some(child) if config.request.options.no_adopt => bail!(
+            "cannot have child {:?}: macvlan-ctl did not make it, and adopt = false leaves its host access alone",
+            child.name
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Children of ours that the file does not ask for.

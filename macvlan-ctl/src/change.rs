@@ -7,8 +7,8 @@ use macvlan_common::child::Mode;
 
 use crate::{
     model::{Child, Kind, Settings},
-    netlink::{Netlink, address::IpNet, macvlan::Change},
-    plan::{PlannedChild, Target, check_mtu},
+    netlink::{Netlink, address::IpNet, macvlan::Change, sockets::Sockets},
+    plan::{PlannedChild, check_mtu},
     session::Session,
 };
 
@@ -73,6 +73,7 @@ impl Wanted<'_> {
 #[derive(Default)]
 pub struct Changed {
     done: Vec<Done>,
+    sockets: Sockets,
 }
 
 /// One step, and the way back.
@@ -95,10 +96,10 @@ impl Changed {
     /// # Errors
     ///
     /// When the kernel refuses. What was done stays, until it is undone.
-    pub async fn make_all(&mut self, session: &Session, planned: &[PlannedChild]) -> Result<()> {
+    pub async fn make_all(&mut self, planned: &[PlannedChild]) -> Result<()> {
         for planned in planned.iter().filter(|planned| !planned.is_kept()) {
             let Some(child) = &planned.existing else { continue };
-            let inside = socket(session, planned)?;
+            let inside = self.sockets.at(&planned.netns)?;
             let change = Change { up: planned.change.up.filter(|up| *up), ..planned.change };
             // Going down would flush the IPv6 ones again (`addrconf_ifdown`).
             let goes_down = planned.change.up == Some(false);
@@ -159,11 +160,12 @@ impl Changed {
 /// # Errors
 ///
 /// When the kernel refuses.
-pub async fn take_down(session: &Session, planned: &[PlannedChild]) -> Result<()> {
+pub async fn take_down(planned: &[PlannedChild]) -> Result<()> {
+    let mut sockets = Sockets::default();
     for planned in planned.iter().filter(|planned| planned.change.up == Some(false)) {
         let Some(child) = &planned.existing else { continue };
         let down = async {
-            let inside = socket(session, planned)?;
+            let inside = sockets.at(&planned.netns)?;
             let change = Change { up: Some(false), ..Change::default() };
             inside.change_child(child.index, child.kind, &change).await?;
             inside.address_child(child.index, &planned.settings.addresses, &[]).await
@@ -171,13 +173,6 @@ pub async fn take_down(session: &Session, planned: &[PlannedChild]) -> Result<()
         down.await.with_context(|| format!("cannot take down child {:?}", planned.name))?;
     }
     Ok(())
-}
-
-fn socket(session: &Session, planned: &PlannedChild) -> Result<Netlink> {
-    match planned.target {
-        Target::Own => Ok(session.netlink.clone()),
-        Target::Other(_) => Netlink::open_in(&planned.netns),
-    }
 }
 
 fn change_back(child: &Child, change: &Change) -> Change {

@@ -31,7 +31,7 @@ pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
     let created = Created::make(&session, &planned).await?;
     let mut changed = Changed::default();
     let synced = async {
-        changed.make_all(&session, &planned).await?;
+        changed.make_all(&planned).await?;
         session.observe().await?;
         let access = host_access(&session, &planned).await?;
         sync(&mut session, &access)

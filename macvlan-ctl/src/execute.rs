@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 use macvlan_common::{child::Policy, mac::Mac};
 
 use crate::{
@@ -33,7 +33,7 @@ pub async fn execute(session: &mut Session, request: &Request, plan: &Plan) -> R
     let created = Created::make(session, &plan.children).await?;
     let mut changed = Changed::default();
     let put = async {
-        changed.make_all(session, &plan.children).await?;
+        changed.make_all(&plan.children).await?;
         put_in_place(session, request, plan, &before).await
     };
     let warnings = match put.await {
@@ -48,7 +48,7 @@ pub async fn execute(session: &mut Session, request: &Request, plan: &Plan) -> R
             return Err(error);
         }
     };
-    take_down(session, &plan.children).await?;
+    take_down(&plan.children).await?;
     session.delete(&plan.doomed).await?;
     Ok(warnings)
 }
@@ -85,7 +85,7 @@ async fn put_in_place(
     match Bpf::install(&session.netlink, &session.master, &request.options, &members).await {
         Ok(bpf) => Ok(warnings(&bpf.description().degraded, &request.options)),
         Err(error) if request.require_bpf => Err(error),
-        Err(error) => Ok(vec![no_bpf(&error, members.len())]),
+        Err(error) => Ok(vec![no_bpf(&format!("BPF cannot be had: {error:#}"), members.len())]),
     }
 }
 
@@ -113,11 +113,9 @@ async fn accesses(
     Ok(access)
 }
 
-/// Says that a master is left to plain kernel macvlan.
-pub fn no_bpf(error: &Error, children: usize) -> String {
-    format!(
-        "BPF cannot be had: {error:#}; {children} children run as plain kernel macvlan, which cannot talk to the host"
-    )
+/// Says that a master is left to plain kernel macvlan, for this reason.
+pub fn no_bpf(reason: &str, children: usize) -> String {
+    format!("{reason}; {children} children run as plain kernel macvlan, which cannot talk to the host")
 }
 
 /// What a person should look at: not what `auto` chose for good reasons.

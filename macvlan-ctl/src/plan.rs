@@ -9,7 +9,7 @@ use crate::{
     addressing::Addressing,
     change,
     model::{Child, ChildSpec, Kind, Settings},
-    netlink::{Netlink, address::IpNet, macvlan::Change},
+    netlink::{Netlink, address::IpNet, macvlan::Change, sockets::Sockets},
     netns::Netns,
     observe::UNNUMBERED,
     session::Session,
@@ -106,10 +106,11 @@ pub async fn plan_children(
 ) -> Result<Vec<PlannedChild>> {
     let mut planned: Vec<PlannedChild> = Vec::new();
     let mut addressing = Addressing::new(differing);
+    let mut sockets = Sockets::default();
     for spec in specs {
         let checked = async {
-            let mut child = plan_child(session, spec, &planned, differing).await?;
-            addressing.narrow(session, &mut child).await?;
+            let mut child = plan_child(session, spec, &planned, differing, &mut sockets).await?;
+            addressing.narrow(&mut child, &mut sockets).await?;
             Ok(child)
         };
         let verb = if differing == Differing::Refuse { "add" } else { "have" };
@@ -124,6 +125,7 @@ async fn plan_child(
     spec: &ChildSpec,
     planned: &[PlannedChild],
     differing: Differing,
+    sockets: &mut Sockets,
 ) -> Result<PlannedChild> {
     let settings = &spec.settings;
     let netns = match &settings.netns {
@@ -149,7 +151,7 @@ async fn plan_child(
         }
     } else {
         if found.is_none() {
-            check_name(session, name, &netns, target).await?;
+            check_name(name, &sockets.at(&netns)?).await?;
         }
         check_mac(session, settings, planned)?;
         check_mtu(session, settings.mtu)?;
@@ -210,11 +212,7 @@ fn check_same(child: &Child, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-async fn check_name(session: &Session, name: &str, netns: &Netns, target: Target) -> Result<()> {
-    let inside = match target {
-        Target::Own => session.netlink.clone(),
-        Target::Other(_) => Netlink::open_in(netns)?,
-    };
+async fn check_name(name: &str, inside: &Netlink) -> Result<()> {
     if inside.link_by_name(name).await?.is_some() {
         bail!("another device of that name is in its namespace; choose another name");
     }

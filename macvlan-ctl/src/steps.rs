@@ -7,7 +7,7 @@ use macvlan_common::{child::Policy, mac::Mac};
 
 use crate::{
     attach::Request,
-    datapath::{Datapath as _, bpf},
+    datapath::Datapath as _,
     model::Child,
     plan::{Plan, PlannedChild},
     session::Session,
@@ -47,8 +47,7 @@ pub fn describe(session: &Session, request: &Request, plan: &Plan) -> Result<Vec
     steps.extend(
         plan.children.iter().map(|child| Step { text: child.to_string(), changes: !child.is_kept() }),
     );
-    let no_bpf = session.attached.is_err() && bpf::probe().is_err();
-    if !no_bpf {
+    if session.refusal.is_none() {
         steps.extend(members(session, request, plan)?);
     }
     steps.extend(plan.doomed.iter().map(|child| Step::change(format!("delete {}", told(child)))));
@@ -61,7 +60,9 @@ pub fn describe(session: &Session, request: &Request, plan: &Plan) -> Result<Vec
             }
             steps.extend(changes.into_iter().map(Step::change));
         }
-        Err(_) if no_bpf => steps.push(Step::keep(format!("leave {name:?} to plain kernel macvlan"))),
+        Err(_) if session.refusal.is_some() => {
+            steps.push(Step::keep(format!("leave {name:?} to plain kernel macvlan")));
+        }
         Err(_) => steps.push(Step::change(format!(
             "attach the data path to {name:?}: TC ingress, TC egress, demultiplexer"
         ))),
@@ -90,9 +91,12 @@ fn members(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step
         if is_doomed || !is_last || (request.options.no_adopt && !child.owned) {
             continue;
         }
-        leaving.remove(&child.mac);
         let planned = plan.children.iter().find(|planned| is_planned(planned, child));
-        steps.extend(member(child, planned, request, present.get(&child.mac).copied()));
+        let mac = planned.and_then(|planned| planned.change.mac).unwrap_or(child.mac);
+        leaving.remove(&child.mac);
+        leaving.remove(&mac);
+        let known = present.get(&child.mac).or_else(|| present.get(&mac)).copied();
+        steps.extend(member(child, planned, request, known));
     }
     steps.extend(leaving.keys().map(|mac| Step::change(format!("forget {mac}, which is no child any more"))));
     Ok(steps)
@@ -113,6 +117,10 @@ fn member(
     let asked = planned.and_then(|planned| planned.settings.host_access);
     let asked = asked.or_else(|| request.policies.host_access(&after));
     let Some(present) = present else {
+        if change.mac.is_some() {
+            // Its new MAC is taken up with the change.
+            return Vec::new();
+        }
         let verb = if child.owned { "take up" } else { "adopt" };
         let access = if asked == Some(false) { ", host access off" } else { "" };
         return vec![Step::change(format!("{verb} {} ({}){access}", told(child), child.mac))];

@@ -6,6 +6,7 @@ pub mod fdb;
 pub mod link;
 pub mod macvlan;
 pub mod nsid;
+pub mod sockets;
 
 use std::{
     fmt, io,
@@ -26,7 +27,7 @@ use crate::netns::{Netns, errno};
 const DUMP_TRIES: u32 = 8;
 
 /// A route netlink socket in one network namespace.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Netlink {
     handle: rtnetlink::Handle,
 }

@@ -73,6 +73,10 @@ fn a_strangers_child_is_never_changed_but_for_who_may_talk_to_it() {
         assert_eq!(status(&lab)["datapath"], "kernel", "{lines}: something was done");
     }
 
+    configure(&lab, master("adopt = false") + &child_table(&web, "host-access = false"));
+    let ran = with_file(&lab, "apply", &[]);
+    assert!(ran.failed(1).contains("adopt = false leaves its host access alone"), "{}", ran.report());
+
     configure(&lab, master("prune = true") + &child_table(&web, "host-access = false"));
     apply(&lab);
     assert!(is_silent(&lab.host, web.ip.into()));
