@@ -20,7 +20,12 @@ impl Sockets {
     pub fn at(&mut self, netns: &Netns) -> Result<Netlink> {
         match self.0.entry(netns.id()) {
             Entry::Occupied(entry) => Ok(entry.get().clone()),
-            Entry::Vacant(entry) => Ok(entry.insert(Netlink::open_in(netns)?).clone()),
+            Entry::Vacant(entry) => {
+                // To enter even one's own needs `CAP_SYS_ADMIN`.
+                let is_own = Netns::current()?.id() == netns.id();
+                let socket = if is_own { Netlink::open() } else { Netlink::open_in(netns) };
+                Ok(entry.insert(socket?).clone())
+            }
         }
     }
 }
