@@ -1,6 +1,6 @@
 //! The configuration file: masters, the children to make on them, and who may talk to the host.
 //!
-//! The text is read as TOML with the place of every key and value ([`reader`]), so that each
+//! The text is read as TOML with the place of every key and value (`reader.rs`), so that each
 //! mistake is told with its line. Values go through the parsers of the command line.
 
 mod glob;
@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 pub use self::{
+    glob::Glob,
     master::MasterConfig,
     policy::{Policies, Rule, Setting, Subject},
 };
