@@ -1,23 +1,19 @@
 //! `attach`: children made, children adopted, data path on the master.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{
-    create::Created,
-    datapath::{
-        Datapath, Degraded,
-        bpf::{Bpf, DEFAULT_MAX_CHILDREN, Options},
-        choose::{TcChoice, XdpChoice},
-    },
-    model::ChildSpec,
-    plan::{PlannedChild, host_access, plan_children},
+    config::Policies,
+    datapath::bpf::{DEFAULT_MAX_CHILDREN, Options},
+    execute::execute,
+    model::{Child, ChildSpec},
+    plan::{Differing, Plan, plan_children},
     session::{Access, Session},
+    steps::{self, is_same},
 };
 
 /// What `attach` is told.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
     /// Children that are to be there.
     pub children: Vec<ChildSpec>,
@@ -27,6 +23,10 @@ pub struct Request {
     pub require_bpf: bool,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// What children may do of whom `children` says nothing.
+    pub policies: Policies,
+    /// Delete children of ours that are not among `children`: `apply` alone does.
+    pub prune: bool,
 }
 
 /// What came of it.
@@ -51,66 +51,31 @@ async fn attach_unnamed(name: &str, request: &Request) -> Result<Outcome> {
     let access = if request.dry_run { Access::Read } else { Access::Change };
     let mut session = Session::open(name, access).await?;
     session.master.require_up()?;
-    let planned = plan_children(&session, &request.children).await?;
-    check_room(&session, request, &planned)?;
-    let steps = describe_steps(&session, request, &planned)?;
+    let children = plan_children(&session, &request.children, Differing::Refuse).await?;
+    let plan = Plan { children, doomed: Vec::new() };
+    check_room(&session, request, &plan)?;
+    let steps = steps::describe(&session, request, &plan)?;
+    let steps = steps.into_iter().map(|step| step.text).collect();
     if request.dry_run {
         return Ok(Outcome { steps, ..Outcome::default() });
     }
-    let created = Created::make(&session, &planned).await?;
-    match put_in_place(&mut session, request, &planned).await {
-        Ok(warnings) => Ok(Outcome { warnings, steps }),
-        Err(error) => {
-            created.undo().await;
-            Err(error)
-        }
-    }
+    let warnings = execute(&mut session, request, &plan).await?;
+    Ok(Outcome { warnings, steps })
 }
 
-/// Puts the programs on the master, or finds out why that cannot be.
-async fn put_in_place(
-    session: &mut Session,
-    request: &Request,
-    planned: &[PlannedChild],
-) -> Result<Vec<String>> {
-    session.observe().await?;
-    let access = host_access(session, planned).await?;
-    let members = session.wanted_members(!request.options.no_adopt, &access)?;
-    if let Ok(bpf) = &mut session.attached {
-        bpf.update(&session.master, &request.options)?;
-        bpf.sync(&session.master, &members)?;
-        return Ok(warnings(&bpf.description().degraded, &request.options));
-    }
-    session.remove_broken().await?;
-    match Bpf::install(&session.netlink, &session.master, &request.options, &members).await {
-        Ok(bpf) => Ok(warnings(&bpf.description().degraded, &request.options)),
-        Err(error) if request.require_bpf => Err(error),
-        Err(error) => Ok(vec![no_bpf(&error, members.len())]),
-    }
-}
-
-fn no_bpf(error: &Error, children: usize) -> String {
-    format!(
-        "BPF cannot be had: {error:#}; {children} children run as plain kernel macvlan, which cannot talk to the host"
-    )
-}
-
-/// What a person should look at: not what `auto` chose for good reasons.
-fn warnings(degraded: &[Degraded], options: &Options) -> Vec<String> {
-    let chosen = |degraded: &&Degraded| match degraded.feature.as_str() {
-        "demux" => !matches!(options.xdp, None | Some(XdpChoice::Auto)),
-        "hairpin" => !matches!(options.tc, None | Some(TcChoice::Auto)) || degraded.got == "off",
-        _ => true,
+/// Refuses more children than the data path has, or will have, room for.
+///
+/// # Errors
+///
+/// When they are.
+pub fn check_room(session: &Session, request: &Request, plan: &Plan) -> Result<()> {
+    let is_counted = |child: &&Child| {
+        (!request.options.no_adopt || child.owned)
+            && !child.unfinished
+            && !plan.doomed.iter().any(|doomed| is_same(doomed, child))
     };
-    let degraded = degraded.iter().filter(chosen);
-    degraded
-        .map(|part| format!("{} is {} instead of {}: {}", part.feature, part.got, part.wanted, part.reason))
-        .collect()
-}
-
-fn check_room(session: &Session, request: &Request, planned: &[PlannedChild]) -> Result<()> {
-    let adopted = session.children().iter().filter(|child| !request.options.no_adopt || child.owned).count();
-    let new = planned.iter().filter(|child| child.existing.is_none()).count();
+    let adopted = session.children().iter().filter(is_counted).count();
+    let new = plan.children.iter().filter(|child| child.existing.is_none()).count();
     let present = match &session.attached {
         Ok(bpf) => Some(bpf.max_children()),
         Err(_) => None,
@@ -125,28 +90,4 @@ fn check_room(session: &Session, request: &Request, planned: &[PlannedChild]) ->
         );
     }
     Ok(())
-}
-
-fn describe_steps(session: &Session, request: &Request, planned: &[PlannedChild]) -> Result<Vec<String>> {
-    let mut steps: Vec<String> = planned.iter().map(ToString::to_string).collect();
-    let members = match &session.attached {
-        Ok(bpf) => bpf.members()?,
-        Err(_) => BTreeMap::new(),
-    };
-    let wanted = session.wanted_members(!request.options.no_adopt, &BTreeMap::new())?;
-    for child in session.children() {
-        if wanted.contains_key(&child.mac) && !members.contains_key(&child.mac) {
-            let verb = if child.owned { "take up" } else { "adopt" };
-            steps.push(format!("{verb} {} {} ({})", child.kind.as_str(), child.title(), child.mac));
-        }
-    }
-    for mac in members.keys().filter(|mac| !wanted.contains_key(mac)) {
-        steps.push(format!("forget {mac}, which is no child any more"));
-    }
-    let name = &session.master.name;
-    steps.push(match &session.attached {
-        Ok(_) => format!("keep the data path on {name:?}"),
-        Err(_) => format!("attach the data path to {name:?}: TC ingress, TC egress, demultiplexer"),
-    });
-    Ok(steps)
 }

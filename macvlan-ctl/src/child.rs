@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
-use macvlan_common::{
-    child::{Mode, Policy},
-    mac::Mac,
-};
+use macvlan_common::{child::Policy, mac::Mac};
 
 use crate::{
+    change::{self, Changed, Wanted},
     create::Created,
     datapath::Datapath as _,
     model::{Child, ChildSpec, Settings},
     netlink::macvlan::Change,
     netns::{Netns, NetnsRef},
-    plan::{host_access, plan_children},
+    plan::{Differing, host_access, plan_children},
     session::{Access, Session},
 };
 
@@ -29,9 +27,11 @@ pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
     if specs.iter().any(|spec| spec.settings.host_access.is_some()) {
         require_datapath(&session).with_context(|| format!("cannot add children to {master:?}"))?;
     }
-    let planned = plan_children(&session, specs).await?;
+    let planned = plan_children(&session, specs, Differing::Refuse).await?;
     let created = Created::make(&session, &planned).await?;
+    let mut changed = Changed::default();
     let synced = async {
+        changed.make_all(&planned).await?;
         session.observe().await?;
         let access = host_access(&session, &planned).await?;
         sync(&mut session, &access)
@@ -39,6 +39,7 @@ pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
     match synced.await {
         Ok(warnings) => Ok(warnings),
         Err(error) => {
+            changed.undo().await;
             created.undo().await;
             Err(error).with_context(|| format!("cannot add children to {master:?}"))
         }
@@ -75,15 +76,15 @@ pub async fn set(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
     let mut changes = Vec::new();
     for spec in specs {
         let child = find(&session, spec).await.with_context(|| cannot("change", spec))?;
-        let change =
-            check_change(&session, &child, &spec.settings).with_context(|| cannot("change", spec))?;
-        changes.push((child, change, spec));
+        let change = check_change(&session, &child, &spec.settings);
+        changes.push((child, change.with_context(|| cannot("change", spec))?, spec));
     }
+    let mut changed = Changed::default();
     let mut access = BTreeMap::new();
     for (child, change, spec) in changes {
-        change_one(&session, &child, &change, &spec.settings)
-            .await
-            .with_context(|| cannot("change", spec))?;
+        let wanted =
+            Wanted { change, addresses: &spec.settings.addresses, gateways: &spec.settings.gateways };
+        change_one(&session, &mut changed, &child, wanted).await.with_context(|| cannot("change", spec))?;
         let mac = change.mac.unwrap_or(child.mac);
         let kept =
             session.attached.as_ref().ok().and_then(|bpf| bpf.members().ok()?.get(&child.mac).copied());
@@ -150,34 +151,10 @@ async fn nsid_of(session: &Session, netns: &NetnsRef) -> Result<Option<i32>> {
 }
 
 fn check_change(session: &Session, child: &Child, settings: &Settings) -> Result<Change> {
-    let change = Change {
-        mode: settings.mode.filter(|mode| *mode != child.mode),
-        mac: settings.mac.filter(|mac| *mac != child.mac),
-        mtu: settings.mtu.filter(|mtu| *mtu != child.mtu),
-        bcqueuelen: settings.bcqueuelen,
-        up: settings.up.filter(|up| *up != child.up),
-    };
-    let touches_device =
-        !change.is_empty() || !settings.addresses.is_empty() || !settings.gateways.is_empty();
-    if touches_device && !child.owned {
-        bail!("macvlan-ctl did not make it; change the device with: ip link set");
-    }
-    if change.mode.is_some() && [change.mode, Some(child.mode)].contains(&Some(Mode::Passthru)) {
-        bail!("a child cannot become passthru or cease to be; delete it and add another");
-    }
-    if settings.kind.is_some_and(|kind| kind != child.kind) {
-        bail!("the kind of a device cannot change; delete it and add another");
-    }
-    if let Some(mtu) = change.mtu.filter(|mtu| *mtu > session.master.mtu) {
-        bail!("MTU {mtu} is above the {} of {:?}; raise that first", session.master.mtu, session.master.name);
-    }
-    if let Some(mac) = change.mac {
-        if mac == session.master.mac {
-            bail!("MAC {mac} is that of {:?}; a child needs its own", session.master.name);
-        }
-        if let Some(other) = session.children().iter().find(|other| other.mac == mac) {
-            bail!("MAC {mac} belongs to child {} already", other.title());
-        }
+    let change = change::check(session, child, settings)?;
+    let addresses = !settings.addresses.is_empty() || !settings.gateways.is_empty();
+    if addresses && !child.owned {
+        bail!("{}", change::NOT_OURS);
     }
     if settings.host_access.is_some() {
         require_datapath(session)?;
@@ -185,21 +162,23 @@ fn check_change(session: &Session, child: &Child, settings: &Settings) -> Result
     Ok(change)
 }
 
+async fn change_one(
+    session: &Session,
+    changed: &mut Changed,
+    child: &Child,
+    wanted: Wanted<'_>,
+) -> Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let inside = session.observed.netlink_at(&session.netlink, &child.place).await?;
+    let inside = inside.context("no path to its network namespace is known")?;
+    changed.make(&inside, child, wanted).await
+}
+
 fn require_datapath(session: &Session) -> Result<()> {
     match &session.attached {
         Ok(_) => Ok(()),
         Err(reason) => bail!("host access needs the data path, and there is none: {reason}"),
     }
-}
-
-async fn change_one(session: &Session, child: &Child, change: &Change, settings: &Settings) -> Result<()> {
-    if change.is_empty() && settings.addresses.is_empty() && settings.gateways.is_empty() {
-        return Ok(());
-    }
-    let inside = session.observed.netlink_at(&session.netlink, &child.place).await?;
-    let inside = inside.context("no path to its network namespace is known")?;
-    if !change.is_empty() {
-        inside.change_child(child.index, child.kind, change).await?;
-    }
-    inside.address_child(child.index, &settings.addresses, &settings.gateways).await
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 
 use crate::{
-    netlink::{Netlink, macvlan::NewChild},
+    netlink::{Netlink, macvlan::NewChild, sockets::Sockets},
     netns::NetnsId,
     plan::{PlannedChild, Target},
     session::Session,
@@ -14,8 +14,8 @@ use crate::{
 /// Children made so far: [`undo`](Self::undo) removes them again.
 #[derive(Default)]
 pub struct Created {
-    sockets: HashMap<NetnsId, Netlink>,
-    made: Vec<(NetnsId, u32)>,
+    sockets: Sockets,
+    made: HashMap<NetnsId, (Netlink, Vec<u32>)>,
 }
 
 impl Created {
@@ -26,7 +26,7 @@ impl Created {
     /// When one cannot be made; those made before are removed.
     pub async fn make(session: &Session, planned: &[PlannedChild]) -> Result<Self> {
         let mut created = Self::default();
-        for child in planned {
+        for child in planned.iter().filter(|child| child.existing.is_none()) {
             if let Err(error) = created.make_one(session, child).await {
                 created.undo().await;
                 return Err(error).with_context(|| format!("cannot add child {:?}", child.name));
@@ -37,7 +37,7 @@ impl Created {
 
     /// How many were made.
     pub fn len(&self) -> usize {
-        self.made.len()
+        self.made.values().map(|(_, indexes)| indexes.len()).sum()
     }
 
     /// Whether none was made.
@@ -50,16 +50,10 @@ impl Created {
             // So that it is found again, whoever holds the namespace.
             session.netlink.assign_nsid(&child.netns).await?;
         }
-        let socket = self.socket(session, child)?;
-        let index = match &child.existing {
-            Some(existing) => existing.index,
-            None => {
-                let index = self.create(session, child, &socket).await?;
-                socket.finish_child(index, child.settings.up.unwrap_or(true)).await?;
-                index
-            }
-        };
-        socket.address_child(index, child.addresses(), child.gateways()).await
+        let socket = self.sockets.at(&child.netns)?;
+        let index = self.create(session, child, &socket).await?;
+        socket.finish_child(index, child.settings.up.unwrap_or(true)).await?;
+        socket.address_child(index, &child.addresses, &child.gateways).await
     }
 
     async fn create(&mut self, session: &Session, child: &PlannedChild, socket: &Netlink) -> Result<u32> {
@@ -74,32 +68,16 @@ impl Created {
         };
         session.netlink.create_child(&new, &child.netns).await?;
         let link = socket.link_by_name(&child.name).await?.context("it vanished while it was made")?;
-        self.made.push((child.netns.id(), link.index));
+        let made = self.made.entry(child.netns.id());
+        made.or_insert_with(|| (socket.clone(), Vec::new())).1.push(link.index);
         Ok(link.index)
-    }
-
-    fn socket(&mut self, session: &Session, child: &PlannedChild) -> Result<Netlink> {
-        let id = child.netns.id();
-        if let Some(socket) = self.sockets.get(&id) {
-            return Ok(socket.clone());
-        }
-        let socket = match child.target {
-            Target::Own => session.netlink.clone(),
-            Target::Other(_) => Netlink::open_in(&child.netns)?,
-        };
-        self.sockets.insert(id, socket.clone());
-        Ok(socket)
     }
 
     /// Removes what was made, as far as the kernel lets us.
     pub async fn undo(self) {
-        for (id, socket) in &self.sockets {
-            let indexes: Vec<u32> =
-                self.made.iter().filter(|(made_in, _)| made_in == id).map(|(_, index)| *index).collect();
-            if !indexes.is_empty() {
-                // The error that led here is the one to report.
-                let _ = socket.delete_links(&indexes).await;
-            }
+        for (socket, indexes) in self.made.values() {
+            // The error that led here is the one to report.
+            let _ = socket.delete_links(indexes).await;
         }
     }
 }

@@ -2,18 +2,25 @@
 //!
 //! A command walks down this list: [`session`] takes hold of a master ([`master`], [`lock`]),
 //! cleans up after killed runs and finds all children ([`observe`]); [`plan`] checks what was asked
-//! for ([`model`]) against that; [`create`] makes children; [`datapath`] puts the programs on the
-//! master or says why it cannot. [`attach`], [`detach`], [`child`], [`status`] and [`stats`] are
-//! the commands. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
+//! for ([`model`], [`config`]) against that, with [`addressing`]; [`steps`] puts it in words;
+//! [`execute`] carries it out: [`create`] makes children, [`change`] changes them, [`datapath`] puts
+//! the programs on the master or says why it cannot. [`attach`], [`apply`], [`detach`], [`child`],
+//! [`status`] and [`stats`] are the commands. [`netlink`], [`netns`] and [`bpffs`] speak to the
+//! kernel.
 
+pub mod addressing;
+pub mod apply;
 pub mod attach;
 pub mod bpffs;
+pub mod change;
 pub mod child;
+pub mod config;
 pub mod container;
 pub mod create;
 pub mod datapath;
 pub mod demo;
 pub mod detach;
+pub mod execute;
 pub mod follow;
 pub mod ids;
 pub mod lock;
@@ -26,5 +33,6 @@ pub mod plan;
 pub mod session;
 pub mod stats;
 pub mod status;
+pub mod steps;
 pub mod view;
 pub mod watch;

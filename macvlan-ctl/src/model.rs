@@ -105,9 +105,7 @@ impl Settings {
                 Ok(())
             }
             "gw" => {
-                let gateway = value.parse();
-                self.gateways
-                    .push(gateway.with_context(|| format!("gateway {value:?} is not an IP address"))?);
+                self.gateways.push(parse_gateway(value)?);
                 Ok(())
             }
             _ => bail!("unknown key {key:?}; keys are: {SPEC_KEYS}"),
@@ -122,7 +120,12 @@ fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<()> {
     }
 }
 
-fn parse_kind(text: &str) -> Result<Kind> {
+/// The kind that `ip link` calls so.
+///
+/// # Errors
+///
+/// When it is neither.
+pub fn parse_kind(text: &str) -> Result<Kind> {
     match text {
         "macvlan" => Ok(Kind::Macvlan),
         "macvtap" => Ok(Kind::Macvtap),
@@ -130,7 +133,12 @@ fn parse_kind(text: &str) -> Result<Kind> {
     }
 }
 
-fn parse_mode(text: &str) -> Result<Mode> {
+/// The mode that `ip link` calls so.
+///
+/// # Errors
+///
+/// When there is no such mode.
+pub fn parse_mode(text: &str) -> Result<Mode> {
     match text {
         "bridge" => Ok(Mode::Bridge),
         "vepa" => Ok(Mode::Vepa),
@@ -141,7 +149,12 @@ fn parse_mode(text: &str) -> Result<Mode> {
     }
 }
 
-fn parse_mac(text: &str) -> Result<Mac> {
+/// A MAC that a device can have.
+///
+/// # Errors
+///
+/// When it is no MAC, or one that the kernel gives no device.
+pub fn parse_mac(text: &str) -> Result<Mac> {
     let mac: Mac = text.parse().map_err(|error| Error::new(error).context(format!("bad MAC {text:?}")))?;
     if mac.is_group() {
         bail!("MAC {mac} is a multicast address: the lowest bit of its first octet must be 0");
@@ -152,7 +165,21 @@ fn parse_mac(text: &str) -> Result<Mac> {
     Ok(mac)
 }
 
-fn number(key: &str, text: &str) -> Result<u32> {
+/// The address of a gateway.
+///
+/// # Errors
+///
+/// When it is no IP address.
+pub fn parse_gateway(text: &str) -> Result<IpAddr> {
+    text.parse().with_context(|| format!("gateway {text:?} is not an IP address"))
+}
+
+/// The value of a setting that is a number.
+///
+/// # Errors
+///
+/// When it is none from 0 to 2^32 - 1.
+pub fn number(key: &str, text: &str) -> Result<u32> {
     text.parse().with_context(|| format!("{key} {text:?} is not a number"))
 }
 
@@ -206,6 +233,16 @@ impl Place {
     /// The id that the kernel gave; `None` also where it gave none yet.
     pub fn number(&self) -> Option<i32> {
         self.nsid.filter(|nsid| *nsid >= 0)
+    }
+
+    /// How the namespace may be opened; `None` for the master's own, or where no path is known.
+    pub fn netns(&self) -> Option<NetnsRef> {
+        let label = self.label.as_ref()?;
+        // Not parsed: a namespace may be named like a process id.
+        match label.contains('/') {
+            true => Some(NetnsRef::Path(label.into())),
+            false => Some(NetnsRef::Name(label.clone())),
+        }
     }
 }
 

@@ -72,6 +72,12 @@ impl NetnsRef {
         }
     }
 
+    /// What tells the namespace from others, without opening it; `None` where nothing is there.
+    pub fn id(&self) -> Option<NetnsId> {
+        let meta = fs::metadata(self.path()).ok()?;
+        Some(NetnsId { device: meta.dev(), inode: meta.ino() })
+    }
+
     /// Opens the namespace.
     ///
     /// # Errors

@@ -1,13 +1,15 @@
 //! What a command will do about children: everything is checked before anything is done.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context, Result, bail};
 use macvlan_common::{child::Mode, mac::Mac};
 
 use crate::{
+    addressing::Addressing,
+    change,
     model::{Child, ChildSpec, Kind, Settings},
-    netlink::{Netlink, address::IpNet},
+    netlink::{Netlink, address::IpNet, macvlan::Change, sockets::Sockets},
     netns::Netns,
     session::Session,
 };
@@ -32,6 +34,30 @@ pub struct PlannedChild {
     pub target: Target,
     /// The child as it is already.
     pub existing: Option<Child>,
+    /// What of the existing device is to change.
+    pub change: Change,
+    /// The addresses that it lacks.
+    pub addresses: Vec<IpNet>,
+    /// The gateways of the default routes that it lacks.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// Everything that is to be done about the children of one master.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Those that are to be there.
+    pub children: Vec<PlannedChild>,
+    /// Those of ours that are to go.
+    pub doomed: Vec<Child>,
+}
+
+/// What to do about a child that is there, but not as asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differing {
+    /// Refuse.
+    Refuse,
+    /// Change it, when it is ours and the kernel can do that in place.
+    Change,
 }
 
 /// A namespace as the master's namespace knows it.
@@ -44,39 +70,26 @@ pub enum Target {
 }
 
 impl Target {
-    fn holds(self, child: &Child) -> bool {
+    /// Whether `child` is in this namespace, which is `netns`.
+    fn holds(self, child: &Child, netns: &Netns) -> bool {
         match (self, child.place.nsid) {
             (Self::Own, None) => true,
             (Self::Other(Some(id)), Some(nsid)) => id == nsid,
+            (Self::Other(None), Some(_)) if child.place.number().is_none() => {
+                child.place.netns().and_then(|own| own.id()) == Some(netns.id())
+            }
             _ => false,
         }
     }
 }
 
 impl PlannedChild {
-    /// Its addresses.
-    pub fn addresses(&self) -> &[IpNet] {
-        &self.settings.addresses
-    }
-
-    /// Its gateways.
-    pub fn gateways(&self) -> &[IpAddr] {
-        &self.settings.gateways
-    }
-}
-
-impl fmt::Display for PlannedChild {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.existing.is_some() { "keep" } else { "create" };
-        write!(f, "{verb} {} {:?} in mode {}", self.kind.as_str(), self.name, self.mode.as_str())?;
-        if let Some(netns) = &self.settings.netns {
-            write!(f, " in netns {:?}", netns.to_string())?;
-        }
-        if let Some(mac) = self.settings.mac {
-            write!(f, ", MAC {mac}")?;
-        }
-        self.settings.addresses.iter().try_for_each(|net| write!(f, ", address {net}"))?;
-        self.settings.gateways.iter().try_for_each(|gateway| write!(f, ", gateway {gateway}"))
+    /// There already, and as it is to be.
+    pub fn is_kept(&self) -> bool {
+        self.existing.is_some()
+            && self.change.is_empty()
+            && self.addresses.is_empty()
+            && self.gateways.is_empty()
     }
 }
 
@@ -85,16 +98,34 @@ impl fmt::Display for PlannedChild {
 /// # Errors
 ///
 /// The first that cannot be, by its name.
-pub async fn plan_children(session: &Session, specs: &[ChildSpec]) -> Result<Vec<PlannedChild>> {
+pub async fn plan_children(
+    session: &Session,
+    specs: &[ChildSpec],
+    differing: Differing,
+) -> Result<Vec<PlannedChild>> {
     let mut planned: Vec<PlannedChild> = Vec::new();
+    let mut addressing = Addressing::new(differing);
+    let mut sockets = Sockets::default();
     for spec in specs {
-        let child = plan_child(session, spec, &planned).await;
-        planned.push(child.with_context(|| format!("cannot add child {:?}", spec.name.as_str()))?);
+        let checked = async {
+            let mut child = plan_child(session, spec, &planned, differing, &mut sockets).await?;
+            addressing.narrow(&mut child, &mut sockets).await?;
+            Ok(child)
+        };
+        let verb = if differing == Differing::Refuse { "add" } else { "have" };
+        let child: Result<PlannedChild> = checked.await;
+        planned.push(child.with_context(|| format!("cannot {verb} child {:?}", spec.name.as_str()))?);
     }
     Ok(planned)
 }
 
-async fn plan_child(session: &Session, spec: &ChildSpec, planned: &[PlannedChild]) -> Result<PlannedChild> {
+async fn plan_child(
+    session: &Session,
+    spec: &ChildSpec,
+    planned: &[PlannedChild],
+    differing: Differing,
+    sockets: &mut Sockets,
+) -> Result<PlannedChild> {
     let settings = &spec.settings;
     let netns = match &settings.netns {
         Some(netns) => netns.open()?,
@@ -105,13 +136,24 @@ async fn plan_child(session: &Session, spec: &ChildSpec, planned: &[PlannedChild
     if planned.iter().any(|other| other.name == name && other.netns.id() == netns.id()) {
         bail!("it is given twice");
     }
-    let existing = session.children().iter().find(|child| child.name == name && target.holds(child));
+    let is_it = |child: &&Child| child.name == name && target.holds(child, &netns);
+    let found = session.children().iter().find(is_it);
+    let existing = found.filter(|child| !child.unfinished);
+    let mut change = Change::default();
     if let Some(child) = existing {
-        check_same(child, settings)?;
+        match differing {
+            Differing::Refuse => check_same(child, settings)?,
+            Differing::Change => {
+                change = change::check(session, child, settings)?;
+                check_unplanned(change.mac, planned)?;
+            }
+        }
     } else {
-        check_name(session, name, &netns, target).await?;
+        if found.is_none() {
+            check_name(name, &sockets.at(&netns)?).await?;
+        }
         check_mac(session, settings, planned)?;
-        check_mtu(session, settings)?;
+        check_mtu(session, settings.mtu)?;
         check_mode(session, settings, planned)?;
     }
     Ok(PlannedChild {
@@ -122,7 +164,15 @@ async fn plan_child(session: &Session, spec: &ChildSpec, planned: &[PlannedChild
         netns,
         target,
         existing: existing.cloned(),
+        change,
+        addresses: settings.addresses.clone(),
+        gateways: settings.gateways.clone(),
     })
+}
+
+/// The children that no killed run left half made: those are removed before anything is made.
+fn finished(session: &Session) -> impl Iterator<Item = &Child> {
+    session.children().iter().filter(|child| !child.unfinished)
 }
 
 async fn target(session: &Session, netns: &Netns) -> Result<Target> {
@@ -161,11 +211,7 @@ fn check_same(child: &Child, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-async fn check_name(session: &Session, name: &str, netns: &Netns, target: Target) -> Result<()> {
-    let inside = match target {
-        Target::Own => session.netlink.clone(),
-        Target::Other(_) => Netlink::open_in(netns)?,
-    };
+async fn check_name(name: &str, inside: &Netlink) -> Result<()> {
     if inside.link_by_name(name).await?.is_some() {
         bail!("another device of that name is in its namespace; choose another name");
     }
@@ -186,18 +232,28 @@ fn check_mac(session: &Session, settings: &Settings, planned: &[PlannedChild]) -
     if mac == session.master.mac {
         bail!("MAC {mac} is that of {:?}; a child needs its own", session.master.name);
     }
-    if let Some(other) = session.children().iter().find(|child| child.mac == mac) {
+    if let Some(other) = finished(session).find(|child| child.mac == mac) {
         bail!("MAC {mac} belongs to child {} already", other.title());
     }
+    check_unplanned(Some(mac), planned)
+}
+
+fn check_unplanned(mac: Option<Mac>, planned: &[PlannedChild]) -> Result<()> {
+    let Some(mac) = mac else { return Ok(()) };
     if let Some(other) = planned.iter().find(|other| other.settings.mac == Some(mac)) {
         bail!("MAC {mac} is also asked for by child {:?}", other.name);
     }
     Ok(())
 }
 
-fn check_mtu(session: &Session, settings: &Settings) -> Result<()> {
+/// Refuses an MTU that a child of this master cannot have.
+///
+/// # Errors
+///
+/// When it is one.
+pub fn check_mtu(session: &Session, mtu: Option<u32>) -> Result<()> {
     let master = &session.master;
-    match settings.mtu {
+    match mtu {
         Some(mtu) if mtu > master.mtu => {
             bail!("MTU {mtu} is above the {} of {:?}; raise that first", master.mtu, master.name)
         }
@@ -209,8 +265,7 @@ fn check_mtu(session: &Session, settings: &Settings) -> Result<()> {
 /// A passthru child suffers no sibling.
 fn check_mode(session: &Session, settings: &Settings, planned: &[PlannedChild]) -> Result<()> {
     let master = &session.master.name;
-    let siblings =
-        session.children().iter().map(|child| child.mode).chain(planned.iter().map(|child| child.mode));
+    let siblings = finished(session).map(|child| child.mode).chain(planned.iter().map(|child| child.mode));
     let siblings: Vec<Mode> = siblings.collect();
     if siblings.contains(&Mode::Passthru) {
         bail!("{master:?} has a passthru child, which suffers no sibling; delete that first");
@@ -231,7 +286,10 @@ pub async fn host_access(session: &Session, planned: &[PlannedChild]) -> Result<
     for wanted in planned {
         let Some(on) = wanted.settings.host_access else { continue };
         let target = target(session, &wanted.netns).await?;
-        let child = session.children().iter().find(|child| child.name == wanted.name && target.holds(child));
+        let child = session
+            .children()
+            .iter()
+            .find(|child| child.name == wanted.name && target.holds(child, &wanted.netns));
         access.extend(child.map(|child| (child.mac, on)));
     }
     Ok(access)

@@ -31,6 +31,8 @@ pub struct Session {
     pub observed: Observed,
     /// The programs on the master.
     pub attached: Attached,
+    /// Why this machine lets us have no BPF, where nothing is attached and that is so.
+    pub refusal: Option<String>,
     broken: bool,
     _lock: Option<Lock>,
 }
@@ -60,9 +62,9 @@ impl Session {
         if access == Access::Change {
             bpf::clean_up(&netlink, &master, false).await.context("cannot clean up after an earlier run")?;
         }
-        let (attached, broken) = find_datapath(&netlink, &master).await;
+        let FoundDatapath { attached, broken, refusal } = look_for_datapath(&netlink, &master).await;
         let observed = observe::children(&netlink, access).await?;
-        let mut session = Self { netlink, master, observed, attached, broken, _lock: lock };
+        let mut session = Self { netlink, master, observed, attached, refusal, broken, _lock: lock };
         if access == Access::Change {
             session.remove_unfinished().await?;
         }
@@ -179,11 +181,31 @@ pub fn members(
 
 /// The programs on `master`, or why there are none; and whether unusable remains of some are there.
 pub async fn find_datapath(netlink: &Netlink, master: &Master) -> (Attached, bool) {
-    match Bpf::find(netlink, master).await {
-        Found::Whole(bpf) => (Ok(bpf), false),
-        Found::Broken(reason) => (Err(reason), true),
-        Found::Nothing => (Err(not_attached(master)), false),
+    let found = look_for_datapath(netlink, master).await;
+    (found.attached, found.broken)
+}
+
+/// What is on a master, and what could be.
+struct FoundDatapath {
+    attached: Attached,
+    broken: bool,
+    refusal: Option<String>,
+}
+
+async fn look_for_datapath(netlink: &Netlink, master: &Master) -> FoundDatapath {
+    let found = Bpf::find(netlink, master).await;
+    if let Found::Whole(bpf) = found {
+        return FoundDatapath { attached: Ok(bpf), broken: false, refusal: None };
     }
+    let refusal = bpf::probe().err().map(|error| format!("BPF cannot be had: {error:#}"));
+    let (reason, broken) = match found {
+        Found::Broken(reason) => (reason, true),
+        _ => {
+            let not_attached = format!("not attached: macvlan-ctl attach {}", master.name);
+            (refusal.clone().unwrap_or(not_attached), false)
+        }
+    };
+    FoundDatapath { attached: Err(reason), broken, refusal }
 }
 
 /// The data path of a master: the programs, or the driver alone and why.
@@ -191,12 +213,5 @@ pub fn boxed(attached: Attached) -> Box<dyn Datapath> {
     match attached {
         Ok(bpf) => bpf,
         Err(reason) => Box::new(Kernel::new(reason)),
-    }
-}
-
-fn not_attached(master: &Master) -> String {
-    match bpf::probe() {
-        Ok(()) => format!("not attached: macvlan-ctl attach {}", master.name),
-        Err(error) => format!("BPF cannot be had: {error:#}"),
     }
 }

@@ -1,6 +1,10 @@
 //! One master that is followed: waited for, attached to, kept in step.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use macvlan_common::{child::Policy, mac::Mac};
@@ -8,14 +12,16 @@ use tokio::time::Instant;
 
 use super::{Note, Report, Wanted};
 use crate::{
+    apply::apply,
     attach,
+    config::{Config, MasterConfig},
     datapath::{Datapath as _, Description, bpf, kernel::Kernel},
     detach,
     lock::Lock,
     master::Master,
     model::Child,
     netlink::Netlink,
-    session::{self, members},
+    session::{self, Access, members},
     status,
     view::{MasterView, Tallies},
     watch::{Change, Watcher, What, change::Subject},
@@ -50,6 +56,8 @@ struct Here {
     overrides: BTreeMap<Mac, bool>,
     /// MACs that children had before those that they have now.
     former: BTreeMap<Mac, Mac>,
+    /// Children whose rules are not known before their namespaces have names.
+    nameless: BTreeSet<Mac>,
     /// When to bring the map to what the kernel has.
     due: Option<Instant>,
     /// The last thing that people were warned of: once is enough.
@@ -78,7 +86,7 @@ impl Followed {
     /// When it is, and cannot be attached to.
     pub async fn start(wanted: Wanted, watcher: &Watcher, report: Report<'_>) -> Result<Self> {
         let mut followed = Self::waiting(wanted);
-        match obstacle(watcher, &followed.wanted.name) {
+        match obstacle(watcher, followed.name()) {
             Some(why) => followed.wait(why, report),
             None => followed.attach(watcher, report).await?,
         }
@@ -87,7 +95,12 @@ impl Followed {
 
     /// Its name, as asked for.
     pub fn name(&self) -> &str {
-        &self.wanted.name
+        self.wanted.config.name.as_str()
+    }
+
+    /// Whether its rules ask where children live.
+    pub fn asks_where(&self) -> bool {
+        self.wanted.config.policies.ask_where()
     }
 
     /// Its index, while it is there.
@@ -113,15 +126,14 @@ impl Followed {
 
     fn wait(&mut self, why: String, report: Report<'_>) {
         if !matches!(&self.state, State::Waiting(before) if *before == why) {
-            report(Note::Info(format!("{}: waiting: {why}", self.wanted.name)));
+            report(Note::Info(format!("{}: waiting: {why}", self.name())));
         }
         self.state = State::Waiting(why);
     }
 
     async fn attach(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<()> {
-        let outcome = attach::attach(&self.wanted.name, &self.wanted.request).await?;
-        let name = &self.wanted.name;
-        for warning in outcome.warnings {
+        let name = self.name();
+        for warning in bring_about(&self.wanted).await? {
             report(Note::Warning(format!("{name}: {warning}")));
         }
         let master = Master::find(watcher.netlink(), name).await;
@@ -134,6 +146,7 @@ impl Followed {
             members: BTreeMap::new(),
             pins: None,
             former: BTreeMap::new(),
+            nameless: BTreeSet::new(),
             due: Some(Instant::now()),
             warned: String::new(),
         }));
@@ -142,7 +155,7 @@ impl Followed {
 
     /// Attaches, if the device is there and up; else, or if it fails, goes on waiting.
     async fn try_attach(&mut self, watcher: &Watcher, report: Report<'_>) {
-        if let Some(why) = obstacle(watcher, &self.wanted.name) {
+        if let Some(why) = obstacle(watcher, self.name()) {
             self.wait(why, report);
         } else if let Err(error) = self.attach(watcher, report).await {
             let why = format!("{error:#}");
@@ -157,7 +170,7 @@ impl Followed {
     pub async fn note(&mut self, change: &Change, watcher: &Watcher, report: Report<'_>) {
         let State::Here(here) = &mut self.state else {
             if let Subject::Device(link) = &change.subject
-                && link.name == self.wanted.name
+                && link.name == self.wanted.config.name.as_str()
             {
                 self.try_attach(watcher, report).await;
             }
@@ -200,9 +213,9 @@ impl Followed {
     pub async fn change(&mut self, wanted: Wanted, watcher: &Watcher, report: Report<'_>) {
         self.wanted = wanted;
         if let State::Here(here) = &self.state
-            && here.master.name != self.wanted.name
+            && here.master.name != self.wanted.config.name.as_str()
         {
-            report(Note::Info(format!("{}: named {:?} now", self.wanted.name, here.master.name)));
+            report(Note::Info(format!("{}: named {:?} now", self.wanted.config.name, here.master.name)));
             return;
         }
         let before = std::mem::replace(&mut self.state, State::Waiting(String::new()));
@@ -217,6 +230,7 @@ impl Followed {
     pub async fn sync(&mut self, watcher: &Watcher, tallies: &Tallies, report: Report<'_>) {
         let State::Here(here) = &mut self.state else { return };
         tallies.syncs.count();
+        apply_late_rules(here, &self.wanted, watcher);
         let name = here.master.name.clone();
         match sync(here, watcher, report).await {
             Ok(Synced::Done) => here.due = None,
@@ -265,7 +279,7 @@ fn obstacle(watcher: &Watcher, name: &str) -> Option<String> {
 
 /// Host access that the rules ask for.
 fn overrides(wanted: &Wanted, children: &[&Child]) -> BTreeMap<Mac, bool> {
-    let access = |child: &&Child| Some((child.mac, wanted.policies.host_access(child)?));
+    let access = |child: &&Child| Some((child.mac, wanted.config.policies.host_access(child)?));
     children.iter().filter_map(access).collect()
 }
 
@@ -273,14 +287,48 @@ fn overrides(wanted: &Wanted, children: &[&Child]) -> BTreeMap<Mac, bool> {
 fn note_child(here: &mut Here, wanted: &Wanted, what: &What, child: &Child) {
     match what {
         What::Added => {
-            let access = wanted.policies.host_access(child);
+            let access = wanted.config.policies.host_access(child);
             here.overrides.extend(access.map(|access| (child.mac, access)));
+            if wanted.config.policies.ask_where() && child.place.nsid.is_some() && child.place.label.is_none()
+            {
+                here.nameless.insert(child.mac);
+            }
+        }
+        What::Removed => {
+            here.nameless.remove(&child.mac);
         }
         What::Readdressed(was) => {
             let first = here.former.remove(was).unwrap_or(*was);
             here.former.insert(child.mac, first);
         }
         _ => {}
+    }
+}
+
+/// Rules about namespaces, for children whose namespaces have got their names since.
+fn apply_late_rules(here: &mut Here, wanted: &Wanted, watcher: &Watcher) {
+    if here.nameless.is_empty() {
+        return;
+    }
+    for child in watcher.children(here.master.index) {
+        if child.place.label.is_some() && here.nameless.remove(&child.mac) {
+            let access = wanted.config.policies.host_access(child);
+            here.overrides.extend(access.map(|access| (child.mac, access)));
+        }
+    }
+}
+
+/// Attaches, or brings the master and its children to what the configuration says; gives warnings.
+async fn bring_about(wanted: &Wanted) -> Result<Vec<String>> {
+    let MasterConfig { name, request, .. } = &wanted.config;
+    if !wanted.configured {
+        return Ok(attach::attach(name.as_str(), request).await?.warnings);
+    }
+    let config = Config { masters: vec![wanted.config.clone()], ..Config::default() };
+    let mut outcome = apply(&config, Access::Change).await?;
+    match outcome.failures.pop() {
+        Some(failure) => Err(failure),
+        None => Ok(outcome.warnings),
     }
 }
 

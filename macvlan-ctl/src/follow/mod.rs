@@ -5,7 +5,6 @@
 //! master, this one may be killed at any time, and a run that starts takes over what is there.
 
 mod followed;
-pub mod policies;
 pub mod privileges;
 mod service;
 
@@ -18,9 +17,9 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use self::{followed::Followed, policies::Policies, service::ServiceManager};
+use self::{followed::Followed, service::ServiceManager};
 use crate::{
-    attach,
+    config::MasterConfig,
     netlink::events::Events,
     session::Access,
     view::{MasterView, Tallies, View},
@@ -42,12 +41,10 @@ pub struct Settings {
 /// One master to follow.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Its name.
-    pub name: String,
-    /// How to attach to it.
-    pub request: attach::Request,
-    /// What children may, unless told otherwise.
-    pub policies: Policies,
+    /// Its name, how to attach to it, and what children may do unless told otherwise.
+    pub config: MasterConfig,
+    /// The configuration file asks for it: children are brought to what that says, as `apply` does.
+    pub configured: bool,
 }
 
 /// Something that people are told.
@@ -164,6 +161,9 @@ impl Follower {
                 followed.note(change, &self.watcher, report).await;
             }
         }
+        if self.masters.iter().any(Followed::asks_where) {
+            self.watcher.name_places().await;
+        }
         self.sync(report).await;
         self.watcher.name_places().await;
         for change in changes {
@@ -216,7 +216,7 @@ impl Follower {
     async fn take(&mut self, settings: Settings, report: Report<'_>) {
         let mut before = std::mem::take(&mut self.masters);
         for wanted in &settings.masters {
-            let index = before.iter().position(|followed| followed.name() == wanted.name);
+            let index = before.iter().position(|followed| followed.name() == wanted.config.name.as_str());
             let mut followed = match index {
                 Some(index) => before.remove(index),
                 None => Followed::waiting(wanted.clone()),

@@ -20,7 +20,7 @@ const ENTERING: Capability = Capability::CAP_SYS_ADMIN;
 /// Which capabilities these settings need.
 pub fn needed(settings: &Settings) -> CapsHashSet {
     let mut needed: CapsHashSet = FOLLOWING.into_iter().collect();
-    let mut children = settings.masters.iter().flat_map(|wanted| &wanted.request.children);
+    let mut children = settings.masters.iter().flat_map(|wanted| &wanted.config.request.children);
     if children.any(|child| child.settings.netns.is_some()) {
         needed.insert(ENTERING);
     }
@@ -55,15 +55,16 @@ pub fn keep_only(needed: &CapsHashSet) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::follow::Wanted;
+    use crate::{config::MasterConfig, follow::Wanted};
 
     #[test]
     fn only_children_in_other_namespaces_need_sys_admin() {
-        let wanted = |child: &str| Wanted {
-            name: "eth0".into(),
+        let config = |child: &str| MasterConfig {
+            name: "eth0".parse().unwrap(),
             request: crate::attach::Request { children: vec![child.parse().unwrap()], ..Default::default() },
             policies: Default::default(),
         };
+        let wanted = |child| Wanted { config: config(child), configured: true };
         let settings = |child| Settings { masters: vec![wanted(child)], ..Settings::default() };
         assert!(!needed(&settings("web,mode=private")).contains(&ENTERING));
         assert!(needed(&settings("web,netns=web")).contains(&ENTERING));

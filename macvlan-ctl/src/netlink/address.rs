@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context, Error, Result, anyhow, bail};
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 
@@ -58,20 +59,6 @@ impl fmt::Display for IpNet {
 /// Asks about another namespace (`include/uapi/linux/if_addr.h`).
 const IFA_TARGET_NETNSID: u16 = 10;
 
-/// The device's own address: where there is a peer, `IFA_ADDRESS` is that of the peer.
-fn own_address(message: &AddressMessage) -> Option<IpAddr> {
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    local.or_else(|| {
-        message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    })
-}
-
 impl Netlink {
     /// Addresses of the devices of a namespace (`None`: the socket's own), by index. About another
     /// namespace, the socket must be a strict one (see [`open_strict`](Self::open_strict)).
@@ -85,36 +72,34 @@ impl Netlink {
         message.attributes.extend(namespace.map(AddressAttribute::Other));
         let objects = self.dump(RouteNetlinkMessage::GetAddress(message)).await;
         let mut addresses: BTreeMap<u32, Vec<IpNet>> = BTreeMap::new();
-        for object in objects.context("cannot list addresses")? {
-            if let RouteNetlinkMessage::NewAddress(message) = object
-                && let Some(address) = own_address(&message)
-            {
-                let net = IpNet { address, prefix: message.header.prefix_len };
-                addresses.entry(message.header.index).or_default().push(net);
-            }
+        for (index, net) in objects.context("cannot list addresses")?.into_iter().filter_map(parse_address) {
+            addresses.entry(index).or_default().push(net);
         }
         Ok(addresses)
     }
 
-    /// Gives a device an address; one that it has already is left as it is.
+    /// Gives a device an address; one that it has already is left as it is. Tells whether it had not.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub async fn add_address(&self, index: u32, net: IpNet) -> Result<()> {
-        let message = match net.address {
-            IpAddr::V4(address) => {
-                AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, net.prefix).build()
-            }
-            IpAddr::V6(address) => {
-                AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(address, net.prefix).build()
-            }
-        };
+    pub async fn add_address(&self, index: u32, net: IpNet) -> Result<bool> {
+        let message = address_message(index, net);
         let added = self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).await;
         match added {
-            Err(error) if super::kernel_errno(&error) == Some(nix::errno::Errno::EEXIST) => Ok(()),
-            other => other.with_context(|| format!("cannot add address {net}")),
+            Err(error) if super::kernel_errno(&error) == Some(nix::errno::Errno::EEXIST) => Ok(false),
+            other => other.map(|()| true).with_context(|| format!("cannot add address {net}")),
         }
+    }
+
+    /// Takes an address from a device.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn remove_address(&self, index: u32, net: IpNet) -> Result<()> {
+        let removed = self.change(RouteNetlinkMessage::DelAddress(address_message(index, net)), 0).await;
+        removed.with_context(|| format!("cannot remove address {net}"))
     }
 
     /// Makes `gateway` the default route through a device.
@@ -123,17 +108,104 @@ impl Netlink {
     ///
     /// When the kernel refuses, for one because no address of the device reaches the gateway.
     pub async fn set_default_route(&self, index: u32, gateway: IpAddr) -> Result<()> {
-        let message = match gateway {
-            IpAddr::V4(via) => {
-                RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index).gateway(via).build()
-            }
-            IpAddr::V6(via) => {
-                RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index).gateway(via).build()
-            }
-        };
+        let message = route_message(index, gateway);
         let set = self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE).await;
         set.with_context(|| format!("cannot set default route via {gateway}"))
     }
+
+    /// Takes away the default route through a device and a gateway.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn remove_default_route(&self, index: u32, gateway: IpAddr) -> Result<()> {
+        let removed = self.change(RouteNetlinkMessage::DelRoute(route_message(index, gateway)), 0).await;
+        removed.with_context(|| format!("cannot remove default route via {gateway}"))
+    }
+
+    /// The default routes of the socket's namespace that [`set_default_route`](Self::set_default_route)
+    /// would replace: those of the main table with the metric that the kernel gives unasked.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn default_routes(&self) -> Result<Vec<DefaultRoute>> {
+        let request = RouteNetlinkMessage::GetRoute(RouteMessage::default());
+        let objects = self.dump(request).await.context("cannot list routes")?;
+        Ok(objects.into_iter().filter_map(parse_default_route).collect())
+    }
+}
+
+/// A default route. One over several next hops has neither device nor gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// IPv6, not IPv4.
+    pub is_ipv6: bool,
+    /// Index of its device.
+    pub index: Option<u32>,
+    /// Its gateway.
+    pub gateway: Option<IpAddr>,
+}
+
+fn address_message(index: u32, net: IpNet) -> AddressMessage {
+    match net.address {
+        IpAddr::V4(address) => {
+            AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, net.prefix).build()
+        }
+        IpAddr::V6(address) => {
+            AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(address, net.prefix).build()
+        }
+    }
+}
+
+fn route_message(index: u32, gateway: IpAddr) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(via) => {
+            RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index).gateway(via).build()
+        }
+        IpAddr::V6(via) => {
+            RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index).gateway(via).build()
+        }
+    }
+}
+
+fn parse_address(object: RouteNetlinkMessage) -> Option<(u32, IpNet)> {
+    let RouteNetlinkMessage::NewAddress(message) = object else { return None };
+    let (mut local, mut other) = (None, None);
+    for attribute in message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => local = Some(address),
+            // Of a point-to-point device the other end's, else the same.
+            AddressAttribute::Address(address) => other = Some(address),
+            _ => {}
+        }
+    }
+    let address = local.or(other)?;
+    Some((message.header.index, IpNet { address, prefix: message.header.prefix_len }))
+}
+
+fn parse_default_route(object: RouteNetlinkMessage) -> Option<DefaultRoute> {
+    // `IP6_RT_PRIO_USER`; IPv4 has 0.
+    const IPV6_METRIC: u32 = 1024;
+    let RouteNetlinkMessage::NewRoute(message) = object else { return None };
+    let header = message.header;
+    let is_main = header.table == RouteHeader::RT_TABLE_MAIN && header.kind == RouteType::Unicast;
+    if !is_main || header.destination_prefix_length != 0 {
+        return None;
+    }
+    let is_ipv6 = header.address_family == AddressFamily::Inet6;
+    let mut route = DefaultRoute { is_ipv6, index: None, gateway: None };
+    let mut metric = 0;
+    for attribute in message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => route.index = Some(index),
+            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => route.gateway = Some(gateway.into()),
+            RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) => route.gateway = Some(gateway.into()),
+            RouteAttribute::Priority(priority) => metric = priority,
+            _ => {}
+        }
+    }
+    (metric == if is_ipv6 { IPV6_METRIC } else { 0 }).then_some(route)
 }
 
 #[cfg(test)]

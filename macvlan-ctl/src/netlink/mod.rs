@@ -7,6 +7,7 @@ pub mod fdb;
 pub mod link;
 pub mod macvlan;
 pub mod nsid;
+pub mod sockets;
 
 use std::{
     fmt, io,
@@ -29,7 +30,7 @@ const DUMP_TRIES: u32 = 12;
 const DUMP_PAUSE: Duration = Duration::from_micros(250);
 
 /// A route netlink socket in one network namespace.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Netlink {
     handle: rtnetlink::Handle,
 }

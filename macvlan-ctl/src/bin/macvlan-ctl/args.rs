@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use macvlan_ctl::{
     datapath::{
-        bpf::Options,
+        bpf::{MOST_CHILDREN, Options},
         choose::{TcChoice, XdpChoice},
     },
     netns::NetnsRef,
@@ -167,7 +167,7 @@ pub struct DatapathOptions {
     pub no_adopt: bool,
 
     /// How many children fit; as it is or, at first, 4096 if left out.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CHILDREN)))]
     pub max_children: Option<u32>,
 }
 

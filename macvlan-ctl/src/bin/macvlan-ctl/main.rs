@@ -89,6 +89,7 @@ async fn run_attach(cli: &Cli, args: &Attach) -> Result<()> {
         options: args.options.to_options(),
         require_bpf: args.require_bpf,
         dry_run: args.dry_run,
+        ..attach::Request::default()
     };
     let outcome = attach::attach(&args.master, &request).await?;
     if args.dry_run && cli.json {

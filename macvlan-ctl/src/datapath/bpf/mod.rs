@@ -40,8 +40,11 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/macv
 /// Children that fit unless told otherwise.
 pub const DEFAULT_MAX_CHILDREN: u32 = 4096;
 
+/// Most children that may be asked for.
+pub const MOST_CHILDREN: u32 = 1_048_576;
+
 /// What an attach may be told; `None` means "as it is" or, where nothing is, the default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Where to demultiplex.
     pub xdp: Option<XdpChoice>,
@@ -183,12 +186,12 @@ impl Bpf {
         Ok((maps, record))
     }
 
-    /// Brings an existing data path to these options, and its programs to this version.
+    /// What [`update`](Self::update) would change, in words.
     ///
     /// # Errors
     ///
-    /// When the machine cannot do it.
-    pub fn update(&mut self, master: &Master, options: &Options) -> Result<()> {
+    /// When something cannot change in place.
+    pub fn changes(&self, master: &Master, options: &Options) -> Result<Vec<String>> {
         if let Some(wanted) = options.max_children
             && wanted != self.maps.max_children()
         {
@@ -202,13 +205,38 @@ impl Bpf {
             Some(TcChoice::Tcx) => Hairpin::Tcx,
             Some(TcChoice::Clsact) => Hairpin::Clsact,
         };
-        if tc != self.record.hairpin {
+        if tc != self.record.hairpin && options.tc != Some(self.record.tc) {
             return Err(anyhow!(
                 "the data path is attached by {} and cannot change to {} in place: detach first",
                 self.record.hairpin.as_str(),
                 tc.as_str()
             ));
         }
+        let mut changes = Vec::new();
+        let name = &master.name;
+        if self.record.adopts == options.no_adopt {
+            let verb =
+                if options.no_adopt { "leave children of others alone" } else { "adopt children of others" };
+            changes.push(format!("{verb} on {name:?}"));
+        }
+        // What was asked for before was tried before: whatever it came to stays.
+        if let Some(xdp) = options.xdp.filter(|xdp| *xdp != self.record.xdp) {
+            let (word, demux) = (xdp.as_str(), self.record.demux.as_str());
+            changes.push(format!("set xdp of {name:?} to {word}; the demultiplexer is {demux} now"));
+        }
+        if !self.record.is_current() {
+            changes.push(format!("bring the programs on {name:?} to this version"));
+        }
+        Ok(changes)
+    }
+
+    /// Brings an existing data path to these options, and its programs to this version.
+    ///
+    /// # Errors
+    ///
+    /// When the machine cannot do it.
+    pub fn update(&mut self, master: &Master, options: &Options) -> Result<()> {
+        self.changes(master, options)?;
         self.record.adopts = !options.no_adopt;
         let xdp = options.xdp.unwrap_or(self.record.xdp);
         let demux = match plan_xdp(xdp, master.kind.as_deref()) {

@@ -1,17 +1,52 @@
 //! `apply` and `check`.
 
-use std::path::Path;
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use macvlan_ctl::{
+    apply::{self, Outcome},
+    config::Config,
+    session::Access,
+};
 
-use crate::args::Cli;
+use crate::{args::Cli, output::print_json, warn_all};
 
 /// Brings the machine to the configuration.
-pub async fn apply(_: &Cli, _: &Path, _: bool) -> Result<()> {
-    bail!("not built yet")
+pub async fn apply(cli: &Cli, path: &Path, dry_run: bool) -> Result<()> {
+    let access = if dry_run { Access::Read } else { Access::Change };
+    let outcome = apply::apply(&Config::read(path)?, access).await?;
+    print(cli, &outcome)?;
+    if outcome.failures.is_empty() {
+        return Ok(());
+    }
+    let failures: Vec<String> = outcome.failures.iter().map(|error| format!("{error:#}")).collect();
+    Err(anyhow!("{}", failures.join("; ")))
 }
 
 /// Says whether that would change anything.
-pub async fn check(_: &Cli, _: &Path) -> Result<()> {
-    bail!("not built yet")
+pub async fn check(cli: &Cli, path: &Path) -> Result<()> {
+    let outcome = apply::apply(&Config::read(path)?, Access::Read).await?;
+    print(cli, &outcome)?;
+    match outcome.steps.len() {
+        0 => Ok(()),
+        count => bail!("{path:?} differs from this machine in {count} steps; see: macvlan-ctl apply"),
+    }
+}
+
+fn print(cli: &Cli, outcome: &Outcome) -> Result<()> {
+    warn_all(cli, &outcome.warnings)?;
+    if cli.json {
+        return print_json(&outcome.steps);
+    }
+    let mut out = io::stdout().lock();
+    for step in &outcome.steps {
+        writeln!(out, "{}: {}", step.ifname, step.step)?;
+    }
+    if outcome.steps.is_empty() && outcome.failures.is_empty() {
+        writeln!(out, "up to date")?;
+    }
+    Ok(())
 }

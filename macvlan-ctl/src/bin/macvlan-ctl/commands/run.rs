@@ -2,47 +2,88 @@
 
 use std::{
     io::{self, Write as _},
+    path::Path,
     sync::Arc,
 };
 
 use anyhow::{Result, bail};
 use macvlan_ctl::{
     attach,
+    config::{Config, MasterConfig},
+    exporter,
     follow::{Follower, Note, Settings, Wanted, privileges},
+    ids::IfName,
     view::Tallies,
     watch::{Change, What},
 };
 
 use crate::{
-    args::{Cli, Run},
+    args::{Cli, DEFAULT_CONFIG, Run},
     output::print_json,
 };
 
 /// Attaches and follows until stopped.
 pub async fn run(cli: &Cli, args: &Run) -> Result<()> {
-    let settings = settings(args)?;
+    let config = config(args)?;
+    let settings = settings(args, &config)?;
+    let listener = args.metrics.or(config.metrics).map(exporter::bind).transpose()?;
     let tallies = Arc::new(Tallies::default());
     let mut report = |note: Note<'_>| tell(cli, &note);
     let needed = privileges::needed(&settings);
     let mut follower = Follower::start(settings, Arc::clone(&tallies), &mut report).await?;
     privileges::keep_only(&needed)?;
-    follower.run(&|| self::settings(args), &mut report).await?;
+    let following = follower.views();
+    let named = exporter::name_containers(&following);
+    let served = listener.map(|listener| exporter::serve(listener, named.views(), tallies)).transpose()?;
+    let reload = || self::config(args).and_then(|config| self::settings(args, &config));
+    follower.run(&reload, &mut report).await?;
+    drop(served);
     follower.stop().await
 }
 
-/// What the command line and the configuration ask for.
-fn settings(args: &Run) -> Result<Settings> {
-    if args.masters.is_empty() {
-        bail!("nothing to follow: name a device");
+/// The configuration: that named or, where nothing is named, the one in its usual place. Devices
+/// that are named need none.
+fn config(args: &Run) -> Result<Config> {
+    match &args.config {
+        Some(path) => Config::read(path),
+        None if !args.masters.is_empty() && !Path::new(DEFAULT_CONFIG).exists() => Ok(Config::default()),
+        None => Config::read(Path::new(DEFAULT_CONFIG)),
     }
-    let request = attach::Request {
-        options: args.options.to_options(),
-        require_bpf: args.require_bpf,
-        ..attach::Request::default()
+}
+
+/// What the command line and the configuration ask for.
+fn settings(args: &Run, config: &Config) -> Result<Settings> {
+    let names: Vec<IfName> = match args.masters.as_slice() {
+        [] => config.masters.iter().map(|master| master.name.clone()).collect(),
+        named => named.iter().map(|name| name.parse()).collect::<Result<_>>()?,
     };
-    let wanted =
-        |name: &String| Wanted { name: name.clone(), request: request.clone(), policies: Default::default() };
-    Ok(Settings { masters: args.masters.iter().map(wanted).collect(), detach_on_exit: args.detach_on_exit })
+    if names.is_empty() {
+        bail!("nothing to follow: name a device, or put one into the configuration");
+    }
+    if let Some(twin) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+        bail!("cannot follow {:?} twice", twin.1);
+    }
+    Ok(Settings {
+        masters: names.into_iter().map(|name| wanted(args, config, name)).collect(),
+        detach_on_exit: args.detach_on_exit || config.detach_on_exit,
+    })
+}
+
+/// What the configuration says of a master, and the command line over it.
+fn wanted(args: &Run, config: &Config, name: IfName) -> Wanted {
+    let configured = config.masters.iter().find(|master| master.name == name);
+    let mut master = configured.cloned().unwrap_or_else(|| MasterConfig {
+        name,
+        request: attach::Request::default(),
+        policies: Default::default(),
+    });
+    let (request, options) = (&mut master.request, args.options.to_options());
+    request.options.xdp = options.xdp.or(request.options.xdp);
+    request.options.tc = options.tc.or(request.options.tc);
+    request.options.max_children = options.max_children.or(request.options.max_children);
+    request.options.no_adopt |= options.no_adopt;
+    request.require_bpf |= args.require_bpf;
+    Wanted { config: master, configured: configured.is_some() }
 }
 
 /// Warnings and notes go to standard error, changes to standard output.

@@ -1,0 +1,139 @@
+//! One `[[master]]` of a configuration, with its children.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use anyhow::{Error, Result, anyhow, bail};
+use clap::ValueEnum;
+
+use super::{
+    policy::{Policies, Rule, read_rule},
+    reader::Fields,
+    twice,
+};
+use crate::{
+    attach::Request,
+    datapath::bpf::{MOST_CHILDREN, Options},
+    ids::IfName,
+    model::{ChildSpec, Settings, parse_gateway, parse_kind, parse_mac, parse_mode},
+};
+
+/// What the file says of one master.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MasterConfig {
+    /// Its name.
+    pub name: IfName,
+    /// Its data path and children, as `attach` takes them; with the policies.
+    pub request: Request,
+    /// What its children may do: the same as in the request.
+    pub policies: Policies,
+}
+
+/// Where each child was asked for first: by name and namespace, over all masters.
+#[derive(Debug, Default)]
+pub struct Places(BTreeMap<(IfName, Option<String>), usize>);
+
+const KEYS: &[&str] =
+    &["name", "xdp", "tc", "adopt", "max-children", "require-bpf", "prune", "child", "policy"];
+
+const CHILD_KEYS: &[&str] =
+    &["name", "kind", "mode", "mac", "mtu", "netns", "ip", "gw", "bcqueuelen", "host-access", "up"];
+
+/// The master in a `[[master]]`.
+pub fn read_master(fields: Fields<'_>, places: &mut Places) -> Result<MasterConfig> {
+    let mut fields = fields.knowing(KEYS)?;
+    let Some(name) = fields.text("name", str::parse)? else {
+        return Err(fields.error("the master lacks \"name\", like name = \"eth0\""));
+    };
+    let options = Options {
+        xdp: fields.text("xdp", |text| choice("xdp", text))?,
+        tc: fields.text("tc", |text| choice("tc", text))?,
+        no_adopt: !fields.boolean("adopt")?.unwrap_or(true),
+        max_children: read_max_children(&mut fields)?,
+    };
+    let require_bpf = fields.boolean("require-bpf")?.unwrap_or_default();
+    let prune = fields.boolean("prune")?.unwrap_or_default();
+    let mut children = Vec::new();
+    for child in fields.tables("child")? {
+        children.push(read_child(child, places)?);
+    }
+    let mut rules: Vec<Rule> = children.iter().filter_map(Rule::of_child).collect();
+    for policy in fields.tables("policy")? {
+        rules.push(read_rule(policy)?);
+    }
+    let policies = Policies::new(rules);
+    let request =
+        Request { children, options, require_bpf, dry_run: false, policies: policies.clone(), prune };
+    Ok(MasterConfig { name, request, policies })
+}
+
+/// A value that the command line offers under the same name.
+fn choice<T: ValueEnum>(key: &str, text: &str) -> Result<T> {
+    T::from_str(text, false).map_err(|_| {
+        let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let names: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
+        anyhow!("unknown {key} {text:?}: one of {}", names.join(", "))
+    })
+}
+
+fn read_max_children(fields: &mut Fields<'_>) -> Result<Option<u32>> {
+    let at = fields.place_of("max-children");
+    let max_children = fields.number("max-children")?;
+    if let Some(given) = max_children.filter(|given| !(1..=MOST_CHILDREN).contains(given)) {
+        return Err(fields.source().error(at, format!("max-children is 1 to {MOST_CHILDREN}, not {given}")));
+    }
+    Ok(max_children)
+}
+
+fn read_child(fields: Fields<'_>, places: &mut Places) -> Result<ChildSpec> {
+    let mut fields = fields.knowing(CHILD_KEYS)?;
+    let Some(name) = fields.text("name", str::parse::<IfName>)? else {
+        return Err(fields.error("the child lacks \"name\", like name = \"web\""));
+    };
+    let settings = Settings {
+        kind: fields.text("kind", parse_kind)?,
+        mode: fields.text("mode", parse_mode)?,
+        mac: fields.text("mac", parse_mac)?,
+        mtu: fields.number("mtu")?,
+        netns: fields.text("netns", str::parse)?,
+        addresses: fields.texts("ip", str::parse)?,
+        gateways: fields.texts("gw", parse_gateway)?,
+        bcqueuelen: fields.number("bcqueuelen")?,
+        host_access: fields.boolean("host-access")?,
+        up: fields.boolean("up")?,
+    };
+    let in_child = |error: Error| fields.error(format!("in child {:?}: {error:#}", name.as_str()));
+    check_gateways(&settings).map_err(in_child)?;
+    check_addresses(&settings).map_err(in_child)?;
+    let place = (name.clone(), settings.netns.as_ref().map(ToString::to_string));
+    match places.0.entry(place) {
+        Entry::Vacant(entry) => drop(entry.insert(fields.at())),
+        Entry::Occupied(entry) => {
+            let first = fields.source().line(*entry.get());
+            return Err(fields.error(twice("child", &name, first)));
+        }
+    }
+    Ok(ChildSpec { name, settings })
+}
+
+/// What the kernel would take and then not hold: of two default routes the second replaces the
+/// first, and a device that is down has none.
+fn check_gateways(settings: &Settings) -> Result<()> {
+    let gateways = &settings.gateways;
+    if [true, false].iter().any(|v6| gateways.iter().filter(|gw| gw.is_ipv6() == *v6).count() > 1) {
+        bail!("\"gw\" has two of one family, and a device has one default route of each");
+    }
+    if settings.up == Some(false) && !gateways.is_empty() {
+        bail!("\"gw\" needs the device up, and up = false");
+    }
+    Ok(())
+}
+
+fn check_addresses(settings: &Settings) -> Result<()> {
+    let nets = &settings.addresses;
+    for (number, net) in nets.iter().enumerate() {
+        if nets[..number].iter().any(|earlier| earlier.address == net.address) {
+            bail!("\"ip\" has {} twice", net.address);
+        }
+    }
+    Ok(())
+}

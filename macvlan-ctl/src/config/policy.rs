@@ -1,0 +1,253 @@
+//! What the configuration lets children do, whoever made them.
+
+use anyhow::{Result, bail};
+use macvlan_common::mac::Mac;
+
+use super::{glob::Glob, reader::Fields};
+use crate::{
+    ids::IfName,
+    model::{Child, ChildSpec, Place, parse_mac},
+    netns::NetnsRef,
+};
+
+/// Longest pattern of a rule: a path.
+const LONGEST_PATTERN: usize = 4096;
+
+/// The rules of one master. The default has none.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Policies {
+    rules: Vec<Rule>,
+}
+
+/// A rule: some children, and what is set for them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Which children.
+    pub subject: Subject,
+    /// What is set.
+    pub setting: Setting,
+}
+
+/// Which children a rule is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Subject {
+    /// The child that the file itself asks for.
+    Own {
+        /// Its name.
+        name: IfName,
+        /// Its namespace; the master's without one.
+        netns: Option<NetnsRef>,
+    },
+    /// Every child that all of these are true of; those that are `None` are true of each.
+    Like {
+        /// It has this MAC.
+        mac: Option<Mac>,
+        /// Its name is like this.
+        name: Option<Glob>,
+        /// It lives in a namespace, other than the master's own, that has a name or path like this.
+        netns: Option<Glob>,
+    },
+}
+
+/// What a rule sets; `None` leaves it to later rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// Whether it may talk to the host.
+    pub host_access: Option<bool>,
+}
+
+impl Policies {
+    /// These rules, in this order.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self { rules }
+    }
+
+    /// Whether a rule asks where a child lives.
+    pub fn ask_where(&self) -> bool {
+        self.rules.iter().any(|rule| match &rule.subject {
+            Subject::Own { netns, .. } => netns.is_some(),
+            Subject::Like { netns, .. } => netns.is_some(),
+        })
+    }
+
+    /// Whether `child` may talk to the host: what the first rule says that is about it and says
+    /// anything. `None`: no rule does.
+    pub fn host_access(&self, child: &Child) -> Option<bool> {
+        self.first(child, |setting| setting.host_access)
+    }
+
+    /// What the first rule about `child` sets, of what `pick` picks.
+    fn first<T>(&self, child: &Child, pick: impl Fn(&Setting) -> Option<T>) -> Option<T> {
+        let mut picked = self.rules.iter().filter_map(|rule| Some((rule, pick(&rule.setting)?)));
+        picked.find(|(rule, _)| rule.subject.is(child)).map(|(_, value)| value)
+    }
+}
+
+impl Rule {
+    /// What the file says of a child where it asks for it: it comes before every other rule.
+    pub fn of_child(spec: &ChildSpec) -> Option<Self> {
+        let host_access = Some(spec.settings.host_access?);
+        let subject = Subject::Own { name: spec.name.clone(), netns: spec.settings.netns.clone() };
+        Some(Self { subject, setting: Setting { host_access } })
+    }
+}
+
+impl Subject {
+    fn is(&self, child: &Child) -> bool {
+        match self {
+            Self::Own { name, netns } => {
+                let netns_is = match netns {
+                    None => child.place == Place::default(),
+                    Some(netns) => lives_in(child, netns),
+                };
+                child.name == name.as_str() && netns_is
+            }
+            Self::Like { mac, name, netns } => {
+                mac.is_none_or(|mac| mac == child.mac)
+                    && name.as_ref().is_none_or(|name| name.matches(&child.name))
+                    && netns.as_ref().is_none_or(|netns| lives_like(child, netns))
+            }
+        }
+    }
+}
+
+/// Whether the child's namespace is `netns`, whatever it is called by.
+fn lives_in(child: &Child, netns: &NetnsRef) -> bool {
+    let Some(own) = child.place.netns() else { return false };
+    own == *netns || own.id().is_some_and(|id| netns.id() == Some(id))
+}
+
+fn lives_like(child: &Child, pattern: &Glob) -> bool {
+    let matches = child.place.label.as_ref().is_some_and(|label| pattern.matches(label));
+    let named = || pattern.as_str().parse().is_ok_and(|netns| lives_in(child, &netns));
+    matches || (pattern.is_plain() && named())
+}
+
+const KEYS: &[&str] = &["match", "host-access"];
+const MATCH_KEYS: &[&str] = &["mac", "name", "netns"];
+
+/// The rule in a `[[master.policy]]`.
+pub fn read_rule(fields: Fields<'_>) -> Result<Rule> {
+    let mut fields = fields.knowing(KEYS)?;
+    let Some(subject) = fields.table("match")? else {
+        return Err(fields.error("the policy lacks \"match\"; for every child: match = { name = \"*\" }"));
+    };
+    let subject = read_subject(subject)?;
+    let setting = Setting { host_access: fields.boolean("host-access")? };
+    if setting == Setting::default() {
+        return Err(fields.error("the policy sets nothing; give it host-access"));
+    }
+    Ok(Rule { subject, setting })
+}
+
+fn read_subject(fields: Fields<'_>) -> Result<Subject> {
+    let mut fields = fields.knowing(MATCH_KEYS)?;
+    if fields.is_empty() {
+        return Err(fields.error("\"match\" is empty; for every child: match = { name = \"*\" }"));
+    }
+    let subject = Subject::Like {
+        mac: fields.text("mac", parse_mac)?,
+        name: fields.text("name", |text| pattern(text, "name"))?,
+        netns: fields.text("netns", |text| pattern(text, "netns"))?,
+    };
+    Ok(subject)
+}
+
+fn pattern(text: &str, key: &str) -> Result<Glob> {
+    let glob = Glob::new(text);
+    if text.is_empty() || text.len() > LONGEST_PATTERN {
+        bail!("{key} must have 1 to {LONGEST_PATTERN} octets, not {}", text.len());
+    }
+    if glob.is_plain() {
+        // One that no child could ever have is a mistake.
+        match key {
+            "name" => drop(text.parse::<IfName>()?),
+            _ => drop(text.parse::<NetnsRef>()?),
+        }
+    }
+    Ok(glob)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use macvlan_common::child::Mode;
+
+    use super::*;
+    use crate::{config::Config, model::Kind};
+
+    fn child(name: &str, mac: &str, netns: Option<&str>) -> Child {
+        Child {
+            name: name.into(),
+            index: 7,
+            place: Place { nsid: netns.map(|_| 1), label: netns.map(str::to_owned) },
+            mac: mac.parse().unwrap(),
+            mode: Mode::Bridge,
+            kind: Kind::Macvlan,
+            mtu: 1500,
+            bcqueuelen: None,
+            up: true,
+            owned: false,
+            unfinished: false,
+            addresses: Vec::new(),
+        }
+    }
+
+    fn policies(text: &str) -> Policies {
+        let text = format!("[[master]]\nname = \"eth0\"\n{text}");
+        let mut config = Config::parse(&text, Path::new("x.toml")).unwrap();
+        config.masters.remove(0).policies
+    }
+
+    #[test]
+    fn the_first_policy_that_matches_wins() {
+        let policies = policies(
+            "policy = [
+                { match = { mac = '02:00:00:00:00:01' }, host-access = true },
+                { match = { name = 'guest*', netns = 'blue' }, host-access = false },
+                { match = { netns = '/run/docker/netns/*' }, host-access = false },
+                { match = { name = 'guest*' }, host-access = true },
+            ]",
+        );
+        let (one, two) = ("02:00:00:00:00:01", "02:00:00:00:00:02");
+        for (child, expected) in [
+            (child("guest1", one, Some("blue")), Some(true)),
+            (child("guest1", two, Some("blue")), Some(false)),
+            (child("guest1", two, Some("red")), Some(true)),
+            (child("guest1", two, None), Some(true)),
+            (child("eth0", two, Some("/run/docker/netns/4711")), Some(false)),
+            (child("eth0", two, Some("blue")), None),
+            (child("eth0", two, None), None),
+        ] {
+            assert_eq!(policies.host_access(&child), expected, "{child:?}");
+        }
+        assert_eq!(Policies::default().host_access(&child("a", one, None)), None);
+    }
+
+    #[test]
+    fn a_namespace_is_known_by_any_of_its_names() {
+        let own = format!("/proc/{}/ns/net", std::process::id());
+        let (mac, here) = ("02:00:00:00:00:01", "/proc/self/ns/net");
+        let by_netns = |netns: &str| {
+            policies(&format!("policy = [{{ match = {{ netns = {netns:?} }}, host-access = false }}]"))
+        };
+        assert_eq!(by_netns(&own).host_access(&child("a", mac, Some(here))), Some(false));
+        assert_eq!(by_netns("/proc/self/ns/mnt").host_access(&child("a", mac, Some(here))), None);
+        assert_eq!(by_netns(&own).host_access(&child("a", mac, None)), None);
+    }
+
+    #[test]
+    fn what_a_child_says_of_itself_comes_before_the_policies() {
+        let policies = policies(
+            "child = [{ name = 'web', netns = 'blue', host-access = true }, { name = 'db', host-access = true }]
+             policy = [{ match = { name = '*' }, host-access = false }]",
+        );
+        let mac = "02:00:00:00:00:01";
+        assert_eq!(policies.host_access(&child("web", mac, Some("blue"))), Some(true));
+        assert_eq!(policies.host_access(&child("web", mac, Some("red"))), Some(false));
+        assert_eq!(policies.host_access(&child("web", mac, None)), Some(false));
+        assert_eq!(policies.host_access(&child("db", mac, None)), Some(true));
+        assert_eq!(policies.host_access(&child("db", mac, Some("blue"))), Some(false));
+    }
+}

@@ -1,0 +1,132 @@
+//! A plan carried out on one master: all of it or nothing, but for what comes last because it
+//! cannot be taken back.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use macvlan_common::{child::Policy, mac::Mac};
+
+use crate::{
+    attach::Request,
+    change::{Changed, take_down},
+    create::Created,
+    datapath::{
+        Datapath as _, Degraded,
+        bpf::{Bpf, Options},
+        choose::{TcChoice, XdpChoice},
+    },
+    model::Child,
+    plan::{Plan, PlannedChild, host_access},
+    session::Session,
+    steps::is_same,
+};
+
+/// Makes and changes children, puts the data path in place, then deletes. Gives back what is less
+/// than was asked for.
+///
+/// # Errors
+///
+/// When something cannot be. Everything is as before then, unless it is only that a child cannot be
+/// taken down or deleted at the end.
+pub async fn execute(session: &mut Session, request: &Request, plan: &Plan) -> Result<Vec<String>> {
+    let before = members(session)?;
+    let created = Created::make(session, &plan.children).await?;
+    let mut changed = Changed::default();
+    let put = async {
+        changed.make_all(&plan.children).await?;
+        put_in_place(session, request, plan, &before).await
+    };
+    let warnings = match put.await {
+        Ok(warnings) => warnings,
+        Err(error) => {
+            changed.undo().await;
+            created.undo().await;
+            if let Ok(bpf) = &mut session.attached {
+                // The error that led here is the one to report.
+                let _ = bpf.sync(&session.master, &before);
+            }
+            return Err(error);
+        }
+    };
+    take_down(&plan.children).await?;
+    session.delete(&plan.doomed).await?;
+    Ok(warnings)
+}
+
+fn members(session: &Session) -> Result<BTreeMap<Mac, Policy>> {
+    match &session.attached {
+        Ok(bpf) => bpf.members(),
+        Err(_) => Ok(BTreeMap::new()),
+    }
+}
+
+/// Puts the programs on the master, or finds out why that cannot be.
+async fn put_in_place(
+    session: &mut Session,
+    request: &Request,
+    plan: &Plan,
+    before: &BTreeMap<Mac, Policy>,
+) -> Result<Vec<String>> {
+    session.observe().await?;
+    let access = accesses(session, request, &plan.children, before).await?;
+    let mut members = session.wanted_members(!request.options.no_adopt, &access)?;
+    for doomed in &plan.doomed {
+        let has_twin = |child: &Child| child.mac == doomed.mac && !is_same(child, doomed);
+        if !session.children().iter().any(has_twin) {
+            members.remove(&doomed.mac);
+        }
+    }
+    if let Ok(bpf) = &mut session.attached {
+        bpf.update(&session.master, &request.options)?;
+        bpf.sync(&session.master, &members)?;
+        return Ok(warnings(&bpf.description().degraded, &request.options));
+    }
+    session.remove_broken().await?;
+    match Bpf::install(&session.netlink, &session.master, &request.options, &members).await {
+        Ok(bpf) => Ok(warnings(&bpf.description().degraded, &request.options)),
+        Err(error) if request.require_bpf => Err(error),
+        Err(error) => Ok(vec![no_bpf(&format!("BPF cannot be had: {error:#}"), members.len())]),
+    }
+}
+
+/// Who may talk to the host, as far as anybody says: a child that gets another MAC as before, then
+/// the policies, then the children's own settings.
+async fn accesses(
+    session: &Session,
+    request: &Request,
+    planned: &[PlannedChild],
+    before: &BTreeMap<Mac, Policy>,
+) -> Result<BTreeMap<Mac, bool>> {
+    let mut access = BTreeMap::new();
+    for planned in planned {
+        let Some(existing) = &planned.existing else { continue };
+        let kept = before.get(&existing.mac).map(|policy| policy.host_access());
+        access.extend(planned.change.mac.zip(kept));
+    }
+    // Of two with one MAC the last counts, as in `Session::wanted_members`.
+    let mut children: Vec<&Child> = session.children().iter().collect();
+    children.sort_by_key(|child| child.up);
+    for child in children {
+        access.extend(request.policies.host_access(child).map(|on| (child.mac, on)));
+    }
+    access.extend(host_access(session, planned).await?);
+    Ok(access)
+}
+
+/// Says that a master is left to plain kernel macvlan, for this reason.
+pub fn no_bpf(reason: &str, children: usize) -> String {
+    format!("{reason}; {children} children run as plain kernel macvlan, which cannot talk to the host")
+}
+
+/// What a person should look at: not what `auto` chose for good reasons.
+fn warnings(degraded: &[Degraded], options: &Options) -> Vec<String> {
+    let chosen = |degraded: &&Degraded| match degraded.feature.as_str() {
+        "demux" => !matches!(options.xdp, None | Some(XdpChoice::Auto)),
+        "hairpin" => !matches!(options.tc, None | Some(TcChoice::Auto)) || degraded.got == "off",
+        _ => true,
+    };
+    let degraded = degraded.iter().filter(chosen);
+    degraded
+        .map(|part| format!("{} is {} instead of {}: {}", part.feature, part.got, part.wanted, part.reason))
+        .collect()
+}

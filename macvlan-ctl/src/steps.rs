@@ -1,0 +1,211 @@
+//! What a command will do, in words: for `--dry-run`, and for whoever asks whether there is anything.
+
+use std::{collections::BTreeMap, fmt};
+
+use anyhow::Result;
+use macvlan_common::{child::Policy, mac::Mac};
+
+use crate::{
+    attach::Request,
+    datapath::Datapath as _,
+    model::Child,
+    plan::{Plan, PlannedChild},
+    session::Session,
+};
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// In words.
+    pub text: String,
+    /// Whether anything changes by it.
+    pub changes: bool,
+}
+
+impl Step {
+    fn change(text: impl Into<String>) -> Self {
+        Self { text: text.into(), changes: true }
+    }
+
+    fn keep(text: impl Into<String>) -> Self {
+        Self { text: text.into(), changes: false }
+    }
+}
+
+/// The steps by which `plan` and `request` come true on a master.
+///
+/// # Errors
+///
+/// When the data path cannot be brought to the request, or the kernel refuses to tell of it.
+pub fn describe(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step>> {
+    let mut steps: Vec<Step> = session
+        .children()
+        .iter()
+        .filter(|child| child.unfinished)
+        .map(|child| Step::change(format!("delete {}, which was left half made", told(child))))
+        .collect();
+    steps.extend(
+        plan.children.iter().map(|child| Step { text: child.to_string(), changes: !child.is_kept() }),
+    );
+    if session.refusal.is_none() {
+        steps.extend(members(session, request, plan)?);
+    }
+    steps.extend(plan.doomed.iter().map(|child| Step::change(format!("delete {}", told(child)))));
+    let name = &session.master.name;
+    match &session.attached {
+        Ok(bpf) => {
+            let changes = bpf.changes(&session.master, &request.options)?;
+            if changes.is_empty() {
+                steps.push(Step::keep(format!("keep the data path on {name:?}")));
+            }
+            steps.extend(changes.into_iter().map(Step::change));
+        }
+        Err(_) if session.refusal.is_some() => {
+            steps.push(Step::keep(format!("leave {name:?} to plain kernel macvlan")));
+        }
+        Err(_) => steps.push(Step::change(format!(
+            "attach the data path to {name:?}: TC ingress, TC egress, demultiplexer"
+        ))),
+    }
+    Ok(steps)
+}
+
+/// What changes in the map, but for children that are made, changed or deleted by steps of their own.
+fn members(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step>> {
+    let present = match &session.attached {
+        Ok(bpf) => bpf.members()?,
+        Err(_) => BTreeMap::new(),
+    };
+    let mut steps = Vec::new();
+    let mut children: Vec<&Child> = session.children().iter().filter(|child| !child.unfinished).collect();
+    let mut leaving: BTreeMap<Mac, Policy> = present.clone();
+    // Of two with one MAC the last counts, as in `Session::wanted_members`.
+    children.sort_by_key(|child| child.up);
+    let last: BTreeMap<Mac, &Child> = children.iter().map(|child| (child.mac, *child)).collect();
+    for child in session.children() {
+        let is_doomed = plan.doomed.iter().any(|doomed| is_same(doomed, child));
+        if is_doomed {
+            leaving.remove(&child.mac);
+        }
+        let is_last = last.get(&child.mac).is_some_and(|last| is_same(last, child));
+        if is_doomed || !is_last || (request.options.no_adopt && !child.owned) {
+            continue;
+        }
+        let planned = plan.children.iter().find(|planned| is_planned(planned, child));
+        let mac = planned.and_then(|planned| planned.change.mac).unwrap_or(child.mac);
+        leaving.remove(&child.mac);
+        leaving.remove(&mac);
+        let known = present.get(&child.mac).or_else(|| present.get(&mac)).copied();
+        steps.extend(member(child, planned, request, known));
+    }
+    steps.extend(leaving.keys().map(|mac| Step::change(format!("forget {mac}, which is no child any more"))));
+    Ok(steps)
+}
+
+fn member(
+    child: &Child,
+    planned: Option<&PlannedChild>,
+    request: &Request,
+    present: Option<Policy>,
+) -> Vec<Step> {
+    let change = planned.map(|planned| planned.change).unwrap_or_default();
+    let after = Child {
+        mac: change.mac.unwrap_or(child.mac),
+        mode: change.mode.unwrap_or(child.mode),
+        ..child.clone()
+    };
+    let asked = planned.and_then(|planned| planned.settings.host_access);
+    let asked = asked.or_else(|| request.policies.host_access(&after));
+    let Some(present) = present else {
+        if change.mac.is_some() {
+            // Its new MAC is taken up with the change.
+            return Vec::new();
+        }
+        let verb = if child.owned { "take up" } else { "adopt" };
+        let access = if asked == Some(false) { ", host access off" } else { "" };
+        return vec![Step::change(format!("{verb} {} ({}){access}", told(child), child.mac))];
+    };
+    let mut steps = Vec::new();
+    if let Some(on) = asked.filter(|on| *on != present.host_access()) {
+        let word = if on { "on" } else { "off" };
+        steps.push(Step::change(format!("turn host access of {} {word}", told(child))));
+    }
+    if present.mode() != child.mode && change.mode.is_none() {
+        steps.push(Step::change(format!("follow {} to mode {}", told(child), child.mode.as_str())));
+    }
+    steps
+}
+
+fn told(child: &Child) -> String {
+    format!("{} {}", child.kind.as_str(), child.title())
+}
+
+/// Whether both are one device.
+pub fn is_same(one: &Child, other: &Child) -> bool {
+    one.place == other.place && one.index == other.index
+}
+
+/// Whether `child` is the one that is planned.
+pub fn is_planned(planned: &PlannedChild, child: &Child) -> bool {
+    planned.existing.as_ref().is_some_and(|existing| is_same(existing, child))
+}
+
+impl fmt::Display for PlannedChild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.existing {
+            Some(existing) if !self.is_kept() => describe_change(self, existing, f),
+            Some(_) => describe_whole("keep", self, f),
+            None => describe_whole("create", self, f),
+        }
+    }
+}
+
+fn describe_whole(verb: &str, child: &PlannedChild, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let settings = &child.settings;
+    write!(f, "{verb} {} {:?} in mode {}", child.kind.as_str(), child.name, child.mode.as_str())?;
+    if let Some(netns) = &settings.netns {
+        write!(f, " in netns {:?}", netns.to_string())?;
+    }
+    if let Some(mac) = settings.mac {
+        write!(f, ", MAC {mac}")?;
+    }
+    if let Some(mtu) = settings.mtu {
+        write!(f, ", MTU {mtu}")?;
+    }
+    if let Some(len) = settings.bcqueuelen {
+        write!(f, ", bcqueuelen {len}")?;
+    }
+    settings.addresses.iter().try_for_each(|net| write!(f, ", address {net}"))?;
+    settings.gateways.iter().try_for_each(|gateway| write!(f, ", gateway {gateway}"))?;
+    if settings.host_access == Some(false) {
+        f.write_str(", host access off")?;
+    }
+    if settings.up == Some(false) {
+        f.write_str(", down")?;
+    }
+    Ok(())
+}
+
+fn describe_change(planned: &PlannedChild, is: &Child, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let change = &planned.change;
+    let mut parts = Vec::new();
+    if let Some(mode) = change.mode {
+        parts.push(format!("mode {} to {}", is.mode.as_str(), mode.as_str()));
+    }
+    if let Some(mac) = change.mac {
+        parts.push(format!("MAC {} to {mac}", is.mac));
+    }
+    if let Some(mtu) = change.mtu {
+        parts.push(format!("MTU {} to {mtu}", is.mtu));
+    }
+    if let Some(len) = change.bcqueuelen {
+        let was = is.bcqueuelen.map_or_else(String::new, |was| format!("{was} "));
+        parts.push(format!("bcqueuelen {was}to {len}"));
+    }
+    if let Some(up) = change.up {
+        parts.push(if up { "up" } else { "down" }.to_owned());
+    }
+    parts.extend(planned.addresses.iter().map(|net| format!("address {net}")));
+    parts.extend(planned.gateways.iter().map(|gateway| format!("gateway {gateway}")));
+    write!(f, "change {}: {}", told(is), parts.join(", "))
+}
