@@ -14,6 +14,7 @@ pub mod create;
 pub mod datapath;
 pub mod demo;
 pub mod detach;
+pub mod exporter;
 pub mod ids;
 pub mod lock;
 pub mod master;
