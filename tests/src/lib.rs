@@ -10,6 +10,7 @@
 //! * [`crowd`], [`departure`], [`frames`], [`sniff`], [`talk`], [`tap`]: traffic, and who saw it.
 //! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
 //!   others.
+//! * [`exporter`], [`http`]: the metrics, and clients of them that are in no hurry.
 //! * [`deny`]: machines that refuse something; [`leak`]: what the kernel holds of ours; [`require`]:
 //!   what the tests need.
 
@@ -20,10 +21,12 @@ pub mod crowd;
 pub mod deny;
 pub mod departure;
 pub mod direct;
+pub mod exporter;
 pub mod fail;
 pub mod foreign;
 pub mod frames;
 pub mod generator;
+pub mod http;
 pub mod lab;
 pub mod leak;
 pub mod mounts;

@@ -69,6 +69,15 @@ pub fn setpriv() -> Result<(), String> {
     tool("setpriv")
 }
 
+/// `prometheus` and its `promtool`.
+///
+/// # Errors
+///
+/// When they are not installed.
+pub fn prometheus() -> Result<(), String> {
+    tool("prometheus").and_then(|()| tool("promtool"))
+}
+
 /// Sockets that tell the priority of what they receive (kernel 6.14).
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::socket::{setsockopt, sockopt};
 use prometheus::TEXT_FORMAT;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -75,6 +76,12 @@ fn is_of_one_client(error: &io::Error) -> bool {
 /// One request and its answer, within [`CLIENT_TIME`].
 async fn serve(stream: TcpStream, collector: Arc<Collector>) {
     let peer = stream.peer_addr().ok();
+    // What the kernel has taken in and the client does not read goes with the client, too.
+    let patience = u32::try_from(CLIENT_TIME.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = setsockopt(&stream, sockopt::TcpUserTimeout, &patience) {
+        tell(peer, &error);
+        return;
+    }
     let answer = service_fn(|request| {
         let response = answer(&request, &collector);
         async move { Ok::<_, Infallible>(response) }
