@@ -50,8 +50,9 @@ impl Answer {
         let fields = lines.filter_map(|line| line.split_once(": "));
         let header = fields.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
         let answer = Self { status, header, body: body.to_owned() };
-        let length: usize = answer.field("content-length")?.parse().ok()?;
-        (answer.body.len() == length).then_some(answer)
+        // Without a length the end of the connection is the end of the body (RFC 9112, 6.3).
+        let length = answer.field("content-length").map(str::parse);
+        length.is_none_or(|length| length == Ok(answer.body.len())).then_some(answer)
     }
 }
 
@@ -83,15 +84,28 @@ fn be_patient(stream: &TcpStream) {
     stream.set_write_timeout(Some(PATIENCE)).or_fail("limit the time of a write");
 }
 
-/// The answer to `METHOD PATH` from within `ns`.
+/// The answer to `METHOD PATH` from within `ns`, on a connection for this alone.
 ///
 /// # Errors
 ///
 /// When the connection ends before the whole answer was there.
 pub fn ask(ns: &Netns, address: SocketAddr, request: &str) -> io::Result<Answer> {
+    ask_in(ns, address, &format!("{request} HTTP/1.1"))
+}
+
+/// As [`ask`], in HTTP/1.0: no server answers that in chunks.
+///
+/// # Errors
+///
+/// As [`ask`].
+pub fn ask_simply(ns: &Netns, address: SocketAddr, request: &str) -> io::Result<Answer> {
+    ask_in(ns, address, &format!("{request} HTTP/1.0"))
+}
+
+fn ask_in(ns: &Netns, address: SocketAddr, line: &str) -> io::Result<Answer> {
     let mut stream = ns.enter(|| TcpStream::connect(address))?;
     be_patient(&stream);
-    stream.write_all(format!("{request} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("{line}\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
     Answer::read(&mut stream)
 }
 
