@@ -10,6 +10,7 @@ use std::{
 };
 
 use caps::{CapSet, Capability, CapsHashSet};
+use macvlan_common::{child::Mode, mac::Mac};
 use macvlan_ctl::{
     bpffs,
     exporter::{self, Server},
@@ -20,9 +21,12 @@ use tokio::sync::watch;
 
 use crate::{
     fail::{OrFail as _, wait_for},
+    frames::{self, Marker},
     http::get,
-    lab::Lab,
+    lab::{Lab, Station},
     netns::Netns,
+    sniff::Injector,
+    talk::ping,
 };
 
 /// Metrics served, until this is dropped.
@@ -30,12 +34,12 @@ pub struct Exporter {
     ns: Netns,
     /// Where.
     pub address: SocketAddr,
-    _means: Means,
+    means: Means,
 }
 
 /// Who serves.
 enum Means {
-    Library { _server: Server, _views: watch::Sender<Arc<View>> },
+    Library { _server: Server, views: Option<watch::Sender<Arc<View>>> },
     Command(Child),
 }
 
@@ -73,7 +77,7 @@ impl Exporter {
         let address = SocketAddr::from(([127, 0, 0, 1], 9099));
         let mut command = lab.ctl_command(&["run", &lab.host.dev, "--metrics", &address.to_string()]);
         let process = command.stdin(Stdio::null()).spawn().or_fail("run the command");
-        let exporter = Self { ns: lab.host.ns.share(), address, _means: Means::Command(process) };
+        let exporter = Self { ns: lab.host.ns.share(), address, means: Means::Command(process) };
         wait_for("the command to serve metrics", || {
             let answer = crate::http::ask(&exporter.ns, address, "GET /healthz").ok()?;
             (answer.status == 200).then_some(())
@@ -111,7 +115,14 @@ impl Exporter {
         let (views, receiver) = watch::channel(Arc::new(view));
         let server = exporter::serve(listener, receiver, Arc::new(Tallies::default())).or_fail("serve");
         let address = server.address();
-        Self { ns: ns.share(), address, _means: Means::Library { _server: server, _views: views } }
+        Self { ns: ns.share(), address, means: Means::Library { _server: server, views: Some(views) } }
+    }
+
+    /// Ends the follower, but not the exporter.
+    pub fn end_follower(&mut self) {
+        if let Means::Library { views, .. } = &mut self.means {
+            views.take();
+        }
     }
 
     /// The text of a scrape.
@@ -133,8 +144,9 @@ impl Exporter {
     }
 }
 
-/// The pin directory of the only master that has one.
-fn only_pins() -> Option<PathBuf> {
+/// The pin directory of the only master that has one, seen from within the lab's mounts.
+#[track_caller]
+pub fn only_pins() -> Option<PathBuf> {
     let mut directories = fs::read_dir(bpffs::root()).ok()?;
     let directory = directories.next()?.or_fail("list pin directories").path();
     assert!(directories.next().is_none(), "more than one pin directory");
@@ -172,4 +184,39 @@ impl Samples {
         let of = move |series: &str| series.split('{').next() == Some(name);
         self.0.iter().filter(move |(series, _)| of(series)).map(|(series, value)| (series.as_str(), *value))
     }
+
+    /// The counters of data paths, sorted by series.
+    pub fn counters(&self) -> Vec<(String, f64)> {
+        let is_counter = |series: &str| {
+            let name = series.split('{').next().unwrap_or_default();
+            let of_path = name.starts_with("macvlan_child_") || name.starts_with("macvlan_master_");
+            of_path && name.ends_with("_total")
+        };
+        let kept = self.0.iter().filter(|(series, _)| is_counter(series));
+        kept.map(|(series, value)| (series.clone(), *value)).collect()
+    }
+
+    /// Frames that a child received from the host.
+    pub fn received(&self, mac: Mac) -> Option<f64> {
+        let labels = format!("{{master=\"eth0\",mac=\"{mac}\",path=\"host\"}}");
+        self.get(&format!("macvlan_child_receive_packets_total{labels}"))
+    }
+}
+
+/// A data path, children, and a bit of everything that is counted of them.
+#[track_caller]
+pub fn busy_children(lab: &Lab, args: &[&str]) -> [Station; 3] {
+    let (one, two) = (lab.child("b1", Mode::Bridge), lab.child("b2", Mode::Bridge));
+    let private = lab.child("p1", Mode::Private);
+    lab.introduce(&[&lab.host, &lab.wire, &one, &two, &private]);
+    lab.ctl(&[&["attach", "eth0", "--require-bpf"], args].concat()).succeeded();
+    assert!(ping(&lab.host, one.ip.into()));
+    assert!(ping(&lab.wire, one.ip.into()));
+    assert!(ping(&one, two.ip.into()));
+    let isolated = frames::marked(one.mac, private.mac, Marker::new());
+    Injector::new(&private.ns, &private.dev).send_times(&isolated, 3);
+    let wire = Injector::new(&lab.wire.ns, &lab.wire.dev);
+    wire.send(&frames::marked(Mac::new([2, 0, 0, 0, 9, 9]), lab.wire.mac, Marker::new()));
+    wire.send(&frames::marked(Mac::BROADCAST, lab.wire.mac, Marker::new()));
+    [one, two, private]
 }

@@ -1,10 +1,6 @@
 //! What is scraped of a real data path.
 
-use std::{
-    fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use aya::{
     maps::{Map, MapData, PerCpuHashMap, PerCpuValues},
@@ -19,14 +15,10 @@ use macvlan_common::{
 use macvlan_tests::{
     attached::Attached,
     cli::output,
-    exporter::{Exporter, Samples},
+    exporter::{Exporter, Samples, busy_children, only_pins},
     fail::{OrFail as _, PATIENCE, wait_for},
-    frames::{self, Marker},
-    lab::{Lab, Station},
-    mounts::BPFFS,
+    lab::Lab,
     needs, require,
-    sniff::Injector,
-    talk::ping,
 };
 use serde_json::Value;
 
@@ -52,7 +44,7 @@ fn scraped_counters_are_those_of_stats() {
             let value = scraped.get(&format!("macvlan_{series}"));
             assert!(value.is_some_and(|value| value > 0.0), "{series} is {value:?} after {args:?}");
         }
-        assert_eq!(counters(&scraped), told, "{args:?}");
+        assert_eq!(scraped.counters(), told, "{args:?}");
     }
 }
 
@@ -91,7 +83,7 @@ fn a_master_that_the_kernel_carries_has_no_counters() {
     let lab = Lab::new();
     let web = lab.child("web", Mode::Bridge);
     let scraped = Exporter::start(&lab).scrape();
-    assert!(counters(&scraped).is_empty(), "{scraped:#?}");
+    assert!(scraped.counters().is_empty(), "{scraped:#?}");
     assert_eq!(scraped.of_metric("macvlan_child_info").count(), 1);
     assert_eq!(scraped.of_metric("macvlan_datapath_degraded").count(), 2);
     assert_eq!(scraped.of_metric("macvlan_datapath_readable").count(), 0);
@@ -127,78 +119,6 @@ fn programs_tell_how_long_they_ran() {
 }
 
 #[test]
-fn the_xdp_program_goes_with_its_data_path() {
-    needs!(require::lab, require::binary);
-    let lab = Lab::new();
-    lab.ctl(&["attach", "eth0", "--require-bpf", "--xdp", "native"]).succeeded();
-    let pinned = || lab.mounts().enter(|| fs::exists(pins().join(names::XDP)).or_fail("look for a pin"));
-    assert!(pinned());
-    lab.ctl(&["attach", "eth0", "--xdp", "off"]).succeeded();
-    assert!(!pinned());
-    lab.ctl(&["attach", "eth0", "--xdp", "generic"]).succeeded();
-    assert!(pinned());
-    assert_eq!(Exporter::start(&lab).scrape().of_metric("macvlan_bpf_prog_run_count_total").count(), 3);
-}
-
-#[test]
-fn no_capability_but_that_for_bpf_is_needed() {
-    needs!(require::lab, require::binary);
-    let lab = Lab::new();
-    let _children = busy_children(&lab, &["--xdp", "native"]);
-    let whole = Exporter::start(&lab).scrape();
-    let poor = Exporter::with_cap_bpf_alone(&lab).scrape();
-    assert!(poor.0.keys().eq(whole.0.keys()), "{poor:#?} is less than {whole:#?}");
-    assert_eq!(poor.get("macvlan_datapath_readable{master=\"eth0\"}"), Some(1.0));
-}
-
-#[test]
-fn a_data_path_that_goes_takes_its_counters_and_one_that_comes_brings_them() {
-    needs!(require::lab, require::binary);
-    let lab = Lab::new();
-    let child = lab.child("web", Mode::Bridge);
-    lab.introduce(&[&lab.host, &child]);
-    lab.ctl(&["attach", "eth0", "--require-bpf"]).succeeded();
-    assert!(ping(&lab.host, child.ip.into()));
-    let exporter = Exporter::start(&lab);
-    assert!(received(&exporter.scrape(), child.mac).is_some_and(|packets| packets > 0.0));
-
-    lab.ctl(&["detach", "eth0"]).succeeded();
-    let scraped = exporter.scrape_until("the counters to go", |samples| counters(samples).is_empty());
-    assert_eq!(scraped.get("macvlan_datapath_readable{master=\"eth0\"}"), Some(0.0));
-    assert!(scraped.get("macvlan_exporter_scrape_errors_total").is_some_and(|errors| errors > 0.0));
-    assert_eq!(scraped.of_metric("macvlan_child_info").count(), 1);
-
-    lab.ctl(&["attach", "eth0", "--require-bpf"]).succeeded();
-    let scraped = exporter.scrape_until("the counters to come", |samples| !counters(samples).is_empty());
-    assert_eq!(received(&scraped, child.mac), Some(0.0), "counters of maps that are gone");
-    assert_eq!(scraped.get("macvlan_datapath_readable{master=\"eth0\"}"), Some(1.0));
-}
-
-#[test]
-fn pins_of_something_else_cost_counters_and_no_more() {
-    needs!(require::lab, require::binary);
-    // What is moved where: a map of another shape, a program, a link, in place of a map.
-    for (from, to) in [
-        (names::CONFIG, names::CHILDREN),
-        (names::CHILDREN, names::TOTALS),
-        (names::INGRESS, names::RECORD),
-        (names::EGRESS, names::CHILDREN),
-        ("link_egress", names::TOTALS),
-        (names::RECORD, names::CONFIG),
-        (names::POLICY, names::INGRESS),
-    ] {
-        let lab = Lab::new();
-        let _child = lab.child("web", Mode::Bridge);
-        lab.ctl(&["attach", "eth0", "--require-bpf", "--xdp", "off"]).succeeded();
-        let exporter = Exporter::start(&lab);
-        lab.mounts().enter(|| fs::rename(pins().join(from), pins().join(to)).or_fail("move a pin"));
-        let scraped = exporter.scrape();
-        assert_eq!(scraped.get("macvlan_datapath_readable{master=\"eth0\"}"), Some(0.0), "{from} as {to}");
-        assert!(counters(&scraped).is_empty(), "{from} as {to}");
-    }
-}
-
-#[test]
 fn a_full_map_is_scraped_whole() {
     needs!(require::lab, require::binary);
     let lab = Lab::new();
@@ -225,7 +145,7 @@ fn a_full_map_is_scraped_whole() {
         assert_eq!(scraped.of_metric(&name).count(), series * MAX_CHILDREN as usize, "{name}");
     }
     for number in [0, 1, 255, 256, MAX_CHILDREN - 1] {
-        assert_eq!(received(&scraped, numbered(number)), Some(f64::from(number)), "child {number}");
+        assert_eq!(scraped.received(numbered(number)), Some(f64::from(number)), "child {number}");
     }
     // Prometheus gives up on a scrape after ten seconds.
     assert!(took < Duration::from_secs(10), "{took:?}");
@@ -250,24 +170,6 @@ fn promtool_finds_no_fault_in_a_scrape() {
     assert_eq!((checked.stdout.as_str(), checked.stderr.as_str()), ("", ""));
 }
 
-/// A data path, children, and a bit of everything that is counted of them.
-#[track_caller]
-fn busy_children(lab: &Lab, args: &[&str]) -> [Station; 3] {
-    let (one, two) = (lab.child("b1", Mode::Bridge), lab.child("b2", Mode::Bridge));
-    let private = lab.child("p1", Mode::Private);
-    lab.introduce(&[&lab.host, &lab.wire, &one, &two, &private]);
-    lab.ctl(&[&["attach", "eth0", "--require-bpf"], args].concat()).succeeded();
-    assert!(ping(&lab.host, one.ip.into()));
-    assert!(ping(&lab.wire, one.ip.into()));
-    assert!(ping(&one, two.ip.into()));
-    let isolated = frames::marked(one.mac, private.mac, Marker::new());
-    Injector::new(&private.ns, &private.dev).send_times(&isolated, 3);
-    let wire = Injector::new(&lab.wire.ns, &lab.wire.dev);
-    wire.send(&frames::marked(Mac::new([2, 0, 0, 0, 9, 9]), lab.wire.mac, Marker::new()));
-    wire.send(&frames::marked(Mac::BROADCAST, lab.wire.mac, Marker::new()));
-    [one, two, private]
-}
-
 /// A scrape, and the counters of `stats` at the same time: nothing was counted between.
 #[track_caller]
 fn at_rest(lab: &Lab, exporter: &Exporter) -> (Samples, Vec<(String, f64)>) {
@@ -276,22 +178,11 @@ fn at_rest(lab: &Lab, exporter: &Exporter) -> (Samples, Vec<(String, f64)>) {
     loop {
         let (before, scraped, after) = (stats(), exporter.scrape(), stats());
         // A text may be a moment old, so one that is equal is taken, until patience runs out.
-        if before == after && (counters(&scraped) == after || start.elapsed() > PATIENCE / 4) {
+        if before == after && (scraped.counters() == after || start.elapsed() > PATIENCE / 4) {
             return (scraped, after);
         }
         assert!(start.elapsed() < PATIENCE, "the lab does not come to rest");
     }
-}
-
-/// The counters of data paths in a scrape, sorted.
-fn counters(samples: &Samples) -> Vec<(String, f64)> {
-    let is_counter = |series: &str| {
-        let name = series.split('{').next().unwrap_or_default();
-        let of_path = name.starts_with("macvlan_child_") || name.starts_with("macvlan_master_");
-        of_path && name.ends_with("_total")
-    };
-    let kept = samples.0.iter().filter(|(series, _)| is_counter(series));
-    kept.map(|(series, value)| (series.clone(), *value)).collect()
 }
 
 /// The same counters from `stats -j`, under the names they have in a scrape, sorted.
@@ -329,23 +220,10 @@ fn told(stats: &Value) -> Vec<(String, f64)> {
     all
 }
 
-/// Frames that a child received from the host.
-fn received(samples: &Samples, mac: Mac) -> Option<f64> {
-    let labels = format!("{{master=\"eth0\",mac=\"{mac}\",path=\"host\"}}");
-    samples.get(&format!("macvlan_child_receive_packets_total{labels}"))
-}
-
-/// The pin directory, seen from within the lab's mounts.
-#[track_caller]
-fn pins() -> PathBuf {
-    let root = PathBuf::from(BPFFS).join("macvlan-ctl");
-    let mut directories = fs::read_dir(root).or_fail("list pin directories");
-    directories.next().or_fail("find a pin directory").or_fail("list pin directories").path()
-}
-
 /// Puts so many children into the map, as if they had received as many frames as their number.
 fn fill(children: u32) {
-    let map = MapData::from_pin(pins().join(names::CHILDREN)).or_fail("open the children map");
+    let pins = only_pins().or_fail("find a pin directory");
+    let map = MapData::from_pin(pins.join(names::CHILDREN)).or_fail("open the children map");
     let mut map: PerCpuHashMap<_, u64, ChildEntry> =
         Map::PerCpuHashMap(map).try_into().or_fail("take the children map for what it is");
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).or_fail("count the CPUs");

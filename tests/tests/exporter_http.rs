@@ -58,6 +58,16 @@ fn each_path_has_its_answer_and_nothing_else_does() {
 }
 
 #[test]
+fn health_is_that_of_the_follower() {
+    needs!(require::lab);
+    let (ns, mut exporter) = served(1);
+    exporter.end_follower();
+    let health = ask(&ns, exporter.address, "GET /healthz").or_fail("ask for the health");
+    assert_eq!(health.status, 503, "{health:?}");
+    get(&ns, exporter.address, "/metrics");
+}
+
+#[test]
 fn a_body_is_not_waited_for() {
     needs!(require::lab);
     let (ns, exporter) = served(1);

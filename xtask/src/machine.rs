@@ -10,15 +10,13 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 6] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
     ("tcpdump", "tcpdump"),
     ("iperf3", "iperf3"),
-    ("prometheus", "prometheus"),
-    ("promtool", "prometheus"),
 ];
 
 /// Where `macvlan-ctl` pins its maps and links.
