@@ -21,6 +21,7 @@ pub mod datapath;
 pub mod demo;
 pub mod detach;
 pub mod execute;
+pub mod exporter;
 pub mod follow;
 pub mod ids;
 pub mod lock;

@@ -11,6 +11,7 @@
 //! * [`crowd`], [`departure`], [`frames`], [`sniff`], [`talk`], [`tap`]: traffic, and who saw it.
 //! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
 //!   others.
+//! * [`exporter`], [`http`], [`dashboard`]: the metrics, who asks for them, and what is made of them.
 //! * [`deny`]: machines that refuse something; [`leak`]: what the kernel holds of ours; [`require`]:
 //!   what the tests need.
 
@@ -18,15 +19,18 @@ pub mod attached;
 pub mod cli;
 pub mod control;
 pub mod crowd;
+pub mod dashboard;
 pub mod deny;
 pub mod departure;
 pub mod direct;
 pub mod engine;
+pub mod exporter;
 pub mod fail;
 pub mod following;
 pub mod foreign;
 pub mod frames;
 pub mod generator;
+pub mod http;
 pub mod lab;
 pub mod leak;
 pub mod mounts;

@@ -96,6 +96,15 @@ pub fn podman() -> Result<(), String> {
     ["podman", "busybox"].into_iter().try_for_each(tool)
 }
 
+/// `prometheus` and its `promtool`.
+///
+/// # Errors
+///
+/// When they are not installed.
+pub fn prometheus() -> Result<(), String> {
+    tool("prometheus").and_then(|()| tool("promtool"))
+}
+
 /// Sockets that tell the priority of what they receive (kernel 6.14).
 ///
 /// # Errors

@@ -20,6 +20,7 @@ mod setup_ebpf;
 mod sources;
 mod test;
 mod toolchain;
+mod unpacked;
 mod workspace;
 
 /// Builds, checks and tests macvlan-ctl.

@@ -39,6 +39,10 @@ const LINK_INGRESS: &str = "link_ingress";
 const LINK_EGRESS: &str = "link_egress";
 const LINK_XDP: &str = "link_xdp";
 
+/// File name of the XDP program, whichever of the two it is: who reads its run time cannot go from
+/// link to program without `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id` in kernel/bpf/syscall.c).
+pub const PROGRAM_XDP: &str = names::XDP;
+
 /// Our place among other filters of a clsact qdisc: first coming up, so that nobody sees our
 /// mark; last going down, so that nobody misses a packet that we turn around.
 const PRIORITY_INGRESS: u16 = 1;
@@ -203,6 +207,7 @@ impl<'a> Hooks<'a> {
     /// Takes our XDP program off, where there is one.
     pub fn detach_xdp(&mut self, maps: &mut Maps) -> Result<()> {
         detach_link(&self.directory.join(LINK_XDP))?;
+        bpffs::remove_pin(&self.directory.join(PROGRAM_XDP))?;
         maps.set_demux(Demux::Tc)
     }
 
@@ -249,6 +254,10 @@ impl<'a> Hooks<'a> {
         let link = FdLink::try_from(link).context("the kernel has no XDP links")?;
         let pin = self.directory.join(LINK_XDP);
         link.pin(pin).map_err(|error| anyhow!("cannot pin the XDP link: {}", flat(&error)))?;
+        // It works without: only its run time stays unknown.
+        if let Err(error) = program.pin(self.directory.join(PROGRAM_XDP)) {
+            log::warn!("cannot pin program {name}: {}", flat(&error));
+        }
         Ok(())
     }
 }

@@ -70,6 +70,16 @@ impl Maps {
         self.max_children
     }
 
+    /// How many children are in the maps.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn count_children(&self) -> Result<usize> {
+        let keys: Result<BTreeSet<u64>, MapError> = self.children.keys().collect();
+        Ok(keys.context("cannot read the children map")?.len())
+    }
+
     /// The secrets that mark our frames. Drawn once, before any program is attached.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 mod hooks;
 mod link;
 mod maps;
+mod reader;
 mod record;
 mod retired;
 
@@ -21,6 +22,7 @@ use aya::{Ebpf, EbpfLoader};
 use futures_util::future::LocalBoxFuture;
 use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac, names};
 
+pub use self::reader::{ProgramRuns, Reader, Usage};
 use self::{hooks::Hooks, maps::Maps, record::Record};
 use super::{
     Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin,

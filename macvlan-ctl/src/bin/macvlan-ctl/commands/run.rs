@@ -33,8 +33,7 @@ pub async fn run(cli: &Cli, args: &Run) -> Result<()> {
     let mut follower = Follower::start(settings, Arc::clone(&tallies), &mut report).await?;
     privileges::keep_only(&needed)?;
     let following = follower.views();
-    let named = exporter::name_containers(&following);
-    let served = listener.map(|listener| exporter::serve(listener, named.views(), tallies)).transpose()?;
+    let served = listener.map(|listener| exporter::serve(listener, following, tallies)).transpose()?;
     let reload = || self::config(args).and_then(|config| self::settings(args, &config));
     follower.run(&reload, &mut report).await?;
     drop(served);

@@ -1,0 +1,115 @@
+//! What is told of each child.
+
+use std::collections::BTreeMap;
+
+use macvlan_common::{
+    counters::{ChildCounters, Count, DROP_REASONS, DropReason, PATHS, Path},
+    mac::Mac,
+};
+use prometheus::Result;
+
+use super::flag;
+use crate::{
+    exporter::{
+        family::Family,
+        metrics::{self, Metric},
+        snapshot::{MasterSnapshot, Reading, Snapshot},
+    },
+    status::ChildStatus,
+};
+
+/// Writes all metrics of children.
+pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+    identities(snapshot, text)?;
+    for (metric, value) in [
+        (&metrics::CHILD_UP, (|child| child.up) as fn(&ChildStatus) -> bool),
+        (&metrics::CHILD_HOST_ACCESS, |child| child.host_access),
+    ] {
+        let mut family = Family::new(metric);
+        for master in &snapshot.masters {
+            for child in by_mac(master).values() {
+                let labels = [&*master.status.ifname, &child.address.to_string()];
+                family.add(&labels, flag(value(child)));
+            }
+        }
+        family.write(text)?;
+    }
+    let paths = PATHS.map(Path::as_str);
+    let reasons = DROP_REASONS.map(DropReason::as_str);
+    counted(snapshot, text, &metrics::CHILD_RECEIVE_PACKETS, paths, |child| child.rx.map(packets))?;
+    counted(snapshot, text, &metrics::CHILD_RECEIVE_BYTES, paths, |child| child.rx.map(bytes))?;
+    counted(snapshot, text, &metrics::CHILD_TRANSMIT_PACKETS, paths, |child| child.tx.map(packets))?;
+    counted(snapshot, text, &metrics::CHILD_TRANSMIT_BYTES, paths, |child| child.tx.map(bytes))?;
+    counted(snapshot, text, &metrics::CHILD_DROP_PACKETS, reasons, |child| child.drops.map(packets))?;
+    counted(snapshot, text, &metrics::CHILD_DROP_BYTES, reasons, |child| child.drops.map(bytes))
+}
+
+fn identities(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+    let mut family = Family::new(&metrics::CHILD_INFO);
+    for master in &snapshot.masters {
+        for child in by_mac(master).values() {
+            let container = child.container.as_ref();
+            family.add(
+                &[
+                    &master.status.ifname,
+                    &child.address.to_string(),
+                    &child.ifname,
+                    child.mode,
+                    child.kind.as_str(),
+                    child.netns.as_deref().unwrap_or_default(),
+                    &child.netnsid.map(|id| id.to_string()).unwrap_or_default(),
+                    container.map_or("", |container| container.engine),
+                    container.map_or("", |container| &container.id),
+                    container.and_then(|container| container.name.as_deref()).unwrap_or_default(),
+                    if child.owned { "true" } else { "false" },
+                ],
+                1.0,
+            );
+        }
+    }
+    family.write(text)
+}
+
+/// The children of a master, one for each MAC. A container may give its child the MAC of another
+/// while it is down (`macvlan_set_mac_address` in drivers/net/macvlan.c): two identities for one MAC
+/// would break every join, so the one that is up has it.
+fn by_mac(master: &MasterSnapshot) -> BTreeMap<Mac, &ChildStatus> {
+    let mut children: BTreeMap<Mac, &ChildStatus> = BTreeMap::new();
+    let rank = |child: &ChildStatus| (!child.up, child.netnsid, child.ifindex);
+    for child in &master.status.children {
+        let known = children.entry(child.address).or_insert(child);
+        if rank(child) < rank(known) {
+            *known = child;
+        }
+    }
+    children
+}
+
+/// Writes one metric that has `N` values for each child, told apart by its last label.
+fn counted<const N: usize>(
+    snapshot: &Snapshot,
+    text: &mut String,
+    metric: &Metric,
+    last_labels: [&'static str; N],
+    values: fn(&ChildCounters) -> [u64; N],
+) -> Result<()> {
+    let mut family = Family::new(metric);
+    for MasterSnapshot { status, reading } in &snapshot.masters {
+        let Reading::Whole { counters, .. } = reading else { continue };
+        for (mac, child) in &counters.children {
+            let mac = mac.to_string();
+            for (label, value) in last_labels.iter().zip(values(child)) {
+                family.add(&[&status.ifname, &mac, label], value as f64);
+            }
+        }
+    }
+    family.write(text)
+}
+
+fn packets(count: Count) -> u64 {
+    count.packets
+}
+
+fn bytes(count: Count) -> u64 {
+    count.bytes
+}

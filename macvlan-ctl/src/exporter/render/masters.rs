@@ -1,0 +1,153 @@
+//! What is told of each master, its data path and its BPF objects.
+
+use std::collections::BTreeSet;
+
+use macvlan_common::counters::{Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters};
+use prometheus::Result;
+
+use super::flag;
+use crate::{
+    datapath::{Carrier, Degraded},
+    exporter::{
+        family::Family,
+        metrics::{self, Metric},
+        snapshot::{MasterSnapshot, Reading, Snapshot},
+    },
+};
+
+/// Writes all metrics of masters.
+pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+    each(snapshot, text, &metrics::MASTER_INFO, |family, master| {
+        let status = &master.status;
+        let netns = status.netns.as_deref().unwrap_or_default();
+        let labels = [&*status.ifname, &status.ifindex.to_string(), &status.address.to_string(), netns];
+        family.add(&labels, 1.0);
+    })?;
+    each(snapshot, text, &metrics::MASTER_CHILDREN, |family, master| {
+        family.add(&[&master.status.ifname], master.status.children.len() as f64);
+    })?;
+    write_counters(snapshot, text)?;
+    write_datapath(snapshot, text)?;
+    write_bpf(snapshot, text)
+}
+
+fn write_counters(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+    for (metrics, count) in [
+        (
+            [&metrics::MASTER_UNKNOWN_UNICAST_PACKETS, &metrics::MASTER_UNKNOWN_UNICAST_BYTES],
+            (|master| master.unknown_unicast) as fn(&MasterCounters) -> Count,
+        ),
+        ([&metrics::MASTER_COPY_FAILED_PACKETS, &metrics::MASTER_COPY_FAILED_BYTES], |master| {
+            master.copy_failed
+        }),
+    ] {
+        counted(snapshot, text, metrics, [None], |master| [count(master)])?;
+    }
+    counted(
+        snapshot,
+        text,
+        [&metrics::MASTER_FLOOD_PACKETS, &metrics::MASTER_FLOOD_BYTES],
+        FLOOD_ORIGINS.map(|origin| Some(origin.as_str())),
+        |master| master.flood,
+    )?;
+    counted(
+        snapshot,
+        text,
+        [&metrics::MASTER_DROP_PACKETS, &metrics::MASTER_DROP_BYTES],
+        DROP_REASONS.map(|reason| Some(reason.as_str())),
+        |master| master.drops,
+    )
+}
+
+/// Writes frames, then octets, of `N` counters of each master, told apart by a label if need be.
+fn counted<const N: usize>(
+    snapshot: &Snapshot,
+    text: &mut String,
+    [packets, bytes]: [&Metric; 2],
+    last_labels: [Option<&'static str>; N],
+    counts: impl Fn(&MasterCounters) -> [Count; N],
+) -> Result<()> {
+    for (metric, value) in
+        [(packets, (|count| count.packets) as fn(Count) -> u64), (bytes, |count| count.bytes)]
+    {
+        each(snapshot, text, metric, |family, master| {
+            let Reading::Whole { counters, .. } = &master.reading else { return };
+            let Some(counters) = &counters.master else { return };
+            for (label, count) in last_labels.iter().zip(counts(counters)) {
+                let labels: Vec<&str> = [&*master.status.ifname].into_iter().chain(*label).collect();
+                family.add(&labels, value(count) as f64);
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn write_datapath(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+    each(snapshot, text, &metrics::DATAPATH_INFO, |family, MasterSnapshot { status, reading }| {
+        let version = match reading {
+            Reading::Whole { is_current: true, .. } => env!("CARGO_PKG_VERSION"),
+            Reading::Whole { is_current: false, .. } => "other",
+            Reading::Unpinned | Reading::Failed(_) => "",
+        };
+        let carrier = match status.datapath {
+            Carrier::Bpf => "bpf",
+            Carrier::Kernel => "kernel",
+        };
+        let (demux, hairpin) = (status.demux.as_str(), status.hairpin.as_str());
+        family.add(&[&status.ifname, carrier, demux, hairpin, version], 1.0);
+    })?;
+    each(snapshot, text, &metrics::DATAPATH_DEGRADED, |family, MasterSnapshot { status, .. }| {
+        // Said twice, it is still one series: reasons that are cut could be the same.
+        let mut said = BTreeSet::new();
+        for Degraded { feature, wanted, got, reason } in &status.degraded {
+            if said.insert([feature, wanted, got]) {
+                family.add(&[&status.ifname, feature, wanted, got, reason], 1.0);
+            }
+        }
+    })?;
+    each(snapshot, text, &metrics::DATAPATH_READABLE, |family, MasterSnapshot { status, reading }| {
+        let readable = match reading {
+            Reading::Unpinned => return,
+            Reading::Failed(_) => false,
+            Reading::Whole { .. } => true,
+        };
+        family.add(&[&status.ifname], flag(readable));
+    })
+}
+
+fn write_bpf(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+    each(snapshot, text, &metrics::MAP_ENTRIES, |family, MasterSnapshot { status, reading }| {
+        let Reading::Whole { usage, .. } = reading else { return };
+        family.add(&[&status.ifname, usage.map], usage.entries as f64);
+    })?;
+    each(snapshot, text, &metrics::MAP_MAX_ENTRIES, |family, MasterSnapshot { status, reading }| {
+        let Reading::Whole { usage, .. } = reading else { return };
+        family.add(&[&status.ifname, usage.map], usage.max_entries as f64);
+    })?;
+    each(snapshot, text, &metrics::PROG_RUN_COUNT, |family, MasterSnapshot { status, reading }| {
+        let Reading::Whole { programs, .. } = reading else { return };
+        for program in programs {
+            family.add(&[&status.ifname, program.program], program.runs as f64);
+        }
+    })?;
+    each(snapshot, text, &metrics::PROG_RUN_SECONDS, |family, MasterSnapshot { status, reading }| {
+        let Reading::Whole { programs, .. } = reading else { return };
+        for program in programs {
+            family.add(&[&status.ifname, program.program], program.time.as_secs_f64());
+        }
+    })
+}
+
+/// Writes one metric; `add` gives the samples of each master.
+fn each(
+    snapshot: &Snapshot,
+    text: &mut String,
+    metric: &Metric,
+    add: impl Fn(&mut Family<'_>, &MasterSnapshot),
+) -> Result<()> {
+    let mut family = Family::new(metric);
+    for master in &snapshot.masters {
+        add(&mut family, master);
+    }
+    family.write(text)
+}

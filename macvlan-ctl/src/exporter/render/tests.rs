@@ -1,0 +1,180 @@
+//! Rendering, to the letter.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use macvlan_common::{
+    counters::{ChildCounters, Count, MasterCounters},
+    mac::Mac,
+};
+
+use super::*;
+use crate::{
+    container::Container,
+    datapath::{
+        Carrier, Counters, Degraded, Demux, Hairpin,
+        bpf::{ProgramRuns, Usage},
+    },
+    exporter::snapshot::{MasterSnapshot, Reading},
+    model::Kind,
+    status::{ChildStatus, MasterStatus},
+};
+
+const WEB: Mac = Mac::new([2, 0, 0, 0, 0, 0x17]);
+
+fn count(packets: u64) -> Count {
+    Count { packets, bytes: packets * 100 }
+}
+
+fn child() -> ChildStatus {
+    ChildStatus {
+        ifname: "eth0".into(),
+        ifindex: 7,
+        netns: Some("web".into()),
+        netnsid: Some(3),
+        address: WEB,
+        mode: "bridge",
+        kind: Kind::Macvlan,
+        mtu: 1500,
+        up: true,
+        host_access: true,
+        owned: false,
+        container: Some(Container {
+            engine: "docker",
+            id: "c0ffee".into(),
+            name: Some("my \"web\"\n".into()),
+        }),
+    }
+}
+
+fn attached() -> MasterSnapshot {
+    let status = MasterStatus {
+        ifname: "eno1".into(),
+        ifindex: 2,
+        address: Mac::new([2, 0, 0, 0, 0, 1]),
+        netns: None,
+        datapath: Carrier::Bpf,
+        demux: Demux::Tc,
+        hairpin: Hairpin::Tcx,
+        degraded: vec![Degraded::new("demux", "xdp-native", "tc", "not supported by the driver")],
+        children: vec![child()],
+    };
+    let counters = ChildCounters {
+        rx: [count(1), count(2), count(3)],
+        tx: [count(4), count(5), count(6)],
+        drops: [count(7), count(8)],
+    };
+    let master = MasterCounters {
+        unknown_unicast: count(9),
+        flood: [count(10), count(11), count(12)],
+        drops: [count(13), count(14)],
+        copy_failed: count(15),
+    };
+    let reading = Reading::Whole {
+        counters: Counters { master: Some(master), children: [(WEB, counters)].into() },
+        usage: Usage { map: "MACVLAN_CHILD", entries: 1, max_entries: 4096 },
+        programs: vec![ProgramRuns { program: "macvlan_in", runs: 16, time: Duration::from_nanos(1700) }],
+        is_current: true,
+    };
+    MasterSnapshot { status, reading }
+}
+
+fn unread(reading: Reading) -> MasterSnapshot {
+    MasterSnapshot { reading, ..attached() }
+}
+
+fn written(masters: Vec<MasterSnapshot>) -> String {
+    let snapshot = Snapshot { masters, failures: 0, duration: Duration::from_millis(2) };
+    let tallies = Tallies::default();
+    tallies.events.count();
+    render(&snapshot, &tallies, OwnCounts { errors: 18, evicted: 19 }).unwrap()
+}
+
+/// Samples alone, without what is said about them.
+fn samples(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
+#[test]
+fn every_metric_is_written_with_all_its_labels() {
+    let expected = include_str!("golden.txt").replace("VERSION", env!("CARGO_PKG_VERSION"));
+    assert_eq!(written(vec![attached()]), expected);
+}
+
+#[test]
+fn every_declared_metric_is_written_in_the_declared_order() {
+    let text = written(vec![attached()]);
+    let typed = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let declared: Vec<_> = metrics::ALL.iter().map(|metric| metric.name).collect();
+    assert_eq!(typed.collect::<Vec<_>>(), declared);
+}
+
+#[test]
+fn what_cannot_be_known_is_absent_rather_than_zero() {
+    for reading in [Reading::Unpinned, Reading::Failed("gone".into())] {
+        let failed = matches!(reading, Reading::Failed(_));
+        let text = written(vec![unread(reading)]);
+        let of_master = samples(&text).into_iter().filter(|line| line.contains("{master=\"eno1\""));
+        let names: BTreeSet<_> = of_master.filter_map(|line| line.split('{').next()).collect();
+        let mut expected = BTreeSet::from([
+            "macvlan_child_host_access",
+            "macvlan_child_info",
+            "macvlan_child_up",
+            "macvlan_datapath_degraded",
+            "macvlan_datapath_info",
+            "macvlan_master_children",
+            "macvlan_master_info",
+        ]);
+        if failed {
+            expected.insert("macvlan_datapath_readable");
+            assert!(text.contains("\nmacvlan_datapath_readable{master=\"eno1\"} 0\n"));
+        }
+        assert_eq!(names, expected);
+        assert!(text.contains("hairpin=\"tcx\",version=\"\"} 1\n"));
+    }
+}
+
+#[test]
+fn without_masters_there_is_still_something_to_scrape() {
+    let text = written(Vec::new());
+    assert!(!text.contains("master="));
+    assert!(text.contains("\nmacvlan_follower_events_total 1\n"));
+}
+
+#[test]
+fn two_children_of_one_mac_are_one_identity_that_of_the_child_that_is_up() {
+    let mut master = attached();
+    let down = |netnsid, ifname: &str| ChildStatus { up: false, netnsid, ifname: ifname.into(), ..child() };
+    master.status.children.insert(0, down(Some(1), "thief"));
+    master.status.children.push(down(None, "other"));
+    let text = written(vec![master]);
+    let identities: Vec<_> =
+        samples(&text).into_iter().filter(|line| line.starts_with("macvlan_child_info{")).collect();
+    assert_eq!(identities.len(), 1, "{identities:#?}");
+    assert!(identities[0].contains("child=\"eth0\""), "{identities:#?}");
+    assert!(text.contains("\nmacvlan_master_children{master=\"eno1\"} 3\n"));
+}
+
+#[test]
+fn no_series_is_written_twice() {
+    let mut master = attached();
+    let again = master.status.degraded.clone();
+    master.status.degraded.extend(again);
+    master.status.degraded.push(Degraded::new("demux", "xdp-native", "tc", "another reason"));
+    let other = MasterSnapshot {
+        status: MasterStatus { ifname: "eno2".into(), ..attached().status },
+        reading: attached().reading,
+    };
+    let text = written(vec![master, other]);
+    let series: Vec<_> = samples(&text).into_iter().filter_map(|line| line.rsplit_once(' ')).collect();
+    let distinct: BTreeSet<_> = series.iter().map(|(series, _)| series).collect();
+    assert_eq!(distinct.len(), series.len());
+}
+
+#[test]
+fn programs_of_another_version_are_told_apart() {
+    let mut master = attached();
+    if let Reading::Whole { is_current, .. } = &mut master.reading {
+        *is_current = false;
+    }
+    assert!(written(vec![master]).contains("hairpin=\"tcx\",version=\"other\"} 1\n"));
+}

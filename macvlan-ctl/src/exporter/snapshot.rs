@@ -1,0 +1,90 @@
+//! What one scrape tells, gathered before a word of it is written.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    datapath::{
+        Counters,
+        bpf::{ProgramRuns, Reader, Usage},
+    },
+    status::MasterStatus,
+    view::{MasterView, View},
+};
+
+/// Everything that is known at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// In the order of the view.
+    pub masters: Vec<MasterSnapshot>,
+    /// Masters that could not be read in this scrape.
+    pub failures: u64,
+    /// How long reading took.
+    pub duration: Duration,
+}
+
+/// What is known of one master.
+#[derive(Debug)]
+pub struct MasterSnapshot {
+    /// What `status` would say of it.
+    pub status: MasterStatus,
+    /// What its pins tell.
+    pub reading: Reading,
+}
+
+/// What the pins of a master tell.
+#[derive(Debug)]
+pub enum Reading {
+    /// It has none: the kernel carries it alone.
+    Unpinned,
+    /// They could not be read, and why.
+    Failed(String),
+    /// Everything.
+    Whole {
+        /// All counters.
+        counters: Counters,
+        /// How full the children map is.
+        usage: Usage,
+        /// What the programs have run.
+        programs: Vec<ProgramRuns>,
+        /// The programs are those of this version of macvlan-ctl.
+        is_current: bool,
+    },
+}
+
+impl Snapshot {
+    /// Reads the maps of every master in `view`.
+    ///
+    /// A second master of the same name is left out, as a failure: a name can be between two devices
+    /// for a moment, and two series of the same labels would cost the whole scrape.
+    pub fn take(view: &View) -> Self {
+        let mut snapshot = Self::default();
+        let mut names = BTreeSet::new();
+        for MasterView { status, pins } in &view.masters {
+            if !names.insert(&status.ifname) {
+                snapshot.failures += 1;
+                continue;
+            }
+            let reading = match pins {
+                None => Reading::Unpinned,
+                Some(pins) => read(pins).unwrap_or_else(|error| {
+                    snapshot.failures += 1;
+                    Reading::Failed(format!("{error:#}"))
+                }),
+            };
+            snapshot.masters.push(MasterSnapshot { status: status.clone(), reading });
+        }
+        snapshot
+    }
+}
+
+fn read(pins: &Path) -> Result<Reading> {
+    let reader = Reader::open(pins)?;
+    Ok(Reading::Whole {
+        counters: reader.counters()?,
+        usage: reader.usage()?,
+        programs: reader.programs()?,
+        is_current: reader.is_current(),
+    })
+}
