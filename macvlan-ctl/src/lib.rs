@@ -4,7 +4,7 @@
 //! cleans up after killed runs and finds all children ([`observe`]); [`plan`] checks what was asked
 //! for ([`model`]) against that; [`create`] makes children; [`datapath`] puts the programs on the
 //! master or says why it cannot. [`attach`], [`detach`], [`child`], [`status`] and [`stats`] are
-//! the commands. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
+//! the commands; [`doctor`] says what they will find. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
 
 pub mod attach;
 pub mod bpffs;
@@ -14,6 +14,7 @@ pub mod create;
 pub mod datapath;
 pub mod demo;
 pub mod detach;
+pub mod doctor;
 pub mod ids;
 pub mod lock;
 pub mod master;
