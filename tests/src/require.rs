@@ -69,6 +69,15 @@ pub fn setpriv() -> Result<(), String> {
     tool("setpriv")
 }
 
+/// A program on the path.
+///
+/// # Errors
+///
+/// When it is not installed.
+pub fn program(name: &str) -> Result<(), String> {
+    tool(name)
+}
+
 /// Sockets that tell the priority of what they receive (kernel 6.14).
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use netlink_packet_route::{
 use super::{
     ethtool::Ethtool,
     finding::{Finding, Status},
-    uplink, wifi,
+    offloads, uplink, wifi,
     wifi::Wireless,
     xdp,
 };
@@ -130,7 +130,7 @@ pub fn judge(device: &Device, vendor: Option<&str>) -> Vec<Finding> {
     }
     findings.push(state(device));
     findings.push(xdp::judge(device.xdp, device.kind.as_deref(), device.driver.as_deref()));
-    findings.extend(offloads(device));
+    findings.extend(offloads::judge(&device.name, device.offloads.as_ref()));
     findings.push(receive_filter(device));
     findings.extend(bridge(device));
     findings.extend(wifi::judge(device.wireless));
@@ -163,47 +163,6 @@ fn state(device: &Device) -> Finding {
             .remedy("look at the cable, or at the other end"),
         (true, true) => Finding::new(Status::Ok, "state", "up", reason),
     }
-}
-
-/// An offload, how bad it is when on, and why.
-const OFFLOADS: [(&str, &str, Status, &str); 3] = [
-    (
-        "l2-fwd-offload",
-        "l2-fwd-offload",
-        Status::Warning,
-        "the NIC hands frames to children past the master's hooks: they are not counted, and private \
-         children are not kept apart",
-    ),
-    (
-        "rx-lro",
-        "lro",
-        Status::Warning,
-        "frames that the NIC merged cannot be forwarded; native XDP needs it off, and so do children that \
-         route",
-    ),
-    (
-        "rx-gro-hw",
-        "gro-hw",
-        Status::Note,
-        "the NIC merges frames: some drivers refuse native XDP meanwhile, and counters count what was \
-         merged",
-    ),
-];
-
-fn offloads(device: &Device) -> Vec<Finding> {
-    let Some(offloads) = &device.offloads else {
-        let reason = "some offloads lead frames past the data path";
-        return vec![Finding::new(Status::Note, "offloads", "the driver does not tell", reason)];
-    };
-    let judge_one = |(feature, option, lack, reason): &(&str, &str, Status, &str)| {
-        if offloads.get(*feature).copied().unwrap_or(false) {
-            let remedy = format!("ethtool -K {} {option} off", device.name);
-            Finding::new(*lack, *feature, "on", *reason).remedy(remedy)
-        } else {
-            Finding::new(Status::Ok, *feature, "off", *reason)
-        }
-    };
-    OFFLOADS.iter().map(judge_one).collect()
 }
 
 fn receive_filter(device: &Device) -> Finding {
@@ -252,7 +211,7 @@ mod tests {
             carrier: true,
             filter: Some(0),
             driver: Some("ixgbe".into()),
-            offloads: Some(OFFLOADS.iter().map(|(feature, ..)| ((*feature).to_owned(), false)).collect()),
+            offloads: Some(BTreeMap::new()),
             xdp: Some(1),
             ..Device::default()
         }
@@ -278,8 +237,6 @@ mod tests {
             (Device { up: false, ..good() }, "state", Status::Problem),
             (Device { carrier: false, ..good() }, "state", Status::Warning),
             (Device { offloads: on("l2-fwd-offload"), ..good() }, "l2-fwd-offload", Status::Warning),
-            (Device { offloads: on("rx-lro"), ..good() }, "rx-lro", Status::Warning),
-            (Device { offloads: on("rx-gro-hw"), ..good() }, "rx-gro-hw", Status::Note),
             (Device { offloads: None, ..good() }, "offloads", Status::Note),
             (Device { promiscuity: 2, ..good() }, "receive-filter", Status::Note),
             (Device { xdp: Some(0), ..good() }, "xdp-driver", Status::Note),

@@ -10,6 +10,7 @@ mod ethtool;
 mod features;
 mod finding;
 mod genl;
+mod offloads;
 mod privileges;
 mod programs;
 mod settings;

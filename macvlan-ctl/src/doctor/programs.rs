@@ -35,7 +35,7 @@ pub enum Hook {
 pub struct Attached {
     /// Where.
     pub hook: Hook,
-    /// Its id; `None` for a filter without BPF.
+    /// Its id; `None` for a filter without eBPF.
     pub id: Option<u32>,
     /// Its name, where the kernel tells.
     pub name: Option<String>,
@@ -198,7 +198,7 @@ fn describe(attached: &Attached) -> String {
     match (attached.id, &attached.name) {
         (Some(id), Some(name)) if !name.is_empty() => format!("program {id} ({name}){hook}"),
         (Some(id), _) => format!("program {id}{hook}"),
-        (None, _) => format!("a filter without BPF{hook}"),
+        (None, _) => format!("a filter without eBPF{hook}"),
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
         };
         let found = judge(&programs, Some(&[]));
         assert_eq!(found[1].found, "program 7 (p7) at egress");
-        assert_eq!(found[2].found, "a filter without BPF at egress");
+        assert_eq!(found[2].found, "a filter without eBPF at egress");
     }
 
     #[test]

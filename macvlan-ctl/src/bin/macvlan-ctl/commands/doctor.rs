@@ -66,12 +66,20 @@ fn entry(finding: &Finding, verbose: bool) -> String {
 }
 
 fn wrapped(text: &str, first: &str, others: &str) -> String {
-    textwrap::fill(text, Options::new(WIDTH).initial_indent(first).subsequent_indent(others)) + "\n"
+    // A container may give its device a name that talks to terminals.
+    let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    textwrap::fill(&text, Options::new(WIDTH).initial_indent(first).subsequent_indent(others)) + "\n"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_cannot_talk_to_the_terminal() {
+        let finding = Finding::new(Status::Warning, "mac-clash", "a\x1b[2J, b\n", "so");
+        assert!(text(&[finding], false).contains("mac-clash: a?[2J, b?"));
+    }
 
     #[test]
     fn every_line_fits_80_columns_and_the_counts_are_last() {
