@@ -9,7 +9,7 @@ use std::{
 };
 
 use macvlan_tests::{
-    cli::{self, workspace},
+    cli::{self, Ran, workspace},
     fail::OrFail as _,
     lab::Lab,
     needs,
@@ -45,6 +45,16 @@ fn package_in(directory: &Path) -> PathBuf {
     let entries = fs::read_dir(directory).or_fail("list what was packed");
     let mut packages = entries.map(|entry| entry.or_fail("list what was packed").path());
     packages.find(|path| path.extension().is_some_and(|ending| ending == "deb")).or_fail("find a package")
+}
+
+/// Runs a command without the limit of time that [`cli::output`] has: dpkg and its triggers, and
+/// lintian, do a lot.
+#[track_caller]
+fn to_its_end(command: &mut Command) -> Ran {
+    let line = format!("{command:?}");
+    let output = command.output().or_fail(format!("run {line}"));
+    let text = |octets: Vec<u8>| String::from_utf8_lossy(&octets).into_owned();
+    Ran { line, status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// The machine's files with a layer above them, where all changes go: dpkg installs into it for
@@ -107,7 +117,7 @@ impl Root {
     fn run(&self, line: &str) -> String {
         let mut words = line.split_whitespace();
         let mut command = self.command(words.next().or_fail("read a command line"));
-        cli::run(command.args(words))
+        to_its_end(command.args(words)).succeeded().stdout
     }
 
     /// Installs the package, copied to where this root sees it.
@@ -181,7 +191,7 @@ fn the_package_installs_runs_and_leaves_nothing() {
     for unit in UNITS {
         let unit = format!("/lib/systemd/system/{}", unit.replace('@', "@eth0"));
         let mut verify = root.command("systemd-analyze");
-        let ran = cli::output(verify.args(["verify", "--recursive-errors=no", &unit])).succeeded();
+        let ran = to_its_end(verify.args(["verify", "--recursive-errors=no", &unit])).succeeded();
         assert!(!ran.stderr.contains("macvlan-ctl"), "{}", ran.report());
     }
 
@@ -205,7 +215,7 @@ fn an_upgrade_keeps_the_data_path_and_a_removal_takes_it_off() {
         let mut words = line.split_whitespace();
         let mut command = root.command(words.next().or_fail("read a command line"));
         lab.host.ns.put_inside(&mut command);
-        cli::output(command.args(words)).succeeded()
+        to_its_end(command.args(words)).succeeded()
     };
     inside("macvlan-ctl attach eth0 --require-bpf --child web");
     inside("dpkg --install /tmp/macvlan-ctl.deb");
@@ -225,8 +235,9 @@ fn an_upgrade_keeps_the_data_path_and_a_removal_takes_it_off() {
 fn the_package_is_the_same_when_it_is_made_again() {
     needs!(require::root, dpkg);
     if std::env::var_os("MACVLAN_CTL_DEB").is_some() {
-        // Somebody else's package: there is nothing to make again.
-        return;
+        return require::missing(
+            "MACVLAN_CTL_DEB names a package of somebody else: nothing can be made again",
+        );
     }
     let first = fs::read(&*PACKAGE).or_fail("read the package");
     let out = std::env::temp_dir().join(format!("macvlan-package-again-{}", std::process::id()));
@@ -241,7 +252,7 @@ fn lintian_finds_no_error() {
     needs!(require::root, dpkg, lintian);
     let mut lintian = Command::new("lintian");
     lintian.args(["--allow-root", "--fail-on", "error"]).arg(&*PACKAGE);
-    cli::output(&mut lintian).succeeded();
+    to_its_end(&mut lintian).succeeded();
 }
 
 #[test]
