@@ -85,7 +85,8 @@ pub fn root() -> PathBuf {
     Path::new(MOUNT_POINT).join(OURS)
 }
 
-fn is_mounted() -> bool {
+/// Whether the file system is mounted where it belongs.
+pub fn is_mounted() -> bool {
     statfs(MOUNT_POINT).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
 }
 

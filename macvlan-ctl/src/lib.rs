@@ -5,8 +5,9 @@
 //! for ([`model`], [`config`]) against that, with [`addressing`]; [`steps`] puts it in words;
 //! [`execute`] carries it out: [`create`] makes children, [`change`] changes them, [`datapath`] puts
 //! the programs on the master or says why it cannot. [`attach`], [`apply`], [`detach`], [`child`],
-//! [`status`] and [`stats`] are the commands. [`netlink`], [`netns`] and [`bpffs`] speak to the
-//! kernel.
+//! [`status`] and [`stats`] are the commands, and [`doctor`] says what they will find. [`watch`] hears
+//! of what changes, [`follow`] keeps a data path in step with it, [`exporter`] and [`top`] show it.
+//! [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
 
 pub mod addressing;
 pub mod apply;
@@ -20,6 +21,7 @@ pub mod create;
 pub mod datapath;
 pub mod demo;
 pub mod detach;
+pub mod doctor;
 pub mod execute;
 pub mod exporter;
 pub mod follow;

@@ -105,6 +105,15 @@ pub fn prometheus() -> Result<(), String> {
     tool("prometheus").and_then(|()| tool("promtool"))
 }
 
+/// A program on the path.
+///
+/// # Errors
+///
+/// When it is not installed.
+pub fn program(name: &str) -> Result<(), String> {
+    tool(name)
+}
+
 /// Sockets that tell the priority of what they receive (kernel 6.14).
 ///
 /// # Errors

@@ -31,7 +31,7 @@ fn scraped_counters_are_those_of_stats() {
     for args in [&[][..], &["--xdp", "native"], &["--xdp", "generic", "--tc", "clsact"]] {
         let lab = Lab::new();
         let _children = busy_children(&lab, args);
-        let exporter = Exporter::start(&lab);
+        let exporter = Exporter::by_command(&lab);
         let (scraped, told) = at_rest(&lab, &exporter);
         for series in [
             "child_receive_packets_total{master=\"eth0\",mac=\"02:00:00:00:01:01\",path=\"host\"}",
@@ -124,7 +124,7 @@ fn a_full_map_is_scraped_whole() {
     let lab = Lab::new();
     lab.ctl(&["attach", "eth0", "--require-bpf", "--xdp", "off"]).succeeded();
     lab.mounts().enter(|| fill(MAX_CHILDREN));
-    let exporter = Exporter::start(&lab);
+    let exporter = Exporter::by_command(&lab);
     let start = Instant::now();
     let text = exporter.text();
     let took = start.elapsed();
@@ -156,7 +156,7 @@ fn promtool_finds_no_fault_in_a_scrape() {
     needs!(require::lab, require::binary, require::prometheus);
     let lab = Lab::new();
     let _children = busy_children(&lab, &[]);
-    let text = Exporter::start(&lab).text();
+    let text = Exporter::by_command(&lab).text();
     let (reader, mut writer) = std::io::pipe().or_fail("make a pipe");
     let mut promtool = std::process::Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(reader);

@@ -86,7 +86,7 @@ fn prometheus_scrapes_and_answers_every_query_of_dashboard_and_rules() {
     lab.introduce(&[&lab.host, &lab.wire, &child, &other]);
     lab.ctl(&["attach", "eth0", "--require-bpf"]).succeeded();
     assert!(ping(&lab.host, child.ip.into()));
-    let exporter = Exporter::start(&lab);
+    let exporter = Exporter::by_command(&lab);
     let prometheus = Prometheus::start(&lab, exporter.address);
 
     let labels = format!("{{master=\"eth0\",mac=\"{}\",path=\"host\"}}", child.mac);

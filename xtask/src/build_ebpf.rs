@@ -176,7 +176,7 @@ fn target_dir(root: &Path) -> PathBuf {
 }
 
 /// Directories of this machine, and what the object calls them.
-fn remaps(root: &Path, toolchain: &Toolchain) -> Vec<Remap> {
+pub fn remaps(root: &Path, toolchain: &Toolchain) -> Vec<Remap> {
     let registries = fs::read_dir(toolchain.cargo_home.join("registry/src")).into_iter().flatten().flatten();
     let mut remaps: Vec<_> = registries.map(|registry| Remap::new(&registry.path(), "registry")).collect();
     remaps.push(Remap::new(&toolchain.cargo_home, "cargo"));

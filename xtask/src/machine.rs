@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
@@ -26,6 +26,10 @@ const TOOLS: [(&str, &str); 9] = [
     ("dockerd", "docker.io"),
     ("podman", "podman"),
     ("busybox", "busybox-static"),
+    ("dpkg-deb", "dpkg"),
+    ("lintian", "lintian"),
+    ("man", "man-db"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// Where `macvlan-ctl` pins its maps and links.

@@ -10,6 +10,7 @@ mod build_ebpf;
 mod ci;
 mod command;
 mod debian;
+mod dist;
 mod hygiene;
 mod machine;
 mod object;
@@ -50,6 +51,8 @@ enum Task {
     },
     /// Installs what the tests need and runs them all; needs root
     Test(test::Options),
+    /// Builds the static binary and the Debian package
+    Dist(dist::Options),
     /// Checks rules for the project's files that no other tool knows
     Hygiene,
     /// Runs all that must hold before a change is taken; needs root
@@ -74,6 +77,7 @@ fn run(task: Task) -> Result<()> {
         Task::BuildEbpf { check: true, elsewhere: false } => build_ebpf::check(&root),
         Task::BuildEbpf { check: true, elsewhere: true } => build_ebpf::check_elsewhere(&root),
         Task::Test(options) => test::test(&root, &options),
+        Task::Dist(options) => dist::dist(&root, &options),
         Task::Hygiene => hygiene::check(&root),
         Task::Ci => ci::run_all(&root),
     }

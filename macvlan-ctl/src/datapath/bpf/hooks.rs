@@ -17,7 +17,7 @@ use nix::errno::Errno;
 
 use super::{
     flat,
-    link::{detach_pinned_link, pinned_link_ifindex},
+    link::{detach_pinned_link, pinned_link_ifindex, pinned_link_program},
     maps::Maps,
     record::Record,
 };
@@ -330,6 +330,14 @@ fn detach_link(pin: &Path) -> Result<()> {
     bpffs::remove_pin(pin)
 }
 
+/// Ids of all programs pinned in `directory`, by themselves or by their link.
+pub fn program_ids(directory: &Path) -> Vec<u32> {
+    let mut programs = our_programs(directory);
+    let links = [LINK_INGRESS, LINK_EGRESS, LINK_XDP].iter();
+    programs.extend(links.filter_map(|link| pinned_link_program(&directory.join(link)).ok()));
+    programs
+}
+
 /// Ids of the TC programs pinned in `directory`.
 fn our_programs(directory: &Path) -> Vec<u32> {
     let mut programs = Vec::new();
@@ -363,7 +371,7 @@ async fn remove_filters(netlink: &Netlink, master: &Master, ours: &[u32], owns_c
 const SUMMARY: [&str; 3] = ["processed", "stack depth", "verification time"];
 
 /// The verifier's or the kernel's word on a program that it refused.
-fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
+pub fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
@@ -377,7 +385,7 @@ fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
 }
 
 /// Why an attach was refused: the kernel's error, without aya's way there.
-fn reason(error: &ProgramError) -> String {
+pub fn reason(error: &ProgramError) -> String {
     let io_error = match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,

@@ -50,15 +50,16 @@ const BPF_LINK_DETACH: libc::c_int = 34;
 ///
 /// When there is no link.
 pub fn pinned_link_ifindex(path: &Path) -> Result<u32> {
-    let link = open(path)?;
-    let mut info = LinkInfo::default();
-    let mut query = InfoByFd {
-        fd: link.as_raw_fd().unsigned_abs(),
-        len: size_of::<LinkInfo>() as u32,
-        info: (&raw mut info) as u64,
-    };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query).with_context(|| format!("{path:?} is not a link"))?;
-    Ok(info.ifindex)
+    Ok(info(path)?.ifindex)
+}
+
+/// The id of the program of the link pinned at `path`.
+///
+/// # Errors
+///
+/// When there is no link.
+pub fn pinned_link_program(path: &Path) -> Result<u32> {
+    Ok(info(path)?.program)
 }
 
 /// Takes the program of the link pinned at `path` off its device. The pin stays.
@@ -71,6 +72,18 @@ pub fn detach_pinned_link(path: &Path) -> Result<()> {
     let mut detach = LinkDetach { fd: link.as_raw_fd().unsigned_abs() };
     bpf(BPF_LINK_DETACH, &mut detach).with_context(|| format!("cannot detach the link {path:?}"))?;
     Ok(())
+}
+
+fn info(path: &Path) -> Result<LinkInfo> {
+    let link = open(path)?;
+    let mut info = LinkInfo::default();
+    let mut query = InfoByFd {
+        fd: link.as_raw_fd().unsigned_abs(),
+        len: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query).with_context(|| format!("{path:?} is not a link"))?;
+    Ok(info)
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {

@@ -4,6 +4,7 @@
 //! detach renames it away first. So a directory under its own name is whole, and whatever bears
 //! another name was left by a run that was killed, and is removed by the next one.
 
+pub mod features;
 mod hooks;
 mod link;
 mod maps;
@@ -293,6 +294,11 @@ impl Bpf {
 /// Whether something of ours is pinned for `master`.
 pub fn is_pinned(master: &Master) -> bool {
     fs::exists(directory(master)).unwrap_or(false)
+}
+
+/// Ids of the programs that are pinned for `master`: what tells ours from others of the same name.
+pub fn program_ids(master: &Master) -> Vec<u32> {
+    hooks::program_ids(&directory(master))
 }
 
 /// Removes what a killed run left of a data path, and a data path that is of no use.

@@ -1,0 +1,130 @@
+//! The tree of files that the package installs.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::command::{read, run};
+
+const DOC: &str = "usr/share/doc/macvlan-ctl";
+const MAN: &str = "usr/share/man/man8";
+
+/// Where a shell looks for completions, and the name that `generate completions` gives the shell.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "usr/share/bash-completion/completions/macvlan-ctl"),
+    ("zsh", "usr/share/zsh/vendor-completions/_macvlan-ctl"),
+    ("fish", "usr/share/fish/vendor_completions.d/macvlan-ctl.fish"),
+];
+
+/// Files of the project (units go where systemd looks whether or not `/lib` is apart from `/usr/lib`): where they are, where they go, and whether they are compressed there.
+const FILES: [(&str, &str, bool); 6] = [
+    ("deploy/systemd/macvlan-ctl.service", "lib/systemd/system/macvlan-ctl.service", false),
+    ("deploy/systemd/macvlan-ctl@.service", "lib/systemd/system/macvlan-ctl@.service", false),
+    ("deploy/debian/copyright", "usr/share/doc/macvlan-ctl/copyright", false),
+    ("deploy/debian/changelog", "usr/share/doc/macvlan-ctl/changelog.Debian.gz", true),
+    ("deploy/debian/lintian-overrides", "usr/share/lintian/overrides/macvlan-ctl", false),
+    ("CHANGELOG.md", "usr/share/doc/macvlan-ctl/changelog.gz", true),
+];
+
+/// The example of a configuration, for as long as the project has one.
+const EXAMPLE: &str = "deploy/config.toml";
+
+/// Fills `tree` with everything but the package's own data.
+///
+/// # Errors
+/// A file is missing or cannot be written, or the binary does not write its pages.
+pub fn fill(root: &Path, binary: &Path, tree: &Path) -> Result<()> {
+    put(&read_file(binary)?, &tree.join("usr/bin/macvlan-ctl"), 0o755)?;
+    for (from, to, compressed) in FILES {
+        let content = read_file(&root.join(from))?;
+        put(&if compressed { gzip(&root.join(from))? } else { content }, &tree.join(to), 0o644)?;
+    }
+    if root.join(EXAMPLE).is_file() {
+        put(&read_file(&root.join(EXAMPLE))?, &tree.join(DOC).join("examples/config.toml"), 0o644)?;
+    }
+    for (shell, to) in COMPLETIONS {
+        let script = read(Command::new(binary).args(["generate", "completions", shell]))?;
+        put(script.as_bytes(), &tree.join(to), 0o644)?;
+    }
+    // Empty: where the configuration goes is plain to see, and purging knows what to look into.
+    directory(&tree.join("etc/macvlan-ctl"))?;
+    pages(binary, &tree.join(MAN))
+}
+
+/// Writes the manual pages and compresses each.
+fn pages(binary: &Path, man: &Path) -> Result<()> {
+    directory(man)?;
+    run(Command::new(binary).args(["generate", "man"]).arg(man))?;
+    for entry in fs::read_dir(man).with_context(|| format!("cannot list '{}'", man.display()))? {
+        let page = entry.with_context(|| format!("cannot list '{}'", man.display()))?.path();
+        let compressed = gzip(&page)?;
+        fs::remove_file(&page).with_context(|| format!("cannot remove '{}'", page.display()))?;
+        put(&compressed, &page.with_added_extension("gz"), 0o644)?;
+    }
+    Ok(())
+}
+
+/// The file as `gzip` packs it, without its name and time.
+fn gzip(file: &Path) -> Result<Vec<u8>> {
+    let packed = Command::new("gzip").args(["-9", "-n", "--stdout"]).arg(file).output();
+    let packed = packed.context("cannot run 'gzip'")?;
+    anyhow::ensure!(packed.status.success(), "'gzip' failed: {}", String::from_utf8_lossy(&packed.stderr));
+    Ok(packed.stdout)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read '{}'", path.display()))
+}
+
+/// Writes a file with these permissions, whatever the user's mask, and the directories above it.
+///
+/// # Errors
+/// It cannot be written.
+pub fn put(content: &[u8], path: &Path, mode: u32) -> Result<()> {
+    directory(path.parent().unwrap_or(path))?;
+    fs::write(path, content).with_context(|| format!("cannot write '{}'", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .with_context(|| format!("cannot set the permissions of '{}'", path.display()))
+}
+
+/// Makes a directory that everybody can read, whatever the user's mask, and those above it.
+fn directory(path: &Path) -> Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.exists()).collect();
+    fs::create_dir_all(path).with_context(|| format!("cannot create '{}'", path.display()))?;
+    for made in missing {
+        fs::set_permissions(made, Permissions::from_mode(0o755))
+            .with_context(|| format!("cannot set the permissions of '{}'", made.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_has_its_permissions_at_every_level() {
+        let base = tempfile::tempdir().unwrap();
+        let file = base.path().join("a/b/c");
+        put(b"x", &file, 0o755).unwrap();
+        for path in [file.clone(), base.path().join("a"), base.path().join("a/b")] {
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_packed_the_same_wherever_and_whenever() {
+        let base = tempfile::tempdir().unwrap();
+        let (one, other) = (base.path().join("one"), base.path().join("other"));
+        for path in [&one, &other] {
+            fs::write(path, "the same text").unwrap();
+        }
+        fs::File::options().write(true).open(&one).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(gzip(&one).unwrap(), gzip(&other).unwrap());
+    }
+}
