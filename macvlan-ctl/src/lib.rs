@@ -22,6 +22,7 @@ pub mod netlink;
 pub mod netns;
 pub mod observe;
 pub mod plan;
+pub mod rates;
 pub mod session;
 pub mod stats;
 pub mod status;
