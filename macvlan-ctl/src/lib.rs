@@ -26,4 +26,5 @@ pub mod rates;
 pub mod session;
 pub mod stats;
 pub mod status;
+pub mod top;
 pub mod view;
