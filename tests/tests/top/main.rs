@@ -7,7 +7,7 @@ use std::process::Stdio;
 use macvlan_common::child::Mode;
 use macvlan_tests::{
     cli,
-    fail::OrFail as _,
+    fail::{OrFail as _, wait_for},
     frames::{self, Marker},
     lab::{Lab, Station},
     needs, require,
@@ -237,9 +237,9 @@ fn it_goes_to_the_background_and_comes_back() {
     pty.types("\n");
     pty.wait_for("the screen again", |pty| pty.is_taken() && pty.is_raw() && pty.row("web").is_some());
     pty.types("q");
-    pty.wait_for("the end", |pty| pty.lines().iter().any(|line| line == "ended"));
     assert!(pty.ends().success());
     pty.assert_given_back();
+    wait_for("the shell's last word", || pty.lines().iter().any(|line| line == "ended").then_some(()));
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn what_is_no_screen_gets_none() {
     let mut pty = Pty::start(command, 80, 24);
     assert_eq!(pty.ends().code().or_fail("read an exit code"), 1);
     pty.assert_given_back();
-    macvlan_tests::fail::wait_for("the error", || {
+    wait_for("the error", || {
         (pty.lines()[0] == "macvlan-ctl: cannot tell of \"eth9\": no such device; see: ip link").then_some(())
     });
 }
