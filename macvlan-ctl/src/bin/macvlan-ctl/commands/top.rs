@@ -3,7 +3,9 @@
 use std::{
     env,
     io::{self, IsTerminal as _, Stdout},
-    panic, thread,
+    panic,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -179,6 +181,7 @@ struct FullScreen(Terminal<CrosstermBackend<Stdout>>);
 
 impl FullScreen {
     fn enter() -> io::Result<Self> {
+        IS_TAKEN.store(true, Ordering::SeqCst);
         let taken = enable_raw_mode().and_then(|()| execute!(io::stdout(), EnterAlternateScreen, Hide));
         match taken.and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout()))) {
             Ok(terminal) => Ok(Self(terminal)),
@@ -204,10 +207,16 @@ impl Drop for FullScreen {
     }
 }
 
-/// Gives the terminal back as it was. Where that fails the terminal is gone.
+/// Whether the terminal is to be given back. Twice would put the cursor where it was before, over
+/// what has been written since.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Gives the terminal back as it was, once. Where that fails the terminal is gone.
 fn give_back() {
-    let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
-    let _ = disable_raw_mode();
+    if IS_TAKEN.swap(false, Ordering::SeqCst) {
+        let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+        let _ = disable_raw_mode();
+    }
 }
 
 /// Makes a panic readable, on whatever thread it is.
