@@ -4,7 +4,8 @@
 //! cleans up after killed runs and finds all children ([`observe`]); [`plan`] checks what was asked
 //! for ([`model`]) against that; [`create`] makes children; [`datapath`] puts the programs on the
 //! master or says why it cannot. [`attach`], [`detach`], [`child`], [`status`] and [`stats`] are
-//! the commands. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
+//! the commands, [`top`] is the screen, [`rates`] what `stats --watch` and the screen show.
+//! [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
 
 pub mod attach;
 pub mod bpffs;
