@@ -190,6 +190,7 @@ mod tests {
             up: true,
             owned: false,
             unfinished: false,
+            addresses: Vec::new(),
         }
     }
 

@@ -7,12 +7,15 @@ mod output;
 use std::{
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Parser as _;
-use macvlan_ctl::{attach, child, container::Containers, demo, detach, model::ChildSpec, stats, status};
+use macvlan_ctl::{
+    attach, child, container::Containers, demo, detach, model::ChildSpec, rates, stats, status,
+};
+use tokio::time::MissedTickBehavior;
 
 use crate::{
     args::{Attach, Child, Cli, Command, Detach},
@@ -120,19 +123,24 @@ async fn run_detach(cli: &Cli, args: &Detach) -> Result<()> {
 async fn run_stats(cli: &Cli, master: Option<&str>, watch: Option<u32>) -> Result<()> {
     let mut containers = Containers::default();
     let mut before = stats::stats(master, &mut containers).await?;
+    let mut then = Instant::now();
     let Some(seconds) = watch else {
-        return print_stats(cli.json, &before, None);
+        return print_stats(cli.json, &before, false);
     };
     let mut ticks = tokio::time::interval(Duration::from_secs(seconds.into()));
+    // After a late look the next is a whole interval later: no rate over next to no time.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
         ticks.tick().await;
         let now = stats::stats(master, &mut containers).await?;
+        let elapsed = then.elapsed();
+        then += elapsed;
         if io::stdout().is_terminal() && !cli.json {
             // Home, then clear below: no flicker.
             print!("\x1b[H\x1b[J");
         }
-        print_stats(cli.json, &now, Some((&before, seconds)))?;
+        print_stats(cli.json, &rates::rates(&now, &before, elapsed), true)?;
         before = now;
     }
 }

@@ -121,18 +121,12 @@ fn fit<const COLUMNS: usize>(records: &mut [[String; COLUMNS]], column: usize) {
     }
 }
 
-/// `stats`: totals, or rates since `before` which was so many seconds ago.
-pub fn print_stats(json: bool, now: &[MasterStats], before: Option<(&[MasterStats], u32)>) -> Result<()> {
+/// `stats`: totals, or `per_second` when they are rates.
+pub fn print_stats(json: bool, shown: &[MasterStats], per_second: bool) -> Result<()> {
     if json {
-        return match before {
-            Some((before, seconds)) => print_json(&rates(now, before, seconds)),
-            None => print_json(now),
-        };
+        return print_json(shown);
     }
-    let (shown, per_second) = match before {
-        Some((before, seconds)) => (rates(now, before, seconds), "/s"),
-        None => (now.to_vec(), ""),
-    };
+    let per_second = if per_second { "/s" } else { "" };
     let mut out = io::stdout().lock();
     if shown.is_empty() {
         writeln!(out, "no device has macvlan children")?;
@@ -234,58 +228,6 @@ fn count(number: u64) -> String {
     format!("{:.1}E", value / 1000.0)
 }
 
-/// What was counted since `before`, per second. A child that was not there yet counts from 0.
-fn rates(now: &[MasterStats], before: &[MasterStats], seconds: u32) -> Vec<MasterStats> {
-    let mut rates = now.to_vec();
-    for master in &mut rates {
-        let Some(earlier) = before.iter().find(|earlier| earlier.ifname == master.ifname) else { continue };
-        for (pair, earlier) in master_pairs(master).into_iter().zip(master_pairs(&mut earlier.clone())) {
-            *pair = pair.since(*earlier);
-        }
-        for child in &mut master.children {
-            if let Some(earlier) = earlier.children.iter().find(|earlier| earlier.address == child.address) {
-                for (pair, earlier) in child_pairs(child).into_iter().zip(child_pairs(&mut earlier.clone())) {
-                    *pair = pair.since(*earlier);
-                }
-            }
-        }
-    }
-    for master in &mut rates {
-        divide(master_pairs(master), seconds);
-        master.children.iter_mut().for_each(|child| divide(child_pairs(child), seconds));
-    }
-    rates
-}
-
-fn divide(pairs: Vec<&mut Pair>, seconds: u32) {
-    for pair in pairs {
-        pair.packets /= u64::from(seconds);
-        pair.bytes /= u64::from(seconds);
-    }
-}
-
-/// Every counter of a master itself, in a fixed order.
-fn master_pairs(master: &mut MasterStats) -> Vec<&mut Pair> {
-    let mut pairs: Vec<&mut Pair> = Vec::new();
-    pairs.extend(&mut master.unknown_unicast);
-    pairs.extend(master.flood.iter_mut().flat_map(|floods| floods.values_mut()));
-    pairs.extend(master.drops.iter_mut().flat_map(|drops| drops.values_mut()));
-    pairs.extend(&mut master.copy_failed);
-    pairs
-}
-
-/// Every counter of a child, in a fixed order.
-fn child_pairs(child: &mut ChildStats) -> Vec<&mut Pair> {
-    let mut pairs: Vec<&mut Pair> = Vec::new();
-    for path in [&mut child.wire, &mut child.host, &mut child.sibling] {
-        for both in path.as_mut_slice() {
-            pairs.extend([&mut both.rx, &mut both.tx]);
-        }
-    }
-    pairs.extend(child.drops.iter_mut().flat_map(|drops| drops.values_mut()));
-    pairs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,28 +258,6 @@ mod tests {
             sibling: Some(both),
             drops: Some([("isolated", pair)].into()),
         }
-    }
-
-    fn master(packets: u64) -> MasterStats {
-        let pair = Pair { packets, bytes: packets * 60 };
-        MasterStats {
-            ifname: "eth0".into(),
-            unknown_unicast: Some(pair),
-            flood: None,
-            drops: None,
-            copy_failed: Some(pair),
-            children: vec![child(packets)],
-        }
-    }
-
-    #[test]
-    fn a_rate_is_the_difference_per_second() {
-        let rates = rates(&[master(30)], &[master(10)], 2);
-        let ten = Pair { packets: 10, bytes: 600 };
-        assert_eq!(rates[0].unknown_unicast, Some(ten));
-        assert_eq!(rates[0].children[0].wire, Some(BothWays { rx: ten, tx: ten }));
-        assert_eq!(rates[0].children[0].host, None);
-        assert_eq!(rates[0].children[0].drops.as_ref().unwrap()["isolated"], ten);
     }
 
     fn container(name: Option<&str>) -> Option<Container> {
