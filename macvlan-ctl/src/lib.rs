@@ -3,8 +3,8 @@
 //! A command walks down this list: [`session`] takes hold of a master ([`master`], [`lock`]),
 //! cleans up after killed runs and finds all children ([`observe`]); [`plan`] checks what was asked
 //! for ([`model`]) against that; [`create`] makes children; [`datapath`] puts the programs on the
-//! master or says why it cannot. [`attach`], [`detach`], [`child`], [`status`] and [`stats`] are
-//! the commands. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
+//! master or says why it cannot. [`attach`], [`detach`], [`child`], [`status`], [`stats`] and
+//! [`trace`] are the commands. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
 
 pub mod attach;
 pub mod bpffs;
@@ -25,4 +25,5 @@ pub mod plan;
 pub mod session;
 pub mod stats;
 pub mod status;
+pub mod trace;
 pub mod view;

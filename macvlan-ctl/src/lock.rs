@@ -36,6 +36,9 @@ const DIRECTORY: &str = "/run/macvlan-ctl";
 /// How long to wait for another command: far longer than any takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long another command may look whether a trace runs.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// How often to look.
 const INTERVAL: Duration = Duration::from_millis(10);
 
@@ -47,7 +50,29 @@ impl Lock {
     /// When the lock file cannot be made, or another command never ends.
     pub fn take(master: &Master) -> Result<Self> {
         let path = PathBuf::from(DIRECTORY).join(format!("{}.lock", master.key));
-        let deadline = Instant::now() + PATIENCE;
+        Self::take_at(path, PATIENCE, &format!("another macvlan-ctl is at work on {:?}", master.name))
+    }
+
+    /// Takes the lock that a trace of `master` holds from its beginning to its end; other commands
+    /// go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the lock file cannot be made, or another trace runs.
+    pub fn take_for_trace(master: &Master) -> Result<Self> {
+        let held = format!("another trace of {:?} is running; stop it first", master.name);
+        Self::take_at(trace_path(&master.key.to_string()), LOOK, &held)
+    }
+
+    /// Whether somebody traces the master with this key.
+    pub fn trace_runs(key: &str) -> bool {
+        // For a moment only, and shared: others may look at the same time.
+        let file = File::open(trace_path(key));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn take_at(path: PathBuf, patience: Duration, held: &str) -> Result<Self> {
+        let deadline = Instant::now() + patience;
         loop {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY);
             made.with_context(|| format!("cannot make {DIRECTORY:?}"))?;
@@ -63,15 +88,17 @@ impl Lock {
                 Ok(()) if is_at(&file, &path) => return Ok(Self { _file: file, path }),
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(INTERVAL),
-                Err(TryLockError::WouldBlock) => {
-                    bail!("another macvlan-ctl is at work on {:?} (it holds {path:?})", master.name)
-                }
+                Err(TryLockError::WouldBlock) => bail!("{held} (it holds {path:?})"),
                 Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("cannot lock {path:?}"));
                 }
             }
         }
     }
+}
+
+fn trace_path(key: &str) -> PathBuf {
+    PathBuf::from(DIRECTORY).join(format!("{key}.trace"))
 }
 
 /// Whether the file is the one at `path`, and not one that was removed from there.

@@ -32,7 +32,7 @@ pub struct Session {
     /// The programs on the master.
     pub attached: Attached,
     broken: bool,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 /// Whether a command may change anything.
@@ -62,7 +62,7 @@ impl Session {
         }
         let (attached, broken) = find_datapath(&netlink, &master).await;
         let observed = observe::children(&netlink, access).await?;
-        let mut session = Self { netlink, master, observed, attached, broken, _lock: lock };
+        let mut session = Self { netlink, master, observed, attached, broken, lock };
         if access == Access::Change {
             session.remove_unfinished().await?;
         }
@@ -72,6 +72,11 @@ impl Session {
     /// The children of the master.
     pub fn children(&self) -> &[Child] {
         self.observed.of(self.master.index)
+    }
+
+    /// The master, its programs, and the lock that keeps other commands away from them.
+    pub fn into_parts(self) -> (Master, Attached, Option<Lock>) {
+        (self.master, self.attached, self.lock)
     }
 
     /// Looks at the children anew.

@@ -8,6 +8,7 @@ mod hooks;
 mod link;
 mod maps;
 mod record;
+mod trace;
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +21,7 @@ use aya::{Ebpf, EbpfLoader};
 use futures_util::future::LocalBoxFuture;
 use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac, names};
 
+pub use self::trace::{TraceWatch, Traced, Tracing};
 use self::{hooks::Hooks, maps::Maps, record::Record};
 use super::{
     Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin,
@@ -96,7 +98,7 @@ impl Bpf {
             ));
         }
         hooks::verify(netlink, &directory, master, &record).await?;
-        let description = describe(&record, &maps)?;
+        let description = describe(&record, &maps, &directory)?;
         Ok(Self { directory, maps, record, description, netlink: netlink.clone() })
     }
 
@@ -120,7 +122,7 @@ impl Bpf {
             Ok((maps, record)) => {
                 let directory = directory(master);
                 fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
-                let description = describe(&record, &maps)?;
+                let description = describe(&record, &maps, &directory)?;
                 Ok(Self { directory, maps, record, description, netlink: netlink.clone() })
             }
             Err(error) => {
@@ -214,22 +216,26 @@ impl Bpf {
             XdpPlan::Skip(_) => Demux::Tc,
             XdpPlan::Try(demux) => demux,
         };
-        if !self.record.is_current() || self.record.demux != demux {
+        // A running trace puts the plain programs back itself.
+        let is_current = self.record.is_current() || self.is_being_traced();
+        if !is_current || self.record.demux != demux {
             let mut object = load_object(&self.directory, None)?;
-            let mut hooks = Hooks::load_beside(&mut object, &self.directory)?;
+            let mut hooks = Hooks::load_beside(&mut object, &self.directory, false)?;
             hooks.replace_tc(master, self.record.hairpin)?;
-            hooks.detach_xdp(&mut self.maps)?;
-            let (demux, reason) = hooks.attach_xdp(master, xdp, &mut self.maps)?;
-            self.record.demux = demux;
-            self.record.degraded.retain(|degraded| degraded.feature != "demux");
-            self.record.degraded.extend(reason);
+            if self.record.demux != demux || hooks.replace_xdp(demux).is_err() {
+                hooks.detach_xdp(&mut self.maps)?;
+                let (demux, reason) = hooks.attach_xdp(master, xdp, &mut self.maps)?;
+                self.record.demux = demux;
+                self.record.degraded.retain(|degraded| degraded.feature != "demux");
+                self.record.degraded.extend(reason);
+            }
             self.record.object = record::object_digest();
         }
         self.record.xdp = xdp;
         // A run that was killed on its way to another mode may have left the other flag.
         self.maps.set_demux(self.record.demux)?;
         self.maps.write_record(&self.record.to_text()?)?;
-        self.description = describe(&self.record, &self.maps)?;
+        self.description = describe(&self.record, &self.maps, &self.directory)?;
         Ok(())
     }
 
@@ -344,15 +350,23 @@ fn directory(master: &Master) -> PathBuf {
 
 /// Loads the object; its maps are made and pinned in `directory`, or found there.
 fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
-    let mut loader = EbpfLoader::new();
-    for name in names::MAPS {
-        loader.map_pin_path(name, directory.join(name));
-    }
+    let mut loader = loader(directory);
+    // Only traced programs use the ring: one page, the kernel's least, is enough without.
+    loader.map_max_entries(trace::RING, 1);
     if let Some(max_children) = max_children {
         loader.map_max_entries(names::CHILDREN, max_children);
         loader.map_max_entries(names::POLICY, max_children);
     }
     loader.load(OBJECT).map_err(|error| no_maps(&error))
+}
+
+/// Makes the lasting maps and pins them in `directory`, or finds them there.
+fn loader<'a>(directory: &Path) -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    for name in names::MAPS {
+        loader.map_pin_path(name, directory.join(name));
+    }
+    loader
 }
 
 fn no_maps(error: &aya::EbpfError) -> anyhow::Error {
@@ -378,7 +392,7 @@ fn flat(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn describe(record: &Record, maps: &Maps) -> Result<Description> {
+fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Description> {
     let mut description = Description {
         carrier: Carrier::Bpf,
         demux: record.demux,
@@ -386,6 +400,7 @@ fn describe(record: &Record, maps: &Maps) -> Result<Description> {
         degraded: record.degraded.clone(),
         adopts: record.adopts,
     };
+    description.degraded.extend(trace::degraded(record, directory));
     let passthru =
         maps.members()?.values().any(|policy| policy.mode() == macvlan_common::child::Mode::Passthru);
     if passthru && description.hairpin != Hairpin::Off {
@@ -411,7 +426,7 @@ impl Datapath for Bpf {
 
     fn sync(&mut self, master: &Master, members: &BTreeMap<Mac, Policy>) -> Result<()> {
         self.maps.sync(master, members)?;
-        self.description = describe(&self.record, &self.maps)?;
+        self.description = describe(&self.record, &self.maps, &self.directory)?;
         Ok(())
     }
 
