@@ -6,7 +6,7 @@
 //! killed, leaves nothing behind.
 //!
 //! * [`lab`], [`netns`], [`mounts`]: where the devices live.
-//! * [`attached`], [`cli`], [`control`]: the product, run as a user runs it.
+//! * [`attached`], [`cli`], [`control`], [`tracer`]: the product, run as a user runs it.
 //! * [`crowd`], [`departure`], [`frames`], [`sniff`], [`talk`], [`tap`]: traffic, and who saw it.
 //! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
 //!   others.
@@ -36,3 +36,4 @@ pub mod stats;
 pub mod syscall;
 pub mod talk;
 pub mod tap;
+pub mod tracer;

@@ -336,7 +336,9 @@ async fn is_orphan(netlink: &Netlink, directory: &Path) -> bool {
 /// Why not.
 pub fn probe() -> Result<()> {
     bpffs::probe()?;
-    let mut object = EbpfLoader::new().load(OBJECT).map_err(|error| no_maps(&error))?;
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries(trace::RING, 1);
+    let mut object = loader.load(OBJECT).map_err(|error| no_maps(&error))?;
     Hooks::try_load(&mut object)
 }
 

@@ -39,6 +39,9 @@ pub async fn trace(cli: &Cli, args: &Trace) -> Result<()> {
             return Err(error);
         }
     };
+    if cli.verbose {
+        eprintln!("macvlan-ctl: tracing {:?}", args.master);
+    }
     let (done, mut is_done) = oneshot::channel();
     // A thread of its own: whoever reads our output may let it wait, and must not keep the programs.
     let printer = thread::Builder::new().name("print".into()).spawn(move || {
