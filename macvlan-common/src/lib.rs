@@ -2,6 +2,7 @@
 //!
 //! * [`decide`](mod@decide): the forwarding decision, one pure function run by every hook.
 //! * [`mac`], [`child`], [`config`], [`counters`], [`filter`]: keys and values of the BPF maps.
+//! * [`trace`]: what a traced program tells of a frame.
 //! * [`gso`]: how many octets a segmentation-offloaded frame is on the wire.
 //! * [`names`]: map and program names, each written once.
 //!
@@ -20,6 +21,7 @@ pub mod gso;
 pub mod mac;
 pub mod names;
 mod pod;
+pub mod trace;
 
 /// Layout version of every map. Programs and maps of different versions are never mixed.
 pub const ABI_VERSION: u32 = 2;

@@ -19,7 +19,7 @@ pub const RECORD: &str = "MACVLAN_RECORD";
 /// Hash from a MAC key to the [`Retired`](crate::child::Retired) counters of a child that is gone.
 pub const RETIRED: &str = "MACVLAN_RETIRED";
 
-/// Every map of the object.
+/// Every map that lives as long as the data path.
 pub const MAPS: [&str; 7] = [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED];
 
 /// The demultiplexer for drivers that keep a frame in one buffer.
@@ -31,13 +31,34 @@ pub const INGRESS: &str = "macvlan_in";
 /// TC egress on the master.
 pub const EGRESS: &str = "macvlan_out";
 
+/// Per-CPU array of one [`Scratch`](crate::trace::Scratch); only traced programs have it.
+pub const TRACE: &str = "MACVLAN_TRACE";
+/// Load-time constant of traced programs: one frame in so many.
+pub const TRACE_SAMPLE: &str = "MACVLAN_SAMPLE";
+/// Load-time constant of traced programs: key of the only MAC to tell of; 0 tells of all.
+pub const TRACE_MAC: &str = "MACVLAN_ONLY_MAC";
+
+/// Each program, and the same program that also tells what it does.
+pub const TRACED: [(&str, &str); 4] = [
+    (XDP, "macvlan_xdp_tr"),
+    (XDP_FRAGS, "macvlan_xdpf_tr"),
+    (INGRESS, "macvlan_in_tr"),
+    (EGRESS, "macvlan_out_tr"),
+];
+
+/// The traced twin of a program.
+pub fn traced(name: &str) -> Option<&'static str> {
+    TRACED.iter().find(|(plain, _)| *plain == name).map(|(_, traced)| *traced)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_name_survives_the_kernel_uncut() {
-        for name in MAPS.iter().chain(&[XDP, XDP_FRAGS, INGRESS, EGRESS]) {
+        let programs = TRACED.iter().flat_map(|(plain, traced)| [plain, traced]);
+        for name in MAPS.iter().chain(&[TRACE]).chain(programs) {
             assert!(name.len() <= 15, "{name}");
         }
     }

@@ -6,6 +6,7 @@ use crate::{
     child::{ChildEntry, Policy, Retired},
     config::{Config, RECORD_LEN, Record},
     counters::{ChildCounters, Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters, PATHS},
+    trace::{self, HEAD_LEN, Scratch},
 };
 
 const _: () = {
@@ -19,6 +20,8 @@ const _: () = {
     assert!(size_of::<Policy>() == 8);
     assert!(size_of::<Config>() == 32 && offset_of!(Config, mark) == 24);
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
+    assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(trace::Record, captured) == 24);
+    assert!(size_of::<Scratch>() == 16 + trace::RECORD_LEN);
 };
 
 #[cfg(feature = "user")]
@@ -38,4 +41,6 @@ mod user {
     unsafe impl aya::Pod for MasterCounters {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Record {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Scratch {}
 }

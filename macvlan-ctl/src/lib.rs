@@ -6,7 +6,8 @@
 //! [`execute`] carries it out: [`create`] makes children, [`change`] changes them, [`datapath`] puts
 //! the programs on the master or says why it cannot. [`attach`], [`apply`], [`detach`], [`child`],
 //! [`status`] and [`stats`] are the commands, and [`doctor`] says what they will find. [`watch`] hears
-//! of what changes, [`follow`] keeps a data path in step with it, [`exporter`] and [`top`], with [`rates`], show it.
+//! of what changes, [`follow`] keeps a data path in step with it; [`exporter`], [`top`], with
+//! [`rates`], and [`trace`] show it.
 //! [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
 
 pub mod addressing;
@@ -39,5 +40,6 @@ pub mod stats;
 pub mod status;
 pub mod steps;
 pub mod top;
+pub mod trace;
 pub mod view;
 pub mod watch;

@@ -36,6 +36,9 @@ const DIRECTORY: &str = "/run/macvlan-ctl";
 /// How long to wait for another command: far longer than any takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long another command may look whether a trace runs.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// How often to look.
 const INTERVAL: Duration = Duration::from_millis(10);
 
@@ -46,7 +49,7 @@ impl Lock {
     ///
     /// When the lock file cannot be made, or another command never ends.
     pub fn take(master: &Master) -> Result<Self> {
-        match Self::take_within(master, PATIENCE)? {
+        match Self::take_within(path_of(master), PATIENCE)? {
             Some(lock) => Ok(lock),
             None => {
                 bail!("another macvlan-ctl is at work on {:?} (it holds {:?})", master.name, path_of(master))
@@ -60,11 +63,33 @@ impl Lock {
     ///
     /// When the lock file cannot be made.
     pub fn try_take(master: &Master) -> Result<Option<Self>> {
-        Self::take_within(master, Duration::ZERO)
+        Self::take_within(path_of(master), Duration::ZERO)
     }
 
-    fn take_within(master: &Master, patience: Duration) -> Result<Option<Self>> {
-        let path = path_of(master);
+    /// Takes the lock that a trace of `master` holds from its beginning to its end; other commands
+    /// go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the lock file cannot be made, or another trace runs.
+    pub fn take_for_trace(master: &Master) -> Result<Self> {
+        let path = trace_path(&master.key.to_string());
+        match Self::take_within(path.clone(), LOOK)? {
+            Some(lock) => Ok(lock),
+            None => {
+                bail!("another trace of {:?} is running; stop it first (it holds {path:?})", master.name)
+            }
+        }
+    }
+
+    /// Whether somebody traces the master with this key.
+    pub fn trace_runs(key: &str) -> bool {
+        // For a moment only, and shared: others may look at the same time.
+        let file = File::open(trace_path(key));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn take_within(path: PathBuf, patience: Duration) -> Result<Option<Self>> {
         let deadline = Instant::now() + patience;
         loop {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY);
@@ -94,6 +119,10 @@ impl Lock {
 
 fn path_of(master: &Master) -> PathBuf {
     PathBuf::from(DIRECTORY).join(format!("{}.lock", master.key))
+}
+
+fn trace_path(key: &str) -> PathBuf {
+    PathBuf::from(DIRECTORY).join(format!("{key}.trace"))
 }
 
 /// Whether the file is the one at `path`, and not one that was removed from there.

@@ -34,7 +34,7 @@ pub struct Session {
     /// Why this machine lets us have no BPF, where nothing is attached and that is so.
     pub refusal: Option<String>,
     broken: bool,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 /// Whether a command may change anything.
@@ -64,7 +64,7 @@ impl Session {
         }
         let FoundDatapath { attached, broken, refusal } = look_for_datapath(&netlink, &master).await;
         let observed = observe::children(&netlink, access).await?;
-        let mut session = Self { netlink, master, observed, attached, refusal, broken, _lock: lock };
+        let mut session = Self { netlink, master, observed, attached, refusal, broken, lock };
         if access == Access::Change {
             session.remove_unfinished().await?;
         }
@@ -74,6 +74,11 @@ impl Session {
     /// The children of the master.
     pub fn children(&self) -> &[Child] {
         self.observed.of(self.master.index)
+    }
+
+    /// The master, its programs, and the lock that keeps other commands away from them.
+    pub fn into_parts(self) -> (Master, Attached, Option<Lock>) {
+        (self.master, self.attached, self.lock)
     }
 
     /// Looks at the children anew.

@@ -15,12 +15,14 @@ use macvlan_common::{
     decide::{Action, Frame, Hook, Tables as _, decide},
     gso,
     mac::Mac,
+    trace::{Point, Told},
 };
 
 use crate::{
     account::{charge, charge_failed_copy},
     maps::Maps,
     packet,
+    trace::tell_skb,
 };
 
 /// `PACKET_*` of `include/uapi/linux/if_packet.h`.
@@ -40,23 +42,37 @@ const NEXT: i32 = TC_ACT_UNSPEC;
 /// Up from the wire, from a sibling, or turned around.
 #[classifier]
 pub fn macvlan_in(ctx: TcContext) -> i32 {
+    ingress::<false>(&ctx)
+}
+
+/// [`macvlan_in`], traced.
+#[classifier]
+pub fn macvlan_in_tr(ctx: TcContext) -> i32 {
+    ingress::<true>(&ctx)
+}
+
+#[inline(always)]
+fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
-    if let Some(kind) = config.hairpin_of(mark(&ctx)) {
-        return receive_turned(&ctx, kind, &maps);
+    if let Some(kind) = config.hairpin_of(mark(ctx)) {
+        return receive_turned(ctx, kind, &maps);
     }
     if config.xdp_is_generic() {
-        return receive_behind_xdp(&ctx);
+        return receive_behind_xdp::<TRACED>(ctx);
     }
     // A frame too short for both MACs is nobody's business here.
-    let Some(frame) = macs(&ctx) else { return NEXT };
-    let judged = config.xdp_is_native() && is_judged(&ctx, config.meta);
+    let Some(frame) = macs(ctx) else { return NEXT };
+    let judged = config.xdp_is_native() && is_judged(ctx, config.meta);
     let hook = if judged { Hook::Judged } else { Hook::Ingress };
     let verdict = decide(hook, frame, &maps);
     if verdict.counts() {
-        charge(&verdict, size(&ctx, ctx.len()));
+        charge(&verdict, size(ctx, ctx.len()));
     }
-    receive(&ctx, verdict.action)
+    if TRACED && !judged {
+        tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), false);
+    }
+    receive(ctx, verdict.action)
 }
 
 /// A frame that we turned around: the verdict is in the mark.
@@ -69,7 +85,7 @@ fn receive_turned(ctx: &TcContext, kind: Hairpin, maps: &Maps) -> i32 {
 
 /// Behind generic XDP, which nobody takes for speed: out of the way of all other frames.
 #[inline(never)]
-fn receive_behind_xdp(ctx: &TcContext) -> i32 {
+fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let (Some(frame), Some(maps)) = (macs_by_header(ctx), Maps::open()) else {
         return NEXT;
     };
@@ -77,6 +93,11 @@ fn receive_behind_xdp(ctx: &TcContext) -> i32 {
     if verdict.counts() {
         let headless = macs(ctx) != Some(frame);
         charge(&verdict, size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 }));
+    }
+    // What XDP did not leave to this hook, it has told of.
+    if TRACED && decide(Hook::Xdp, frame, &maps).action == Action::Defer {
+        let headless = macs(ctx) != Some(frame);
+        tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
     }
     receive(ctx, verdict.action)
 }
@@ -101,23 +122,37 @@ fn receive(ctx: &TcContext, action: Action) -> i32 {
 /// Down from the host or from a child, bound for the wire.
 #[classifier]
 pub fn macvlan_out(ctx: TcContext) -> i32 {
-    let (Some(frame), Some(maps)) = (macs(&ctx), Maps::open()) else {
+    egress::<false>(&ctx)
+}
+
+/// [`macvlan_out`], traced.
+#[classifier]
+pub fn macvlan_out_tr(ctx: TcContext) -> i32 {
+    egress::<true>(&ctx)
+}
+
+#[inline(always)]
+fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
+    let (Some(frame), Some(maps)) = (macs(ctx), Maps::open()) else {
         return NEXT;
     };
     let config = maps.config();
     let verdict = decide(Hook::Egress, frame, &maps);
     if verdict.counts() {
-        charge(&verdict, size(&ctx, ctx.len()));
+        charge(&verdict, size(ctx, ctx.len()));
+    }
+    if TRACED {
+        tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Egress, &verdict), false);
     }
     match verdict.action {
         Action::DropIsolated | Action::DropReflected => TC_ACT_SHOT,
-        Action::Turn => turn(&ctx, config.mark_of(Hairpin::Unicast)),
+        Action::Turn => turn(ctx, config.mark_of(Hairpin::Unicast)),
         Action::CopyToChildren => {
-            copy_to_ingress(&ctx, config.mark_of(Hairpin::Flood));
+            copy_to_ingress(ctx, config.mark_of(Hairpin::Flood));
             NEXT
         }
-        Action::CopyBroadcastToHost => copy_to_host(&ctx, frame, &config, Hairpin::BroadcastToHost),
-        Action::CopyMulticastToHost => copy_to_host(&ctx, frame, &config, Hairpin::MulticastToHost),
+        Action::CopyBroadcastToHost => copy_to_host(ctx, frame, &config, Hairpin::BroadcastToHost),
+        Action::CopyMulticastToHost => copy_to_host(ctx, frame, &config, Hairpin::MulticastToHost),
         Action::Pass
         | Action::Defer
         | Action::Unmark

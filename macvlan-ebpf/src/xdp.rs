@@ -10,15 +10,23 @@ use aya_ebpf::{
 use macvlan_common::{
     counters::Count,
     decide::{Action, Hook, Tables as _, decide},
+    trace::{Point, Told},
 };
 
-use crate::{account::charge, maps::Maps, packet};
+use crate::{account::charge, maps::Maps, packet, trace::tell_xdp};
 
 /// For drivers and kernels that keep a frame in one buffer.
 #[xdp]
 pub fn macvlan_xdp(ctx: XdpContext) -> u32 {
     let bytes = ctx.data_end() - ctx.data();
-    demux(&ctx, bytes as u64)
+    demux::<false>(&ctx, bytes as u64)
+}
+
+/// [`macvlan_xdp`], traced.
+#[xdp]
+pub fn macvlan_xdp_tr(ctx: XdpContext) -> u32 {
+    let bytes = ctx.data_end() - ctx.data();
+    demux::<true>(&ctx, bytes as u64)
 }
 
 /// For multi-buffer frames: `bpf_xdp_get_buff_len` is of kernel 5.18.
@@ -26,26 +34,48 @@ pub fn macvlan_xdp(ctx: XdpContext) -> u32 {
 pub fn macvlan_xdp_fr(ctx: XdpContext) -> u32 {
     // SAFETY: the context is the one this program was called with.
     let bytes = unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) };
-    demux(&ctx, bytes)
+    demux::<false>(&ctx, bytes)
+}
+
+/// [`macvlan_xdp_fr`], traced.
+#[xdp(frags)]
+pub fn macvlan_xdpf_tr(ctx: XdpContext) -> u32 {
+    // SAFETY: the context is the one this program was called with.
+    let bytes = unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) };
+    demux::<true>(&ctx, bytes)
 }
 
 #[inline(always)]
-fn demux(ctx: &XdpContext, bytes: u64) -> u32 {
+fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
     let (Some(frame), Some(maps)) = (packet::macs(ctx.data(), ctx.data_end()), Maps::open()) else {
         return XDP_PASS;
     };
     let config = maps.config();
     let verdict = decide(Hook::Xdp, frame, &maps);
     let size = Count { packets: 1, bytes };
+    let tell = || {
+        if TRACED {
+            let told = Told::encode(Point::Xdp, &verdict);
+            tell_xdp(ctx, frame.dst, frame.src, told, bytes as u32);
+        }
+    };
     match verdict.action {
         Action::DropIsolated | Action::DropReflected => {
             charge(&verdict, size);
+            tell();
             XDP_DROP
         }
         // What cannot be marked as judged is left to TC ingress, which judges it anew. Generic
         // mode needs no mark: TC ingress knows that the frame was here.
         Action::Pass if verdict.counts() && (config.xdp_is_generic() || mark_judged(ctx, config.meta)) => {
             charge(&verdict, size);
+            tell();
+            XDP_PASS
+        }
+        // What is not counted has no mark, and is told of where it is judged anew: only behind
+        // generic XDP it is not.
+        Action::Pass if TRACED && !verdict.counts() && config.xdp_is_generic() => {
+            tell();
             XDP_PASS
         }
         Action::Pass

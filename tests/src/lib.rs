@@ -6,7 +6,7 @@
 //! killed, leaves nothing behind.
 //!
 //! * [`lab`], [`netns`], [`mounts`]: where the devices live.
-//! * [`attached`], [`cli`], [`control`], [`following`]: the product, run as a user runs it.
+//! * [`attached`], [`cli`], [`control`], [`following`], [`tracer`]: the product, run as a user runs it.
 //! * [`engine`]: real container engines.
 //! * [`crowd`], [`departure`], [`frames`], [`sniff`], [`talk`], [`tap`]: traffic, and who saw it.
 //! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
@@ -43,3 +43,4 @@ pub mod stats;
 pub mod syscall;
 pub mod talk;
 pub mod tap;
+pub mod tracer;

@@ -59,6 +59,24 @@ pub fn tc() -> Result<(), String> {
     tool("tc")
 }
 
+/// The `tcpdump` tool.
+///
+/// # Errors
+///
+/// When it is not installed.
+pub fn tcpdump() -> Result<(), String> {
+    tool("tcpdump")
+}
+
+/// The `bpftool` tool.
+///
+/// # Errors
+///
+/// When it is not installed.
+pub fn bpftool() -> Result<(), String> {
+    tool("bpftool")
+}
+
 /// TCX hooks (kernel 6.6).
 ///
 /// # Errors

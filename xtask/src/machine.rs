@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 13] = [
+const TOOLS: [(&str, &str); 14] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
@@ -30,6 +30,7 @@ const TOOLS: [(&str, &str); 13] = [
     ("lintian", "lintian"),
     ("man", "man-db"),
     ("systemd-analyze", "systemd"),
+    ("bpftool", "bpftool"),
 ];
 
 /// Where `macvlan-ctl` pins its maps and links.

@@ -17,9 +17,6 @@ const INSTRUCTION: u64 = 8;
 /// What the kernel must be told; it admits helpers that are for GPL programs only.
 const LICENSE: &[u8] = b"Dual MIT/GPL\0";
 
-/// The programs of the object.
-const PROGRAMS: [&str; 4] = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS];
-
 /// The object without DWARF; BTF stays, for the verifier's messages and for `bpftool`.
 ///
 /// # Errors
@@ -76,8 +73,8 @@ pub fn inspect(elf: &[u8]) -> Result<BTreeMap<String, u64>> {
         ensure!(file.symbol_by_name(map).is_some(), "the object has no map '{map}'");
     }
     let counts = instructions(&file)?;
-    for program in PROGRAMS {
-        ensure!(counts.contains_key(program), "the object has no program '{program}'");
+    for program in names::TRACED.iter().flat_map(|(plain, traced)| [plain, traced]) {
+        ensure!(counts.contains_key(*program), "the object has no program '{program}'");
     }
     Ok(counts)
 }

@@ -126,7 +126,7 @@ impl Hairpin {
 /// Something that is less than the best, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degraded {
-    /// "datapath", "demux", "hairpin" or "pins".
+    /// "datapath", "demux", "hairpin", "pins" or "trace".
     pub feature: String,
     /// What would be best, or was asked for.
     pub wanted: String,

@@ -16,12 +16,11 @@ use crate::{
     container::Containers,
     datapath::{Datapath, Description, bpf, kernel::Kernel},
     master::Master,
-    model::Child,
     netlink::Netlink,
     observe::{self, Observed},
     session::{Access, boxed, find_datapath},
     stats::{self, MasterStats},
-    status::{self, ChildStatus, MasterStatus},
+    status::{self, MasterStatus},
 };
 
 /// How old what we know of the children may be when nothing hints at a change: of names, modes,

@@ -218,7 +218,7 @@ pub struct Trace {
     #[arg(long, value_name = "CHILD")]
     pub child: Option<String>,
 
-    /// One frame in so many.
+    /// One frame in so many, on each CPU.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub sample: u32,
 
@@ -226,7 +226,8 @@ pub struct Trace {
     #[arg(short, long, value_name = "N")]
     pub count: Option<u64>,
 
-    /// Write frames that are dropped or turned around here, for Wireshark.
+    /// Write frames that are dropped or turned around into this new file, for Wireshark; "-" is
+    /// standard output, which then has nothing else.
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
 }

@@ -37,7 +37,7 @@ use crate::{
 /// File names of the pinned links.
 const LINK_INGRESS: &str = "link_ingress";
 const LINK_EGRESS: &str = "link_egress";
-const LINK_XDP: &str = "link_xdp";
+pub(super) const LINK_XDP: &str = "link_xdp";
 
 /// File name of the XDP program, whichever of the two it is: who reads its run time cannot go from
 /// link to program without `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id` in kernel/bpf/syscall.c).
@@ -52,15 +52,17 @@ const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x6d76);
 
 /// The loaded programs, and where they are pinned.
 pub struct Hooks<'a> {
-    object: &'a mut Ebpf,
-    directory: &'a Path,
+    pub(super) object: &'a mut Ebpf,
+    pub(super) directory: &'a Path,
+    /// Takes the traced twin of each program.
+    pub(super) traced: bool,
 }
 
 impl<'a> Hooks<'a> {
     /// Loads the TC programs and pins them, so that filters can be told to be ours by their
     /// program even if this process is killed.
     pub fn load(object: &'a mut Ebpf, directory: &'a Path) -> Result<Self> {
-        let mut hooks = Self { object, directory };
+        let mut hooks = Self { object, directory, traced: false };
         for name in [names::INGRESS, names::EGRESS] {
             let program = hooks.classifier(name)?;
             program.load().map_err(|error| refused(name, &error))?;
@@ -75,16 +77,17 @@ impl<'a> Hooks<'a> {
 
     /// Lets the kernel judge the TC programs, and no more.
     pub fn try_load(object: &'a mut Ebpf) -> Result<()> {
-        let mut hooks = Self { object, directory: Path::new("") };
+        let mut hooks = Self { object, directory: Path::new(""), traced: false };
         for name in [names::INGRESS, names::EGRESS] {
             hooks.classifier(name)?.load().map_err(|error| refused(name, &error))?;
         }
         Ok(())
     }
 
-    /// Loads the TC programs where others are pinned already: their pins are replaced.
-    pub fn load_beside(object: &'a mut Ebpf, directory: &'a Path) -> Result<Self> {
-        let mut hooks = Self { object, directory };
+    /// Loads the TC programs, or their traced twins, where others are pinned already: their pins are
+    /// replaced.
+    pub fn load_beside(object: &'a mut Ebpf, directory: &'a Path, traced: bool) -> Result<Self> {
+        let mut hooks = Self { object, directory, traced };
         for name in [names::INGRESS, names::EGRESS] {
             let program = hooks.classifier(name)?;
             program.load().map_err(|error| refused(name, &error))?;
@@ -98,7 +101,16 @@ impl<'a> Hooks<'a> {
         Ok(hooks)
     }
 
+    /// What the object calls the program that is pinned as `name`.
+    pub(super) fn name_in_object<'n>(&self, name: &'n str) -> Result<&'n str> {
+        if !self.traced {
+            return Ok(name);
+        }
+        names::traced(name).with_context(|| format!("program {name} has no traced twin"))
+    }
+
     fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        let name = self.name_in_object(name)?;
         let program =
             self.object.program_mut(name).with_context(|| format!("no program {name} in the object"))?;
         Ok(program.try_into()?)

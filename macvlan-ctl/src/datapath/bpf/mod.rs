@@ -11,6 +11,7 @@ mod maps;
 mod reader;
 mod record;
 mod retired;
+mod trace;
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +25,7 @@ use futures_util::future::LocalBoxFuture;
 use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac, names};
 
 pub use self::reader::{ProgramRuns, Reader, Usage};
+pub use self::trace::{TraceWatch, Traced, Tracing};
 use self::{hooks::Hooks, maps::Maps, record::Record};
 use super::{
     Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin,
@@ -103,7 +105,7 @@ impl Bpf {
             ));
         }
         hooks::verify(netlink, &directory, master, &record).await?;
-        let description = describe(&record, &maps)?;
+        let description = describe(&record, &maps, &directory)?;
         Ok(Self { directory, maps, record, description, netlink: netlink.clone() })
     }
 
@@ -127,7 +129,7 @@ impl Bpf {
             Ok((maps, record)) => {
                 let directory = directory(master);
                 fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
-                let description = describe(&record, &maps)?;
+                let description = describe(&record, &maps, &directory)?;
                 Ok(Self { directory, maps, record, description, netlink: netlink.clone() })
             }
             Err(error) => {
@@ -246,22 +248,26 @@ impl Bpf {
             XdpPlan::Skip(_) => Demux::Tc,
             XdpPlan::Try(demux) => demux,
         };
-        if !self.record.is_current() || self.record.demux != demux {
+        // A running trace puts the plain programs back itself.
+        let is_current = self.record.is_current() || self.is_being_traced();
+        if !is_current || self.record.demux != demux {
             let mut object = load_object(&self.directory, None)?;
-            let mut hooks = Hooks::load_beside(&mut object, &self.directory)?;
+            let mut hooks = Hooks::load_beside(&mut object, &self.directory, false)?;
             hooks.replace_tc(master, self.record.hairpin)?;
-            hooks.detach_xdp(&mut self.maps)?;
-            let (demux, reason) = hooks.attach_xdp(master, xdp, &mut self.maps)?;
-            self.record.demux = demux;
-            self.record.degraded.retain(|degraded| degraded.feature != "demux");
-            self.record.degraded.extend(reason);
+            if self.record.demux != demux || hooks.replace_xdp(demux).is_err() {
+                hooks.detach_xdp(&mut self.maps)?;
+                let (demux, reason) = hooks.attach_xdp(master, xdp, &mut self.maps)?;
+                self.record.demux = demux;
+                self.record.degraded.retain(|degraded| degraded.feature != "demux");
+                self.record.degraded.extend(reason);
+            }
             self.record.object = record::object_digest();
         }
         self.record.xdp = xdp;
         // A run that was killed on its way to another mode may have left the other flag.
         self.maps.set_demux(self.record.demux)?;
         self.maps.write_record(&self.record.to_text()?)?;
-        self.description = describe(&self.record, &self.maps)?;
+        self.description = describe(&self.record, &self.maps, &self.directory)?;
         Ok(())
     }
 
@@ -372,7 +378,9 @@ async fn is_orphan(netlink: &Netlink, directory: &Path) -> bool {
 /// Why not.
 pub fn probe() -> Result<()> {
     bpffs::probe()?;
-    let mut object = EbpfLoader::new().load(OBJECT).map_err(|error| no_maps(&error))?;
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries(trace::RING, 1);
+    let mut object = loader.load(OBJECT).map_err(|error| no_maps(&error))?;
     Hooks::try_load(&mut object)
 }
 
@@ -386,16 +394,24 @@ fn directory(master: &Master) -> PathBuf {
 
 /// Loads the object; its maps are made and pinned in `directory`, or found there.
 fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
-    let mut loader = EbpfLoader::new();
-    for name in names::MAPS {
-        loader.map_pin_path(name, directory.join(name));
-    }
+    let mut loader = loader(directory);
+    // Only traced programs use the ring: one page, the kernel's least, is enough without.
+    loader.map_max_entries(trace::RING, 1);
     if let Some(max_children) = max_children {
         loader.map_max_entries(names::CHILDREN, max_children);
         loader.map_max_entries(names::POLICY, max_children);
         loader.map_max_entries(names::RETIRED, max_children);
     }
     loader.load(OBJECT).map_err(|error| no_maps(&error))
+}
+
+/// Makes the lasting maps and pins them in `directory`, or finds them there.
+fn loader<'a>(directory: &Path) -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    for name in names::MAPS {
+        loader.map_pin_path(name, directory.join(name));
+    }
+    loader
 }
 
 fn no_maps(error: &aya::EbpfError) -> anyhow::Error {
@@ -421,7 +437,7 @@ fn flat(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn describe(record: &Record, maps: &Maps) -> Result<Description> {
+fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Description> {
     let mut description = Description {
         carrier: Carrier::Bpf,
         demux: record.demux,
@@ -429,6 +445,7 @@ fn describe(record: &Record, maps: &Maps) -> Result<Description> {
         degraded: record.degraded.clone(),
         adopts: record.adopts,
     };
+    description.degraded.extend(trace::degraded(record, directory));
     if maps.has_passthru()? && description.hairpin != Hairpin::Off {
         description.degraded.push(Degraded::new(
             "hairpin",
@@ -452,7 +469,7 @@ impl Datapath for Bpf {
 
     fn sync(&mut self, master: &Master, members: &BTreeMap<Mac, Policy>) -> Result<()> {
         self.maps.sync(master, members)?;
-        self.description = describe(&self.record, &self.maps)?;
+        self.description = describe(&self.record, &self.maps, &self.directory)?;
         Ok(())
     }
 

@@ -17,7 +17,8 @@ use crate::datapath::{
 pub struct Record {
     /// Layout of the maps.
     pub abi: u32,
-    /// SHA-256 of the object that the programs came from.
+    /// SHA-256 of the object that the programs came from; with [`TRACED`] behind it from before
+    /// they are replaced by their traced twins until they are back.
     pub object: String,
     /// `--xdp` as asked for.
     pub xdp: XdpChoice,
@@ -68,11 +69,25 @@ impl Record {
         self.abi == ABI_VERSION
     }
 
-    /// Its programs are those of this program.
+    /// Its programs are those of this program, and not traced.
     pub fn is_current(&self) -> bool {
         self.object == object_digest()
     }
+
+    /// Some of its programs may be traced.
+    pub fn is_traced(&self) -> bool {
+        self.object.ends_with(TRACED)
+    }
+
+    /// Its programs are those of this program, traced or not.
+    pub fn is_of_this_version(&self) -> bool {
+        self.object.strip_suffix(TRACED).unwrap_or(&self.object) == object_digest()
+    }
 }
+
+/// Tells traced programs apart: a version that knows nothing of them takes them for foreign, and
+/// replaces them too.
+pub const TRACED: &str = "+trace";
 
 /// SHA-256 of the embedded object, in hexadecimal.
 pub fn object_digest() -> String {

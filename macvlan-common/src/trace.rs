@@ -1,0 +1,235 @@
+//! What a traced program tells of a frame: one record, laid out the same on both sides.
+
+use core::hint::black_box;
+
+use crate::{
+    counters::{FloodOrigin, Path},
+    decide::{Action, Total, Verdict},
+};
+
+/// Octets of a frame that a record holds at most: Ethernet, two tags, IPv6 and TCP with options fit.
+pub const HEAD_LEN: usize = 128;
+
+/// Octets of an encoded [`Record`].
+pub const RECORD_LEN: usize = size_of::<Record>();
+
+/// One judged frame, as the programs write it: little-endian, as the object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Record {
+    /// Nanoseconds of `CLOCK_BOOTTIME` (`bpf_ktime_get_boot_ns`, kernel 5.8).
+    pub time: u64,
+    /// Octets of the buffer, without a tag that the kernel holds beside it.
+    pub len: u32,
+    /// What was judged where, see [`Told`].
+    pub told: u32,
+    /// Segments of a segmentation-offloaded frame; 0 or 1 when it is none.
+    pub segments: u32,
+    /// Tag that the kernel holds beside the frame: EtherType above, tag control below; 0 without.
+    pub tag: u32,
+    /// Octets used of `head`.
+    pub captured: u32,
+    /// Zero: no hidden padding.
+    pub reserved: u32,
+    /// The beginning of the frame; zeros behind it.
+    pub head: [u8; HEAD_LEN],
+}
+
+impl Record {
+    /// The record in these octets, `None` when there are more or fewer than it has.
+    pub fn decode(octets: &[u8]) -> Option<Self> {
+        let octets: &[u8; RECORD_LEN] = octets.try_into().ok()?;
+        let (fields, head) = octets.split_at(RECORD_LEN - HEAD_LEN);
+        let word = |at: usize| {
+            let word = fields.get(at..at + size_of::<u32>())?;
+            Some(u32::from_le_bytes(word.try_into().ok()?))
+        };
+        Some(Self {
+            time: u64::from(word(0)?) | u64::from(word(4)?) << 32,
+            len: word(8)?,
+            told: word(12)?,
+            segments: word(16)?,
+            tag: word(20)?,
+            captured: word(24)?,
+            reserved: word(28)?,
+            head: head.try_into().ok()?,
+        })
+    }
+}
+
+/// This CPU's part of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Scratch {
+    /// Frames that the filter let through.
+    pub matched: u64,
+    /// Records made of them; those that the reader did not get were lost.
+    pub recorded: u64,
+    /// Where a record is made: it is too large for a program's stack.
+    pub record: Record,
+}
+
+/// Where a frame was judged, and how, in one word: hook, action, path and total, an octet each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Where.
+    pub hook: Point,
+    /// What the hook did.
+    pub action: Action,
+    /// On which path a child was charged, if one was.
+    pub path: Option<Path>,
+    /// Which counter of the master was charged, if one was.
+    pub total: Option<Total>,
+}
+
+/// A hook as a record names it. A frame is told of once, where it is judged: no other
+/// [`Hook`](crate::decide::Hook) makes records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Point {
+    /// [`Hook::Xdp`](crate::decide::Hook::Xdp).
+    Xdp = 0,
+    /// [`Hook::Ingress`](crate::decide::Hook::Ingress) or [`Hook::AfterXdp`](crate::decide::Hook::AfterXdp).
+    Ingress = 1,
+    /// [`Hook::Egress`](crate::decide::Hook::Egress).
+    Egress = 2,
+}
+
+impl Point {
+    /// Its name in JSON and lines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// Every action; its place here is its number in a record.
+pub const ACTIONS: [Action; 12] = [
+    Action::Pass,
+    Action::Defer,
+    Action::DropIsolated,
+    Action::DropReflected,
+    Action::Turn,
+    Action::CopyToChildren,
+    Action::CopyBroadcastToHost,
+    Action::CopyMulticastToHost,
+    Action::Unmark,
+    Action::HideFromHost,
+    Action::UnmarkBroadcast,
+    Action::UnmarkMulticast,
+];
+
+impl Told {
+    /// The word of a verdict.
+    #[inline(always)]
+    pub fn encode<Child>(point: Point, verdict: &Verdict<Child>) -> u32 {
+        // Each apart: to join the tests, the compiler would join the pointers, which the verifier
+        // prohibits.
+        let charged = black_box(verdict.tx.is_some()) || black_box(verdict.rx.is_some());
+        let path = if charged { 1 + verdict.path as u32 } else { 0 };
+        let total = match &verdict.total {
+            None => 0,
+            Some(Total::UnknownUnicast) => 1,
+            Some(Total::Flood(origin)) => 2 + *origin as u32,
+        };
+        point as u32 | (verdict.action as u32) << 8 | path << 16 | total << 24
+    }
+
+    /// What a word says, `None` for one that no program writes.
+    pub fn decode(word: u32) -> Option<Self> {
+        let [hook, action, path, total] = word.to_le_bytes();
+        Some(Self {
+            hook: match hook {
+                0 => Point::Xdp,
+                1 => Point::Ingress,
+                2 => Point::Egress,
+                _ => return None,
+            },
+            action: *ACTIONS.get(usize::from(action))?,
+            path: match path {
+                0 => None,
+                1 => Some(Path::Wire),
+                2 => Some(Path::Host),
+                3 => Some(Path::Sibling),
+                _ => return None,
+            },
+            total: match total {
+                0 => None,
+                1 => Some(Total::UnknownUnicast),
+                2 => Some(Total::Flood(FloodOrigin::Wire)),
+                3 => Some(Total::Flood(FloodOrigin::Host)),
+                4 => Some(Total::Flood(FloodOrigin::Child)),
+                _ => return None,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{array::uniform32, prelude::*};
+
+    use super::*;
+    use crate::{
+        cases,
+        decide::{Hook, decide},
+    };
+
+    #[test]
+    fn every_verdict_of_the_contract_survives_its_word() {
+        for case in cases::all() {
+            let Some(point) = point_of(case.hook) else { continue };
+            let verdict = decide(case.hook, case.frame, &case.world);
+            let charged = verdict.tx.is_some() || verdict.rx.is_some();
+            let told = Told {
+                hook: point,
+                action: verdict.action,
+                path: charged.then_some(verdict.path),
+                total: verdict.total,
+            };
+            assert_eq!(Told::decode(Told::encode(point, &verdict)), Some(told), "{verdict:?}");
+        }
+    }
+
+    fn point_of(hook: Hook) -> Option<Point> {
+        match hook {
+            Hook::Xdp => Some(Point::Xdp),
+            Hook::Ingress | Hook::AfterXdp => Some(Point::Ingress),
+            Hook::Egress => Some(Point::Egress),
+            Hook::Judged | Hook::Turned(_) => None,
+        }
+    }
+
+    #[test]
+    fn an_action_is_numbered_by_its_place() {
+        assert!(ACTIONS.iter().enumerate().all(|(place, action)| *action as usize == place));
+    }
+
+    #[test]
+    fn a_record_of_another_length_is_none() {
+        assert!(Record::decode(&[0; RECORD_LEN - 1]).is_none());
+        assert!(Record::decode(&[0; RECORD_LEN + 1]).is_none());
+        assert!(Record::decode(&[0; RECORD_LEN]).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn any_word_is_told_or_refused(word: u32) {
+            if let Some(told) = Told::decode(word) {
+                prop_assert_eq!(word as u8, told.hook as u8);
+            }
+        }
+
+        #[test]
+        fn fields_are_where_the_programs_write_them(fields in uniform32(any::<u8>())) {
+            let mut octets = [0; RECORD_LEN];
+            octets[..32].copy_from_slice(&fields);
+            let record = Record::decode(&octets).unwrap();
+            prop_assert_eq!(&record.time.to_le_bytes()[..], &fields[..8]);
+            prop_assert_eq!(&record.captured.to_le_bytes()[..], &fields[24..28]);
+        }
+    }
+}

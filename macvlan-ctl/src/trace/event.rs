@@ -1,0 +1,293 @@
+//! One frame, as a line for people and as JSON.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use macvlan_common::{
+    counters::{DropReason, FloodOrigin, Path},
+    decide::{Action, Total},
+    mac::Mac,
+    trace::{Point, Record, Told},
+};
+use serde::Serialize;
+
+use super::decode::summary;
+use crate::model::{Child, mac_text};
+
+/// One judged frame, as `trace -j` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Event {
+    /// Seconds since 1970.
+    pub time: f64,
+    /// Where it was judged: "xdp", "ingress" or "egress".
+    pub hook: &'static str,
+    /// "pass", "drop", "hairpin", "copy" (the frame went on, a copy was turned around) or "hide" (from
+    /// the host's own protocols).
+    pub action: &'static str,
+    /// Why it was dropped.
+    pub reason: Option<&'static str>,
+    /// Action and reason, or who sent it to whom.
+    pub verdict: String,
+    /// The path on which a child was charged.
+    pub path: Option<&'static str>,
+    /// The child that sent it or, sent by none, that is to receive it.
+    pub child: Option<String>,
+    /// Octets, with tag.
+    pub len: u64,
+    /// Frames on the wire that it stands for.
+    pub segments: u32,
+    /// Destination MAC.
+    #[serde(serialize_with = "mac_text")]
+    pub dst: Mac,
+    /// Source MAC.
+    #[serde(serialize_with = "mac_text")]
+    pub src: Mac,
+    /// What is in it.
+    pub summary: String,
+    /// Its beginning, in hexadecimal.
+    #[serde(serialize_with = "hex")]
+    pub head: Vec<u8>,
+    /// The frame or a copy of it was turned around.
+    #[serde(skip)]
+    pub is_turned: bool,
+    /// Since 1970.
+    #[serde(skip)]
+    pub since_1970: Duration,
+}
+
+/// Who has which MAC.
+#[derive(Debug)]
+pub struct Names {
+    master: Mac,
+    children: BTreeMap<Mac, String>,
+}
+
+impl Names {
+    /// Those of the master and its children.
+    pub fn new(master: Mac, children: &[Child]) -> Self {
+        Self { master, children: children.iter().map(|child| (child.mac, child.name.clone())).collect() }
+    }
+}
+
+impl Event {
+    /// What a record tells; `None` for one that no program writes. `booted` is counted from 1970.
+    pub fn new(record: &Record, names: &Names, booted: Duration) -> Option<Self> {
+        let told = Told::decode(record.told)?;
+        let head = whole_head(record)?;
+        let (dst, src) = (mac_at(&head, 0)?, mac_at(&head, 6)?);
+        let since_1970 = booted.saturating_add(Duration::from_nanos(record.time));
+        let tag_len = if record.tag == 0 { 0 } else { TAG_LEN as u64 };
+        let child = names.children.get(&src).or_else(|| names.children.get(&dst));
+        Some(Self {
+            time: since_1970.as_secs_f64(),
+            hook: told.hook.as_str(),
+            action: action(told.action),
+            reason: told.action.drop_reason().map(DropReason::as_str),
+            verdict: verdict(told, src == names.master, dst == names.master),
+            path: told.path.map(Path::as_str),
+            child: child.cloned(),
+            len: u64::from(record.len) + tag_len,
+            segments: record.segments.max(1),
+            dst,
+            src,
+            summary: summary(&head),
+            head,
+            is_turned: told.action.hairpin().is_some(),
+            since_1970,
+        })
+    }
+
+    /// Dropped, or turned around: what a capture on the wire does not show.
+    pub fn is_out_of_sight(&self) -> bool {
+        self.reason.is_some() || self.is_turned
+    }
+}
+
+/// Time (of day, UTC), hook, verdict, child, length, frame.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, micros) = (self.since_1970.as_secs() % 86_400, self.since_1970.subsec_micros());
+        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        // A container chooses its device's name: nothing in it may steer the terminal.
+        let child = self.child.as_deref().unwrap_or("-").escape_debug();
+        write!(
+            f,
+            "{hours:02}:{minutes:02}:{seconds:02}.{micros:06} {:<7} {:<20} {child} {}",
+            self.hook, self.verdict, self.len
+        )?;
+        if self.segments > 1 {
+            write!(f, " ({} segments)", self.segments)?;
+        }
+        write!(f, " {} > {} {}", self.src, self.dst, self.summary)
+    }
+}
+
+/// Octets of an 802.1Q tag, and of the MACs before it.
+const TAG_LEN: usize = 4;
+const MACS_LEN: usize = 12;
+
+/// The beginning of the frame with the tag in its place.
+fn whole_head(record: &Record) -> Option<Vec<u8>> {
+    let mut head = record.head.get(..record.captured as usize)?.to_vec();
+    if record.tag != 0 && head.len() >= MACS_LEN {
+        head.splice(MACS_LEN..MACS_LEN, record.tag.to_be_bytes());
+    }
+    Some(head)
+}
+
+fn mac_at(head: &[u8], at: usize) -> Option<Mac> {
+    Some(Mac::new(head.get(at..at + 6)?.try_into().ok()?))
+}
+
+fn action(action: Action) -> &'static str {
+    match action {
+        Action::DropIsolated | Action::DropReflected => "drop",
+        Action::Turn => "hairpin",
+        Action::CopyToChildren | Action::CopyBroadcastToHost | Action::CopyMulticastToHost => "copy",
+        Action::HideFromHost => "hide",
+        Action::Pass | Action::Defer | Action::Unmark | Action::UnmarkBroadcast | Action::UnmarkMulticast => {
+            "pass"
+        }
+    }
+}
+
+fn verdict(told: Told, from_host: bool, to_host: bool) -> String {
+    let verb = action(told.action);
+    if let Some(reason) = told.action.drop_reason() {
+        return format!("{verb} {}", reason.as_str());
+    }
+    let outwards = told.hook == Point::Egress;
+    let (from, to) = match (told.action, told.path, told.total) {
+        (Action::HideFromHost, ..) => return "hide from host".into(),
+        (Action::Turn, ..) if from_host => ("host", "child"),
+        (Action::Turn, ..) => ("child", "host"),
+        (Action::CopyToChildren, ..) => ("host", "children"),
+        (Action::CopyBroadcastToHost | Action::CopyMulticastToHost, ..) => ("child", "host"),
+        (_, Some(Path::Sibling), _) => ("child", "child"),
+        (_, _, Some(Total::UnknownUnicast)) => ("wire", "unknown"),
+        (_, _, Some(Total::Flood(FloodOrigin::Wire))) => ("wire", "all"),
+        (_, _, Some(Total::Flood(FloodOrigin::Host))) => ("host", "all"),
+        (_, _, Some(Total::Flood(FloodOrigin::Child))) => ("child", "all"),
+        (_, Some(_), _) if outwards => ("child", "wire"),
+        (_, Some(_), _) => ("wire", "child"),
+        (_, None, None) if outwards && from_host => ("host", "wire"),
+        (_, None, None) if outwards => ("unknown", "wire"),
+        (_, None, None) if to_host => ("wire", "host"),
+        (_, None, None) => ("wire", "unknown"),
+    };
+    format!("{verb} {from}->{to}")
+}
+
+fn hex<S: serde::Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    let text: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    serializer.serialize_str(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use macvlan_common::{
+        decide::{self, Hook},
+        trace::HEAD_LEN,
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOST: Mac = Mac::new([2, 0, 0, 0, 0, 2]);
+    const WEB: Mac = Mac::new([2, 0, 0, 0, 1, 1]);
+
+    fn names() -> Names {
+        Names { master: HOST, children: [(WEB, "web".to_owned())].into() }
+    }
+
+    fn record(dst: Mac, src: Mac, told: u32) -> Record {
+        let mut head = [0; HEAD_LEN];
+        head[..6].copy_from_slice(&dst.octets());
+        head[6..12].copy_from_slice(&src.octets());
+        head[12..14].copy_from_slice(&[0x88, 0xb5]);
+        Record { time: 0, len: 60, told, segments: 0, tag: 0, captured: 60, reserved: 0, head }
+    }
+
+    fn told(action: Action, path: Option<Path>) -> u32 {
+        let tx = path.map(|_| ());
+        let path = path.unwrap_or(Path::Wire);
+        let verdict = decide::Verdict { action, path, tx, rx: None, dropped: None, total: None };
+        Told::encode(Point::Egress, &verdict)
+    }
+
+    #[test]
+    fn a_line_has_time_hook_verdict_child_length_and_frame() {
+        let record = record(WEB, HOST, told(Action::Turn, Some(Path::Host)));
+        let event = Event::new(&record, &names(), Duration::new(86_400 + 3_661, 1_000)).unwrap();
+        assert_eq!(
+            event.to_string(),
+            "01:01:01.000001 egress  hairpin host->child  web 60 02:00:00:00:00:02 > 02:00:00:00:01:01 \
+             EtherType 0x88b5"
+        );
+        assert!(event.is_out_of_sight());
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!(json["child"], "web");
+        assert_eq!(json["path"], "host");
+        assert_eq!(json["head"].as_str().unwrap().len(), 120);
+    }
+
+    #[test]
+    fn a_tag_beside_the_frame_comes_back_into_it() {
+        let tagged = Record { tag: 0x8100_0005, ..record(WEB, HOST, told(Action::Pass, None)) };
+        let event = Event::new(&tagged, &names(), Duration::ZERO).unwrap();
+        assert_eq!(event.len, 64);
+        assert_eq!(event.head[12..18], [0x81, 0, 0, 5, 0x88, 0xb5]);
+        assert!(event.summary.starts_with("vlan 5 "), "{}", event.summary);
+    }
+
+    #[test]
+    fn a_name_steers_no_terminal() {
+        let names = Names { master: HOST, children: [(WEB, "\u{1b}[2J".to_owned())].into() };
+        let event = Event::new(&record(WEB, HOST, told(Action::Pass, None)), &names, Duration::ZERO).unwrap();
+        assert!(!event.to_string().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_record_that_says_it_holds_more_than_it_can_is_none() {
+        let long = Record { captured: HEAD_LEN as u32 + 1, ..record(WEB, HOST, 0) };
+        assert!(Event::new(&long, &names(), Duration::ZERO).is_none());
+        let short = Record { captured: 11, ..record(WEB, HOST, 0) };
+        assert!(Event::new(&short, &names(), Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn every_verdict_of_the_contract_has_words() {
+        for case in macvlan_common::cases::all() {
+            let point = match case.hook {
+                Hook::Xdp => Point::Xdp,
+                Hook::Egress => Point::Egress,
+                _ => Point::Ingress,
+            };
+            let verdict = decide::decide(case.hook, case.frame, &case.world);
+            let (dst, src) = (Mac::from_key(case.frame.dst), Mac::from_key(case.frame.src));
+            let record = record(dst, src, Told::encode(point, &verdict));
+            let event = Event::new(&record, &names(), Duration::ZERO).unwrap();
+            assert_eq!(event.action == "drop", event.reason.is_some(), "{event:?}");
+            assert_eq!(event.is_turned, matches!(event.action, "hairpin" | "copy"), "{event:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_is_told_or_refused(
+            words in any::<[u32; 6]>(),
+            time: u64,
+            head in prop::collection::vec(any::<u8>(), HEAD_LEN),
+            plausible: bool,
+        ) {
+            let [len, told, segments, tag, captured, reserved] = words;
+            let (told, captured) =
+                if plausible { (told & 0x0103_0702, captured % 129) } else { (told, captured) };
+            let head = head.try_into().unwrap();
+            let record = Record { time, len, told, segments, tag, captured, reserved, head };
+            if let Some(event) = Event::new(&record, &names(), Duration::from_secs(u64::MAX)) {
+                prop_assert_eq!(event.to_string().lines().count(), 1);
+                serde_json::to_string(&event).unwrap();
+            }
+        }
+    }
+}

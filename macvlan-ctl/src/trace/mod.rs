@@ -1,0 +1,153 @@
+//! `trace`: what the data path does with each frame, as it does it.
+//!
+//! A trace replaces the programs by their traced twins and puts the programs back when it ends.
+//! [`Trace`] is the one half, for the caller's event loop; [`Events`] the other, for a thread that may
+//! block on its output.
+
+mod capture;
+mod decode;
+mod event;
+mod reader;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow, bail};
+use macvlan_common::mac::Mac;
+
+pub use self::{
+    capture::{Capture, SNAP_LEN},
+    event::Event,
+    reader::Events,
+};
+use self::{event::Names, reader::Reader};
+use crate::{
+    datapath::bpf::{Bpf, Found, TraceWatch, Traced, Tracing},
+    lock::Lock,
+    master::Master,
+    model::Child,
+    netlink::Netlink,
+    session::{Access, Session},
+};
+
+/// What to trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Only frames from or to this child: its name or MAC.
+    pub child: Option<String>,
+    /// One frame in so many, on each CPU; at least 1.
+    pub sample: u32,
+}
+
+/// A running trace.
+///
+/// Dropped without [`stop`](Self::stop), it leaves the traced programs; the next attach replaces them.
+pub struct Trace {
+    master: Master,
+    traced: Traced,
+    watch: TraceWatch,
+    reader: Reader,
+    _lock: Lock,
+}
+
+/// What came of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Records that the programs made, or tried to.
+    pub recorded: u64,
+    /// Those of them that found no room on their way here.
+    pub lost: u64,
+}
+
+impl Trace {
+    /// Begins to trace the master named `name` in the namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// When it has no data path or no such child, or another trace of it runs; nothing is changed then.
+    pub async fn start(name: &str, request: &Request) -> Result<(Self, Events)> {
+        Self::start_unnamed(name, request).await.with_context(|| format!("cannot trace {name:?}"))
+    }
+
+    async fn start_unnamed(name: &str, request: &Request) -> Result<(Self, Events)> {
+        // Before the master's own lock, which is not to be held while a trace waits for another.
+        let netlink = Netlink::open()?;
+        let lock = Lock::take_for_trace(&Master::find(&netlink, name).await?)?;
+        let session = Session::open(name, Access::Change).await?;
+        let only = match &request.child {
+            Some(child) => Some(find_child(session.children(), child, name)?),
+            None => None,
+        };
+        let names = Names::new(session.master.mac, session.children());
+        let (master, attached, held) = session.into_parts();
+        let mut bpf = attached.map_err(|reason| anyhow!(reason))?;
+        let tracing = Tracing { only, sample: request.sample };
+        let mut traced = bpf.start_trace(&master, tracing)?;
+        let reader = Reader::start(&mut traced.object, names);
+        let (reader, events) = match reader {
+            Ok(started) => started,
+            Err(error) => {
+                bpf.end_trace(&master)?;
+                return Err(error);
+            }
+        };
+        drop(held);
+        let watch = bpf.trace_watch();
+        Ok((Self { master, traced, watch, reader, _lock: lock }, events))
+    }
+
+    /// Whether the traced programs are still in place: a detach takes them off, and an attach may
+    /// replace them. Nothing more comes then.
+    pub fn is_in_place(&self) -> bool {
+        self.watch.is_traced()
+    }
+
+    /// Puts the programs back and reads what is left. The [`Events`] end then.
+    ///
+    /// # Errors
+    ///
+    /// When the programs cannot be put back.
+    pub async fn stop(self) -> Result<Summary> {
+        let name = self.master.name.clone();
+        self.stop_unnamed().await.with_context(|| format!("cannot end the trace of {name:?}"))
+    }
+
+    async fn stop_unnamed(self) -> Result<Summary> {
+        let back = self.put_back().await;
+        let received = self.reader.stop();
+        back?;
+        let (received, recorded) = (received?, self.traced.recorded()?);
+        Ok(Summary { recorded, lost: recorded.saturating_sub(received) })
+    }
+
+    async fn put_back(&self) -> Result<()> {
+        if !self.watch.is_traced() {
+            return Ok(());
+        }
+        let netlink = Netlink::open()?;
+        // It may have another name by now.
+        let Some(link) = netlink.link_by_index(self.master.index, None).await? else { return Ok(()) };
+        let master = Master::from_link(&netlink, link).await?;
+        let _held = Lock::take(&master)?;
+        match Bpf::find(&netlink, &master).await {
+            Found::Whole(mut bpf) => bpf.end_trace(&master),
+            Found::Nothing => Ok(()),
+            Found::Broken(reason) => bail!("{reason}; to repair it: macvlan-ctl attach {}", master.name),
+        }
+    }
+}
+
+/// The MAC of the child that `text` names.
+fn find_child(children: &[Child], text: &str, master: &str) -> Result<Mac> {
+    let mac = text.parse::<Mac>().ok();
+    let named = |child: &&Child| child.name == text || Some(child.mac) == mac;
+    let found: BTreeMap<Mac, &Child> =
+        children.iter().filter(named).map(|child| (child.mac, child)).collect();
+    let mut macs = found.keys();
+    match (macs.next(), macs.next()) {
+        (Some(mac), None) => Ok(*mac),
+        (Some(one), Some(other)) => {
+            bail!("several children are named {text:?}; give a MAC: {one} or {other}")
+        }
+        (None, _) => bail!("it has no child {text:?}; see: macvlan-ctl child list {master}"),
+    }
+}

@@ -1,0 +1,120 @@
+//! What the traced twins of the programs do besides: a record of each frame, where it is judged.
+//!
+//! The twins are programs of their own, so that the plain ones hold no map, no helper call and no
+//! instruction for it. Records go through aya-log; what is lost on the way shows by the count.
+
+use core::hint::black_box;
+
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_ktime_get_boot_ns, bpf_skb_load_bytes},
+    macros::map,
+    maps::PerCpuArray,
+    programs::{TcContext, XdpContext},
+};
+use aya_log_ebpf::info;
+use macvlan_common::{
+    mac::Mac,
+    trace::{HEAD_LEN, RECORD_LEN, Record, Scratch},
+};
+
+use crate::packet;
+
+#[map]
+static MACVLAN_TRACE: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// One frame in so many, on each CPU.
+#[unsafe(no_mangle)]
+static MACVLAN_SAMPLE: Global<u32> = Global::new(1);
+
+/// Key of the only MAC to tell of, as source or destination; 0 tells of all.
+#[unsafe(no_mangle)]
+static MACVLAN_ONLY_MAC: Global<u64> = Global::new(0);
+
+/// Ethernet header of a frame that comes without.
+const ETH_HLEN: usize = 14;
+/// Octets told of behind such a header; a power of two, by which the verifier sees the bound.
+const HEADLESS_LEN: usize = 64;
+
+/// Tells of a frame at TC: `told` is a word of [`Told`](macvlan_common::trace::Told); `headless`,
+/// that the data begin behind the MAC header.
+#[inline(never)]
+pub fn tell_skb(ctx: &TcContext, dst: u64, src: u64, told: u32, headless: bool) {
+    let Some(record) = next_record(dst, src) else { return };
+    let skb = ctx.skb.skb;
+    // SAFETY: reading a field of the context that the program was called with.
+    record.segments = unsafe { (*skb).gso_segs };
+    // SAFETY: as above.
+    let tagged = unsafe { (*skb).vlan_present } != 0;
+    // SAFETY: as above.
+    let protocol = unsafe { (*skb).vlan_proto } as u16;
+    // SAFETY: as above.
+    let control = unsafe { (*skb).vlan_tci };
+    record.tag = if tagged { u32::from(protocol.swap_bytes()) << 16 | control & 0xffff } else { 0 };
+    record.told = told;
+    record.len = ctx.len();
+    record.captured = if headless {
+        record.len += ETH_HLEN as u32;
+        let (header, rest) = record.head.split_at_mut(ETH_HLEN);
+        header[..6].copy_from_slice(&Mac::from_key(dst).octets());
+        header[6..12].copy_from_slice(&Mac::from_key(src).octets());
+        // SAFETY: reading a field of the context that the program was called with.
+        let ethertype = unsafe { (*skb).protocol } as u16;
+        header[12..].copy_from_slice(&ethertype.to_ne_bytes());
+        ETH_HLEN as u32 + load::<HEADLESS_LEN>(ctx, rest)
+    } else {
+        load::<HEAD_LEN>(ctx, &mut record.head)
+    };
+    log(ctx, record);
+}
+
+/// Tells of a frame at XDP that has `len` octets.
+#[inline(never)]
+pub fn tell_xdp(ctx: &XdpContext, dst: u64, src: u64, told: u32, len: u32) {
+    let Some(record) = next_record(dst, src) else { return };
+    record.told = told;
+    record.len = len;
+    record.segments = 0;
+    record.tag = 0;
+    record.captured = packet::copy(ctx.data(), ctx.data_end(), &mut record.head);
+    log(ctx, record);
+}
+
+/// Where to make a record of a frame with these MACs, if one is to be made of it.
+#[inline(always)]
+fn next_record(dst: u64, src: u64) -> Option<&'static mut Record> {
+    let only = MACVLAN_ONLY_MAC.load();
+    if only != 0 && only != dst && only != src {
+        return None;
+    }
+    // SAFETY: a per-CPU array element: it never moves, and only this CPU writes it.
+    let scratch = unsafe { &mut *MACVLAN_TRACE.get_ptr_mut(0)? };
+    let place = scratch.matched.checked_rem(u64::from(MACVLAN_SAMPLE.load()));
+    scratch.matched = scratch.matched.wrapping_add(1);
+    if place != Some(0) {
+        return None;
+    }
+    scratch.recorded = scratch.recorded.wrapping_add(1);
+    // SAFETY: the helper touches no memory.
+    scratch.record.time = unsafe { bpf_ktime_get_boot_ns() };
+    scratch.record.head = [0; HEAD_LEN];
+    Some(&mut scratch.record)
+}
+
+/// Loads the beginning of the frame, `N` octets or all there are; gives how many.
+#[inline(always)]
+fn load<const N: usize>(ctx: &TcContext, to: &mut [u8]) -> u32 {
+    let last = black_box(ctx.len()).wrapping_sub(1);
+    // The mask changes nothing; it is how the verifier learns of the bound.
+    let count = if last < N as u32 { (black_box(last) & (N as u32 - 1)) + 1 } else { N as u32 };
+    // SAFETY: the helper writes `count` octets to `to`, which has room for `N`, or fails.
+    let status = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, to.as_mut_ptr().cast(), count) };
+    if status == 0 { count } else { 0 }
+}
+
+#[inline(always)]
+fn log<T>(ctx: &T, record: &Record) {
+    // SAFETY: a record is integers without padding.
+    let octets: &[u8] = unsafe { core::slice::from_raw_parts((&raw const *record).cast(), RECORD_LEN) };
+    info!(ctx, target: "", "{:x}", octets);
+}
