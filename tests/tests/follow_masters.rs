@@ -190,6 +190,24 @@ fn programs_that_somebody_took_off_are_put_back() {
 }
 
 #[test]
+fn programs_that_a_killed_trace_left_are_replaced() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let run = Following::start(&lab, &["eth0"]);
+    let mut trace = lab.ctl_command(&["trace", "eth0"]).stdout(Stdio::null()).spawn().or_fail("run a trace");
+    let is_traced = || {
+        let status = status(&lab);
+        let degraded = status["degraded"].as_array().or_fail("read what is degraded");
+        degraded.iter().any(|part| part["feature"] == "trace")
+    };
+    wait_for("the trace", || is_traced().then_some(()));
+    trace.kill().or_fail("kill the trace");
+    trace.wait().or_fail("wait for the trace");
+    run.wait_for_line("a trace was killed");
+    wait_for("the plain programs", || (!is_traced()).then_some(()));
+}
+
+#[test]
 fn two_masters_are_followed_at_once() {
     needs!(require::lab, require::tc, require::binary);
     let lab = Lab::new();

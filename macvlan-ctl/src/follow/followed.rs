@@ -356,6 +356,9 @@ async fn sync(here: &mut Here, watcher: &Watcher, report: Report<'_>) -> Result<
             return Ok(Synced::Done);
         }
     };
+    if bpf.is_traced_in_vain() {
+        return Ok(Synced::Lost("a trace was killed and left its programs".into()));
+    }
     let children = watcher.children(here.master.index);
     let present = bpf.members()?;
     for (now, was) in &here.former {

@@ -276,6 +276,11 @@ impl Bpf {
         self.maps.max_children()
     }
 
+    /// Whether a trace was killed and left its programs: attaching again puts the others back.
+    pub fn is_traced_in_vain(&self) -> bool {
+        self.record.is_traced() && !self.is_being_traced()
+    }
+
     /// Where maps, programs and links are pinned.
     pub fn pins(&self) -> &Path {
         &self.directory
