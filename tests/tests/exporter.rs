@@ -124,7 +124,7 @@ fn a_full_map_is_scraped_whole() {
     let lab = Lab::new();
     lab.ctl(&["attach", "eth0", "--require-bpf", "--xdp", "off"]).succeeded();
     lab.mounts().enter(|| fill(MAX_CHILDREN));
-    let exporter = Exporter::by_command(&lab);
+    let exporter = Exporter::start(&lab);
     let start = Instant::now();
     let text = exporter.text();
     let took = start.elapsed();

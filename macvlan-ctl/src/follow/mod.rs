@@ -94,7 +94,9 @@ impl Follower {
 
     /// What is known at any moment.
     pub fn views(&self) -> watch::Receiver<Arc<View>> {
-        self.views.subscribe()
+        let views = self.views.subscribe();
+        self.publish();
+        views
     }
 
     /// Follows until SIGTERM or SIGINT.

@@ -40,13 +40,12 @@ pub async fn run(cli: &Cli, args: &Run) -> Result<()> {
     follower.stop().await
 }
 
-/// The configuration: that named or, where nothing is named, the one in its usual place. Devices
-/// that are named need none.
+/// The configuration: that named or, if it is there, the one in its usual place.
 fn config(args: &Run) -> Result<Config> {
     match &args.config {
         Some(path) => Config::read(path),
-        None if !args.masters.is_empty() && !Path::new(DEFAULT_CONFIG).exists() => Ok(Config::default()),
-        None => Config::read(Path::new(DEFAULT_CONFIG)),
+        None if Path::new(DEFAULT_CONFIG).exists() => Config::read(Path::new(DEFAULT_CONFIG)),
+        None => Ok(Config::default()),
     }
 }
 
@@ -57,7 +56,7 @@ fn settings(args: &Run, config: &Config) -> Result<Settings> {
         named => named.iter().map(|name| name.parse()).collect::<Result<_>>()?,
     };
     if names.is_empty() {
-        bail!("nothing to follow: name a device, or put one into the configuration");
+        bail!("nothing to follow: name a device, or put one into {DEFAULT_CONFIG:?}");
     }
     if let Some(twin) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
         bail!("cannot follow {:?} twice", twin.1);
