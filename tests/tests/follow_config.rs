@@ -122,6 +122,40 @@ fn sighup_reads_the_file_anew_and_a_mistake_in_it_changes_nothing() {
     file.write("[[master]]\nname = \"eth0\"\n[[master.child]]\nname = \"late\"\n");
     run.signal(Signal::SIGHUP);
     wait_for("the new child", || names_of(&status(&lab)).contains("late").then_some(()));
+
+    // Making one elsewhere takes a right that was given up, as nobody had asked for that at first.
+    let away = lab.newcomer("away");
+    let path = away.ns.path();
+    file.write(&format!(
+        "[[master]]\nname = \"eth0\"\n[[master.child]]\nname = \"away\"\nnetns = \"{}\"\n",
+        path.display()
+    ));
+    run.signal(Signal::SIGHUP);
+    run.wait_for_line("after a restart only");
+    assert!(ping(&lab.host, guest.ip.into()), "what was attached goes on");
+}
+
+#[test]
+fn children_in_other_namespaces_are_made_by_a_run_that_was_asked_for_them_at_first() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let away = lab.newcomer("away");
+    let config = |mac: &str| {
+        format!(
+            "[[master]]\nname = \"eth0\"\n[[master.child]]\nname = \"away\"\nmac = \"{mac}\"\n\
+             netns = \"{}\"\nip = [\"{}/24\"]\n",
+            away.ns.path().display(),
+            away.ip
+        )
+    };
+    let file = File::new("away", &config("02:00:00:00:04:01"));
+    let run = Following::start(&lab, &["--config", file.path()]);
+    assert!(ping(&lab.host, away.ip.into()));
+    file.write(&config("02:00:00:00:04:02"));
+    run.signal(Signal::SIGHUP);
+    wait_for("its new MAC", || {
+        (child(&status(&lab), "away")["address"] == "02:00:00:00:04:02").then_some(())
+    });
 }
 
 #[test]

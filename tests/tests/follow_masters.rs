@@ -129,37 +129,47 @@ fn the_data_path_stays_when_it_ends_or_goes_if_asked() {
 #[test]
 fn it_may_be_killed_and_started_again_without_a_lost_packet() {
     needs!(require::lab, require::tc, require::binary, require::ping_command);
+    for args in [&[][..], &["--tc", "clsact"], &["--xdp", "native"], &["--xdp", "generic"]] {
+        kill_under_ping(args);
+    }
+}
+
+#[track_caller]
+fn kill_under_ping(args: &[&str]) {
     let lab = Lab::new();
     let web = lab.child("web", Mode::Bridge);
     lab.introduce(&[&lab.host, &web]);
-    let attached = Attached::new(&lab, &[]);
-    let mut run = Following::start(&lab, &["eth0"]);
+    let attached = Attached::new(&lab, args);
+    let run_args = [&["eth0"], args].concat();
+    let mut run = Following::start(&lab, &run_args);
     let mut ping = lab.host.ns.command("ping");
     ping.args(["-f", "-q", &web.ip.to_string()]).stdout(Stdio::piped());
     let ping = ping.spawn().or_fail("run `ping -f`");
-    for _ in 0..6 {
-        thread::sleep(Duration::from_millis(150));
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(100));
         run.end(Signal::SIGKILL);
         thread::sleep(Duration::from_millis(50));
-        run = Following::start(&lab, &["eth0"]);
+        run = Following::start(&lab, &run_args);
     }
     let id = nix::unistd::Pid::from_raw(ping.id().cast_signed());
     kill(id, Signal::SIGINT).or_fail("stop `ping`");
     let output = ping.wait_with_output().or_fail("wait for `ping`");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let numbers: Vec<u64> = text
-        .lines()
-        .find(|line| line.contains("transmitted"))
-        .or_fail(format!("read what `ping` says: {text}"))
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    eprintln!("sent and received: {numbers:?}");
+    let (sent, received) = sent_and_received(&String::from_utf8_lossy(&output.stdout));
+    eprintln!("{args:?}: {sent} sent, {received} answered");
     // One may be under way when it is stopped.
-    assert!(numbers[0] > 1000 && numbers[0] - numbers[1] <= 1, "{text}");
+    assert!(sent > 1000 && sent - received <= 1, "{args:?}: {sent} sent, {received} answered");
     let counted = attached.stats().rx("web", macvlan_common::counters::Path::Host).packets;
-    assert!(counted >= numbers[1], "{counted} counted of {} that arrived", numbers[1]);
+    assert!((received..=sent).contains(&counted), "{args:?}: {counted} counted of {sent}");
     drop(run);
+}
+
+/// The numbers in `1 packets transmitted, 1 received, ...`.
+#[track_caller]
+fn sent_and_received(text: &str) -> (u64, u64) {
+    let line = text.lines().find(|line| line.contains("transmitted"));
+    let line = line.or_fail(format!("read what `ping` says: {text}"));
+    let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    (numbers[0], numbers[1])
 }
 
 #[test]

@@ -209,7 +209,14 @@ impl Follower {
     async fn reload(&mut self, reload: Reload<'_>, manager: &ServiceManager, report: Report<'_>) {
         manager.reloading();
         match reload() {
-            Ok(settings) => self.take(settings, report).await,
+            Ok(settings) => {
+                if privileges::lacks(&settings) {
+                    let text = "children in other namespaces can be made after a restart only: \
+                                the right to enter these was given up";
+                    report(Note::Warning(text.into()));
+                }
+                self.take(settings, report).await;
+            }
             Err(error) => report(Note::Warning(format!("the configuration stays as it was: {error:#}"))),
         }
         manager.ready(self.summary());

@@ -27,6 +27,12 @@ pub fn needed(settings: &Settings) -> CapsHashSet {
     needed
 }
 
+/// Whether these settings need a capability that was given up.
+pub fn lacks(settings: &Settings) -> bool {
+    let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
+    !needed(settings).is_subset(&effective)
+}
+
 /// Gives up every other capability of the calling thread, for good: threads and programs that it
 /// starts have no more either.
 ///
