@@ -1,28 +1,24 @@
 //! One master that is followed: waited for, attached to, kept in step.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use macvlan_common::{child::Policy, mac::Mac};
 use tokio::time::Instant;
 
-use super::{Note, Report, Wanted};
+use super::{
+    Note, Report, Wanted,
+    here::{Here, Synced},
+};
 use crate::{
     apply::apply,
     attach,
     config::{Config, MasterConfig},
-    datapath::{Datapath as _, Description, bpf, kernel::Kernel},
+    datapath::bpf,
     detach,
     lock::Lock,
     master::Master,
-    model::Child,
     netlink::Netlink,
-    session::{self, Access, members},
-    status,
+    session::Access,
     view::{MasterView, Tallies},
     watch::{Change, Watcher, What, change::Subject},
 };
@@ -44,33 +40,6 @@ enum State {
     Waiting(String),
     /// It is there.
     Here(Box<Here>),
-}
-
-struct Here {
-    master: Master,
-    /// What carries it, and whom that knows.
-    description: Description,
-    members: BTreeMap<Mac, Policy>,
-    pins: Option<PathBuf>,
-    /// Host access to be set with the next sync, whatever it was.
-    overrides: BTreeMap<Mac, bool>,
-    /// MACs that children had before those that they have now.
-    former: BTreeMap<Mac, Mac>,
-    /// Children whose rules are not known before their namespaces have names.
-    nameless: BTreeSet<Mac>,
-    /// When to bring the map to what the kernel has.
-    due: Option<Instant>,
-    /// The last thing that people were warned of: once is enough.
-    warned: String,
-}
-
-impl Here {
-    fn warn(&mut self, text: String, report: Report<'_>) {
-        if self.warned != text {
-            report(Note::Warning(text.clone()));
-            self.warned = text;
-        }
-    }
 }
 
 impl Followed {
@@ -139,17 +108,8 @@ impl Followed {
         let master = Master::find(watcher.netlink(), name).await;
         let master = master.with_context(|| format!("cannot follow {name:?}"))?;
         report(Note::Info(format!("{name}: attached")));
-        self.state = State::Here(Box::new(Here {
-            overrides: overrides(&self.wanted, &watcher.children(master.index)),
-            master,
-            description: Kernel::new("not looked at yet").description().clone(),
-            members: BTreeMap::new(),
-            pins: None,
-            former: BTreeMap::new(),
-            nameless: BTreeSet::new(),
-            due: Some(Instant::now()),
-            warned: String::new(),
-        }));
+        let here = Here::new(master, &self.wanted.config.policies, watcher);
+        self.state = State::Here(Box::new(here));
         Ok(())
     }
 
@@ -181,7 +141,9 @@ impl Followed {
         }
         here.due = Some(Instant::now());
         match &change.subject {
-            Subject::Child { child, .. } => note_child(here, &self.wanted, &change.what, child),
+            Subject::Child { child, .. } => {
+                here.note_child(&self.wanted.config.policies, &change.what, child);
+            }
             Subject::Device(_) if change.what == What::Removed => {
                 let master = std::mem::replace(&mut self.state, State::Waiting(String::new()));
                 if let State::Here(here) = master
@@ -230,9 +192,9 @@ impl Followed {
     pub async fn sync(&mut self, watcher: &Watcher, tallies: &Tallies, report: Report<'_>) {
         let State::Here(here) = &mut self.state else { return };
         tallies.syncs.count();
-        apply_late_rules(here, &self.wanted, watcher);
+        here.apply_late_rules(&self.wanted.config.policies, watcher);
         let name = here.master.name.clone();
-        match sync(here, watcher, report).await {
+        match here.sync(watcher, report).await {
             Ok(Synced::Done) => here.due = None,
             Ok(Synced::Busy) => here.due = Some(Instant::now() + BUSY),
             Ok(Synced::Lost(reason)) => {
@@ -262,9 +224,7 @@ impl Followed {
     /// What onlookers see.
     pub fn view(&self, watcher: &Watcher) -> Option<MasterView> {
         let State::Here(here) = &self.state else { return None };
-        let children = watcher.children(here.master.index);
-        let status = status::compose(&here.master, None, &here.description, &here.members, &children);
-        Some(MasterView { status, pins: here.pins.clone() })
+        Some(here.view(watcher))
     }
 }
 
@@ -274,47 +234,6 @@ fn obstacle(watcher: &Watcher, name: &str) -> Option<String> {
         None => Some("no such device".into()),
         Some(link) if !link.up => Some("it is down".into()),
         Some(_) => None,
-    }
-}
-
-/// Host access that the rules ask for.
-fn overrides(wanted: &Wanted, children: &[&Child]) -> BTreeMap<Mac, bool> {
-    let access = |child: &&Child| Some((child.mac, wanted.config.policies.host_access(child)?));
-    children.iter().filter_map(access).collect()
-}
-
-/// A child that is new gets what the rules say; one that has another MAC keeps what it had.
-fn note_child(here: &mut Here, wanted: &Wanted, what: &What, child: &Child) {
-    match what {
-        What::Added => {
-            let access = wanted.config.policies.host_access(child);
-            here.overrides.extend(access.map(|access| (child.mac, access)));
-            if wanted.config.policies.ask_where() && child.place.nsid.is_some() && child.place.label.is_none()
-            {
-                here.nameless.insert(child.mac);
-            }
-        }
-        What::Removed => {
-            here.nameless.remove(&child.mac);
-        }
-        What::Readdressed(was) => {
-            let first = here.former.remove(was).unwrap_or(*was);
-            here.former.insert(child.mac, first);
-        }
-        _ => {}
-    }
-}
-
-/// Rules about namespaces, for children whose namespaces have got their names since.
-fn apply_late_rules(here: &mut Here, wanted: &Wanted, watcher: &Watcher) {
-    if here.nameless.is_empty() {
-        return;
-    }
-    for child in watcher.children(here.master.index) {
-        if child.place.label.is_some() && here.nameless.remove(&child.mac) {
-            let access = wanted.config.policies.host_access(child);
-            here.overrides.extend(access.map(|access| (child.mac, access)));
-        }
     }
 }
 
@@ -332,97 +251,10 @@ async fn bring_about(wanted: &Wanted) -> Result<Vec<String>> {
     }
 }
 
-enum Synced {
-    /// The map is what the kernel has.
-    Done,
-    /// Another command is at work.
-    Busy,
-    /// The data path is of no use any more, and why.
-    Lost(String),
-}
-
-async fn sync(here: &mut Here, watcher: &Watcher, report: Report<'_>) -> Result<Synced> {
-    let Some(_lock) = Lock::try_take(&here.master)? else { return Ok(Synced::Busy) };
-    let (attached, broken) = session::find_datapath(watcher.netlink(), &here.master).await;
-    let mut bpf = match attached {
-        Ok(bpf) => bpf,
-        Err(reason) if broken => return Ok(Synced::Lost(reason)),
-        Err(reason) => {
-            if here.pins.take().is_some() {
-                report(Note::Warning(format!("{}: another command has detached it", here.master.name)));
-            }
-            here.description = Kernel::new(reason).description().clone();
-            here.members.clear();
-            return Ok(Synced::Done);
-        }
-    };
-    if bpf.is_traced_in_vain() {
-        return Ok(Synced::Lost("a trace was killed and left its programs".into()));
-    }
-    let children = watcher.children(here.master.index);
-    let present = bpf.members()?;
-    for (now, was) in &here.former {
-        if let Some(policy) = present.get(was) {
-            here.overrides.entry(*now).or_insert(policy.host_access());
-        }
-    }
-    let wanted = members(&children, &present, bpf.description().adopts, &here.overrides);
-    let (wanted, left_out) = fit(wanted, &present, bpf.max_children() as usize);
-    bpf.sync(&here.master, &wanted)?;
-    here.overrides.clear();
-    here.former.clear();
-    if left_out > 0 {
-        let text = format!(
-            "{}: {left_out} children are beyond the maximum of {}: they run as plain kernel macvlan; \
-             attach again with --max-children after a detach",
-            here.master.name,
-            bpf.max_children()
-        );
-        here.warn(text, report);
-    }
-    here.description = bpf.description().clone();
-    here.pins = Some(bpf.pins().to_owned());
-    here.members = wanted;
-    Ok(Synced::Done)
-}
-
-/// As many as there is room for: those that are in already come first.
-fn fit(
-    wanted: BTreeMap<Mac, Policy>,
-    present: &BTreeMap<Mac, Policy>,
-    room: usize,
-) -> (BTreeMap<Mac, Policy>, usize) {
-    let left_out = wanted.len().saturating_sub(room);
-    if left_out == 0 {
-        return (wanted, 0);
-    }
-    let (old, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(mac, _)| present.contains_key(mac));
-    (old.into_iter().chain(new).take(room).collect(), left_out)
-}
-
 /// Removes the pins of a master that is gone.
 async fn clean_up(netlink: &Netlink, master: &Master) -> Result<()> {
     if let Some(_lock) = Lock::try_take(master)? {
         bpf::clean_up(netlink, master, true).await?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use macvlan_common::child::Mode;
-
-    use super::*;
-
-    #[test]
-    fn where_room_is_short_those_inside_stay() {
-        let policy = Policy::new(Mode::Bridge, true);
-        let mac = |last| Mac::new([2, 0, 0, 0, 0, last]);
-        let wanted: BTreeMap<Mac, Policy> = (1..=4).map(|last| (mac(last), policy)).collect();
-        let present = BTreeMap::from([(mac(3), policy), (mac(4), policy)]);
-        let (fitting, left_out) = fit(wanted.clone(), &present, 3);
-        assert_eq!(fitting.into_keys().collect::<Vec<_>>(), [mac(1), mac(3), mac(4)]);
-        assert_eq!(left_out, 1);
-        assert_eq!(fit(wanted.clone(), &present, 4), (wanted, 0));
-    }
 }

@@ -5,6 +5,7 @@
 //! master, this one may be killed at any time, and a run that starts takes over what is there.
 
 mod followed;
+mod here;
 pub mod privileges;
 mod service;
 

@@ -1,0 +1,203 @@
+//! A followed master while it is there: its map kept in step with its children.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use anyhow::Result;
+use macvlan_common::{child::Policy, mac::Mac};
+use tokio::time::Instant;
+
+use super::{Note, Report};
+use crate::{
+    config::Policies,
+    datapath::{Datapath as _, Description, kernel::Kernel},
+    lock::Lock,
+    master::Master,
+    model::Child,
+    session::{self, members},
+    status,
+    view::MasterView,
+    watch::{Watcher, What},
+};
+
+/// A master that is there: what carries it, and what is to be written into its map.
+pub struct Here {
+    /// The device.
+    pub master: Master,
+    /// What carries it, and whom that knows.
+    description: Description,
+    members: BTreeMap<Mac, Policy>,
+    pins: Option<PathBuf>,
+    /// Host access to be set with the next sync, whatever it was.
+    overrides: BTreeMap<Mac, bool>,
+    /// MACs that children had before those that they have now.
+    former: BTreeMap<Mac, Mac>,
+    /// Children whose rules are not known before their namespaces have names.
+    nameless: BTreeSet<Mac>,
+    /// When to bring the map to what the kernel has.
+    pub due: Option<Instant>,
+    /// The last thing that people were warned of: once is enough.
+    warned: String,
+}
+
+/// What came of a sync.
+pub enum Synced {
+    /// The map is what the kernel has.
+    Done,
+    /// Another command is at work.
+    Busy,
+    /// The data path is of no use any more, and why.
+    Lost(String),
+}
+
+impl Here {
+    /// A master that was just attached to.
+    pub fn new(master: Master, policies: &Policies, watcher: &Watcher) -> Self {
+        let access = |child: &Child| Some((child.mac, policies.host_access(child)?));
+        Self {
+            overrides: watcher.children(master.index).into_iter().filter_map(access).collect(),
+            master,
+            description: Kernel::new("not looked at yet").description().clone(),
+            members: BTreeMap::new(),
+            pins: None,
+            former: BTreeMap::new(),
+            nameless: BTreeSet::new(),
+            due: Some(Instant::now()),
+            warned: String::new(),
+        }
+    }
+
+    /// What onlookers see.
+    pub fn view(&self, watcher: &Watcher) -> MasterView {
+        let children = watcher.children(self.master.index);
+        let status = status::compose(&self.master, None, &self.description, &self.members, &children);
+        MasterView { status, pins: self.pins.clone() }
+    }
+
+    /// Warns of something, once.
+    pub fn warn(&mut self, text: String, report: Report<'_>) {
+        if self.warned != text {
+            report(Note::Warning(text.clone()));
+            self.warned = text;
+        }
+    }
+
+    /// A child that is new gets what the rules say; one that has another MAC keeps what it had.
+    pub fn note_child(&mut self, policies: &Policies, what: &What, child: &Child) {
+        match what {
+            What::Added => {
+                let access = policies.host_access(child);
+                self.overrides.extend(access.map(|access| (child.mac, access)));
+                if policies.ask_where() && child.place.nsid.is_some() && child.place.label.is_none() {
+                    self.nameless.insert(child.mac);
+                }
+            }
+            What::Removed => {
+                self.nameless.remove(&child.mac);
+            }
+            What::Readdressed(was) => {
+                let first = self.former.remove(was).unwrap_or(*was);
+                self.former.insert(child.mac, first);
+            }
+            _ => {}
+        }
+    }
+
+    /// Rules about namespaces, for children whose namespaces have got their names since.
+    pub fn apply_late_rules(&mut self, policies: &Policies, watcher: &Watcher) {
+        if self.nameless.is_empty() {
+            return;
+        }
+        for child in watcher.children(self.master.index) {
+            if child.place.label.is_some() && self.nameless.remove(&child.mac) {
+                let access = policies.host_access(child);
+                self.overrides.extend(access.map(|access| (child.mac, access)));
+            }
+        }
+    }
+
+    /// Brings the map to what the kernel has.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn sync(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<Synced> {
+        let Some(_lock) = Lock::try_take(&self.master)? else { return Ok(Synced::Busy) };
+        let (attached, broken) = session::find_datapath(watcher.netlink(), &self.master).await;
+        let mut bpf = match attached {
+            Ok(bpf) => bpf,
+            Err(reason) if broken => return Ok(Synced::Lost(reason)),
+            Err(reason) => {
+                if self.pins.take().is_some() {
+                    report(Note::Warning(format!("{}: another command has detached it", self.master.name)));
+                }
+                self.description = Kernel::new(reason).description().clone();
+                self.members.clear();
+                return Ok(Synced::Done);
+            }
+        };
+        if bpf.is_traced_in_vain() {
+            return Ok(Synced::Lost("a trace was killed and left its programs".into()));
+        }
+        let children = watcher.children(self.master.index);
+        let present = bpf.members()?;
+        for (now, was) in &self.former {
+            if let Some(policy) = present.get(was) {
+                self.overrides.entry(*now).or_insert(policy.host_access());
+            }
+        }
+        let wanted = members(&children, &present, bpf.description().adopts, &self.overrides);
+        let (wanted, left_out) = fit(wanted, &present, bpf.max_children() as usize);
+        bpf.sync(&self.master, &wanted)?;
+        self.overrides.clear();
+        self.former.clear();
+        if left_out > 0 {
+            let text = format!(
+                "{}: {left_out} children are beyond the maximum of {}: they run as plain kernel macvlan; \
+                 attach again with --max-children after a detach",
+                self.master.name,
+                bpf.max_children()
+            );
+            self.warn(text, report);
+        }
+        self.description = bpf.description().clone();
+        self.pins = Some(bpf.pins().to_owned());
+        self.members = wanted;
+        Ok(Synced::Done)
+    }
+}
+
+/// As many as there is room for: those that are in already come first.
+fn fit(
+    wanted: BTreeMap<Mac, Policy>,
+    present: &BTreeMap<Mac, Policy>,
+    room: usize,
+) -> (BTreeMap<Mac, Policy>, usize) {
+    let left_out = wanted.len().saturating_sub(room);
+    if left_out == 0 {
+        return (wanted, 0);
+    }
+    let (old, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(mac, _)| present.contains_key(mac));
+    (old.into_iter().chain(new).take(room).collect(), left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use macvlan_common::child::Mode;
+
+    use super::*;
+
+    #[test]
+    fn where_room_is_short_those_inside_stay() {
+        let policy = Policy::new(Mode::Bridge, true);
+        let mac = |last| Mac::new([2, 0, 0, 0, 0, last]);
+        let wanted: BTreeMap<Mac, Policy> = (1..=4).map(|last| (mac(last), policy)).collect();
+        let present = BTreeMap::from([(mac(3), policy), (mac(4), policy)]);
+        let (fitting, left_out) = fit(wanted.clone(), &present, 3);
+        assert_eq!(fitting.into_keys().collect::<Vec<_>>(), [mac(1), mac(3), mac(4)]);
+        assert_eq!(left_out, 1);
+        assert_eq!(fit(wanted.clone(), &present, 4), (wanted, 0));
+    }
+}
