@@ -200,16 +200,26 @@ impl Followed {
             Ok(Synced::Lost(reason)) => {
                 here.warn(format!("{name}: attaching again: {reason}"), report);
                 tallies.errors.count();
-                if let Err(error) = self.attach(watcher, report).await {
-                    report(Note::Warning(format!("{error:#}")));
-                    self.state = State::Waiting(format!("{error:#}"));
-                }
+                self.attach_again(watcher, report).await;
             }
             Err(error) => {
                 tallies.errors.count();
                 here.due = Some(Instant::now() + FAILED);
                 here.warn(format!("{name}: {error:#}"), report);
             }
+        }
+    }
+
+    /// Attaches where the data path is of no use any more. Where that fails, most likely because the
+    /// device is gone and nobody has said so yet, its pins are removed and it is waited for.
+    async fn attach_again(&mut self, watcher: &Watcher, report: Report<'_>) {
+        let Err(error) = self.attach(watcher, report).await else { return };
+        report(Note::Warning(format!("{error:#}")));
+        let before = std::mem::replace(&mut self.state, State::Waiting(format!("{error:#}")));
+        if let State::Here(here) = before
+            && let Err(error) = clean_up(watcher.netlink(), &here.master).await
+        {
+            report(Note::Warning(format!("{error:#}")));
         }
     }
 
