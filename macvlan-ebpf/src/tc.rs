@@ -86,9 +86,10 @@ fn receive_turned(ctx: &TcContext, kind: Hairpin, maps: &Maps) -> i32 {
 /// Behind generic XDP, which nobody takes for speed: out of the way of all other frames.
 #[inline(never)]
 fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
-    let (Some(frame), Some(maps)) = (macs_by_header(ctx), Maps::open()) else {
-        return NEXT;
-    };
+    // One after the other: were both looked up before either is judged, verifiers before that of 6.12
+    // would walk on with a frame that was not read.
+    let Some(frame) = macs_by_header(ctx) else { return NEXT };
+    let Some(maps) = Maps::open() else { return NEXT };
     let verdict = decide(Hook::AfterXdp, frame, &maps);
     if verdict.counts() {
         let headless = macs(ctx) != Some(frame);
@@ -133,9 +134,8 @@ pub fn macvlan_out_tr(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
-    let (Some(frame), Some(maps)) = (macs(ctx), Maps::open()) else {
-        return NEXT;
-    };
+    let Some(frame) = macs(ctx) else { return NEXT };
+    let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
     let verdict = decide(Hook::Egress, frame, &maps);
     if verdict.counts() {

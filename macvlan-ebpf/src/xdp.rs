@@ -47,9 +47,8 @@ pub fn macvlan_xdpf_tr(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
-    let (Some(frame), Some(maps)) = (packet::macs(ctx.data(), ctx.data_end()), Maps::open()) else {
-        return XDP_PASS;
-    };
+    let Some(frame) = packet::macs(ctx.data(), ctx.data_end()) else { return XDP_PASS };
+    let Some(maps) = Maps::open() else { return XDP_PASS };
     let config = maps.config();
     let verdict = decide(Hook::Xdp, frame, &maps);
     let size = Count { packets: 1, bytes };
