@@ -93,7 +93,13 @@ impl Lock {
         let deadline = Instant::now() + patience;
         loop {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY);
-            made.with_context(|| format!("cannot make {DIRECTORY:?}"))?;
+            match made {
+                // It was there, and another command removed it before it could be looked at.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_something_else() => {
+                    continue;
+                }
+                other => other.with_context(|| format!("cannot make {DIRECTORY:?}"))?,
+            }
             let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
             let file = match file {
                 // Another command has just removed the directory.
@@ -115,6 +121,11 @@ impl Lock {
             }
         }
     }
+}
+
+/// Whether there is something in place of our directory.
+fn is_something_else() -> bool {
+    fs::symlink_metadata(DIRECTORY).is_ok_and(|meta| !meta.is_dir())
 }
 
 fn path_of(master: &Master) -> PathBuf {
