@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use macvlan_common::mac::Mac;
 
 use crate::{
+    ids::IfName,
     netlink::{Netlink, link::Link},
     netns::Netns,
 };
@@ -71,6 +72,8 @@ impl Master {
     ///
     /// When there is none, or it is the wrong kind of device.
     pub async fn find(netlink: &Netlink, name: &str) -> Result<Self> {
+        // The kernel's own word on a name that is too long speaks of mathematics.
+        name.parse::<IfName>()?;
         let link = netlink.link_by_name(name).await?;
         let link = link.ok_or_else(|| anyhow!("no such device; see: ip link"))?;
         Self::from_link(netlink, link).await

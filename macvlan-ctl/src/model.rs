@@ -280,6 +280,27 @@ impl Child {
     }
 }
 
+#[cfg(test)]
+impl Child {
+    /// One for tests: a bridge child that somebody else made, in the master's own namespace.
+    pub fn example(name: &str, mac: Mac) -> Self {
+        Self {
+            name: name.into(),
+            index: 7,
+            place: Place::default(),
+            mac,
+            mode: Mode::Bridge,
+            kind: Kind::Macvlan,
+            mtu: 1500,
+            bcqueuelen: None,
+            up: true,
+            owned: false,
+            unfinished: false,
+            addresses: Vec::new(),
+        }
+    }
+}
+
 /// Serializes a MAC as its text.
 ///
 /// # Errors

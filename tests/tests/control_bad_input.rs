@@ -54,6 +54,19 @@ fn a_missing_device_is_named_by_every_command() {
 }
 
 #[test]
+fn a_master_whose_name_no_device_can_have_is_refused_as_such() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    for command in ["attach", "detach", "status", "run"] {
+        refused(
+            &lab,
+            &[command, "sixteen-octets-x"],
+            &["\"sixteen-octets-x\"", "too long: 16 octets, at most 15"],
+        );
+    }
+}
+
+#[test]
 fn a_master_that_is_down_is_refused_with_the_way_up() {
     needs!(require::lab, require::tc, require::binary);
     let lab = Lab::new();

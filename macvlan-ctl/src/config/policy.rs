@@ -172,26 +172,12 @@ fn pattern(text: &str, key: &str) -> Result<Glob> {
 mod tests {
     use std::path::Path;
 
-    use macvlan_common::child::Mode;
-
     use super::*;
-    use crate::{config::Config, model::Kind};
+    use crate::config::Config;
 
     fn child(name: &str, mac: &str, netns: Option<&str>) -> Child {
-        Child {
-            name: name.into(),
-            index: 7,
-            place: Place { nsid: netns.map(|_| 1), label: netns.map(str::to_owned) },
-            mac: mac.parse().unwrap(),
-            mode: Mode::Bridge,
-            kind: Kind::Macvlan,
-            mtu: 1500,
-            bcqueuelen: None,
-            up: true,
-            owned: false,
-            unfinished: false,
-            addresses: Vec::new(),
-        }
+        let place = Place { nsid: netns.map(|_| 1), label: netns.map(str::to_owned) };
+        Child { place, ..Child::example(name, mac.parse().unwrap()) }
     }
 
     fn policies(text: &str) -> Policies {

@@ -170,28 +170,12 @@ pub fn judge_namespaces(namespaces: &Namespaces) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        datapath::{Demux, Hairpin},
-        model::{Kind, Place},
-    };
+    use crate::datapath::{Demux, Hairpin};
 
     const MASTER: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
 
     fn child(name: &str, last: u8) -> Child {
-        Child {
-            name: name.into(),
-            index: 7,
-            place: Place::default(),
-            mac: Mac::new([2, 0, 0, 0, 0, last]),
-            mode: Mode::Bridge,
-            kind: Kind::Macvlan,
-            mtu: 1500,
-            bcqueuelen: None,
-            up: true,
-            owned: false,
-            unfinished: false,
-            addresses: Vec::new(),
-        }
+        Child::example(name, Mac::new([2, 0, 0, 0, 0, last]))
     }
 
     fn description(adopts: bool, degraded: Vec<Degraded>) -> Description {
