@@ -2,7 +2,7 @@
 //! and, through `BPF_PROG_TEST_RUN`, against the loaded programs.
 
 use crate::{
-    child::{Mode, Policy},
+    child::{AntiSpoof, Mode, Policy},
     config::{Config, Hairpin},
     counters::{FloodOrigin, Path},
     decide::{Action, Frame, Hook, Tables, Total, Verdict},
@@ -44,13 +44,10 @@ impl World {
     /// A world with these children; the flags follow from their modes as at attach.
     pub fn new(children: Vec<WorldChild>) -> Self {
         let passthru = children.iter().find(|child| child.policy.mode() == Mode::Passthru);
-        let hears = |child: &WorldChild| {
-            child.policy.host_access() && !matches!(child.policy.mode(), Mode::Passthru | Mode::Source)
-        };
         let config = Config {
             master: HOST.key(),
             passthru: passthru.map_or(0, |child| child.mac.key()),
-            flags: if children.iter().any(hears) { Config::FLOOD } else { 0 },
+            flags: Config::flags_of(children.iter().map(|child| child.policy)),
             mark: 0x5ec2_e700,
             meta: 0x7a65_7461,
         };
@@ -80,6 +77,64 @@ impl World {
             child(8, "n1", Mode::Bridge, false),
             child(9, "n2", Mode::Private, false),
         ])
+    }
+
+    /// Children in two groups and in none, one that keeps to itself.
+    pub fn grouped() -> Self {
+        let bridge = Policy::new(Mode::Bridge, true);
+        Self::of([
+            ("a1", bridge.with_group(1)),
+            ("a2", bridge.with_group(1)),
+            ("c1", bridge.with_group(2)),
+            ("b1", bridge),
+            ("b2", bridge),
+            ("x1", bridge.with_sibling_access(false)),
+            ("av", Policy::new(Mode::Vepa, true).with_group(1)),
+            ("as", Policy::new(Mode::Source, true).with_group(1)),
+        ])
+    }
+
+    /// Children held to their MACs, and some that are not.
+    pub fn guarded() -> Self {
+        let held = |mode| Policy::new(mode, true).with_anti_spoof(AntiSpoof::Mac);
+        Self::of([
+            ("g1", held(Mode::Bridge)),
+            ("g2", held(Mode::Bridge)),
+            ("gv", held(Mode::Vepa)),
+            ("gp", held(Mode::Private)),
+            ("b1", Policy::new(Mode::Bridge, true)),
+            ("v1", Policy::new(Mode::Vepa, true)),
+        ])
+    }
+
+    /// VEPA children that are reflected to here, and their siblings.
+    pub fn reflecting() -> Self {
+        let here = |access| Policy::new(Mode::Vepa, access).with_reflection(true);
+        Self::of([
+            ("r1", here(true)),
+            ("r2", here(true)),
+            ("rn", here(false)),
+            ("rx", here(true).with_sibling_access(false)),
+            ("v1", Policy::new(Mode::Vepa, true)),
+            ("v2", Policy::new(Mode::Vepa, true)),
+            ("b1", Policy::new(Mode::Bridge, true)),
+            ("bn", Policy::new(Mode::Bridge, false)),
+            ("p1", Policy::new(Mode::Private, true)),
+            ("s1", Policy::new(Mode::Source, true)),
+        ])
+    }
+
+    fn of<const N: usize>(children: [(&'static str, Policy); N]) -> Self {
+        let children = (1_u8..).zip(children);
+        let child =
+            |(index, (name, policy))| WorldChild { name, mac: Mac::new([0x02, 0, 0, 0, 1, index]), policy };
+        Self::new(children.map(child).collect())
+    }
+
+    /// The same world with these flags of [`Config`] besides.
+    pub fn with_flags(mut self, flags: u64) -> Self {
+        self.config.flags |= flags;
+        self
     }
 
     /// A single passthru child; it bears the master's own MAC, as the kernel gives it.
@@ -163,6 +218,18 @@ pub fn all() -> Vec<Case> {
     table.beside_passthru();
     table.world = World::empty();
     table.without_children();
+    table.world = World::grouped();
+    table.groups();
+    table.world = World::mixed().with_flags(Config::DROP_UNKNOWN);
+    table.unknown_dropped();
+    table.world = World::guarded();
+    table.forgeries();
+    table.world = World::guarded().with_flags(Config::XDP_NATIVE);
+    table.forgeries_at_native_xdp();
+    table.world = World::guarded().with_flags(Config::VEPA_SWITCH);
+    table.guarded_behind_a_reflecting_switch();
+    table.world = World::reflecting();
+    table.reflected_here();
     table.cases
 }
 
@@ -184,6 +251,9 @@ struct Expect {
 const PASS: Expect = Expect { action: Action::Pass, tx: None, rx: None, dropped: None, total: None };
 const DEFER: Expect = Expect { action: Action::Defer, ..PASS };
 const UNKNOWN: Expect = Expect { total: Some(Total::UnknownUnicast), ..PASS };
+const DROP_UNKNOWN: Expect = Expect { action: Action::DropUnknown, ..PASS };
+const SPOOFED: Expect = Expect { action: Action::DropSpoofed, ..PASS };
+const REFLECTED: Expect = Expect { action: Action::DropReflected, ..PASS };
 const WIRE_FLOOD: Expect = Expect { total: Some(Total::Flood(FloodOrigin::Wire)), ..PASS };
 
 fn rx(child: &'static str, path: Path) -> Expect {
@@ -371,5 +441,147 @@ impl Table {
         self.case("no child: reflected broadcast passes", IN, "host", "broadcast", WIRE_FLOOD);
         self.case("no child: unknown_unicast", XDP, "outside", "nobody", UNKNOWN);
         self.case("no child: host", XDP, "outside", "host", PASS);
+    }
+
+    fn groups(&mut self) {
+        let direct = Expect { rx: Some(("a2", Path::Sibling)), ..tx("a1", Path::Sibling) };
+        self.case("one group: siblings as ever", IN, "a1", "a2", direct);
+        self.case("one group: siblings as ever", OUT, "a1", "av", tx("a1", Path::Wire));
+        let direct = Expect { rx: Some(("b2", Path::Sibling)), ..tx("b1", Path::Sibling) };
+        self.case("no group: siblings as ever", IN, "b1", "b2", direct);
+        let apart = [("a1", "c1"), ("c1", "a1"), ("a1", "b1"), ("b1", "a1"), ("x1", "b1"), ("b1", "x1")];
+        for (source, target) in apart {
+            self.case("not one group, or no sibling access: isolated", IN, source, target, isolated(target));
+            self.case("not one group, or no sibling access: isolated", OUT, source, target, isolated(source));
+        }
+        for (source, target) in [("av", "c1"), ("b1", "av"), ("as", "b1"), ("b1", "as")] {
+            self.case("whatever the mode: isolated", OUT, source, target, isolated(source));
+            self.case("whatever the mode: isolated", IN, source, target, isolated(target));
+        }
+        for child in ["a1", "x1"] {
+            let to_host = Expect { action: Action::Turn, ..tx(child, Path::Host) };
+            self.case("groups are among siblings: host", OUT, child, "host", to_host);
+            let from_host = Expect { action: Action::Turn, ..rx(child, Path::Host) };
+            self.case("groups are among siblings: host", OUT, "host", child, from_host);
+            self.case("groups are among siblings: wire", OUT, child, "outside", tx(child, Path::Wire));
+            self.case("groups are among siblings: wire", XDP, "outside", child, rx(child, Path::Wire));
+        }
+    }
+
+    fn unknown_dropped(&mut self) {
+        for hook in [XDP, IN] {
+            self.case(
+                "unknown unicast: dropped at the earliest hook",
+                hook,
+                "outside",
+                "nobody",
+                DROP_UNKNOWN,
+            );
+            self.case("unknown unicast dropped: host as ever", hook, "outside", "host", PASS);
+            self.case("unknown unicast dropped: child as ever", hook, "outside", "b1", rx("b1", Path::Wire));
+            self.case("unknown unicast dropped: broadcast as ever", hook, "outside", "broadcast", WIRE_FLOOD);
+        }
+        for source in ["host", "b1", "v1"] {
+            self.case("unknown unicast from a local MAC: dropped", IN, source, "nobody", DROP_UNKNOWN);
+        }
+        self.case("unknown unicast leaves as ever", OUT, "b1", "nobody", tx("b1", Path::Wire));
+        self.case("unknown unicast leaves as ever", OUT, "host", "nobody", PASS);
+        let judged = Hook::AfterXdp;
+        self.case("unknown unicast: generic XDP has dropped it", judged, "outside", "nobody", PASS);
+    }
+
+    fn forgeries(&mut self) {
+        for to in ["host", "outside", "g1", "b1", "broadcast", "multicast"] {
+            self.case("source MAC nobody's: spoofed", OUT, "nobody", to, SPOOFED);
+        }
+        self.case("own source MAC: as ever", OUT, "g1", "outside", tx("g1", Path::Wire));
+        self.case("no guard: as ever", OUT, "b1", "outside", tx("b1", Path::Wire));
+        self.case("the host's own: as ever", OUT, "host", "outside", PASS);
+        for hook in [IN, Hook::AfterXdp] {
+            for to in ["g1", "nobody", "host"] {
+                self.case("wire claims the host's MAC: spoofed", hook, "host", to, SPOOFED);
+            }
+            for to in ["host", "broadcast", "multicast", "v1", "gv"] {
+                self.case("wire claims a held child's MAC: spoofed", hook, "g1", to, SPOOFED);
+            }
+            self.case("wire claims a held child's MAC: spoofed", hook, "g1", "g1", SPOOFED);
+            self.case("wire claims a held child's MAC: spoofed", hook, "gv", "g1", SPOOFED);
+            self.case("host's broadcast reflected: reflected first", hook, "host", "broadcast", REFLECTED);
+            self.case("private sibling's MAC: isolated first", hook, "gp", "g1", isolated("g1"));
+            self.case("a child that is not held: as ever", hook, "v1", "g1", rx("g1", Path::Wire));
+            let direct = Expect { rx: Some(("g2", Path::Sibling)), ..tx("g1", Path::Sibling) };
+            self.case("b to b is direct: as ever", hook, "g1", "g2", direct);
+        }
+        for source in ["host", "g1", "b1"] {
+            self.case("generic XDP: TC ingress knows more", XDP, source, "b1", DEFER);
+        }
+    }
+
+    fn forgeries_at_native_xdp(&mut self) {
+        for to in ["host", "g2", "b1", "nobody", "broadcast"] {
+            self.case("native XDP sees the wire alone: spoofed", XDP, "host", to, SPOOFED);
+            self.case("native XDP sees the wire alone: spoofed", XDP, "g1", to, SPOOFED);
+            self.case("a child that is not held: as ever", XDP, "v1", to, DEFER);
+        }
+    }
+
+    fn guarded_behind_a_reflecting_switch(&mut self) {
+        self.case("source MAC nobody's: spoofed", OUT, "nobody", "outside", SPOOFED);
+        self.case("reflected by the switch: wire", IN, "gv", "g1", rx("g1", Path::Wire));
+        self.case("reflected by the switch: host", IN, "gv", "host", PASS);
+        self.case("reflected by the switch: wire", IN, "host", "gv", rx("gv", Path::Wire));
+        self.case("reflected by the switch: own", IN, "g1", "g1", rx("g1", Path::Wire));
+        let hidden = Expect { action: Action::HideFromHost, ..WIRE_FLOOD };
+        self.case("reflected by the switch: v, not host twice", IN, "g1", "broadcast", hidden);
+    }
+
+    fn reflected_here(&mut self) {
+        for (source, target) in
+            [("r1", "r2"), ("r1", "v1"), ("v1", "r1"), ("b1", "r1"), ("r1", "b1"), ("rn", "r1")]
+        {
+            let turned = Expect {
+                action: Action::Turn,
+                rx: Some((target, Path::Sibling)),
+                ..tx(source, Path::Sibling)
+            };
+            self.case("b or v with v, one reflected here: hairpin", OUT, source, target, turned);
+        }
+        for (source, target) in [("v1", "v2"), ("b1", "v1"), ("v1", "b1"), ("r1", "s1"), ("s1", "r1")] {
+            self.case("none reflected here: wire", OUT, source, target, tx(source, Path::Wire));
+        }
+        for (source, target) in [("r1", "p1"), ("p1", "r1"), ("r1", "rx"), ("rx", "b1")] {
+            self.case("kept apart: isolated", OUT, source, target, isolated(source));
+        }
+        for child in ["r1", "rx"] {
+            let to_host = Expect { action: Action::Turn, ..tx(child, Path::Host) };
+            self.case("v reflected here to host: hairpin", OUT, child, "host", to_host);
+            let from_host = Expect { action: Action::Turn, ..rx(child, Path::Host) };
+            self.case("host to v reflected here: hairpin", OUT, "host", child, from_host);
+        }
+        self.case("no host access: wire", OUT, "rn", "host", tx("rn", Path::Wire));
+        self.case("no host access: wire", OUT, "host", "rn", PASS);
+        let copies = [("broadcast", Action::CopyBroadcastToHost), ("multicast", Action::CopyMulticastToHost)];
+        for (to, copy_to_host) in copies {
+            let flooded = [
+                ("r1", Action::CopyToAll),
+                ("rn", Action::CopyToChildren),
+                ("rx", copy_to_host),
+                ("b1", Action::CopyToAll),
+                ("bn", Action::CopyToChildren),
+                ("p1", copy_to_host),
+                ("v1", Action::Pass),
+            ];
+            for (child, action) in flooded {
+                let total = Some(Total::Flood(FloodOrigin::Child));
+                let sent = Expect { action, total, ..tx(child, Path::Wire) };
+                self.case("reflected here to all: wire, host, v and b", OUT, child, to, sent);
+            }
+            for child in ["r1", "rn", "b1"] {
+                self.case("reflected by the switch too: nobody twice", IN, child, to, REFLECTED);
+            }
+            self.case("reflected by the switch alone: kernel", IN, "v1", to, WIRE_FLOOD);
+            let hidden = Expect { action: Action::HideFromHost, ..WIRE_FLOOD };
+            self.case("host has had its copy: hidden", IN, "rx", to, hidden);
+        }
     }
 }

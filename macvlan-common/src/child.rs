@@ -56,9 +56,37 @@ impl Mode {
     }
 }
 
+/// How far a child's frames are held to its own addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum AntiSpoof {
+    /// Not at all.
+    #[default]
+    Off = 0,
+    /// To its MAC.
+    Mac = 1,
+    /// To its MAC and its IP addresses.
+    Ip = 2,
+}
+
+/// Every degree.
+pub const ANTI_SPOOFS: [AntiSpoof; 3] = [AntiSpoof::Off, AntiSpoof::Mac, AntiSpoof::Ip];
+
+impl AntiSpoof {
+    /// Its name on the command line and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Mac => "mac",
+            Self::Ip => "ip",
+        }
+    }
+}
+
 /// What may happen to one child's frames: one 64-bit word, so that a change is seen whole.
 ///
-/// Bits 0..8 hold the [`Mode`], bit 8 host access; the others are zero.
+/// Bits 0..8 hold the [`Mode`], bit 8 host access, bit 9 that siblings are out of reach, bits
+/// 10..12 [`AntiSpoof`], bit 12 local reflection, bits 48..64 the group; the others are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct Policy(u64);
@@ -66,11 +94,97 @@ pub struct Policy(u64);
 impl Policy {
     const MODE: u64 = 0xff;
     const HOST_ACCESS: u64 = 1 << 8;
+    const NO_SIBLINGS: u64 = 1 << 9;
+    const ANTI_SPOOF_SHIFT: u32 = 10;
+    const ANTI_SPOOF: u64 = 0b11 << Self::ANTI_SPOOF_SHIFT;
+    const REFLECTS: u64 = 1 << 12;
+    const GROUP_SHIFT: u32 = 48;
+    const GROUP: u64 = 0xffff << Self::GROUP_SHIFT;
 
     /// A child in this mode, that may or may not talk to the host.
     pub const fn new(mode: Mode, host_access: bool) -> Self {
         let access = if host_access { Self::HOST_ACCESS } else { 0 };
         Self(mode as u64 | access)
+    }
+
+    const fn with(self, bits: u64, on: bool) -> Self {
+        Self(if on { self.0 | bits } else { self.0 & !bits })
+    }
+
+    /// The same child in this mode.
+    pub const fn with_mode(self, mode: Mode) -> Self {
+        Self(self.0 & !Self::MODE | mode as u64)
+    }
+
+    /// The same, talking to the host or not.
+    pub const fn with_host_access(self, on: bool) -> Self {
+        self.with(Self::HOST_ACCESS, on)
+    }
+
+    /// The same, talking to siblings or not.
+    pub const fn with_sibling_access(self, on: bool) -> Self {
+        self.with(Self::NO_SIBLINGS, !on)
+    }
+
+    /// The same, held to its addresses so far.
+    pub const fn with_anti_spoof(self, degree: AntiSpoof) -> Self {
+        Self(self.0 & !Self::ANTI_SPOOF | (degree as u64) << Self::ANTI_SPOOF_SHIFT)
+    }
+
+    /// The same; in VEPA mode, it is reflected to here or by the switch.
+    pub const fn with_reflection(self, local: bool) -> Self {
+        self.with(Self::REFLECTS, local)
+    }
+
+    /// The same in this group; 0 is none.
+    pub const fn with_group(self, group: u16) -> Self {
+        Self(self.0 & !Self::GROUP | (group as u64) << Self::GROUP_SHIFT)
+    }
+
+    /// Whether siblings may talk to it at all, as far as its mode and group let them.
+    #[inline(always)]
+    pub const fn sibling_access(self) -> bool {
+        self.0 & Self::NO_SIBLINGS == 0
+    }
+
+    /// How far it is held to its addresses. What we did not write reads as the strictest.
+    #[inline(always)]
+    pub const fn anti_spoof(self) -> AntiSpoof {
+        match (self.0 & Self::ANTI_SPOOF) >> Self::ANTI_SPOOF_SHIFT {
+            0 => AntiSpoof::Off,
+            1 => AntiSpoof::Mac,
+            _ => AntiSpoof::Ip,
+        }
+    }
+
+    /// Whether it is held to its MAC.
+    #[inline(always)]
+    pub const fn is_guarded(self) -> bool {
+        self.0 & Self::ANTI_SPOOF != 0
+    }
+
+    /// Whether it was asked for that it be reflected to here.
+    #[inline(always)]
+    pub const fn reflection(self) -> bool {
+        self.0 & Self::REFLECTS != 0
+    }
+
+    /// Whether it is a VEPA child that is reflected to here.
+    #[inline(always)]
+    pub const fn reflects(self) -> bool {
+        self.reflection() && matches!(self.mode(), Mode::Vepa)
+    }
+
+    /// Its group, 0 for none.
+    #[inline(always)]
+    pub const fn group(self) -> u16 {
+        (self.0 >> Self::GROUP_SHIFT) as u16
+    }
+
+    /// Whether two siblings are kept apart by what was set for them, whatever their modes.
+    #[inline(always)]
+    pub const fn is_apart_from(self, other: Self) -> bool {
+        (self.0 | other.0) & Self::NO_SIBLINGS | (self.0 ^ other.0) & Self::GROUP != 0
     }
 
     /// The child's mode. A word that we did not write reads as `source`, which is left to the
@@ -92,13 +206,22 @@ impl Policy {
     /// Whether the host's traffic with this child is turned around.
     #[inline(always)]
     pub const fn reaches_host(self) -> bool {
-        self.host_access() && self.mode().is_hairpinned()
+        self.host_access() && (self.mode().is_hairpinned() || self.reflects())
     }
 }
 
 impl core::fmt::Debug for Policy {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}{}", self.mode().as_str(), if self.host_access() { "" } else { ", no host access" })
+        write!(f, "{}{}", self.mode().as_str(), if self.host_access() { "" } else { ", no host access" })?;
+        write!(f, "{}", if self.sibling_access() { "" } else { ", no sibling access" })?;
+        write!(f, "{}", if self.reflection() { ", reflected here" } else { "" })?;
+        if self.is_guarded() {
+            write!(f, ", anti-spoof {}", self.anti_spoof().as_str())?;
+        }
+        if self.group() != 0 {
+            write!(f, ", group {}", self.group())?;
+        }
+        Ok(())
     }
 }
 
@@ -139,6 +262,47 @@ mod tests {
                 assert_eq!((policy.mode(), policy.host_access()), (mode, access));
                 assert_eq!(Mode::from_kernel(mode.to_kernel()), Some(mode));
             }
+        }
+    }
+
+    #[test]
+    fn each_setting_of_a_policy_leaves_the_others_alone() {
+        let base = Policy::new(Mode::Vepa, true);
+        let full = base
+            .with_sibling_access(false)
+            .with_reflection(true)
+            .with_group(0xbeef)
+            .with_anti_spoof(AntiSpoof::Ip)
+            .with_host_access(false);
+        assert_eq!((full.mode(), full.host_access(), full.sibling_access()), (Mode::Vepa, false, false));
+        assert_eq!((full.anti_spoof(), full.reflects(), full.group()), (AntiSpoof::Ip, true, 0xbeef));
+        assert!(!full.with_mode(Mode::Bridge).reflects() && full.with_mode(Mode::Bridge).reflection());
+        let back = full
+            .with_sibling_access(true)
+            .with_reflection(false)
+            .with_group(0)
+            .with_anti_spoof(AntiSpoof::Off)
+            .with_host_access(true);
+        assert_eq!(back, base);
+        for degree in ANTI_SPOOFS {
+            assert_eq!(base.with_anti_spoof(degree).anti_spoof(), degree);
+        }
+    }
+
+    #[test]
+    fn siblings_are_apart_when_either_says_so_or_their_groups_differ() {
+        let child = Policy::new(Mode::Bridge, true);
+        let loner = child.with_sibling_access(false);
+        let (one, other) = (child.with_group(1), child.with_group(0x100));
+        for (a, b, apart) in [
+            (child, child, false),
+            (one, one, false),
+            (child, loner, true),
+            (loner, loner, true),
+            (child, one, true),
+            (one, other, true),
+        ] {
+            assert_eq!((a.is_apart_from(b), b.is_apart_from(a)), (apart, apart), "{a:?}, {b:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the programs know of their master, and the marks they put on frames.
 
+use crate::child::{Mode, Policy};
+
 /// Per-master settings, read by every program on every frame.
 ///
 /// Each field is one aligned word: the kernel copies map values word by word
@@ -11,7 +13,7 @@ pub struct Config {
     pub master: u64,
     /// Key of the passthru child's MAC, 0 without one. Nothing is hairpinned beside such a child.
     pub passthru: u64,
-    /// [`FLOOD`](Self::FLOOD), [`XDP_GENERIC`](Self::XDP_GENERIC), [`XDP_NATIVE`](Self::XDP_NATIVE).
+    /// [`FLOOD`](Self::FLOOD) and the other constants of one bit.
     pub flags: u64,
     /// Upper 24 bits: drawn at random at attach, so that nobody can mark a frame as ours.
     pub mark: u32,
@@ -28,6 +30,33 @@ impl Config {
 
     /// The demultiplexer is in native XDP: it leaves word before each frame that it has judged.
     pub const XDP_NATIVE: u64 = 4;
+
+    /// Unicast from the wire to nobody here is dropped.
+    pub const DROP_UNKNOWN: u64 = 8;
+
+    /// At least one child is guarded against spoofing: who sends through the master must be known.
+    pub const ANTI_SPOOF: u64 = 16;
+
+    /// The switch sends frames back out of the port they came in by: a local source MAC on the
+    /// wire is no forgery.
+    pub const VEPA_SWITCH: u64 = 32;
+
+    /// At least one VEPA child reaches siblings and host here, not through the switch.
+    pub const REFLECT: u64 = 64;
+
+    /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
+    pub const OF_CHILDREN: u64 = Self::FLOOD | Self::ANTI_SPOOF | Self::REFLECT;
+
+    /// What children with these policies ask of the programs.
+    pub fn flags_of(policies: impl Iterator<Item = Policy>) -> u64 {
+        policies.fold(0, |flags, policy| {
+            let hears_host = policy.host_access() && !matches!(policy.mode(), Mode::Passthru | Mode::Source);
+            flags
+                | if hears_host { Self::FLOOD } else { 0 }
+                | if policy.is_guarded() { Self::ANTI_SPOOF } else { 0 }
+                | if policy.reflects() { Self::REFLECT } else { 0 }
+        })
+    }
 
     /// Bits of the packet mark that hold a [`Hairpin`].
     pub const MARK_KIND: u32 = 0xff;
@@ -48,6 +77,30 @@ impl Config {
     #[inline(always)]
     pub const fn xdp_is_native(&self) -> bool {
         self.flags & Self::XDP_NATIVE != 0
+    }
+
+    /// Whether unicast from the wire to nobody here is dropped.
+    #[inline(always)]
+    pub const fn drops_unknown(&self) -> bool {
+        self.flags & Self::DROP_UNKNOWN != 0
+    }
+
+    /// Whether a frame that leaves through the master must bear a MAC that is known here.
+    #[inline(always)]
+    pub const fn anti_spoofs(&self) -> bool {
+        self.flags & Self::ANTI_SPOOF != 0
+    }
+
+    /// Whether a frame from the wire that claims a guarded MAC is a forgery.
+    #[inline(always)]
+    pub const fn distrusts_wire(&self) -> bool {
+        self.flags & (Self::ANTI_SPOOF | Self::VEPA_SWITCH) == Self::ANTI_SPOOF
+    }
+
+    /// Whether a VEPA child is reflected to here, so that broadcasts of siblings are turned around.
+    #[inline(always)]
+    pub const fn reflects(&self) -> bool {
+        self.flags & Self::REFLECT != 0
     }
 
     /// The packet mark of a frame turned around as `kind`.
@@ -76,7 +129,8 @@ impl Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Hairpin {
-    /// Unicast between host and child.
+    /// Unicast between host and child or between siblings, or a copy of a child's broadcast for
+    /// siblings and host: every receiver takes it as it comes.
     Unicast = 1,
     /// Copy of the host's broadcast or multicast: for the children, never for the host.
     Flood = 2,

@@ -49,14 +49,19 @@ impl Path {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum DropReason {
-    /// Between a private child and a sibling, directly or reflected by the switch.
+    /// Between siblings that may not reach each other, directly or reflected by the switch.
     Isolated = 0,
-    /// The host's own broadcast sent back by the switch: the children already have their copy.
+    /// A broadcast sent back by the switch whose hearers here already have their copy.
     Reflected = 1,
+    /// Unicast from the wire to nobody here, where such frames are to be dropped.
+    Unknown = 2,
+    /// Its source MAC cannot be its sender's.
+    Spoofed = 3,
 }
 
 /// Every reason, in the order of the counters.
-pub const DROP_REASONS: [DropReason; 2] = [DropReason::Isolated, DropReason::Reflected];
+pub const DROP_REASONS: [DropReason; 4] =
+    [DropReason::Isolated, DropReason::Reflected, DropReason::Unknown, DropReason::Spoofed];
 
 impl DropReason {
     /// Its name in JSON and metrics.
@@ -64,6 +69,8 @@ impl DropReason {
         match self {
             Self::Isolated => "isolated",
             Self::Reflected => "reflected",
+            Self::Unknown => "unknown",
+            Self::Spoofed => "spoofed",
         }
     }
 }
@@ -161,7 +168,7 @@ mod tests {
         let share = ChildCounters {
             rx: [Count { packets: 1, bytes: 60 }; 3],
             tx: [Count { packets: 2, bytes: 120 }; 3],
-            drops: [Count { packets: 3, bytes: 180 }; 2],
+            drops: [Count { packets: 3, bytes: 180 }; DROP_REASONS.len()],
         };
         let mut sum = share;
         sum.add(&share);

@@ -70,10 +70,16 @@ pub enum Action {
     DropIsolated,
     /// Drop it as [`DropReason::Reflected`].
     DropReflected,
+    /// Drop it as [`DropReason::Unknown`].
+    DropUnknown,
+    /// Drop it as [`DropReason::Spoofed`].
+    DropSpoofed,
     /// Egress: turn it back into the master's ingress instead of sending it.
     Turn,
     /// Egress: send it, and turn a copy back as [`Hairpin::Flood`].
     CopyToChildren,
+    /// Egress: send it, and turn a copy back as [`Hairpin::Unicast`], for host and children.
+    CopyToAll,
     /// Egress: send it, and turn a copy back as [`Hairpin::BroadcastToHost`].
     CopyBroadcastToHost,
     /// Egress: send it, and turn a copy back as [`Hairpin::MulticastToHost`].
@@ -95,6 +101,8 @@ impl Action {
         match reason {
             DropReason::Isolated => Self::DropIsolated,
             DropReason::Reflected => Self::DropReflected,
+            DropReason::Unknown => Self::DropUnknown,
+            DropReason::Spoofed => Self::DropSpoofed,
         }
     }
 
@@ -104,10 +112,13 @@ impl Action {
         match self {
             Self::DropIsolated => Some(DropReason::Isolated),
             Self::DropReflected => Some(DropReason::Reflected),
+            Self::DropUnknown => Some(DropReason::Unknown),
+            Self::DropSpoofed => Some(DropReason::Spoofed),
             Self::Pass
             | Self::Defer
             | Self::Turn
             | Self::CopyToChildren
+            | Self::CopyToAll
             | Self::CopyBroadcastToHost
             | Self::CopyMulticastToHost
             | Self::Unmark
@@ -121,7 +132,7 @@ impl Action {
     #[inline(always)]
     pub const fn hairpin(self) -> Option<Hairpin> {
         match self {
-            Self::Turn => Some(Hairpin::Unicast),
+            Self::Turn | Self::CopyToAll => Some(Hairpin::Unicast),
             Self::CopyToChildren => Some(Hairpin::Flood),
             Self::CopyBroadcastToHost => Some(Hairpin::BroadcastToHost),
             Self::CopyMulticastToHost => Some(Hairpin::MulticastToHost),
@@ -129,6 +140,8 @@ impl Action {
             | Self::Defer
             | Self::DropIsolated
             | Self::DropReflected
+            | Self::DropUnknown
+            | Self::DropSpoofed
             | Self::Unmark
             | Self::HideFromHost
             | Self::UnmarkBroadcast
@@ -228,9 +241,18 @@ const fn receive_turned(kind: Hairpin) -> Action {
 fn xdp<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
     let config = tables.config();
     if config.passthru == 0 && (frame.src == config.master || tables.may_be_child(frame.src)) {
+        if config.xdp_is_native() && config.distrusts_wire() && is_guarded(frame.src, tables, &config) {
+            return Verdict::new(Action::drop(DropReason::Spoofed));
+        }
         return Verdict::new(Action::Defer);
     }
     from_outside(frame, tables, &config)
+}
+
+/// Whether nobody on the wire may claim this MAC: the host's, or that of a child held to its own.
+#[inline(always)]
+fn is_guarded<T: Tables>(mac: u64, tables: &T, config: &Config) -> bool {
+    mac == config.master || tables.child(mac).is_some_and(|child| tables.policy(child).is_guarded())
 }
 
 /// TC ingress, an unmarked frame. `judged_in_xdp`: what certainly comes from outside, the very
@@ -259,62 +281,97 @@ fn from_outside<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict
         return Verdict::new(Action::Pass).total(Total::Flood(FloodOrigin::Wire));
     }
     if config.passthru != 0 {
-        return deliver_from_wire(tables.child(config.passthru));
+        return deliver_from_wire(tables.child(config.passthru), config);
     }
     if frame.dst == config.master {
         return Verdict::new(Action::Pass);
     }
-    deliver_from_wire(tables.child(frame.dst))
+    deliver_from_wire(tables.child(frame.dst), config)
 }
 
 #[inline(always)]
-fn deliver_from_wire<Child>(child: Option<Child>) -> Verdict<Child> {
+fn deliver_from_wire<Child>(child: Option<Child>, config: &Config) -> Verdict<Child> {
     match child {
         Some(child) => Verdict::new(Action::Pass).rx(child, Path::Wire),
-        None => Verdict::new(Action::Pass).total(Total::UnknownUnicast),
+        None => unknown(config),
     }
 }
 
+/// Unicast to nobody here.
+#[inline(always)]
+fn unknown<Child>(config: &Config) -> Verdict<Child> {
+    if config.drops_unknown() {
+        return Verdict::new(Action::drop(DropReason::Unknown));
+    }
+    Verdict::new(Action::Pass).total(Total::UnknownUnicast)
+}
+
 /// A frame with the master's own MAC as source came in from the wire: a reflective switch sent it
-/// back. Its broadcasts reached the children through the hairpin already.
+/// back, or somebody forged it. The host's broadcasts reached the children through the hairpin already.
 #[inline(always)]
 fn own_frame_reflected<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
     if is_group(frame.dst) && config.floods() {
         return Verdict::new(Action::drop(DropReason::Reflected));
     }
+    if config.distrusts_wire() {
+        return Verdict::new(Action::drop(DropReason::Spoofed));
+    }
     from_outside(frame, tables, config)
 }
 
-/// A child's MAC as source at TC ingress: sent directly from one bridge-mode child to another, or
-/// reflected by the switch.
+/// A child's MAC as source at TC ingress: sent directly from one bridge-mode child to another,
+/// reflected by the switch, or forged on the wire.
 #[inline(always)]
 fn from_child<T: Tables>(source: T::Child, frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
     let policy = tables.policy(source);
+    // Of what macvlan delivers itself, only unicast from one bridge-mode child to another shows here.
+    let is_forged = policy.is_guarded() && config.distrusts_wire();
     if is_group(frame.dst) {
-        // macvlan hands a private child's own frame back to it and a bridge child's to VEPA
-        // siblings alone; what it lets through to the host, the host has had as a copy already.
-        let had_copy = policy.mode() == Mode::Bridge && policy.reaches_host();
-        let action = if had_copy { Action::HideFromHost } else { Action::Pass };
-        return Verdict::new(action).total(Total::Flood(FloodOrigin::Wire));
+        return flood_reflected(policy, is_forged, config);
     }
     if frame.dst == config.master {
-        return Verdict::new(Action::Pass);
+        return if is_forged { spoofed() } else { Verdict::new(Action::Pass) };
     }
     let Some(target) = tables.child(frame.dst) else {
-        return Verdict::new(Action::Pass).total(Total::UnknownUnicast);
+        return unknown(config);
     };
     if frame.dst == frame.src {
-        return Verdict::new(Action::Pass).rx(target, Path::Wire);
+        return if is_forged { spoofed() } else { Verdict::new(Action::Pass).rx(target, Path::Wire) };
     }
-    match (policy.mode(), tables.policy(target).mode()) {
-        (Mode::Private, _) | (_, Mode::Private) => Verdict::drop(DropReason::Isolated, target),
+    let target_policy = tables.policy(target);
+    if isolates(policy.mode(), target_policy.mode()) || policy.is_apart_from(target_policy) {
+        return Verdict::drop(DropReason::Isolated, target);
+    }
+    match (policy.mode(), target_policy.mode()) {
         (Mode::Bridge, Mode::Bridge) => {
             Verdict::new(Action::Pass).tx(source, Path::Sibling).rx(target, Path::Sibling)
         }
-        (Mode::Bridge | Mode::Vepa | Mode::Source | Mode::Passthru, _) => {
+        _ if is_forged => spoofed(),
+        (Mode::Private | Mode::Bridge | Mode::Vepa | Mode::Source | Mode::Passthru, _) => {
             Verdict::new(Action::Pass).rx(target, Path::Wire)
         }
     }
+}
+
+/// A child's broadcast came in from the wire.
+#[inline(always)]
+fn flood_reflected<Child>(policy: Policy, is_forged: bool, config: &Config) -> Verdict<Child> {
+    if is_forged {
+        return spoofed();
+    }
+    if is_copied_to_siblings(policy, config) {
+        return Verdict::new(Action::drop(DropReason::Reflected));
+    }
+    // macvlan hands a private child's own frame back to it and a bridge child's to VEPA siblings
+    // alone; what it lets through to the host, the host has had as a copy already.
+    let had_copy = policy.reaches_host() && policy.mode() != Mode::Private;
+    let action = if had_copy { Action::HideFromHost } else { Action::Pass };
+    Verdict::new(action).total(Total::Flood(FloodOrigin::Wire))
+}
+
+#[inline(always)]
+fn spoofed<Child>() -> Verdict<Child> {
+    Verdict::new(Action::drop(DropReason::Spoofed))
 }
 
 #[inline(always)]
@@ -333,7 +390,7 @@ fn egress<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
     }
     // Neither the host's MAC nor a child's: to the wire, as without us. Turning it around would
     // let a private child reach its siblings under an invented name.
-    Verdict::new(Action::Pass)
+    if config.anti_spoofs() { spoofed() } else { Verdict::new(Action::Pass) }
 }
 
 #[inline(always)]
@@ -369,21 +426,58 @@ fn from_host<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict<T:
 fn child_sends<T: Tables>(source: T::Child, frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
     let policy = tables.policy(source);
     if is_group(frame.dst) {
-        let action = if policy.reaches_host() { copy_to_host(frame.dst) } else { Action::Pass };
+        let action = flood_copy(policy, frame.dst, config);
         return Verdict::new(action).tx(source, Path::Wire).total(Total::Flood(FloodOrigin::Child));
     }
     if frame.dst == config.master && policy.reaches_host() {
         return Verdict::new(Action::Turn).tx(source, Path::Host);
     }
-    if policy.mode() != Mode::Source
-        && frame.dst != frame.src
+    if frame.dst != frame.src
         && tables.may_be_child(frame.dst)
         && let Some(target) = tables.child(frame.dst)
-        && isolates(policy.mode(), tables.policy(target).mode())
     {
-        return Verdict::drop(DropReason::Isolated, source);
+        return to_sibling(source, policy, target, tables.policy(target));
     }
     Verdict::new(Action::Pass).tx(source, Path::Wire)
+}
+
+/// A child's unicast to another child of the master.
+#[inline(always)]
+fn to_sibling<Child>(source: Child, policy: Policy, target: Child, target_policy: Policy) -> Verdict<Child> {
+    let modes = (policy.mode(), target_policy.mode());
+    if (modes.0 != Mode::Source && isolates(modes.0, modes.1)) || policy.is_apart_from(target_policy) {
+        return Verdict::drop(DropReason::Isolated, source);
+    }
+    let are_reflected = policy.reflects() || target_policy.reflects();
+    if are_reflected && hears_siblings(modes.0) && hears_siblings(modes.1) {
+        return Verdict::new(Action::Turn).tx(source, Path::Sibling).rx(target, Path::Sibling);
+    }
+    Verdict::new(Action::Pass).tx(source, Path::Wire)
+}
+
+/// What a child's broadcast needs besides the wire.
+#[inline(always)]
+fn flood_copy(policy: Policy, group: u64, config: &Config) -> Action {
+    match (is_copied_to_siblings(policy, config), policy.reaches_host()) {
+        (true, true) => Action::CopyToAll,
+        (true, false) => Action::CopyToChildren,
+        (false, true) => copy_to_host(group),
+        (false, false) => Action::Pass,
+    }
+}
+
+/// Whether a child's broadcast is turned around for its siblings: macvlan floods a VEPA child's to
+/// VEPA and bridge siblings, a bridge child's to the VEPA siblings that have not heard it yet
+/// (`macvlan_multicast_rx` in drivers/net/macvlan.c).
+#[inline(always)]
+fn is_copied_to_siblings(policy: Policy, config: &Config) -> bool {
+    config.reflects() && policy.sibling_access() && (policy.reflects() || policy.mode() == Mode::Bridge)
+}
+
+/// Modes whose children hear siblings.
+#[inline(always)]
+fn hears_siblings(mode: Mode) -> bool {
+    matches!(mode, Mode::Bridge | Mode::Vepa)
 }
 
 #[inline(always)]
@@ -404,6 +498,7 @@ mod tests {
     use super::*;
     use crate::{
         cases::{self, HOST, World, WorldChild},
+        child::ANTI_SPOOFS,
         config::HAIRPINS,
         mac::Mac,
     };
@@ -428,12 +523,19 @@ mod tests {
 
     fn world() -> impl Strategy<Value = World> {
         const MODES: &[Mode] = &[Mode::Bridge, Mode::Private, Mode::Vepa, Mode::Source, Mode::Passthru];
-        let child = (mac(), select(MODES), any::<bool>()).prop_map(|(mac, mode, access)| WorldChild {
-            name: "",
-            mac,
-            policy: Policy::new(mode, access),
+        let guard = (any::<bool>(), select(&ANTI_SPOOFS[..]), any::<bool>(), 0..3_u16);
+        let child = (mac(), select(MODES), any::<bool>(), guard).prop_map(|(mac, mode, access, guard)| {
+            let (siblings, anti_spoof, local, group) = guard;
+            let policy = Policy::new(mode, access).with_sibling_access(siblings).with_group(group);
+            let policy = policy.with_anti_spoof(anti_spoof).with_reflection(local);
+            WorldChild { name: "", mac, policy }
         });
-        vec(child, 0..6).prop_map(World::new)
+        let options = select(&[0, Config::DROP_UNKNOWN, Config::VEPA_SWITCH, Config::XDP_NATIVE][..]);
+        (vec(child, 0..6), options).prop_map(|(children, flags)| {
+            let mut world = World::new(children);
+            world.config.flags |= flags;
+            world
+        })
     }
 
     fn hook() -> impl Strategy<Value = Hook> {
@@ -448,6 +550,8 @@ mod tests {
         fn generic_xdp_and_ingress_behind_it_are_ingress(
             world in world(), dst in mac(), src in mac(),
         ) {
+            let mut world = world;
+            world.config.flags &= !Config::XDP_NATIVE;
             let frame = Frame { dst: dst.key(), src: src.key() };
             let alone = decide(Hook::Ingress, frame, &world);
             let xdp = decide(Hook::Xdp, frame, &world);
@@ -469,10 +573,12 @@ mod tests {
 
             // Each hook takes only the actions it can carry out.
             let lawful = match verdict.action {
-                Action::Pass | Action::DropIsolated | Action::DropReflected => true,
+                Action::Pass | Action::DropIsolated | Action::DropReflected | Action::DropSpoofed => true,
+                Action::DropUnknown => hook != Hook::Egress,
                 Action::Defer => hook == Hook::Xdp,
                 Action::Turn
                 | Action::CopyToChildren
+                | Action::CopyToAll
                 | Action::CopyBroadcastToHost
                 | Action::CopyMulticastToHost => hook == Hook::Egress,
                 Action::Unmark | Action::UnmarkBroadcast | Action::UnmarkMulticast => {
@@ -492,23 +598,37 @@ mod tests {
                 prop_assert!(!verdict.counts());
             }
 
-            // The hairpin is between the host and a child that may reach it, and never beside passthru.
+            // The hairpin is between the host and a child that may reach it, or between siblings
+            // of which one is reflected to here, and never beside passthru.
             if verdict.action == Action::Turn {
-                let child = verdict.rx.or(verdict.tx).expect("a hairpinned frame is counted");
-                prop_assert_eq!(verdict.path, Path::Host);
-                prop_assert!(world.policy(child).reaches_host());
-                prop_assert!(frame.src == HOST.key() || frame.dst == HOST.key());
                 prop_assert_eq!(world.config().passthru, 0);
+                if let (Some(source), Some(target)) = (verdict.tx, verdict.rx) {
+                    let (source, target) = (world.policy(source), world.policy(target));
+                    prop_assert_eq!(verdict.path, Path::Sibling);
+                    prop_assert!(source.reflects() || target.reflects());
+                    prop_assert!(!source.is_apart_from(target) && !isolates(source.mode(), target.mode()));
+                } else {
+                    let child = verdict.rx.or(verdict.tx).expect("a hairpinned frame is counted");
+                    prop_assert_eq!(verdict.path, Path::Host);
+                    prop_assert!(world.policy(child).reaches_host());
+                    prop_assert!(frame.src == HOST.key() || frame.dst == HOST.key());
+                }
             }
 
-            // Private children exchange unicast with no sibling.
+            // Who is guarded by nothing loses nothing to the guard.
+            if !world.config.anti_spoofs() {
+                prop_assert!(verdict.action != Action::DropSpoofed);
+            }
+
+            // Private children, and those that were set apart, exchange no unicast.
             if let (Some(source), Some(target)) = (world.child(frame.src), world.child(frame.dst))
                 && source != target
                 && world.config().passthru == 0
                 && frame.src != HOST.key()
                 && frame.dst != HOST.key()
                 && !is_group(frame.dst)
-                && world.policy(source).mode() == Mode::Private
+                && (world.policy(source).mode() == Mode::Private
+                    || world.policy(source).is_apart_from(world.policy(target)))
                 && matches!(hook, Hook::Ingress | Hook::AfterXdp | Hook::Egress)
             {
                 prop_assert_eq!(verdict.action, Action::DropIsolated);

@@ -2,6 +2,7 @@
 //!
 //! * [`decide`](mod@decide): the forwarding decision, one pure function run by every hook.
 //! * [`mac`], [`child`], [`config`], [`counters`], [`filter`]: keys and values of the BPF maps.
+//! * [`group`]: names of the groups that children are in.
 //! * [`trace`]: what a traced program tells of a frame.
 //! * [`gso`]: how many octets a segmentation-offloaded frame is on the wire.
 //! * [`names`]: map and program names, each written once.
@@ -17,6 +18,7 @@ pub mod config;
 pub mod counters;
 pub mod decide;
 pub mod filter;
+pub mod group;
 pub mod gso;
 pub mod mac;
 pub mod names;

@@ -19,8 +19,11 @@ pub const RECORD: &str = "MACVLAN_RECORD";
 /// Hash from a MAC key to the [`Retired`](crate::child::Retired) counters of a child that is gone.
 pub const RETIRED: &str = "MACVLAN_RETIRED";
 
+/// Hash from a group's number to its [`GroupName`](crate::group::GroupName).
+pub const GROUPS: &str = "MACVLAN_GROUP";
+
 /// Every map that lives as long as the data path.
-pub const MAPS: [&str; 7] = [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED];
+pub const MAPS: [&str; 8] = [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS];
 
 /// The demultiplexer for drivers that keep a frame in one buffer.
 pub const XDP: &str = "macvlan_xdp";

@@ -6,6 +6,7 @@ use crate::{
     child::{ChildEntry, Policy, Retired},
     config::{Config, RECORD_LEN, Record},
     counters::{ChildCounters, Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters, PATHS},
+    group::{GroupName, NAME_LEN},
     trace::{self, HEAD_LEN, Scratch},
 };
 
@@ -18,6 +19,7 @@ const _: () = {
     assert!(offset_of!(ChildEntry, counters) == 8);
     assert!(size_of::<Retired>() == 8 + size_of::<ChildCounters>());
     assert!(size_of::<Policy>() == 8);
+    assert!(size_of::<GroupName>() == NAME_LEN);
     assert!(size_of::<Config>() == 32 && offset_of!(Config, mark) == 24);
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
     assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(trace::Record, captured) == 24);
@@ -37,6 +39,8 @@ mod user {
     unsafe impl aya::Pod for Policy {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Config {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for GroupName {}
     // SAFETY: as above.
     unsafe impl aya::Pod for MasterCounters {}
     // SAFETY: as above.

@@ -107,13 +107,16 @@ impl Point {
 }
 
 /// Every action; its place here is its number in a record.
-pub const ACTIONS: [Action; 12] = [
+pub const ACTIONS: [Action; 15] = [
     Action::Pass,
     Action::Defer,
     Action::DropIsolated,
     Action::DropReflected,
+    Action::DropUnknown,
+    Action::DropSpoofed,
     Action::Turn,
     Action::CopyToChildren,
+    Action::CopyToAll,
     Action::CopyBroadcastToHost,
     Action::CopyMulticastToHost,
     Action::Unmark,

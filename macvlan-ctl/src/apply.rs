@@ -17,6 +17,7 @@ use crate::{
     plan::{Differing, Plan, PlannedChild, plan_children},
     session::{Access, Session},
     steps::{self, is_planned},
+    unknown,
 };
 
 /// One step on a master, as `apply -j` prints it.
@@ -125,6 +126,7 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
         }));
     }
     check_room(&session, request, &plan)?;
+    unknown::check(&session, &request.options, &plan).await?;
     let steps = steps::describe(&session, request, &plan)?;
     let changes = steps.into_iter().filter(|step| step.changes);
     let steps: Vec<Step> =
@@ -146,11 +148,11 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
 fn refuse_unadopted(config: &MasterConfig, plan: &Plan) -> Result<()> {
     let is_unadopted = |planned: &&PlannedChild| {
         let is_strangers = planned.existing.as_ref().is_some_and(|child| !child.owned);
-        is_strangers && planned.settings.host_access.is_some()
+        is_strangers && !planned.settings.policy.is_empty()
     };
     match plan.children.iter().find(is_unadopted) {
         Some(child) if config.request.options.no_adopt => bail!(
-            "cannot have child {:?}: macvlan-ctl did not make it, and adopt = false leaves its host access alone",
+            "cannot have child {:?}: macvlan-ctl did not make it, and adopt = false leaves its policy alone",
             child.name
         ),
         _ => Ok(()),

@@ -10,6 +10,7 @@ use crate::{
     plan::{Differing, Plan, plan_children},
     session::{Access, Session},
     steps::{self, is_same},
+    unknown,
 };
 
 /// What `attach` is told.
@@ -54,6 +55,7 @@ async fn attach_unnamed(name: &str, request: &Request) -> Result<Outcome> {
     let children = plan_children(&session, &request.children, Differing::Refuse).await?;
     let plan = Plan { children, doomed: Vec::new() };
     check_room(&session, request, &plan)?;
+    unknown::check(&session, &request.options, &plan).await?;
     let steps = steps::describe(&session, request, &plan)?;
     let steps = steps.into_iter().map(|step| step.text).collect();
     if request.dry_run {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
-use macvlan_common::{child::Policy, mac::Mac};
+use macvlan_common::mac::Mac;
 
 use crate::{
     change::{self, Changed, Wanted},
@@ -12,7 +12,8 @@ use crate::{
     model::{Child, ChildSpec, Settings},
     netlink::macvlan::Change,
     netns::{Netns, NetnsRef},
-    plan::{Differing, host_access, plan_children},
+    plan::{Differing, plan_children, policies},
+    policy::PolicyChange,
     session::{Access, Session},
 };
 
@@ -24,7 +25,7 @@ use crate::{
 pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
     let mut session = open(master).await?;
     session.master.require_up().with_context(|| format!("cannot add children to {master:?}"))?;
-    if specs.iter().any(|spec| spec.settings.host_access.is_some()) {
+    if specs.iter().any(|spec| !spec.settings.policy.is_empty()) {
         require_datapath(&session).with_context(|| format!("cannot add children to {master:?}"))?;
     }
     let planned = plan_children(&session, specs, Differing::Refuse).await?;
@@ -33,8 +34,8 @@ pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
     let synced = async {
         changed.make_all(&planned).await?;
         session.observe().await?;
-        let access = host_access(&session, &planned).await?;
-        sync(&mut session, &access)
+        let policies = policies(&session, &planned).await?;
+        sync(&mut session, &policies)
     };
     match synced.await {
         Ok(warnings) => Ok(warnings),
@@ -80,19 +81,24 @@ pub async fn set(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
         changes.push((child, change.with_context(|| cannot("change", spec))?, spec));
     }
     let mut changed = Changed::default();
-    let mut access = BTreeMap::new();
+    let mut policies = BTreeMap::new();
     for (child, change, spec) in changes {
         let wanted =
             Wanted { change, addresses: &spec.settings.addresses, gateways: &spec.settings.gateways };
         change_one(&session, &mut changed, &child, wanted).await.with_context(|| cannot("change", spec))?;
         let mac = change.mac.unwrap_or(child.mac);
-        let kept =
-            session.attached.as_ref().ok().and_then(|bpf| bpf.members().ok()?.get(&child.mac).copied());
-        let kept = kept.map(Policy::host_access);
-        access.extend(spec.settings.host_access.or(kept).map(|on| (mac, on)));
+        policies.insert(mac, spec.settings.policy.or(kept_policy(&session, child.mac)?));
     }
     session.observe().await?;
-    sync(&mut session, &access)
+    sync(&mut session, &policies)
+}
+
+/// The policy that the data path holds for this MAC.
+fn kept_policy(session: &Session, mac: Mac) -> Result<PolicyChange> {
+    let Ok(bpf) = &session.attached else { return Ok(PolicyChange::default()) };
+    let groups = bpf.groups()?;
+    let kept = bpf.members()?.get(&mac).map(|policy| PolicyChange::of(*policy, &groups));
+    Ok(kept.unwrap_or_default())
 }
 
 async fn open(master: &str) -> Result<Session> {
@@ -105,7 +111,7 @@ fn cannot(verb: &str, spec: &ChildSpec) -> String {
 }
 
 /// Brings the map to what the kernel has now.
-fn sync(session: &mut Session, access: &BTreeMap<Mac, bool>) -> Result<Vec<String>> {
+fn sync(session: &mut Session, policies: &BTreeMap<Mac, PolicyChange>) -> Result<Vec<String>> {
     let adopts = match &session.attached {
         Ok(bpf) => bpf.description().adopts,
         Err(reason) => {
@@ -115,7 +121,7 @@ fn sync(session: &mut Session, access: &BTreeMap<Mac, bool>) -> Result<Vec<Strin
             )]);
         }
     };
-    let members = session.wanted_members(adopts, access)?;
+    let members = session.wanted_members(adopts, policies)?;
     if let Ok(bpf) = &mut session.attached {
         bpf.sync(&session.master, &members)?;
     }
@@ -156,7 +162,7 @@ fn check_change(session: &Session, child: &Child, settings: &Settings) -> Result
     if addresses && !child.owned {
         bail!("{}", change::NOT_OURS);
     }
-    if settings.host_access.is_some() {
+    if !settings.policy.is_empty() {
         require_datapath(session)?;
     }
     Ok(change)
@@ -179,6 +185,8 @@ async fn change_one(
 fn require_datapath(session: &Session) -> Result<()> {
     match &session.attached {
         Ok(_) => Ok(()),
-        Err(reason) => bail!("host access needs the data path, and there is none: {reason}"),
+        Err(reason) => {
+            bail!("host access and other policies need the data path, and there is none: {reason}")
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use macvlan_common::{child::Policy, mac::Mac};
+use macvlan_common::mac::Mac;
 
 use crate::{
     attach::Request,
@@ -16,8 +16,9 @@ use crate::{
         choose::{TcChoice, XdpChoice},
     },
     model::Child,
-    plan::{Plan, PlannedChild, host_access},
-    session::Session,
+    plan::{Plan, PlannedChild, policies},
+    policy::PolicyChange,
+    session::{Members, Session},
     steps::is_same,
 };
 
@@ -53,10 +54,10 @@ pub async fn execute(session: &mut Session, request: &Request, plan: &Plan) -> R
     Ok(warnings)
 }
 
-fn members(session: &Session) -> Result<BTreeMap<Mac, Policy>> {
+fn members(session: &Session) -> Result<Members> {
     match &session.attached {
-        Ok(bpf) => bpf.members(),
-        Err(_) => Ok(BTreeMap::new()),
+        Ok(bpf) => Ok(Members { policies: bpf.members()?, groups: bpf.groups()? }),
+        Err(_) => Ok(Members::default()),
     }
 }
 
@@ -65,15 +66,15 @@ async fn put_in_place(
     session: &mut Session,
     request: &Request,
     plan: &Plan,
-    before: &BTreeMap<Mac, Policy>,
+    before: &Members,
 ) -> Result<Vec<String>> {
     session.observe().await?;
-    let access = accesses(session, request, &plan.children, before).await?;
-    let mut members = session.wanted_members(!request.options.no_adopt, &access)?;
+    let changes = changes(session, request, &plan.children, before).await?;
+    let mut members = session.wanted_members(!request.options.no_adopt, &changes)?;
     for doomed in &plan.doomed {
         let has_twin = |child: &Child| child.mac == doomed.mac && !is_same(child, doomed);
         if !session.children().iter().any(has_twin) {
-            members.remove(&doomed.mac);
+            members.policies.remove(&doomed.mac);
         }
     }
     if let Ok(bpf) = &mut session.attached {
@@ -85,32 +86,37 @@ async fn put_in_place(
     match Bpf::install(&session.netlink, &session.master, &request.options, &members).await {
         Ok(bpf) => Ok(warnings(&bpf.description().degraded, &request.options)),
         Err(error) if request.require_bpf => Err(error),
-        Err(error) => Ok(vec![no_bpf(&format!("BPF cannot be had: {error:#}"), members.len())]),
+        Err(error) => Ok(vec![no_bpf(&format!("BPF cannot be had: {error:#}"), members.policies.len())]),
     }
 }
 
-/// Who may talk to the host, as far as anybody says: a child that gets another MAC as before, then
+/// What children may do, as far as anybody says: a child that gets another MAC as before, then
 /// the policies, then the children's own settings.
-async fn accesses(
+async fn changes(
     session: &Session,
     request: &Request,
     planned: &[PlannedChild],
-    before: &BTreeMap<Mac, Policy>,
-) -> Result<BTreeMap<Mac, bool>> {
-    let mut access = BTreeMap::new();
+    before: &Members,
+) -> Result<BTreeMap<Mac, PolicyChange>> {
+    let mut changes: BTreeMap<Mac, PolicyChange> = BTreeMap::new();
     for planned in planned {
         let Some(existing) = &planned.existing else { continue };
-        let kept = before.get(&existing.mac).map(|policy| policy.host_access());
-        access.extend(planned.change.mac.zip(kept));
+        let kept = before.policies.get(&existing.mac);
+        let kept = kept.map(|policy| PolicyChange::of(*policy, &before.groups));
+        changes.extend(planned.change.mac.zip(kept));
     }
     // Of two with one MAC the last counts, as in `Session::wanted_members`.
     let mut children: Vec<&Child> = session.children().iter().collect();
     children.sort_by_key(|child| child.up);
     for child in children {
-        access.extend(request.policies.host_access(child).map(|on| (child.mac, on)));
+        let change = changes.entry(child.mac).or_default();
+        *change = request.policies.of(child).or(*change);
     }
-    access.extend(host_access(session, planned).await?);
-    Ok(access)
+    for (mac, policy) in policies(session, planned).await? {
+        let change = changes.entry(mac).or_default();
+        *change = policy.or(*change);
+    }
+    Ok(changes)
 }
 
 /// Says that a master is left to plain kernel macvlan, for this reason.

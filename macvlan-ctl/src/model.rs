@@ -10,6 +10,7 @@ use crate::{
     ids::IfName,
     netlink::{address::IpNet, link::Link, macvlan::OWNER_ALIAS, macvlan::UNFINISHED_GROUP},
     netns::NetnsRef,
+    policy::{PolicyChange, parse_anti_spoof, parse_group, parse_reflection},
 };
 
 /// The two device kinds that the macvlan driver makes.
@@ -61,14 +62,15 @@ pub struct Settings {
     pub gateways: Vec<IpAddr>,
     /// The kernel's by default.
     pub bcqueuelen: Option<u32>,
-    /// On by default.
-    pub host_access: Option<bool>,
+    /// What it may do.
+    pub policy: PolicyChange,
     /// Up by default.
     pub up: Option<bool>,
 }
 
 /// Keys of a child specification, as `--help` and errors list them.
-pub const SPEC_KEYS: &str = "mode, kind, mac, mtu, netns, ip, gw, bcqueuelen, host-access, up, down";
+pub const SPEC_KEYS: &str = "mode, kind, mac, mtu, netns, ip, gw, bcqueuelen, host-access, \
+                             sibling-access, group, anti-spoof, vepa-reflect, up, down";
 
 impl FromStr for ChildSpec {
     type Err = Error;
@@ -98,7 +100,11 @@ impl Settings {
             "mtu" => once(&mut self.mtu, key, number(key, value)?),
             "netns" => once(&mut self.netns, key, value.parse()?),
             "bcqueuelen" => once(&mut self.bcqueuelen, key, number(key, value)?),
-            "host-access" => once(&mut self.host_access, key, on_off(key, value)?),
+            "host-access" => once(&mut self.policy.host_access, key, on_off(key, value)?),
+            "sibling-access" => once(&mut self.policy.sibling_access, key, on_off(key, value)?),
+            "group" => once(&mut self.policy.group, key, parse_group(value)?),
+            "anti-spoof" => once(&mut self.policy.anti_spoof, key, parse_anti_spoof(value)?),
+            "vepa-reflect" => once(&mut self.policy.vepa_reflect, key, parse_reflection(value)?),
             "up" | "down" if value.is_empty() => once(&mut self.up, "up", key == "up"),
             "ip" => {
                 self.addresses.push(value.parse()?);
@@ -312,9 +318,11 @@ pub fn mac_text<S: Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Err
 
 #[cfg(test)]
 mod tests {
+    use macvlan_common::child::AntiSpoof;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::Reflection;
 
     fn refused(text: &str) -> String {
         format!("{:#}", text.parse::<ChildSpec>().unwrap_err())
@@ -323,7 +331,8 @@ mod tests {
     #[test]
     fn a_whole_specification_is_understood() {
         let text = "db,mode=private,netns=db,ip=10.9.0.7/24,ip=fd00::7/64,gw=10.9.0.1,mac=02:00:00:00:00:07,\
-                    mtu=1400,kind=macvtap,bcqueuelen=5000,host-access=off,down";
+                    mtu=1400,kind=macvtap,bcqueuelen=5000,host-access=off,down,\
+                    sibling-access=off,group=blue,anti-spoof=mac,vepa-reflect=local";
         let spec: ChildSpec = text.parse().unwrap();
         assert_eq!(spec.name.as_str(), "db");
         let settings = spec.settings;
@@ -334,7 +343,16 @@ mod tests {
         assert_eq!(settings.gateways.len(), 1);
         assert_eq!(settings.mac.unwrap().to_string(), "02:00:00:00:00:07");
         assert_eq!((settings.mtu, settings.bcqueuelen), (Some(1400), Some(5000)));
-        assert_eq!((settings.host_access, settings.up), (Some(false), Some(false)));
+        assert_eq!(settings.up, Some(false));
+        let policy = PolicyChange {
+            host_access: Some(false),
+            sibling_access: Some(false),
+            group: Some(Some("blue".parse().unwrap())),
+            anti_spoof: Some(AntiSpoof::Mac),
+            vepa_reflect: Some(Reflection::Local),
+        };
+        assert_eq!(settings.policy, policy);
+        assert_eq!("a,group=none".parse::<ChildSpec>().unwrap().settings.policy.group, Some(None));
     }
 
     #[test]
@@ -348,6 +366,12 @@ mod tests {
         assert!(refused("web,mtu=1,mtu=2").contains("\"mtu\" is given twice"));
         assert!(refused("web,up,down").contains("\"up\" is given twice"));
         assert!(refused("web,host-access=yes").contains("neither on nor off"));
+        assert!(refused("web,sibling-access=no").contains("sibling-access \"no\" is neither on nor off"));
+        assert!(refused("web,group=").contains("bad group \"\": a group has a name of 1 to 32 letters"));
+        assert!(refused("web,group=a b").contains("bad group \"a b\""));
+        assert!(refused("web,anti-spoof=on").contains("unknown anti-spoof \"on\": off, mac or ip"));
+        assert!(refused("web,vepa-reflect=yes").contains("unknown vepa-reflect \"yes\": switch or local"));
+        assert!(refused("web,group=a,group=b").contains("\"group\" is given twice"));
         assert!(refused("web,down=1").contains("unknown key"));
         assert!(refused("web,gw=there").contains("gateway \"there\""));
         assert!(refused("a-name-that-is-too-long").contains("too long"));

@@ -11,6 +11,7 @@ use crate::{
     model::{Child, ChildSpec, Kind, Settings},
     netlink::{Netlink, address::IpNet, macvlan::Change, sockets::Sockets},
     netns::Netns,
+    policy::PolicyChange,
     session::Session,
 };
 
@@ -276,21 +277,24 @@ fn check_mode(session: &Session, settings: &Settings, planned: &[PlannedChild]) 
     Ok(())
 }
 
-/// Host access as asked for, by MAC, once every planned child is there.
+/// What was asked for of each child's policy, by MAC, once every planned child is there.
 ///
 /// # Errors
 ///
 /// When the kernel refuses to tell of a namespace.
-pub async fn host_access(session: &Session, planned: &[PlannedChild]) -> Result<BTreeMap<Mac, bool>> {
-    let mut access = BTreeMap::new();
+pub async fn policies(session: &Session, planned: &[PlannedChild]) -> Result<BTreeMap<Mac, PolicyChange>> {
+    let mut policies = BTreeMap::new();
     for wanted in planned {
-        let Some(on) = wanted.settings.host_access else { continue };
+        let policy = wanted.settings.policy;
+        if policy.is_empty() {
+            continue;
+        }
         let target = target(session, &wanted.netns).await?;
         let child = session
             .children()
             .iter()
             .find(|child| child.name == wanted.name && target.holds(child, &wanted.netns));
-        access.extend(child.map(|child| (child.mac, on)));
+        policies.extend(child.map(|child| (child.mac, policy)));
     }
-    Ok(access)
+    Ok(policies)
 }

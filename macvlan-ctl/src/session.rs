@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use macvlan_common::{child::Policy, mac::Mac};
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     model::{Child, Place},
     netlink::Netlink,
     observe::{self, Observed},
+    policy::{Groups, PolicyChange},
 };
 
 /// The programs on a master; `Err` says why there are none.
@@ -35,6 +36,15 @@ pub struct Session {
     pub refusal: Option<String>,
     broken: bool,
     lock: Option<Lock>,
+}
+
+/// The children that a data path is to know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Their policies.
+    pub policies: BTreeMap<Mac, Policy>,
+    /// The groups that they are in.
+    pub groups: Groups,
 }
 
 /// Whether a command may change anything.
@@ -108,18 +118,14 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell of those it knows.
-    pub fn wanted_members(
-        &self,
-        adopts: bool,
-        host_access: &BTreeMap<Mac, bool>,
-    ) -> Result<BTreeMap<Mac, Policy>> {
-        let present = match &self.attached {
-            Ok(bpf) => bpf.members()?,
-            Err(_) => BTreeMap::new(),
+    /// When the kernel refuses to tell of those it knows, or they cannot have such policies.
+    pub fn wanted_members(&self, adopts: bool, changes: &BTreeMap<Mac, PolicyChange>) -> Result<Members> {
+        let (present, groups) = match &self.attached {
+            Ok(bpf) => (bpf.members()?, bpf.groups()?),
+            Err(_) => Default::default(),
         };
         let children: Vec<&Child> = self.children().iter().collect();
-        Ok(members(&children, &present, adopts, host_access))
+        members(&children, &present, groups, adopts, changes)
     }
 
     /// Removes these children of the master.
@@ -164,24 +170,36 @@ impl Session {
 }
 
 /// Which of these children a data path is to know, and their policies: what was set for one that is
-/// `present` stays, unless `host_access` says otherwise.
+/// `present` stays, unless `changes` say otherwise.
+///
+/// # Errors
+///
+/// When there are too many groups, or one is to be held to its addresses beside strangers.
 pub fn members(
     children: &[&Child],
     present: &BTreeMap<Mac, Policy>,
+    mut groups: Groups,
     adopts: bool,
-    host_access: &BTreeMap<Mac, bool>,
-) -> BTreeMap<Mac, Policy> {
+    changes: &BTreeMap<Mac, PolicyChange>,
+) -> Result<Members> {
     let mut members = BTreeMap::new();
     let is_wanted = |child: &&&Child| (adopts || child.owned) && !child.unfinished;
     // One that is up has the address for itself (`macvlan_addr_busy`): it comes last, and wins.
     let mut children: Vec<&&Child> = children.iter().filter(is_wanted).collect();
     children.sort_by_key(|child| child.up);
     for child in children {
-        let kept = present.get(&child.mac).map(|policy| policy.host_access());
-        let access = host_access.get(&child.mac).copied().or(kept).unwrap_or(true);
-        members.insert(child.mac, Policy::new(child.mode, access));
+        let change = changes.get(&child.mac).copied().unwrap_or_default();
+        let policy = change.apply(present.get(&child.mac).copied(), child.mode, &mut groups)?;
+        if policy.is_guarded() && !adopts {
+            bail!(
+                "anti-spoof of child {} needs every child to be known: leave out --no-adopt, or adopt = false",
+                child.title()
+            );
+        }
+        members.insert(child.mac, policy);
     }
-    members
+    let groups = groups.used_by(members.values());
+    Ok(Members { policies: members, groups })
 }
 
 /// The programs on `master`, or why there are none; and whether unusable remains of some are there.

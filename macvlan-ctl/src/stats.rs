@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_there_before_anything_was_dropped() {
-        let names: Vec<_> = drops(&[Count::default(); 2]).into_keys().collect();
-        assert_eq!(names, ["isolated", "reflected"]);
+        let names: Vec<_> = drops(&[Count::default(); DROP_REASONS.len()]).into_keys().collect();
+        assert_eq!(names, ["isolated", "reflected", "spoofed", "unknown"]);
     }
 }

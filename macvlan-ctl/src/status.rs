@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     container::{Container, Containers},
-    datapath::{Carrier, Datapath, Degraded, Demux, Description, Hairpin},
+    datapath::{Carrier, Datapath, Degraded, Demux, Description, Hairpin, choose::DropUnknown},
     master::Master,
     model::{Child, Kind, mac_text},
     netlink::{
@@ -17,6 +17,7 @@ use crate::{
     },
     netns::known,
     observe::Observed,
+    policy::{Groups, PolicyStatus},
     session::Access,
     session::{self, find_datapath},
 };
@@ -41,6 +42,10 @@ pub struct MasterStatus {
     pub hairpin: Hairpin,
     /// What is less than the best, and why.
     pub degraded: Vec<Degraded>,
+    /// Whether unicast from the wire to nobody here is dropped: "off", "on" or "force".
+    pub drop_unknown: DropUnknown,
+    /// Whether the switch sends frames back out of the port they came in by.
+    pub vepa_switch: bool,
     /// Its children: those the data path knows or, without one, all.
     pub children: Vec<ChildStatus>,
 }
@@ -69,6 +74,9 @@ pub struct ChildStatus {
     pub up: bool,
     /// Whether it reaches the host through the hairpin.
     pub host_access: bool,
+    /// What else was set for it.
+    #[serde(flatten)]
+    pub policy: PolicyStatus,
     /// We made it.
     pub owned: bool,
     /// The container it belongs to, where an engine says so.
@@ -151,21 +159,23 @@ pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) ->
     let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
     let netns = netns.filter(|label| !label.starts_with("/proc/"));
     let children: Vec<&Child> = children.iter().collect();
-    Ok(compose(master, netns, datapath.description(), &datapath.members()?, &children))
+    let (members, groups) = (datapath.members()?, datapath.groups()?);
+    Ok(compose(master, netns, datapath.description(), &members, &groups, &children))
 }
 
 /// What `status` says of a master in the namespace named `netns`, with a data path of this
-/// description and these members, and these children.
+/// description and these members in these groups, and these children.
 pub fn compose(
     master: &Master,
     netns: Option<String>,
     description: &Description,
     members: &BTreeMap<Mac, Policy>,
+    groups: &Groups,
     children: &[&Child],
 ) -> MasterStatus {
     let carries_all = description.carrier == Carrier::Kernel;
     let children = children.iter().filter(|child| carries_all || members.contains_key(&child.mac));
-    let children = children.map(|child| describe_child(child, members, netns.as_deref())).collect();
+    let children = children.map(|child| describe_child(child, members, groups, netns.as_deref())).collect();
     MasterStatus {
         ifname: master.name.clone(),
         ifindex: master.index,
@@ -175,11 +185,18 @@ pub fn compose(
         demux: description.demux,
         hairpin: description.hairpin,
         degraded: description.degraded.clone(),
+        drop_unknown: description.drop_unknown,
+        vepa_switch: description.vepa_switch,
         children,
     }
 }
 
-fn describe_child(child: &Child, members: &BTreeMap<Mac, Policy>, own_netns: Option<&str>) -> ChildStatus {
+fn describe_child(
+    child: &Child,
+    members: &BTreeMap<Mac, Policy>,
+    groups: &Groups,
+    own_netns: Option<&str>,
+) -> ChildStatus {
     let netns = match child.place.nsid {
         None => own_netns.map(str::to_owned),
         Some(_) => child.place.label.clone(),
@@ -195,6 +212,7 @@ fn describe_child(child: &Child, members: &BTreeMap<Mac, Policy>, own_netns: Opt
         mtu: child.mtu,
         up: child.up,
         host_access: members.get(&child.mac).is_some_and(|policy| policy.host_access()),
+        policy: PolicyStatus::of(members.get(&child.mac).copied().unwrap_or_default(), groups),
         owned: child.owned,
         container: None,
     }

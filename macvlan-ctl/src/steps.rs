@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, fmt};
 
 use anyhow::Result;
-use macvlan_common::{child::Policy, mac::Mac};
+use macvlan_common::{
+    child::{Mode, Policy},
+    mac::Mac,
+};
 
 use crate::{
     attach::Request,
     datapath::Datapath as _,
     model::Child,
     plan::{Plan, PlannedChild},
+    policy::{Groups, PolicyChange},
     session::Session,
 };
 
@@ -72,9 +76,9 @@ pub fn describe(session: &Session, request: &Request, plan: &Plan) -> Result<Vec
 
 /// What changes in the map, but for children that are made, changed or deleted by steps of their own.
 fn members(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step>> {
-    let present = match &session.attached {
-        Ok(bpf) => bpf.members()?,
-        Err(_) => BTreeMap::new(),
+    let (present, groups) = match &session.attached {
+        Ok(bpf) => (bpf.members()?, bpf.groups()?),
+        Err(_) => Default::default(),
     };
     let mut steps = Vec::new();
     let mut children: Vec<&Child> = session.children().iter().filter(|child| !child.unfinished).collect();
@@ -96,7 +100,7 @@ fn members(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step
         leaving.remove(&child.mac);
         leaving.remove(&mac);
         let known = present.get(&child.mac).or_else(|| present.get(&mac)).copied();
-        steps.extend(member(child, planned, request, known));
+        steps.extend(member(child, planned, request, known, &groups));
     }
     steps.extend(leaving.keys().map(|mac| Step::change(format!("forget {mac}, which is no child any more"))));
     Ok(steps)
@@ -107,6 +111,7 @@ fn member(
     planned: Option<&PlannedChild>,
     request: &Request,
     present: Option<Policy>,
+    groups: &Groups,
 ) -> Vec<Step> {
     let change = planned.map(|planned| planned.change).unwrap_or_default();
     let after = Child {
@@ -114,26 +119,34 @@ fn member(
         mode: change.mode.unwrap_or(child.mode),
         ..child.clone()
     };
-    let asked = planned.and_then(|planned| planned.settings.host_access);
-    let asked = asked.or_else(|| request.policies.host_access(&after));
+    let asked = planned.map(|planned| planned.settings.policy).unwrap_or_default();
+    let asked = asked.or(request.policies.of(&after));
     let Some(present) = present else {
         if change.mac.is_some() {
             // Its new MAC is taken up with the change.
             return Vec::new();
         }
         let verb = if child.owned { "take up" } else { "adopt" };
-        let access = if asked == Some(false) { ", host access off" } else { "" };
-        return vec![Step::change(format!("{verb} {} ({}){access}", told(child), child.mac))];
+        let phrases: String = unusual(asked).iter().map(|phrase| format!(", {phrase}")).collect();
+        return vec![Step::change(format!("{verb} {} ({}){phrases}", told(child), child.mac))];
     };
     let mut steps = Vec::new();
-    if let Some(on) = asked.filter(|on| *on != present.host_access()) {
+    let mut differing = asked.differing(present, groups);
+    if let Some(on) = differing.host_access.take() {
         let word = if on { "on" } else { "off" };
         steps.push(Step::change(format!("turn host access of {} {word}", told(child))));
     }
+    let phrases = differing.phrases();
+    steps.extend(phrases.iter().map(|phrase| Step::change(format!("set {phrase} for {}", told(child)))));
     if present.mode() != child.mode && change.mode.is_none() {
         steps.push(Step::change(format!("follow {} to mode {}", told(child), child.mode.as_str())));
     }
     steps
+}
+
+/// What of a policy a new child would not have anyway.
+fn unusual(asked: PolicyChange) -> Vec<String> {
+    asked.differing(Policy::new(Mode::Bridge, true), &Groups::default()).phrases()
 }
 
 fn told(child: &Child) -> String {
@@ -177,9 +190,7 @@ fn describe_whole(verb: &str, child: &PlannedChild, f: &mut fmt::Formatter<'_>) 
     }
     settings.addresses.iter().try_for_each(|net| write!(f, ", address {net}"))?;
     settings.gateways.iter().try_for_each(|gateway| write!(f, ", gateway {gateway}"))?;
-    if settings.host_access == Some(false) {
-        f.write_str(", host access off")?;
-    }
+    unusual(settings.policy).iter().try_for_each(|phrase| write!(f, ", {phrase}"))?;
     if settings.up == Some(false) {
         f.write_str(", down")?;
     }

@@ -13,6 +13,7 @@ use macvlan_common::{
     counters::MasterCounters,
     decide::Tables,
     filter,
+    group::{GroupName, MOST_GROUPS},
 };
 
 /// Children present when nothing else is asked for; the loader sets the real maximum.
@@ -43,6 +44,10 @@ static MACVLAN_RECORD: Array<Record> = Array::with_max_entries(1, 0);
 #[map]
 static MACVLAN_RETIRED: HashMap<u64, Retired> =
     HashMap::with_max_entries(DEFAULT_MAX_CHILDREN, BPF_F_NO_PREALLOC);
+
+/// Never read here, as [`MACVLAN_RECORD`].
+#[map]
+static MACVLAN_GROUP: HashMap<u32, GroupName> = HashMap::with_max_entries(MOST_GROUPS, BPF_F_NO_PREALLOC);
 
 /// A child's map entry on this CPU.
 ///

@@ -106,7 +106,9 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
 #[inline(always)]
 fn receive(ctx: &TcContext, action: Action) -> i32 {
     match action {
-        Action::DropIsolated | Action::DropReflected => TC_ACT_SHOT,
+        Action::DropIsolated | Action::DropReflected | Action::DropUnknown | Action::DropSpoofed => {
+            TC_ACT_SHOT
+        }
         Action::HideFromHost => retype(ctx, PACKET_OTHERHOST),
         Action::UnmarkBroadcast => retype(ctx, PACKET_BROADCAST),
         Action::UnmarkMulticast => retype(ctx, PACKET_MULTICAST),
@@ -115,6 +117,7 @@ fn receive(ctx: &TcContext, action: Action) -> i32 {
         | Action::Defer
         | Action::Turn
         | Action::CopyToChildren
+        | Action::CopyToAll
         | Action::CopyBroadcastToHost
         | Action::CopyMulticastToHost => NEXT,
     }
@@ -145,10 +148,16 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Egress, &verdict), false);
     }
     match verdict.action {
-        Action::DropIsolated | Action::DropReflected => TC_ACT_SHOT,
+        Action::DropIsolated | Action::DropReflected | Action::DropUnknown | Action::DropSpoofed => {
+            TC_ACT_SHOT
+        }
         Action::Turn => turn(ctx, config.mark_of(Hairpin::Unicast)),
         Action::CopyToChildren => {
             copy_to_ingress(ctx, config.mark_of(Hairpin::Flood));
+            NEXT
+        }
+        Action::CopyToAll => {
+            copy_to_ingress(ctx, config.mark_of(Hairpin::Unicast));
             NEXT
         }
         Action::CopyBroadcastToHost => copy_to_host(ctx, frame, &config, Hairpin::BroadcastToHost),

@@ -59,7 +59,7 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         }
     };
     match verdict.action {
-        Action::DropIsolated | Action::DropReflected => {
+        Action::DropIsolated | Action::DropReflected | Action::DropUnknown | Action::DropSpoofed => {
             charge(&verdict, size);
             tell();
             XDP_DROP
@@ -81,6 +81,7 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         | Action::Defer
         | Action::Turn
         | Action::CopyToChildren
+        | Action::CopyToAll
         | Action::CopyBroadcastToHost
         | Action::CopyMulticastToHost
         | Action::Unmark

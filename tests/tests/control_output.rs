@@ -36,7 +36,10 @@ fn status_in_json_is_as_documented() {
     let (lab, own, web) = named_lab();
     lab.ctl(&["attach", "eth0", "--xdp", "off"]).succeeded();
 
-    let master = master_fields(&lab, r#""datapath":"bpf","demux":"tc","hairpin":"tcx","degraded":[]"#);
+    let master = master_fields(
+        &lab,
+        r#""datapath":"bpf","demux":"tc","hairpin":"tcx","degraded":[],"drop_unknown":"off","vepa_switch":false"#,
+    );
     let children = children(&lab, &own, &web, true);
     let expected = format!(r#"[{{{master},"children":{children}}}]"#);
     assert_eq!(lab.ctl(&["-j", "status", "eth0"]).succeeded().stdout, format!("{expected}\n"));
@@ -66,7 +69,7 @@ fn status_in_json_of_a_device_without_the_data_path_is_as_documented() {
     let master = master_fields(
         &lab,
         &format!(
-            r#""datapath":"kernel","demux":"kernel","hairpin":"off","degraded":[{},{}]"#,
+            r#""datapath":"kernel","demux":"kernel","hairpin":"off","degraded":[{},{}],"drop_unknown":"off","vepa_switch":false"#,
             part("datapath", "bpf", "kernel"),
             part("hairpin", "tcx", "off"),
         ),
@@ -82,7 +85,8 @@ fn stats_in_json_are_as_documented() {
     let (lab, own, web) = named_lab();
     lab.ctl(&["attach", "eth0"]).succeeded();
 
-    let drops = format!(r#""drops":{{"isolated":{NONE},"reflected":{NONE}}}"#);
+    let drops =
+        format!(r#""drops":{{"isolated":{NONE},"reflected":{NONE},"spoofed":{NONE},"unknown":{NONE}}}"#);
     let child = |station: &Station| {
         let Station { dev, mac, .. } = station;
         let path = |name: &str| format!(r#""{name}":{{"rx":{NONE},"tx":{NONE}}}"#);
@@ -461,12 +465,12 @@ fn master_fields(lab: &Lab, rest: &str) -> String {
 /// The children of [`named_lab`] as `status -j` prints them.
 fn children(lab: &Lab, own: &Station, web: &Station, host_access: bool) -> String {
     let own = format!(
-        r#"{{"ifname":"own","ifindex":{},"netns":"host","netnsid":null,"address":"{}","mode":"bridge","kind":"macvlan","mtu":1500,"up":true,"host_access":{host_access},"owned":false,"container":null}}"#,
+        r#"{{"ifname":"own","ifindex":{},"netns":"host","netnsid":null,"address":"{}","mode":"bridge","kind":"macvlan","mtu":1500,"up":true,"host_access":{host_access},"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","owned":false,"container":null}}"#,
         lab.host.ns.ifindex("own"),
         own.mac
     );
     let web = format!(
-        r#"{{"ifname":"web","ifindex":{},"netns":"blue","netnsid":7,"address":"{}","mode":"private","kind":"macvlan","mtu":1400,"up":false,"host_access":{host_access},"owned":true,"container":null}}"#,
+        r#"{{"ifname":"web","ifindex":{},"netns":"blue","netnsid":7,"address":"{}","mode":"private","kind":"macvlan","mtu":1400,"up":false,"host_access":{host_access},"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","owned":true,"container":null}}"#,
         web.ns.ifindex("web"),
         web.mac
     );

@@ -10,8 +10,9 @@ use std::{
 
 use macvlan_common::mac::Mac;
 use macvlan_ctl::{
-    datapath::{Carrier, Demux, Hairpin},
+    datapath::{Carrier, Demux, Hairpin, choose::DropUnknown},
     model::Kind,
+    policy::PolicyStatus,
     status::{ChildStatus, MasterStatus},
     view::{MasterView, View},
 };
@@ -242,6 +243,7 @@ fn served(children: u32) -> (Netns, Exporter) {
             mtu: 1500,
             up: true,
             host_access: true,
+            policy: PolicyStatus::default(),
             owned: false,
             container: None,
         }
@@ -255,6 +257,8 @@ fn served(children: u32) -> (Netns, Exporter) {
         demux: Demux::Kernel,
         hairpin: Hairpin::Off,
         degraded: Vec::new(),
+        drop_unknown: DropUnknown::Off,
+        vepa_switch: false,
         children: children.collect(),
     };
     let ns = Netns::new();

@@ -6,7 +6,7 @@ use anyhow::{Error, Result, anyhow, bail};
 use clap::ValueEnum;
 
 use super::{
-    policy::{Policies, Rule, read_rule},
+    policy::{Policies, Rule, read_policy, read_rule},
     reader::Fields,
     twice,
 };
@@ -32,11 +32,37 @@ pub struct MasterConfig {
 #[derive(Debug, Default)]
 pub struct Places(BTreeMap<(IfName, Option<String>), usize>);
 
-const KEYS: &[&str] =
-    &["name", "xdp", "tc", "adopt", "max-children", "require-bpf", "prune", "child", "policy"];
+const KEYS: &[&str] = &[
+    "name",
+    "xdp",
+    "tc",
+    "adopt",
+    "drop-unknown",
+    "vepa-switch",
+    "max-children",
+    "require-bpf",
+    "prune",
+    "child",
+    "policy",
+];
 
-const CHILD_KEYS: &[&str] =
-    &["name", "kind", "mode", "mac", "mtu", "netns", "ip", "gw", "bcqueuelen", "host-access", "up"];
+const CHILD_KEYS: &[&str] = &[
+    "name",
+    "kind",
+    "mode",
+    "mac",
+    "mtu",
+    "netns",
+    "ip",
+    "gw",
+    "bcqueuelen",
+    "host-access",
+    "sibling-access",
+    "group",
+    "anti-spoof",
+    "vepa-reflect",
+    "up",
+];
 
 /// The master in a `[[master]]`.
 pub fn read_master(fields: Fields<'_>, places: &mut Places) -> Result<MasterConfig> {
@@ -49,6 +75,8 @@ pub fn read_master(fields: Fields<'_>, places: &mut Places) -> Result<MasterConf
         tc: fields.text("tc", |text| choice("tc", text))?,
         no_adopt: !fields.boolean("adopt")?.unwrap_or(true),
         max_children: read_max_children(&mut fields)?,
+        drop_unknown: fields.text("drop-unknown", |text| choice("drop-unknown", text))?,
+        vepa_switch: fields.boolean("vepa-switch")?,
     };
     let require_bpf = fields.boolean("require-bpf")?.unwrap_or_default();
     let prune = fields.boolean("prune")?.unwrap_or_default();
@@ -98,7 +126,7 @@ fn read_child(fields: Fields<'_>, places: &mut Places) -> Result<ChildSpec> {
         addresses: fields.texts("ip", str::parse)?,
         gateways: fields.texts("gw", parse_gateway)?,
         bcqueuelen: fields.number("bcqueuelen")?,
-        host_access: fields.boolean("host-access")?,
+        policy: read_policy(&mut fields)?,
         up: fields.boolean("up")?,
     };
     let in_child = |error: Error| fields.error(format!("in child {:?}: {error:#}", name.as_str()));

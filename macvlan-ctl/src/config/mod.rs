@@ -18,7 +18,7 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 pub use self::{
     glob::Glob,
     master::MasterConfig,
-    policy::{Policies, Rule, Setting, Subject},
+    policy::{Policies, Rule, Subject},
 };
 use self::{
     master::{Places, read_master},

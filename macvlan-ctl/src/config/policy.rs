@@ -8,6 +8,7 @@ use crate::{
     ids::IfName,
     model::{Child, ChildSpec, Place, parse_mac},
     netns::NetnsRef,
+    policy::{PolicyChange, parse_anti_spoof, parse_group, parse_reflection},
 };
 
 /// Longest pattern of a rule: a path.
@@ -24,8 +25,8 @@ pub struct Policies {
 pub struct Rule {
     /// Which children.
     pub subject: Subject,
-    /// What is set.
-    pub setting: Setting,
+    /// What is set; the rest is left to later rules.
+    pub setting: PolicyChange,
 }
 
 /// Which children a rule is about.
@@ -49,13 +50,6 @@ pub enum Subject {
     },
 }
 
-/// What a rule sets; `None` leaves it to later rules.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Setting {
-    /// Whether it may talk to the host.
-    pub host_access: Option<bool>,
-}
-
 impl Policies {
     /// These rules, in this order.
     pub fn new(rules: Vec<Rule>) -> Self {
@@ -70,25 +64,20 @@ impl Policies {
         })
     }
 
-    /// Whether `child` may talk to the host: what the first rule says that is about it and says
-    /// anything. `None`: no rule does.
-    pub fn host_access(&self, child: &Child) -> Option<bool> {
-        self.first(child, |setting| setting.host_access)
-    }
-
-    /// What the first rule about `child` sets, of what `pick` picks.
-    fn first<T>(&self, child: &Child, pick: impl Fn(&Setting) -> Option<T>) -> Option<T> {
-        let mut picked = self.rules.iter().filter_map(|rule| Some((rule, pick(&rule.setting)?)));
-        picked.find(|(rule, _)| rule.subject.is(child)).map(|(_, value)| value)
+    /// What `child` may do: of each setting, what the first rule says that is about it and says
+    /// anything.
+    pub fn of(&self, child: &Child) -> PolicyChange {
+        let rules = self.rules.iter().filter(|rule| rule.subject.is(child));
+        rules.fold(PolicyChange::default(), |picked, rule| picked.or(rule.setting))
     }
 }
 
 impl Rule {
     /// What the file says of a child where it asks for it: it comes before every other rule.
     pub fn of_child(spec: &ChildSpec) -> Option<Self> {
-        let host_access = Some(spec.settings.host_access?);
+        let setting = Some(spec.settings.policy).filter(|policy| !policy.is_empty())?;
         let subject = Subject::Own { name: spec.name.clone(), netns: spec.settings.netns.clone() };
-        Some(Self { subject, setting: Setting { host_access } })
+        Some(Self { subject, setting })
     }
 }
 
@@ -123,7 +112,7 @@ fn lives_like(child: &Child, pattern: &Glob) -> bool {
     matches || (pattern.is_plain() && named())
 }
 
-const KEYS: &[&str] = &["match", "host-access"];
+const KEYS: &[&str] = &["match", "host-access", "sibling-access", "group", "anti-spoof", "vepa-reflect"];
 const MATCH_KEYS: &[&str] = &["mac", "name", "netns"];
 
 /// The rule in a `[[master.policy]]`.
@@ -133,11 +122,22 @@ pub fn read_rule(fields: Fields<'_>) -> Result<Rule> {
         return Err(fields.error("the policy lacks \"match\"; for every child: match = { name = \"*\" }"));
     };
     let subject = read_subject(subject)?;
-    let setting = Setting { host_access: fields.boolean("host-access")? };
-    if setting == Setting::default() {
-        return Err(fields.error("the policy sets nothing; give it host-access"));
+    let setting = read_policy(&mut fields)?;
+    if setting.is_empty() {
+        return Err(fields.error("the policy sets nothing; give it host-access, or another key"));
     }
     Ok(Rule { subject, setting })
+}
+
+/// The keys that say what a child may do.
+pub fn read_policy(fields: &mut Fields<'_>) -> Result<PolicyChange> {
+    Ok(PolicyChange {
+        host_access: fields.boolean("host-access")?,
+        sibling_access: fields.boolean("sibling-access")?,
+        group: fields.text("group", parse_group)?,
+        anti_spoof: fields.text("anti-spoof", parse_anti_spoof)?,
+        vepa_reflect: fields.text("vepa-reflect", parse_reflection)?,
+    })
 }
 
 fn read_subject(fields: Fields<'_>) -> Result<Subject> {
@@ -206,9 +206,9 @@ mod tests {
             (child("eth0", two, Some("blue")), None),
             (child("eth0", two, None), None),
         ] {
-            assert_eq!(policies.host_access(&child), expected, "{child:?}");
+            assert_eq!(policies.of(&child).host_access, expected, "{child:?}");
         }
-        assert_eq!(Policies::default().host_access(&child("a", one, None)), None);
+        assert_eq!(Policies::default().of(&child("a", one, None)).host_access, None);
     }
 
     #[test]
@@ -218,9 +218,9 @@ mod tests {
         let by_netns = |netns: &str| {
             policies(&format!("policy = [{{ match = {{ netns = {netns:?} }}, host-access = false }}]"))
         };
-        assert_eq!(by_netns(&own).host_access(&child("a", mac, Some(here))), Some(false));
-        assert_eq!(by_netns("/proc/self/ns/mnt").host_access(&child("a", mac, Some(here))), None);
-        assert_eq!(by_netns(&own).host_access(&child("a", mac, None)), None);
+        assert_eq!(by_netns(&own).of(&child("a", mac, Some(here))).host_access, Some(false));
+        assert_eq!(by_netns("/proc/self/ns/mnt").of(&child("a", mac, Some(here))).host_access, None);
+        assert_eq!(by_netns(&own).of(&child("a", mac, None)).host_access, None);
     }
 
     #[test]
@@ -230,10 +230,10 @@ mod tests {
              policy = [{ match = { name = '*' }, host-access = false }]",
         );
         let mac = "02:00:00:00:00:01";
-        assert_eq!(policies.host_access(&child("web", mac, Some("blue"))), Some(true));
-        assert_eq!(policies.host_access(&child("web", mac, Some("red"))), Some(false));
-        assert_eq!(policies.host_access(&child("web", mac, None)), Some(false));
-        assert_eq!(policies.host_access(&child("db", mac, None)), Some(true));
-        assert_eq!(policies.host_access(&child("db", mac, Some("blue"))), Some(false));
+        assert_eq!(policies.of(&child("web", mac, Some("blue"))).host_access, Some(true));
+        assert_eq!(policies.of(&child("web", mac, Some("red"))).host_access, Some(false));
+        assert_eq!(policies.of(&child("web", mac, None)).host_access, Some(false));
+        assert_eq!(policies.of(&child("db", mac, None)).host_access, Some(true));
+        assert_eq!(policies.of(&child("db", mac, Some("blue"))).host_access, Some(false));
     }
 }

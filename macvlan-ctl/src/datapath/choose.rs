@@ -45,6 +45,30 @@ pub enum TcChoice {
     Clsact,
 }
 
+/// `--drop-unknown`: what becomes of unicast from the wire to nobody here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DropUnknown {
+    /// It goes up the stack, which drops it late.
+    #[default]
+    Off,
+    /// It is dropped at the earliest hook; refused while something on the master needs it.
+    On,
+    /// It is dropped, whoever needs it.
+    Force,
+}
+
+impl DropUnknown {
+    /// The word of the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Force => "force",
+        }
+    }
+}
+
 /// What to do about XDP on one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum XdpPlan {

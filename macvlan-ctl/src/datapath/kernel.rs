@@ -6,8 +6,8 @@ use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
 use macvlan_common::{child::Policy, mac::Mac};
 
-use super::{Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin};
-use crate::master::Master;
+use super::{Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin, choose::DropUnknown};
+use crate::{master::Master, policy::Groups, session::Members};
 
 /// The macvlan driver alone. It is always there; nothing is attached, nothing can be lost.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ impl Kernel {
                 hairpin: Hairpin::Off,
                 degraded,
                 adopts: true,
+                drop_unknown: DropUnknown::Off,
+                vepa_switch: false,
             },
         }
     }
@@ -44,7 +46,11 @@ impl Datapath for Kernel {
         Ok(BTreeMap::new())
     }
 
-    fn sync(&mut self, _: &Master, _: &BTreeMap<Mac, Policy>) -> Result<()> {
+    fn groups(&self) -> Result<Groups> {
+        Ok(Groups::default())
+    }
+
+    fn sync(&mut self, _: &Master, _: &Members) -> Result<()> {
         Ok(())
     }
 

@@ -19,7 +19,8 @@ use macvlan_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::master::Master;
+use self::choose::DropUnknown;
+use crate::{master::Master, policy::Groups, session::Members};
 
 /// A data path that is in place.
 pub trait Datapath {
@@ -33,12 +34,19 @@ pub trait Datapath {
     /// When the kernel refuses to tell.
     fn members(&self) -> Result<BTreeMap<Mac, Policy>>;
 
+    /// The groups that they are in.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    fn groups(&self) -> Result<Groups>;
+
     /// Makes it know exactly these children.
     ///
     /// # Errors
     ///
     /// When they are too many, or the kernel refuses.
-    fn sync(&mut self, master: &Master, members: &BTreeMap<Mac, Policy>) -> Result<()>;
+    fn sync(&mut self, master: &Master, members: &Members) -> Result<()>;
 
     /// Everything counted so far.
     ///
@@ -126,7 +134,7 @@ impl Hairpin {
 /// Something that is less than the best, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degraded {
-    /// "datapath", "demux", "hairpin", "pins" or "trace".
+    /// "datapath", "demux", "hairpin", "pins", "trace" or "drop-unknown".
     pub feature: String,
     /// What would be best, or was asked for.
     pub wanted: String,
@@ -156,4 +164,8 @@ pub struct Description {
     pub degraded: Vec<Degraded>,
     /// Whether children that others made belong to it.
     pub adopts: bool,
+    /// Whether unicast from the wire to nobody here is to be dropped.
+    pub drop_unknown: DropUnknown,
+    /// Whether the switch sends frames back out of the port they came in by.
+    pub vepa_switch: bool,
 }

@@ -170,7 +170,7 @@ pub fn judge_namespaces(namespaces: &Namespaces) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datapath::{Demux, Hairpin};
+    use crate::datapath::{Demux, Hairpin, choose::DropUnknown};
 
     const MASTER: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
 
@@ -179,7 +179,15 @@ mod tests {
     }
 
     fn description(adopts: bool, degraded: Vec<Degraded>) -> Description {
-        Description { carrier: Carrier::Bpf, demux: Demux::Tc, hairpin: Hairpin::Tcx, degraded, adopts }
+        Description {
+            carrier: Carrier::Bpf,
+            demux: Demux::Tc,
+            hairpin: Hairpin::Tcx,
+            degraded,
+            adopts,
+            drop_unknown: DropUnknown::Off,
+            vepa_switch: false,
+        }
     }
 
     #[test]

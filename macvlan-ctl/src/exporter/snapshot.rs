@@ -43,7 +43,7 @@ pub enum Reading {
     /// Everything.
     Whole {
         /// All counters.
-        counters: Counters,
+        counters: Box<Counters>,
         /// How full the children map is.
         usage: Usage,
         /// What the programs have run.
@@ -82,7 +82,7 @@ impl Snapshot {
 fn read(pins: &Path) -> Result<Reading> {
     let reader = Reader::open(pins)?;
     Ok(Reading::Whole {
-        counters: reader.counters()?,
+        counters: Box::new(reader.counters()?),
         usage: reader.usage()?,
         programs: reader.programs()?,
         is_current: reader.is_current(),

@@ -16,7 +16,8 @@ use crate::{
     lock::Lock,
     master::Master,
     model::Child,
-    session::{self, members},
+    policy::{Groups, PolicyChange},
+    session::{self, Members, members},
     status,
     view::MasterView,
     watch::{Watcher, What},
@@ -30,8 +31,10 @@ pub struct Here {
     description: Description,
     members: BTreeMap<Mac, Policy>,
     pins: Option<PathBuf>,
-    /// Host access to be set with the next sync, whatever it was.
-    overrides: BTreeMap<Mac, bool>,
+    /// The groups that those are in.
+    groups: Groups,
+    /// What is to be set with the next sync, whatever it was.
+    overrides: BTreeMap<Mac, PolicyChange>,
     /// MACs that children had before those that they have now.
     former: BTreeMap<Mac, Mac>,
     /// Children whose rules are not known before their namespaces have names.
@@ -55,10 +58,12 @@ pub enum Synced {
 impl Here {
     /// A master that was just attached to.
     pub fn new(master: Master, policies: &Policies, watcher: &Watcher) -> Self {
-        let access = |child: &Child| Some((child.mac, policies.host_access(child)?));
+        let children = watcher.children(master.index);
+        let asked = children.iter().map(|child| (child.mac, policies.of(child)));
         Self {
-            overrides: watcher.children(master.index).into_iter().filter_map(access).collect(),
+            overrides: asked.filter(|(_, policy)| !policy.is_empty()).collect(),
             master,
+            groups: Groups::default(),
             description: Kernel::new("not looked at yet").description().clone(),
             members: BTreeMap::new(),
             pins: None,
@@ -72,7 +77,8 @@ impl Here {
     /// What onlookers see.
     pub fn view(&self, watcher: &Watcher) -> MasterView {
         let children = watcher.children(self.master.index);
-        let status = status::compose(&self.master, None, &self.description, &self.members, &children);
+        let (members, groups) = (&self.members, &self.groups);
+        let status = status::compose(&self.master, None, &self.description, members, groups, &children);
         MasterView { status, pins: self.pins.clone() }
     }
 
@@ -88,8 +94,7 @@ impl Here {
     pub fn note_child(&mut self, policies: &Policies, what: &What, child: &Child) {
         match what {
             What::Added => {
-                let access = policies.host_access(child);
-                self.overrides.extend(access.map(|access| (child.mac, access)));
+                self.override_by_rules(policies, child);
                 if policies.ask_where() && child.place.nsid.is_some() && child.place.label.is_none() {
                     self.nameless.insert(child.mac);
                 }
@@ -112,9 +117,16 @@ impl Here {
         }
         for child in watcher.children(self.master.index) {
             if child.place.label.is_some() && self.nameless.remove(&child.mac) {
-                let access = policies.host_access(child);
-                self.overrides.extend(access.map(|access| (child.mac, access)));
+                self.override_by_rules(policies, child);
             }
+        }
+    }
+
+    fn override_by_rules(&mut self, policies: &Policies, child: &Child) {
+        let policy = policies.of(child);
+        if !policy.is_empty() {
+            let change = self.overrides.entry(child.mac).or_default();
+            *change = policy.or(*change);
         }
     }
 
@@ -135,6 +147,7 @@ impl Here {
                 }
                 self.description = Kernel::new(reason).description().clone();
                 self.members.clear();
+                self.groups = Groups::default();
                 return Ok(Synced::Done);
             }
         };
@@ -143,13 +156,17 @@ impl Here {
         }
         let children = watcher.children(self.master.index);
         let present = bpf.members()?;
+        let groups = bpf.groups()?;
         for (now, was) in &self.former {
             if let Some(policy) = present.get(was) {
-                self.overrides.entry(*now).or_insert(policy.host_access());
+                let change = self.overrides.entry(*now).or_default();
+                *change = change.or(PolicyChange::of(*policy, &groups));
             }
         }
-        let wanted = members(&children, &present, bpf.description().adopts, &self.overrides);
-        let (wanted, left_out) = fit(wanted, &present, bpf.max_children() as usize);
+        let Members { policies, groups } =
+            members(&children, &present, groups, bpf.description().adopts, &self.overrides)?;
+        let (policies, left_out) = fit(policies, &present, bpf.max_children() as usize);
+        let wanted = Members { policies, groups };
         bpf.sync(&self.master, &wanted)?;
         self.overrides.clear();
         self.former.clear();
@@ -164,7 +181,8 @@ impl Here {
         }
         self.description = bpf.description().clone();
         self.pins = Some(bpf.pins().to_owned());
-        self.members = wanted;
+        self.members = wanted.policies;
+        self.groups = wanted.groups;
         Ok(Synced::Done)
     }
 }

@@ -33,6 +33,10 @@ pub struct Link {
     pub lower: Option<u32>,
     /// Namespace id of the device below it, as the asking namespace numbers it.
     pub lower_nsid: Option<i32>,
+    /// Set promiscuous by `ip link set ... promisc on`.
+    pub promisc: bool,
+    /// How many things want all its frames (`IFLA_PROMISCUITY`).
+    pub promiscuity: u32,
     /// `ip link set ... alias`.
     pub alias: Option<String>,
     /// `ip link set ... group`.
@@ -116,6 +120,7 @@ fn parse(message: LinkMessage) -> Link {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
+        promisc: message.header.flags.contains(LinkFlags::Promisc),
         ..Link::default()
     };
     for attribute in message.attributes {
@@ -127,6 +132,7 @@ fn parse(message: LinkMessage) -> Link {
             LinkAttribute::Link(index) => link.lower = Some(index),
             LinkAttribute::LinkNetNsId(id) => link.lower_nsid = Some(id),
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::Promiscuity(count) => link.promiscuity = count,
             LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| parse_info(info, &mut link)),
             _ => {}

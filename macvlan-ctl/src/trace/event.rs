@@ -140,9 +140,12 @@ fn mac_at(head: &[u8], at: usize) -> Option<Mac> {
 
 fn action(action: Action) -> &'static str {
     match action {
-        Action::DropIsolated | Action::DropReflected => "drop",
+        Action::DropIsolated | Action::DropReflected | Action::DropUnknown | Action::DropSpoofed => "drop",
         Action::Turn => "hairpin",
-        Action::CopyToChildren | Action::CopyBroadcastToHost | Action::CopyMulticastToHost => "copy",
+        Action::CopyToChildren
+        | Action::CopyToAll
+        | Action::CopyBroadcastToHost
+        | Action::CopyMulticastToHost => "copy",
         Action::HideFromHost => "hide",
         Action::Pass | Action::Defer | Action::Unmark | Action::UnmarkBroadcast | Action::UnmarkMulticast => {
             "pass"
@@ -158,9 +161,12 @@ fn verdict(told: Told, from_host: bool, to_host: bool) -> String {
     let outwards = told.hook == Point::Egress;
     let (from, to) = match (told.action, told.path, told.total) {
         (Action::HideFromHost, ..) => return "hide from host".into(),
+        (Action::Turn, Some(Path::Sibling), _) => ("child", "child"),
         (Action::Turn, ..) if from_host => ("host", "child"),
         (Action::Turn, ..) => ("child", "host"),
+        (Action::CopyToChildren, Some(_), _) => ("child", "children"),
         (Action::CopyToChildren, ..) => ("host", "children"),
+        (Action::CopyToAll, ..) => ("child", "host and children"),
         (Action::CopyBroadcastToHost | Action::CopyMulticastToHost, ..) => ("child", "host"),
         (_, Some(Path::Sibling), _) => ("child", "child"),
         (_, _, Some(Total::UnknownUnicast)) => ("wire", "unknown"),

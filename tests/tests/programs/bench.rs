@@ -150,7 +150,7 @@ impl<'ns> Bench<'ns> {
             let run = self.programs.run_xdp(program, frame, frame.len());
 
             let action = match verdict.action {
-                Action::DropIsolated | Action::DropReflected => XDP_DROP,
+                action if action.drop_reason().is_some() => XDP_DROP,
                 Action::Pass | Action::Defer => XDP_PASS,
                 other => return Err(format!("{other:?} cannot be done in XDP")),
             };
@@ -215,10 +215,11 @@ impl<'ns> Bench<'ns> {
             let run = self.run(names::EGRESS, &self.skb(frame, offload, mark))?;
 
             let (action, mark_after, time) = match verdict.action {
-                Action::DropIsolated | Action::DropReflected => (TC_ACT_SHOT, mark, FOREIGN_TIME),
+                action if action.drop_reason().is_some() => (TC_ACT_SHOT, mark, FOREIGN_TIME),
                 Action::Turn => (TC_ACT_REDIRECT, world.config.mark_of(Hairpin::Unicast), 0),
                 Action::Pass
                 | Action::CopyToChildren
+                | Action::CopyToAll
                 | Action::CopyBroadcastToHost
                 | Action::CopyMulticastToHost => (TC_ACT_UNSPEC, mark, FOREIGN_TIME),
                 other => return Err(format!("{other:?} cannot be done at egress")),
@@ -229,7 +230,7 @@ impl<'ns> Bench<'ns> {
             same("frame", &run.frame[..], frame)?;
             let size = size_of_skb(frame, offload);
             let mut expected = charged(&before, verdict, size);
-            let copied = verdict.action.hairpin().filter(|kind| *kind != Hairpin::Unicast);
+            let copied = verdict.action.hairpin().filter(|_| verdict.action != Action::Turn);
             if copied.is_some() && offload != Offload::None {
                 // The offloaded frames of a test run have no protocol to be cut by, and the kernel
                 // refuses to clone them.
@@ -238,7 +239,7 @@ impl<'ns> Bench<'ns> {
             same("counters", self.programs.counters(), expected)?;
             if let Some(kind) = copied.filter(|_| offload == Offload::None) {
                 let mut copy = frame.to_vec();
-                if kind != Hairpin::Flood {
+                if matches!(kind, Hairpin::BroadcastToHost | Hairpin::MulticastToHost) {
                     copy[..6].copy_from_slice(&HOST.octets());
                 }
                 let copies = wait_for(format_args!("a copy of {:02x?}", &frame), || {

@@ -7,7 +7,7 @@ use std::{
 
 use macvlan_common::{
     cases::{self, HOST, MULTICAST, World, WorldChild},
-    child::{Mode, Policy},
+    child::{ANTI_SPOOFS, Mode, Policy},
     config::{Config, HAIRPINS},
     decide::Hook,
     filter,
@@ -32,22 +32,37 @@ pub fn world(rng: &mut Rng) -> World {
     let mut children = Vec::new();
     for number in 0..rng.below(7) as u8 {
         let passthru = rng.one_in(20);
+        let mode = if passthru { Mode::Passthru } else { rng.pick(&MODES) };
         children.push(WorldChild {
             name: "",
             mac: if passthru { HOST } else { Mac::new([0x02, 0, 0, 0, 1, number]) },
-            policy: Policy::new(if passthru { Mode::Passthru } else { rng.pick(&MODES) }, !rng.one_in(4)),
+            policy: policy(rng, mode),
         });
         if passthru {
             break;
         }
     }
     let mut world = World::new(children);
+    for flag in [Config::DROP_UNKNOWN, Config::VEPA_SWITCH] {
+        if rng.one_in(3) {
+            world.config.flags |= flag;
+        }
+    }
     world.config.mark = rng.next() as u32;
     world.config.meta = rng.next() as u32;
     if rng.one_in(4) {
         world.config.flags |= Config::XDP_GENERIC;
     }
     world
+}
+
+/// Everything that can be set for a child, each now and then.
+fn policy(rng: &mut Rng, mode: Mode) -> Policy {
+    let policy = Policy::new(mode, !rng.one_in(4))
+        .with_sibling_access(!rng.one_in(6))
+        .with_reflection(rng.one_in(3))
+        .with_group(if rng.one_in(3) { rng.below(3) as u16 } else { 0 });
+    if rng.one_in(6) { policy.with_anti_spoof(rng.pick(&ANTI_SPOOFS)) } else { policy }
 }
 
 /// One of the hooks that frames pass in `world`.

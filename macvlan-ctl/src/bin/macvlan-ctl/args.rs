@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use macvlan_ctl::{
     datapath::{
         bpf::{MOST_CHILDREN, Options},
-        choose::{TcChoice, XdpChoice},
+        choose::{DropUnknown, TcChoice, XdpChoice},
     },
     netns::NetnsRef,
 };
@@ -125,6 +125,10 @@ A CHILD is NAME[,KEY=VALUE]...:
   gw=ADDRESS                                 default route; may be repeated
   bcqueuelen=N                               broadcast queue length
   host-access=on|off                         on if left out
+  sibling-access=on|off                      on if left out
+  group=NAME|none                            only siblings of the same group; none if left out
+  anti-spoof=off|mac|ip                      off if left out; ip holds to the MAC so far
+  vepa-reflect=switch|local                  who reflects in mode vepa; the switch if left out
   up, down                                   up if left out";
 
 /// Let the host and the macvlan children of a device talk.
@@ -169,12 +173,28 @@ pub struct DatapathOptions {
     /// How many children fit; as it is or, at first, 4096 if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CHILDREN)))]
     pub max_children: Option<u32>,
+
+    /// Drop unicast from the wire to nobody here; refused while something else on the device needs
+    /// it, unless forced.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub drop_unknown: Option<DropUnknown>,
+
+    /// The switch sends frames back out of the port they came in by: they are no forgeries.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub vepa_switch: Option<bool>,
 }
 
 impl DatapathOptions {
     /// As the library takes them.
     pub fn to_options(&self) -> Options {
-        Options { xdp: self.xdp, tc: self.tc, no_adopt: self.no_adopt, max_children: self.max_children }
+        Options {
+            xdp: self.xdp,
+            tc: self.tc,
+            no_adopt: self.no_adopt,
+            max_children: self.max_children,
+            drop_unknown: self.drop_unknown,
+            vepa_switch: self.vepa_switch,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context, Result};
 use macvlan_ctl::{
     container::Container,
-    datapath::Carrier,
+    datapath::{Carrier, choose::DropUnknown},
     stats::{BothWays, ChildStats, MasterStats, Pair},
     status::{ChildStatus, MasterStatus},
 };
@@ -51,8 +51,15 @@ pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
             let indents = Options::new(WIDTH).initial_indent("  ").subsequent_indent("    ");
             writeln!(out, "{}", textwrap::fill(&text, indents))?;
         }
+        if status.drop_unknown != DropUnknown::Off {
+            writeln!(out, "  drop-unknown {}", status.drop_unknown.as_str())?;
+        }
+        if status.vepa_switch {
+            writeln!(out, "  the switch is reflective")?;
+        }
         if !status.children.is_empty() {
             writeln!(out, "{}", children_table(&status.children))?;
+            print_policies(&mut out, &status.children)?;
         }
     }
     Ok(())
@@ -65,7 +72,24 @@ pub fn print_children(json: bool, statuses: &[MasterStatus]) -> Result<()> {
         return print_json(&children);
     }
     if !children.is_empty() {
-        writeln!(io::stdout(), "{}", children_table(children))?;
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", children_table(children.iter().copied()))?;
+        print_policies(&mut out, children)?;
+    }
+    Ok(())
+}
+
+/// A line for each child of which more was said than whether it may talk to the host.
+fn print_policies<'a>(
+    out: &mut impl io::Write,
+    children: impl IntoIterator<Item = &'a ChildStatus>,
+) -> Result<()> {
+    for child in children {
+        let phrases = child.policy.phrases();
+        if !phrases.is_empty() {
+            let text = format!("{}: {}", child.ifname, phrases.join(", "));
+            writeln!(out, "{}", textwrap::fill(&text, Options::new(WIDTH).subsequent_indent("  ")))?;
+        }
     }
     Ok(())
 }
@@ -230,6 +254,8 @@ fn count(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use macvlan_ctl::policy::PolicyStatus;
+
     use super::*;
 
     #[test]
@@ -295,6 +321,7 @@ mod tests {
             mtu: 65521,
             up: false,
             host_access: true,
+            policy: PolicyStatus::default(),
             owned: false,
             container: None,
         };

@@ -46,6 +46,10 @@ fn every_key_is_understood() {
         gw = ["10.9.0.1", "fd00::1"]
         bcqueuelen = 5_000
         host-access = false
+        sibling-access = false
+        group = "blue"
+        anti-spoof = "mac"
+        vepa-reflect = "local"
         up = true
         [[master.policy]]
         match = { mac = "02:00:00:00:00:08", name = "web*", netns = "blue" }
@@ -68,7 +72,8 @@ fn every_key_is_understood() {
     assert_eq!((&eth1.policies, &eth1.request), (&Policies::default(), &crate::attach::Request::default()));
     // The command line says the same.
     let spec = "web,kind=macvtap,mode=private,mac=02:00:00:00:00:07,mtu=1400,netns=blue,ip=10.9.0.7/24,\
-                ip=fd00::7/64,gw=10.9.0.1,gw=fd00::1,bcqueuelen=5000,host-access=off,up";
+                ip=fd00::7/64,gw=10.9.0.1,gw=fd00::1,bcqueuelen=5000,host-access=off,up,\
+                sibling-access=off,group=blue,anti-spoof=mac,vepa-reflect=local";
     assert_eq!(request.children, [spec.parse().unwrap()]);
 }
 
@@ -97,7 +102,7 @@ fn the_example_is_a_configuration_and_so_are_its_defaults() {
     assert_eq!((one.options.xdp, one.options.tc), (Some(XdpChoice::default()), Some(TcChoice::default())));
     let settings = &one.children[0].settings;
     assert_eq!((settings.kind, settings.mode), (Some(Kind::default()), Some(Mode::Bridge)));
-    assert_eq!((settings.host_access, settings.up), (Some(true), Some(true)));
+    assert_eq!((settings.policy.host_access, settings.up), (Some(true), Some(true)));
 }
 
 #[test]

@@ -8,12 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use macvlan_common::{
     child::{ChildEntry, Mode, Policy},
     config::{Config, RECORD_LEN, Record},
     counters::{ChildCounters, MasterCounters},
     filter,
+    group::GroupName,
     mac::Mac,
     names,
 };
@@ -22,6 +23,8 @@ use super::retired::RetiredCounters;
 use crate::{
     datapath::{Counters, Demux},
     master::Master,
+    policy::Groups,
+    session::Members,
 };
 
 /// The maps of one master.
@@ -33,6 +36,7 @@ pub struct Maps {
     totals: PerCpuArray<MapData, MasterCounters>,
     record: Array<MapData, Record>,
     retired: RetiredCounters,
+    groups: HashMap<MapData, u32, GroupName>,
     max_children: u32,
 }
 
@@ -61,6 +65,7 @@ impl Maps {
             totals: Map::PerCpuArray(open(names::TOTALS)?).try_into()?,
             record: Map::Array(open(names::RECORD)?).try_into()?,
             retired: RetiredCounters::new(Map::HashMap(open(names::RETIRED)?).try_into()?, max_children),
+            groups: Map::HashMap(open(names::GROUPS)?).try_into()?,
             max_children,
         })
     }
@@ -120,7 +125,8 @@ impl Maps {
     /// # Errors
     ///
     /// When they are too many, or the kernel refuses.
-    pub fn sync(&mut self, master: &Master, wanted: &BTreeMap<Mac, Policy>) -> Result<()> {
+    pub fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
+        let wanted = &members.policies;
         if wanted.len() > self.max_children as usize {
             bail!(
                 "{} children are more than the maximum of {}: detach, then attach with --max-children {}",
@@ -129,6 +135,8 @@ impl Maps {
                 wanted.len().next_power_of_two()
             );
         }
+        let named = self.groups()?;
+        self.name_groups(&named, &members.groups)?;
         let present = self.entries()?;
         let wanted_keys: BTreeMap<u64, Policy> =
             wanted.iter().map(|(mac, policy)| (mac.key(), *policy)).collect();
@@ -155,7 +163,36 @@ impl Maps {
             }
         }
         self.write_filter(&mut filter, wanted_keys.keys().copied())?;
-        self.write_config(master, &wanted_keys)
+        self.write_config(master, &wanted_keys)?;
+        self.forget_groups(&named, &members.groups)
+    }
+
+    /// The groups that the children are in.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn groups(&self) -> Result<Groups> {
+        let items = self.groups.iter().map(|item| {
+            let (number, name) = item.context("cannot read the groups map")?;
+            Ok((u16::try_from(number).context("the groups map holds a number that is no group's")?, name))
+        });
+        items.collect()
+    }
+
+    /// Before a policy names a group, the group has its name.
+    fn name_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
+        for (number, name) in wanted.iter().filter(|(number, name)| present.name_of(*number) != Some(*name)) {
+            self.groups.insert(u32::from(number), name, 0).context("cannot write the groups map")?;
+        }
+        Ok(())
+    }
+
+    fn forget_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
+        for (number, _) in present.iter().filter(|(number, _)| wanted.name_of(*number).is_none()) {
+            self.groups.remove(&u32::from(number)).context("cannot remove a group from its map")?;
+        }
+        Ok(())
     }
 
     /// Removes a child, and keeps what it counted.
@@ -228,15 +265,24 @@ impl Maps {
 
     fn write_config(&mut self, master: &Master, members: &BTreeMap<u64, Policy>) -> Result<()> {
         let with_mode = |mode: Mode| members.iter().find(|(_, policy)| policy.mode() == mode);
-        let hears_host =
-            |policy: &Policy| policy.host_access() && !matches!(policy.mode(), Mode::Passthru | Mode::Source);
-        let floods = if members.values().any(hears_host) { Config::FLOOD } else { 0 };
+        let flags = Config::flags_of(members.values().copied());
         self.change_config(|config| Config {
             master: master.mac.key(),
             passthru: with_mode(Mode::Passthru).map_or(0, |(key, _)| *key),
-            flags: config.flags & !Config::FLOOD | floods,
+            flags: config.flags & !Config::OF_CHILDREN | flags,
             ..config
         })
+    }
+
+    /// Sets those of [`Config::DROP_UNKNOWN`] and [`Config::VEPA_SWITCH`] that are in `flags`, and
+    /// clears the others.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_guard(&mut self, flags: u64) -> Result<()> {
+        let others = !(Config::DROP_UNKNOWN | Config::VEPA_SWITCH);
+        self.change_config(|config| Config { flags: config.flags & others | flags, ..config })
     }
 
     /// Tells the programs where the demultiplexer is.

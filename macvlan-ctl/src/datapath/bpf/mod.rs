@@ -22,14 +22,20 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use aya::{Ebpf, EbpfLoader};
 use futures_util::future::LocalBoxFuture;
-use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac, names};
+use macvlan_common::{
+    ABI_VERSION,
+    child::{Mode, Policy},
+    config::Config as Flags,
+    mac::Mac,
+    names,
+};
 
 pub use self::reader::{ProgramRuns, Reader, Usage};
 pub use self::trace::{TraceWatch, Traced, Tracing};
 use self::{hooks::Hooks, maps::Maps, record::Record};
 use super::{
     Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin,
-    choose::{TcChoice, XdpChoice, XdpPlan, plan_xdp},
+    choose::{DropUnknown, TcChoice, XdpChoice, XdpPlan, plan_xdp},
 };
 use crate::{
     bpffs,
@@ -37,6 +43,8 @@ use crate::{
     master::{Master, MasterKey},
     netlink::Netlink,
     netns::{held_open, known},
+    policy::Groups,
+    session::Members,
 };
 
 /// The object that `cargo xtask build-ebpf` makes.
@@ -59,6 +67,10 @@ pub struct Options {
     pub no_adopt: bool,
     /// How many children fit.
     pub max_children: Option<u32>,
+    /// What becomes of unicast from the wire to nobody here.
+    pub drop_unknown: Option<DropUnknown>,
+    /// Whether the switch sends frames back out of the port they came in by.
+    pub vepa_switch: Option<bool>,
 }
 
 /// The programs on one master.
@@ -118,7 +130,7 @@ impl Bpf {
         netlink: &Netlink,
         master: &Master,
         options: &Options,
-        members: &BTreeMap<Mac, Policy>,
+        members: &Members,
     ) -> Result<Self> {
         let (root, lifetime) = bpffs::prepare()?;
         let building = root.join(format!("{}{BUILDING}", master.key));
@@ -144,7 +156,7 @@ impl Bpf {
         netlink: &Netlink,
         master: &Master,
         options: &Options,
-        members: &BTreeMap<Mac, Policy>,
+        members: &Members,
         building: &Path,
         lifetime: &Lifetime,
     ) -> Result<(Maps, Record)> {
@@ -152,20 +164,22 @@ impl Bpf {
         let mut object = load_object(building, Some(max_children))?;
         let mut maps = Maps::open(building)?;
         maps.draw_secrets()?;
-        maps.sync(master, members)?;
-
         let mut record = Record {
             abi: ABI_VERSION,
             object: record::object_digest(),
             xdp: options.xdp.unwrap_or_default(),
             tc: options.tc.unwrap_or_default(),
             adopts: !options.no_adopt,
+            drop_unknown: options.drop_unknown.unwrap_or_default(),
+            vepa_switch: options.vepa_switch.unwrap_or_default(),
             demux: Demux::Tc,
             hairpin: Hairpin::Off,
             owns_clsact: false,
             netns_inode: master.netns.id().inode(),
             degraded: Vec::new(),
         };
+        maps.set_guard(guard_flags(&record, &members.policies))?;
+        maps.sync(master, members)?;
         let mut hooks = Hooks::load(&mut object, building)?;
         let (hairpin, reason) = hooks
             .attach_tc(netlink, master, record.tc, |owns_clsact| {
@@ -224,6 +238,13 @@ impl Bpf {
                 if options.no_adopt { "leave children of others alone" } else { "adopt children of others" };
             changes.push(format!("{verb} on {name:?}"));
         }
+        if let Some(wanted) = options.drop_unknown.filter(|wanted| *wanted != self.record.drop_unknown) {
+            changes.push(format!("set drop-unknown of {name:?} to {}", wanted.as_str()));
+        }
+        if let Some(wanted) = options.vepa_switch.filter(|wanted| *wanted != self.record.vepa_switch) {
+            let verb = if wanted { "expect" } else { "expect no" };
+            changes.push(format!("{verb} reflective switch behind {name:?}"));
+        }
         // What was asked for before was tried before: whatever it came to stays.
         if let Some(xdp) = options.xdp.filter(|xdp| *xdp != self.record.xdp) {
             let (word, demux) = (xdp.as_str(), self.record.demux.as_str());
@@ -264,6 +285,9 @@ impl Bpf {
             self.record.object = record::object_digest();
         }
         self.record.xdp = xdp;
+        self.record.drop_unknown = options.drop_unknown.unwrap_or(self.record.drop_unknown);
+        self.record.vepa_switch = options.vepa_switch.unwrap_or(self.record.vepa_switch);
+        self.maps.set_guard(guard_flags(&self.record, &self.maps.members()?))?;
         // A run that was killed on its way to another mode may have left the other flag.
         self.maps.set_demux(self.record.demux)?;
         self.maps.write_record(&self.record.to_text()?)?;
@@ -279,6 +303,11 @@ impl Bpf {
     /// Whether a trace was killed and left its programs: attaching again puts the others back.
     pub fn is_traced_in_vain(&self) -> bool {
         self.record.is_traced() && !self.is_being_traced()
+    }
+
+    /// What becomes of unicast from the wire to nobody here.
+    pub fn drop_unknown(&self) -> DropUnknown {
+        self.record.drop_unknown
     }
 
     /// Where maps, programs and links are pinned.
@@ -449,7 +478,17 @@ fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Descriptio
         hairpin: record.hairpin,
         degraded: record.degraded.clone(),
         adopts: record.adopts,
+        drop_unknown: record.drop_unknown,
+        vepa_switch: record.vepa_switch,
     };
+    if record.drop_unknown != DropUnknown::Off && needs_unknown(&maps.members()?) {
+        description.degraded.push(Degraded::new(
+            "drop-unknown",
+            record.drop_unknown.as_str(),
+            DropUnknown::Off.as_str(),
+            "a child in mode source or passthru receives such frames",
+        ));
+    }
     description.degraded.extend(trace::degraded(record, directory));
     if maps.has_passthru()? && description.hairpin != Hairpin::Off {
         description.degraded.push(Degraded::new(
@@ -463,6 +502,17 @@ fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Descriptio
     Ok(description)
 }
 
+/// The settings of the programs that do not follow from the children alone.
+fn guard_flags(record: &Record, members: &BTreeMap<Mac, Policy>) -> u64 {
+    let drops = record.drop_unknown != DropUnknown::Off && !needs_unknown(members);
+    (if drops { Flags::DROP_UNKNOWN } else { 0 }) | if record.vepa_switch { Flags::VEPA_SWITCH } else { 0 }
+}
+
+/// Whether a child takes frames for MACs that are not its own.
+fn needs_unknown(members: &BTreeMap<Mac, Policy>) -> bool {
+    members.values().any(|policy| matches!(policy.mode(), Mode::Source | Mode::Passthru))
+}
+
 impl Datapath for Bpf {
     fn description(&self) -> &Description {
         &self.description
@@ -472,7 +522,12 @@ impl Datapath for Bpf {
         self.maps.members()
     }
 
-    fn sync(&mut self, master: &Master, members: &BTreeMap<Mac, Policy>) -> Result<()> {
+    fn groups(&self) -> Result<Groups> {
+        self.maps.groups()
+    }
+
+    fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
+        self.maps.set_guard(guard_flags(&self.record, &members.policies))?;
         self.maps.sync(master, members)?;
         self.description = describe(&self.record, &self.maps, &self.directory)?;
         Ok(())

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::OBJECT;
 use crate::datapath::{
     Degraded, Demux, Hairpin,
-    choose::{TcChoice, XdpChoice},
+    choose::{DropUnknown, TcChoice, XdpChoice},
 };
 
 /// The record of one attach.
@@ -26,6 +26,10 @@ pub struct Record {
     pub tc: TcChoice,
     /// Whether children of others are adopted.
     pub adopts: bool,
+    /// `--drop-unknown`.
+    pub drop_unknown: DropUnknown,
+    /// `--vepa-switch`.
+    pub vepa_switch: bool,
     /// Where frames are demultiplexed.
     pub demux: Demux,
     /// How frames are turned around.

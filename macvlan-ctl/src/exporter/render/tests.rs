@@ -13,9 +13,11 @@ use crate::{
     datapath::{
         Carrier, Counters, Degraded, Demux, Hairpin,
         bpf::{ProgramRuns, Usage},
+        choose::DropUnknown,
     },
     exporter::snapshot::{MasterSnapshot, Reading},
     model::Kind,
+    policy::PolicyStatus,
     status::{ChildStatus, MasterStatus},
 };
 
@@ -37,6 +39,7 @@ fn child() -> ChildStatus {
         mtu: 1500,
         up: true,
         host_access: true,
+        policy: PolicyStatus::default(),
         owned: false,
         container: Some(Container {
             engine: "docker",
@@ -56,21 +59,23 @@ fn attached() -> MasterSnapshot {
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "not supported by the driver")],
+        drop_unknown: DropUnknown::Off,
+        vepa_switch: false,
         children: vec![child()],
     };
     let counters = ChildCounters {
         rx: [count(1), count(2), count(3)],
         tx: [count(4), count(5), count(6)],
-        drops: [count(7), count(8)],
+        drops: [count(7), count(8), count(20), count(21)],
     };
     let master = MasterCounters {
         unknown_unicast: count(9),
         flood: [count(10), count(11), count(12)],
-        drops: [count(13), count(14)],
+        drops: [count(13), count(14), count(22), count(23)],
         copy_failed: count(15),
     };
     let reading = Reading::Whole {
-        counters: Counters { master: Some(master), children: [(WEB, counters)].into() },
+        counters: Box::new(Counters { master: Some(master), children: [(WEB, counters)].into() }),
         usage: Usage { map: "MACVLAN_CHILD", entries: 1, max_entries: 4096 },
         programs: vec![ProgramRuns { program: "macvlan_in", runs: 16, time: Duration::from_nanos(1700) }],
         is_current: true,

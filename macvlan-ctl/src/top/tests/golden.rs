@@ -116,11 +116,11 @@ fn drops_by_reason() {
         r#"
 macvlan-ctl top  drops  by DROP/s▼  every 1s
 eth0: bpf, demux tc, hairpin tcx, 1 degraded, 3 children, rx 1.32M tx 720k b/s
-                              ───────── drops ────── isolated ───── reflected
- CHILD           NETNS        DROP/s▼   DROPS  DROP/s   DROPS  DROP/s   DROPS
- web             web-ns             1      34       1      34       0       0
- db              db-ns              0       3       0       3       0       0
- mail            mail-ns            0       0       0       0       0       0
+                 ───────── drops ────── isolated ───── reflected ─────── unknown
+ CHILD           DROP/s▼   DROPS  DROP/s   DROPS  DROP/s   DROPS  DROP/s   DROPS
+ web                   1      34       1      34       0       0       0       0
+ db                    0       3       0       3       0       0       0       0
+ mail                  0       0       0       0       0       0       0       0
 [4 blank lines]
 q quit  ? help  / filter  <> sort  r reverse  v view  Enter detail  Space pause
 "#,
@@ -146,17 +146,17 @@ all         1.32M    720k     165      90   3.79M   2.07M   3.79k   2.07k
 REASON     DROP/s   DROPS   BYTES
 isolated        1      34   34.0k
 reflected       0       0       0
+unknown         0       0       0
+spoofed         0       0       0
 
 received, at most 10.6M b/s
                                                                            █ █
-                                                                           █ █
-                                                                           █ ██
-                                                                           ████▄
+                                                                           █ █▄
+                                                                           █▆██▃
 sent, at most 5.76M b/s
                                                                            █ █
-                                                                           █ █
-                                                                           █ ██
-                                                                           ████▄
+                                                                           █ █▄
+                                                                           █▆██▃
 q quit  Esc back  j k next  Space pause  ? help
 "#,
     );

@@ -25,8 +25,9 @@ use super::{
 };
 use crate::{
     container::Container,
-    datapath::{Carrier, Degraded, Demux, Hairpin},
+    datapath::{Carrier, Degraded, Demux, Hairpin, choose::DropUnknown},
     model::Kind,
+    policy::PolicyStatus,
     stats::{BothWays, ChildStats, MasterStats, Pair},
     status::{ChildStatus, MasterStatus},
 };
@@ -69,6 +70,7 @@ fn about(who: Who) -> ChildStatus {
         mtu: 1500,
         up: true,
         host_access: true,
+        policy: PolicyStatus::default(),
         owned: true,
         container,
     }
@@ -84,7 +86,15 @@ fn counted(who: Who) -> ChildStats {
         host: both(who.frames / 10, who.frames / 10),
         sibling: both(0, 0),
         container: None,
-        drops: Some([("isolated", pair(who.frames / 100)), ("reflected", pair(0))].into()),
+        drops: Some(
+            [
+                ("isolated", pair(who.frames / 100)),
+                ("reflected", pair(0)),
+                ("unknown", pair(0)),
+                ("spoofed", pair(0)),
+            ]
+            .into(),
+        ),
     }
 }
 
@@ -98,13 +108,18 @@ fn master(name: &str, children: &[Who]) -> (MasterStatus, MasterStats) {
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "veth copies")],
+        drop_unknown: DropUnknown::Off,
+        vepa_switch: false,
         children: children.iter().map(|child| about(*child)).collect(),
     };
     let stats = MasterStats {
         ifname: name.into(),
         unknown_unicast: Some(pair(3)),
         flood: None,
-        drops: Some([("isolated", pair(0)), ("reflected", pair(0))].into()),
+        drops: Some(
+            [("isolated", pair(0)), ("reflected", pair(0)), ("unknown", pair(0)), ("spoofed", pair(0))]
+                .into(),
+        ),
         copy_failed: Some(pair(0)),
         children: children.iter().map(|child| counted(*child)).collect(),
     };

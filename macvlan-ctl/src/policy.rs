@@ -1,0 +1,308 @@
+//! What a child may do: as asked for, and as the data path holds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, anyhow, bail};
+use macvlan_common::{
+    child::{ANTI_SPOOFS, AntiSpoof, Mode, Policy},
+    group::{GroupName, MOST_GROUPS},
+};
+use serde::Serialize;
+
+/// Who sends the frames of a VEPA child back to its siblings and the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reflection {
+    /// The switch behind the master, as in IEEE 802.1Qbg.
+    Switch,
+    /// The data path.
+    Local,
+}
+
+impl Reflection {
+    /// Its name on the command line and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Switch => "switch",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// What is to be set for a child; `None` leaves it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PolicyChange {
+    /// Whether it may talk to the host.
+    pub host_access: Option<bool>,
+    /// Whether it may talk to siblings, as far as modes and groups let it.
+    pub sibling_access: Option<bool>,
+    /// The only siblings it may talk to; `Some(None)` takes it out of its group.
+    pub group: Option<Option<GroupName>>,
+    /// How far it is held to its addresses.
+    pub anti_spoof: Option<AntiSpoof>,
+    /// Who reflects its frames in VEPA mode.
+    pub vepa_reflect: Option<Reflection>,
+}
+
+impl PolicyChange {
+    /// Sets nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What this sets, and what `other` sets besides.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            host_access: self.host_access.or(other.host_access),
+            sibling_access: self.sibling_access.or(other.sibling_access),
+            group: self.group.or(other.group),
+            anti_spoof: self.anti_spoof.or(other.anti_spoof),
+            vepa_reflect: self.vepa_reflect.or(other.vepa_reflect),
+        }
+    }
+
+    /// Everything as it is in `policy`.
+    pub fn of(policy: Policy, groups: &Groups) -> Self {
+        let reflection = if policy.reflection() { Reflection::Local } else { Reflection::Switch };
+        Self {
+            host_access: Some(policy.host_access()),
+            sibling_access: Some(policy.sibling_access()),
+            group: Some(groups.name_of(policy.group())),
+            anti_spoof: Some(policy.anti_spoof()),
+            vepa_reflect: Some(reflection),
+        }
+    }
+
+    /// The policy of a child in this mode that had `present`; groups that are new get numbers.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many groups.
+    pub fn apply(&self, present: Option<Policy>, mode: Mode, groups: &mut Groups) -> Result<Policy> {
+        let mut policy = present.unwrap_or(Policy::new(mode, true)).with_mode(mode);
+        if let Some(on) = self.host_access {
+            policy = policy.with_host_access(on);
+        }
+        if let Some(on) = self.sibling_access {
+            policy = policy.with_sibling_access(on);
+        }
+        if let Some(group) = self.group {
+            policy = policy.with_group(group.map_or(Ok(0), |name| groups.number_of(name))?);
+        }
+        if let Some(degree) = self.anti_spoof {
+            policy = policy.with_anti_spoof(degree);
+        }
+        if let Some(reflection) = self.vepa_reflect {
+            policy = policy.with_reflection(reflection == Reflection::Local);
+        }
+        Ok(policy)
+    }
+
+    /// What of this is not so in `policy`.
+    pub fn differing(self, policy: Policy, groups: &Groups) -> Self {
+        let is = Self::of(policy, groups);
+        Self {
+            host_access: self.host_access.filter(|on| Some(*on) != is.host_access),
+            sibling_access: self.sibling_access.filter(|on| Some(*on) != is.sibling_access),
+            group: self.group.filter(|group| Some(*group) != is.group),
+            anti_spoof: self.anti_spoof.filter(|degree| Some(*degree) != is.anti_spoof),
+            vepa_reflect: self.vepa_reflect.filter(|by| Some(*by) != is.vepa_reflect),
+        }
+    }
+
+    /// Each setting in words: "host access off", "group \"blue\"".
+    pub fn phrases(&self) -> Vec<String> {
+        let word = |on| if on { "on" } else { "off" };
+        let group = self.group.map(|group| match group {
+            Some(name) => format!("group {name:?}"),
+            None => "no group".to_owned(),
+        });
+        [
+            self.host_access.map(|on| format!("host access {}", word(on))),
+            self.sibling_access.map(|on| format!("sibling access {}", word(on))),
+            group,
+            self.anti_spoof.map(|degree| format!("anti-spoof {}", degree.as_str())),
+            self.vepa_reflect.map(|by| format!("vepa-reflect {}", by.as_str())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// The group of this name; "none" is none.
+///
+/// # Errors
+///
+/// When no group can have the name.
+pub fn parse_group(text: &str) -> Result<Option<GroupName>> {
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error| anyhow!("bad group {text:?}: {error}"))
+}
+
+/// The degree that [`AntiSpoof::as_str`] names.
+///
+/// # Errors
+///
+/// When it is none.
+pub fn parse_anti_spoof(text: &str) -> Result<AntiSpoof> {
+    let found = ANTI_SPOOFS.into_iter().find(|degree| degree.as_str() == text);
+    found.with_context(|| format!("unknown anti-spoof {text:?}: off, mac or ip"))
+}
+
+/// The reflection that [`Reflection::as_str`] names.
+///
+/// # Errors
+///
+/// When it is neither.
+pub fn parse_reflection(text: &str) -> Result<Reflection> {
+    match text {
+        "switch" => Ok(Reflection::Switch),
+        "local" => Ok(Reflection::Local),
+        _ => bail!("unknown vepa-reflect {text:?}: switch or local"),
+    }
+}
+
+/// The groups of a master: their names, and the numbers that policies hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Groups(BTreeMap<GroupName, u16>);
+
+impl Groups {
+    /// The name of this number; `None` for 0, and for one that has none.
+    pub fn name_of(&self, number: u16) -> Option<GroupName> {
+        self.0.iter().find(|(_, other)| **other == number).map(|(name, _)| *name)
+    }
+
+    /// The number of this name: a free one when it is new.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many groups.
+    pub fn number_of(&mut self, name: GroupName) -> Result<u16> {
+        if let Some(number) = self.0.get(&name) {
+            return Ok(*number);
+        }
+        let used: BTreeSet<u16> = self.0.values().copied().collect();
+        let free = (1..=u16::MAX).find(|number| !used.contains(number));
+        let free = free.filter(|_| self.0.len() < MOST_GROUPS as usize);
+        let free = free.with_context(|| format!("a master has at most {MOST_GROUPS} groups"))?;
+        self.0.insert(name, free);
+        Ok(free)
+    }
+
+    /// Only those that one of these policies is in.
+    pub fn used_by<'a>(mut self, policies: impl Iterator<Item = &'a Policy>) -> Self {
+        let used: BTreeSet<u16> = policies.map(|policy| policy.group()).collect();
+        self.0.retain(|_, number| used.contains(number));
+        self
+    }
+
+    /// Numbers and names.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, GroupName)> {
+        self.0.iter().map(|(name, number)| (*number, *name))
+    }
+}
+
+impl FromIterator<(u16, GroupName)> for Groups {
+    fn from_iter<T: IntoIterator<Item = (u16, GroupName)>>(items: T) -> Self {
+        Self(items.into_iter().map(|(number, name)| (name, number)).collect())
+    }
+}
+
+/// A child's policy, as `status -j` prints it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PolicyStatus {
+    /// Whether siblings may talk to it, as far as modes and groups let them.
+    pub sibling_access: bool,
+    /// The group it is in.
+    pub group: Option<String>,
+    /// How far it is held to its addresses.
+    pub anti_spoof: &'static str,
+    /// Who reflects its frames in VEPA mode.
+    pub vepa_reflect: &'static str,
+}
+
+impl Default for PolicyStatus {
+    fn default() -> Self {
+        Self::of(Policy::default(), &Groups::default())
+    }
+}
+
+impl PolicyStatus {
+    /// What is told of a child with this policy.
+    pub fn of(policy: Policy, groups: &Groups) -> Self {
+        let reflection = if policy.reflection() { Reflection::Local } else { Reflection::Switch };
+        Self {
+            sibling_access: policy.sibling_access(),
+            group: groups.name_of(policy.group()).map(|name| name.to_string()),
+            anti_spoof: policy.anti_spoof().as_str(),
+            vepa_reflect: reflection.as_str(),
+        }
+    }
+
+    /// What differs from a child of which nothing was said, in words.
+    pub fn phrases(&self) -> Vec<String> {
+        let usual = Self::default();
+        [
+            (!self.sibling_access).then(|| "sibling access off".to_owned()),
+            self.group.as_ref().map(|name| format!("group {name}")),
+            (self.anti_spoof != usual.anti_spoof).then(|| format!("anti-spoof {}", self.anti_spoof)),
+            (self.vepa_reflect != usual.vepa_reflect).then(|| format!("vepa-reflect {}", self.vepa_reflect)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(text: &str) -> GroupName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_group_keeps_its_number_and_a_free_number_is_used_again() {
+        let mut groups = Groups::default();
+        let numbers = ["a", "b", "a", "c"].map(|name| groups.number_of(group(name)).unwrap());
+        assert_eq!(numbers, [1, 2, 1, 3]);
+        let left = [Policy::new(Mode::Bridge, true).with_group(3), Policy::default()];
+        let mut groups = groups.used_by(left.iter());
+        assert_eq!(groups.iter().collect::<Vec<_>>(), [(3, group("c"))]);
+        assert_eq!(groups.number_of(group("d")).unwrap(), 1);
+        assert_eq!((groups.name_of(1), groups.name_of(0)), (Some(group("d")), None));
+    }
+
+    #[test]
+    fn too_many_groups_are_refused() {
+        let mut groups = Groups::default();
+        for number in 0..MOST_GROUPS {
+            groups.number_of(group(&number.to_string())).unwrap();
+        }
+        assert!(groups.number_of(group("0")).is_ok());
+        assert!(groups.number_of(group("more")).unwrap_err().to_string().contains("at most 1024 groups"));
+    }
+
+    #[test]
+    fn what_was_set_can_be_read_back_and_differs_in_nothing() {
+        let mut groups = Groups::default();
+        let change = PolicyChange {
+            host_access: Some(false),
+            sibling_access: Some(false),
+            group: Some(Some(group("blue"))),
+            anti_spoof: Some(AntiSpoof::Mac),
+            vepa_reflect: Some(Reflection::Local),
+        };
+        let policy = change.apply(None, Mode::Vepa, &mut groups).unwrap();
+        assert_eq!(PolicyChange::of(policy, &groups), change);
+        assert!(change.differing(policy, &groups).is_empty());
+        let moved = PolicyChange::default().apply(Some(policy), Mode::Bridge, &mut groups).unwrap();
+        assert_eq!(moved, policy.with_mode(Mode::Bridge));
+        let out = PolicyChange { group: Some(None), ..PolicyChange::default() };
+        assert_eq!(out.differing(policy, &groups).phrases(), ["no group"]);
+        assert_eq!(out.apply(Some(policy), Mode::Vepa, &mut groups).unwrap().group(), 0);
+    }
+}
