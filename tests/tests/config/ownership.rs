@@ -75,7 +75,7 @@ fn a_strangers_child_is_never_changed_but_for_who_may_talk_to_it() {
 
     configure(&lab, master("adopt = false") + &child_table(&web, "host-access = false"));
     let ran = with_file(&lab, "apply", &[]);
-    assert!(ran.failed(1).contains("adopt = false leaves its host access alone"), "{}", ran.report());
+    assert!(ran.failed(1).contains("adopt = false leaves its policy alone"), "{}", ran.report());
 
     configure(&lab, master("prune = true") + &child_table(&web, "host-access = false"));
     apply(&lab);
