@@ -58,6 +58,9 @@ impl Config {
         })
     }
 
+    /// Requests for a known address go to its owner alone ([`neigh`](crate::neigh)).
+    pub const DIRECTS: u64 = 1 << 8;
+
     /// Bits of the packet mark that hold a [`Hairpin`].
     pub const MARK_KIND: u32 = 0xff;
 
@@ -101,6 +104,12 @@ impl Config {
     #[inline(always)]
     pub const fn reflects(&self) -> bool {
         self.flags & Self::REFLECT != 0
+    }
+
+    /// Whether requests for a known address go to its owner alone.
+    #[inline(always)]
+    pub const fn directs(&self) -> bool {
+        self.flags & Self::DIRECTS != 0 && self.passthru == 0
     }
 
     /// The packet mark of a frame turned around as `kind`.

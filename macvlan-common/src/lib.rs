@@ -4,6 +4,7 @@
 //! * [`mac`], [`child`], [`config`], [`counters`], [`filter`]: keys and values of the BPF maps.
 //! * [`group`]: names of the groups that children are in.
 //! * [`trace`]: what a traced program tells of a frame.
+//! * [`l3`], [`neigh`]: ARP and neighbour discovery, and who has which address.
 //! * [`gso`]: how many octets a segmentation-offloaded frame is on the wire.
 //! * [`names`]: map and program names, each written once.
 //!
@@ -20,8 +21,10 @@ pub mod decide;
 pub mod filter;
 pub mod group;
 pub mod gso;
+pub mod l3;
 pub mod mac;
 pub mod names;
+pub mod neigh;
 mod pod;
 pub mod trace;
 

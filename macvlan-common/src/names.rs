@@ -22,8 +22,14 @@ pub const RETIRED: &str = "MACVLAN_RETIRED";
 /// Hash from a group's number to its [`GroupName`](crate::group::GroupName).
 pub const GROUPS: &str = "MACVLAN_GROUP";
 
+/// Hash from an [`Address`](crate::l3::Address) to its [`Owner`](crate::neigh::Owner).
+pub const OWNERS: &str = "MACVLAN_ADDR";
+/// Hash from a [`place`](crate::neigh::place) to the address that is remembered there.
+pub const PLACES: &str = "MACVLAN_PLACE";
+
 /// Every map that lives as long as the data path.
-pub const MAPS: [&str; 8] = [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS];
+pub const MAPS: [&str; 10] =
+    [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES];
 
 /// The demultiplexer for drivers that keep a frame in one buffer.
 pub const XDP: &str = "macvlan_xdp";

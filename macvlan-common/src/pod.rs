@@ -7,6 +7,8 @@ use crate::{
     config::{Config, RECORD_LEN, Record},
     counters::{ChildCounters, Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters, PATHS},
     group::{GroupName, NAME_LEN},
+    l3::Address,
+    neigh::Owner,
     trace::{self, HEAD_LEN, Scratch},
 };
 
@@ -23,6 +25,7 @@ const _: () = {
     assert!(size_of::<Config>() == 32 && offset_of!(Config, mark) == 24);
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
     assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(trace::Record, captured) == 24);
+    assert!(size_of::<Address>() == 16 && size_of::<Owner>() == 24);
     assert!(size_of::<Scratch>() == 16 + trace::RECORD_LEN);
 };
 
@@ -47,4 +50,8 @@ mod user {
     unsafe impl aya::Pod for Record {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Scratch {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Address {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Owner {}
 }

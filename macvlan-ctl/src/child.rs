@@ -9,6 +9,7 @@ use crate::{
     change::{self, Changed, Wanted},
     create::Created,
     datapath::Datapath as _,
+    execute::tell_owners,
     model::{Child, ChildSpec, Settings},
     netlink::macvlan::Change,
     netns::{Netns, NetnsRef},
@@ -35,7 +36,7 @@ pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
         changed.make_all(&planned).await?;
         session.observe().await?;
         let policies = policies(&session, &planned).await?;
-        sync(&mut session, &policies)
+        sync(&mut session, &policies).await
     };
     match synced.await {
         Ok(warnings) => Ok(warnings),
@@ -64,7 +65,7 @@ pub async fn del(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
     }
     session.delete(&doomed).await?;
     session.observe().await?;
-    sync(&mut session, &BTreeMap::new())
+    sync(&mut session, &BTreeMap::new()).await
 }
 
 /// Changes children.
@@ -90,7 +91,7 @@ pub async fn set(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
         policies.insert(mac, spec.settings.policy.or(kept_policy(&session, child.mac)?));
     }
     session.observe().await?;
-    sync(&mut session, &policies)
+    sync(&mut session, &policies).await
 }
 
 /// The policy that the data path holds for this MAC.
@@ -111,7 +112,7 @@ fn cannot(verb: &str, spec: &ChildSpec) -> String {
 }
 
 /// Brings the map to what the kernel has now.
-fn sync(session: &mut Session, policies: &BTreeMap<Mac, PolicyChange>) -> Result<Vec<String>> {
+async fn sync(session: &mut Session, policies: &BTreeMap<Mac, PolicyChange>) -> Result<Vec<String>> {
     let adopts = match &session.attached {
         Ok(bpf) => bpf.description().adopts,
         Err(reason) => {
@@ -124,6 +125,7 @@ fn sync(session: &mut Session, policies: &BTreeMap<Mac, PolicyChange>) -> Result
     let members = session.wanted_members(adopts, policies)?;
     if let Ok(bpf) = &mut session.attached {
         bpf.sync(&session.master, &members)?;
+        tell_owners(bpf, &session.master, session.observed.of(session.master.index), &members).await?;
     }
     Ok(Vec::new())
 }

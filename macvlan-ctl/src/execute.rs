@@ -15,7 +15,9 @@ use crate::{
         bpf::{Bpf, Options},
         choose::{TcChoice, XdpChoice},
     },
+    master::Master,
     model::Child,
+    neighbours::Addresses,
     plan::{Plan, PlannedChild, policies},
     policy::PolicyChange,
     session::{Members, Session},
@@ -80,14 +82,34 @@ async fn put_in_place(
     if let Ok(bpf) = &mut session.attached {
         bpf.update(&session.master, &request.options)?;
         bpf.sync(&session.master, &members)?;
+        tell_owners(bpf, &session.master, session.observed.of(session.master.index), &members).await?;
         return Ok(warnings(&bpf.description().degraded, &request.options));
     }
     session.remove_broken().await?;
     match Bpf::install(&session.netlink, &session.master, &request.options, &members).await {
-        Ok(bpf) => Ok(warnings(&bpf.description().degraded, &request.options)),
+        Ok(mut bpf) => {
+            tell_owners(&mut bpf, &session.master, session.children(), &members).await?;
+            Ok(warnings(&bpf.description().degraded, &request.options))
+        }
         Err(error) if request.require_bpf => Err(error),
         Err(error) => Ok(vec![no_bpf(&format!("BPF cannot be had: {error:#}"), members.policies.len())]),
     }
+}
+
+/// Tells the programs who has which address.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub async fn tell_owners(
+    bpf: &mut Bpf,
+    master: &Master,
+    children: &[Child],
+    members: &Members,
+) -> Result<()> {
+    let children: Vec<&Child> = children.iter().collect();
+    let owners = Addresses::open()?.owners((master.index, master.mac), &children, &members.policies).await;
+    bpf.set_owners(master, &owners)
 }
 
 /// What children may do, as far as anybody says: a child that gets another MAC as before, then

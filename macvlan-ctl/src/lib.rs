@@ -8,7 +8,7 @@
 //! [`status`] and [`stats`] are the commands, and [`doctor`] says what they will find. [`watch`] hears
 //! of what changes, [`follow`] keeps a data path in step with it; [`exporter`], [`top`], with
 //! [`rates`], and [`trace`] show it.
-//! [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
+//! [`neighbours`] knows who has which address. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
 
 pub mod addressing;
 pub mod apply;
@@ -30,6 +30,7 @@ pub mod ids;
 pub mod lock;
 pub mod master;
 pub mod model;
+pub mod neighbours;
 pub mod netlink;
 pub mod netns;
 pub mod observe;

@@ -40,6 +40,8 @@ pub struct MasterStatus {
     pub demux: Demux,
     /// How host and children reach each other.
     pub hairpin: Hairpin,
+    /// Whether requests for a known address go to its owner alone.
+    pub directed_neigh: bool,
     /// What is less than the best, and why.
     pub degraded: Vec<Degraded>,
     /// Whether unicast from the wire to nobody here is dropped: "off", "on" or "force".
@@ -184,6 +186,7 @@ pub fn compose(
         datapath: description.carrier,
         demux: description.demux,
         hairpin: description.hairpin,
+        directed_neigh: description.directs,
         degraded: description.degraded.clone(),
         drop_unknown: description.drop_unknown,
         vepa_switch: description.vepa_switch,

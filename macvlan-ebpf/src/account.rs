@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use macvlan_common::{
-    counters::Count,
+    counters::{Count, Path},
     decide::{Total, Verdict},
 };
 
@@ -39,6 +39,13 @@ pub fn charge(verdict: &Verdict<Child>, size: Count) {
             Total::Flood(origin) => add(&mut totals.flood, origin as usize, size),
         }
     }
+}
+
+/// Adds a frame of this size to what a child received.
+#[inline(always)]
+pub fn charge_rx(child: Child, path: Path, size: Count) {
+    // SAFETY: see [`Child`].
+    add(unsafe { &mut (*child.as_ptr()).counters.rx }, path as usize, size);
 }
 
 /// The index always fits, but only the compiler knows: it would leave out the check by which the

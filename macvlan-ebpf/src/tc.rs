@@ -11,17 +11,17 @@ use aya_ebpf::{
 };
 use macvlan_common::{
     config::{Config, Hairpin},
-    counters::Count,
+    counters::{Count, Path},
     decide::{Action, Frame, Hook, Tables as _, decide},
     gso,
-    mac::Mac,
+    mac::{Mac, is_group},
     trace::{Point, Told},
 };
 
 use crate::{
-    account::{charge, charge_failed_copy},
+    account::{charge, charge_failed_copy, charge_rx},
     maps::Maps,
-    packet,
+    neigh, packet,
     trace::tell_skb,
 };
 
@@ -69,6 +69,9 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     if verdict.counts() {
         charge(&verdict, size(ctx, ctx.len()));
     }
+    if config.directs() && is_group(frame.dst) && verdict.action == Action::Pass {
+        direct_from_wire(ctx, frame.src, ctx.len());
+    }
     if TRACED && !judged {
         tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), false);
     }
@@ -94,6 +97,14 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
     if verdict.counts() {
         let headless = macs(ctx) != Some(frame);
         charge(&verdict, size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 }));
+    }
+    // A frame without its MAC header cannot be given another one: it goes to all.
+    if maps.config().directs()
+        && is_group(frame.dst)
+        && verdict.action == Action::Pass
+        && macs(ctx) == Some(frame)
+    {
+        direct_from_wire(ctx, frame.src, ctx.len());
     }
     // What XDP did not leave to this hook, it has told of.
     if TRACED && decide(Hook::Xdp, frame, &maps).action == Action::Defer {
@@ -147,11 +158,15 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     if TRACED {
         tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Egress, &verdict), false);
     }
+    if config.directs() && neigh::may_tell(ctx, frame.dst) {
+        neigh::hear(ctx, frame.src);
+    }
     match verdict.action {
         Action::DropIsolated | Action::DropReflected | Action::DropUnknown | Action::DropSpoofed => {
             TC_ACT_SHOT
         }
         Action::Turn => turn(ctx, config.mark_of(Hairpin::Unicast)),
+        Action::CopyToChildren if config.directs() => copy_or_direct(ctx, frame.dst),
         Action::CopyToChildren => {
             copy_to_ingress(ctx, config.mark_of(Hairpin::Flood));
             NEXT
@@ -169,6 +184,47 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         | Action::UnmarkBroadcast
         | Action::UnmarkMulticast => NEXT,
     }
+}
+
+/// A request from the wire for a known address goes to its owner alone: macvlan delivers by
+/// destination MAC. It stays counted as a flood, which it was on its way here, and is charged to the
+/// child that gets it.
+#[inline(never)]
+fn direct_from_wire(ctx: &TcContext, src: u64, len: u32) -> u32 {
+    let Some(maps) = Maps::open() else { return 0 };
+    let Some(asked) = neigh::asked_from_wire(ctx, src, &maps) else { return 0 };
+    if !set_destination(ctx, asked.mac) {
+        return 0;
+    }
+    if let Some(child) = asked.child {
+        charge_rx(child, Path::Wire, size(ctx, len));
+    }
+    1
+}
+
+/// The host's broadcast goes to the wire and to every child; its request for the address of a child
+/// that it reaches, to that child alone. What only the child itself says (no child is to answer for
+/// the gateway) goes to the wire too.
+#[inline(never)]
+fn copy_or_direct(ctx: &TcContext, group: u64) -> i32 {
+    let Some(maps) = Maps::open() else { return NEXT };
+    let config = maps.config();
+    let Some((asked, is_certain)) = neigh::asked_by_host(ctx, &maps) else {
+        copy_to_ingress(ctx, config.mark_of(Hairpin::Flood));
+        return NEXT;
+    };
+    if !set_destination(ctx, asked.mac) {
+        copy_failed(ctx);
+        return NEXT;
+    }
+    if let Some(child) = asked.child {
+        charge_rx(child, Path::Host, size(ctx, ctx.len()));
+    }
+    if is_certain {
+        return turn(ctx, config.mark_of(Hairpin::Unicast));
+    }
+    copy_to_ingress(ctx, config.mark_of(Hairpin::Unicast));
+    next_or_lost(ctx, set_destination(ctx, group))
 }
 
 /// Whether native XDP left word that it has judged the frame.

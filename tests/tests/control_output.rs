@@ -38,7 +38,7 @@ fn status_in_json_is_as_documented() {
 
     let master = master_fields(
         &lab,
-        r#""datapath":"bpf","demux":"tc","hairpin":"tcx","degraded":[],"drop_unknown":"off","vepa_switch":false"#,
+        r#""datapath":"bpf","demux":"tc","hairpin":"tcx","directed_neigh":true,"degraded":[],"drop_unknown":"off","vepa_switch":false"#,
     );
     let children = children(&lab, &own, &web, true);
     let expected = format!(r#"[{{{master},"children":{children}}}]"#);
@@ -69,7 +69,7 @@ fn status_in_json_of_a_device_without_the_data_path_is_as_documented() {
     let master = master_fields(
         &lab,
         &format!(
-            r#""datapath":"kernel","demux":"kernel","hairpin":"off","degraded":[{},{}],"drop_unknown":"off","vepa_switch":false"#,
+            r#""datapath":"kernel","demux":"kernel","hairpin":"off","directed_neigh":false,"degraded":[{},{}],"drop_unknown":"off","vepa_switch":false"#,
             part("datapath", "bpf", "kernel"),
             part("hairpin", "tcx", "off"),
         ),

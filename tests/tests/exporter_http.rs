@@ -256,6 +256,7 @@ fn served(children: u32) -> (Netns, Exporter) {
         datapath: Carrier::Kernel,
         demux: Demux::Kernel,
         hairpin: Hairpin::Off,
+        directed_neigh: false,
         degraded: Vec::new(),
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,

@@ -32,6 +32,7 @@ impl Kernel {
                 adopts: true,
                 drop_unknown: DropUnknown::Off,
                 vepa_switch: false,
+                directs: false,
             },
         }
     }

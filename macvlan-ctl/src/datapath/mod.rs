@@ -168,4 +168,6 @@ pub struct Description {
     pub drop_unknown: DropUnknown,
     /// Whether the switch sends frames back out of the port they came in by.
     pub vepa_switch: bool,
+    /// Whether requests for a known address go to its owner alone.
+    pub directs: bool,
 }

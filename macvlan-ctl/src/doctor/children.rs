@@ -187,6 +187,7 @@ mod tests {
             adopts,
             drop_unknown: DropUnknown::Off,
             vepa_switch: false,
+            directs: true,
         }
     }
 

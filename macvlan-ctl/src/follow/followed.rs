@@ -108,7 +108,7 @@ impl Followed {
         let master = Master::find(watcher.netlink(), name).await;
         let master = master.with_context(|| format!("cannot follow {name:?}"))?;
         report(Note::Info(format!("{name}: attached")));
-        let here = Here::new(master, &self.wanted.config.policies, watcher);
+        let here = Here::new(master, &self.wanted.config.policies, watcher)?;
         self.state = State::Here(Box::new(here));
         Ok(())
     }
@@ -142,6 +142,7 @@ impl Followed {
         here.due = Some(Instant::now());
         match &change.subject {
             Subject::Child { child, .. } => {
+                here.forget_addresses(child);
                 here.note_child(&self.wanted.config.policies, &change.what, child);
             }
             Subject::Device(_) if change.what == What::Removed => {
@@ -167,7 +168,11 @@ impl Followed {
     pub async fn check(&mut self, watcher: &Watcher, report: Report<'_>) {
         match &mut self.state {
             State::Waiting(_) => self.try_attach(watcher, report).await,
-            State::Here(here) => here.due = Some(here.due.unwrap_or_else(Instant::now)),
+            State::Here(here) => {
+                // Of an address that a child had before anybody watched, no event told.
+                here.addresses.forget_all();
+                here.due = Some(here.due.unwrap_or_else(Instant::now));
+            }
         }
     }
 

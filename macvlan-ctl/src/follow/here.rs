@@ -16,6 +16,7 @@ use crate::{
     lock::Lock,
     master::Master,
     model::Child,
+    neighbours::Addresses,
     policy::{Groups, PolicyChange},
     session::{self, Members, members},
     status,
@@ -41,6 +42,8 @@ pub struct Here {
     nameless: BTreeSet<Mac>,
     /// When to bring the map to what the kernel has.
     pub due: Option<Instant>,
+    /// Addresses of the children and of the master.
+    addresses: Addresses,
     /// The last thing that people were warned of: once is enough.
     warned: String,
 }
@@ -57,10 +60,14 @@ pub enum Synced {
 
 impl Here {
     /// A master that was just attached to.
-    pub fn new(master: Master, policies: &Policies, watcher: &Watcher) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// When netlink refuses a socket.
+    pub fn new(master: Master, policies: &Policies, watcher: &Watcher) -> Result<Self> {
         let children = watcher.children(master.index);
         let asked = children.iter().map(|child| (child.mac, policies.of(child)));
-        Self {
+        Ok(Self {
             overrides: asked.filter(|(_, policy)| !policy.is_empty()).collect(),
             master,
             groups: Groups::default(),
@@ -70,8 +77,9 @@ impl Here {
             former: BTreeMap::new(),
             nameless: BTreeSet::new(),
             due: Some(Instant::now()),
+            addresses: Addresses::open()?,
             warned: String::new(),
-        }
+        })
     }
 
     /// What onlookers see.
@@ -108,6 +116,11 @@ impl Here {
             }
             _ => {}
         }
+    }
+
+    /// Its namespace may have changed, and the addresses with it.
+    pub fn forget_addresses(&mut self, child: &Child) {
+        self.addresses.forget(child.place.nsid);
     }
 
     /// Rules about namespaces, for children whose namespaces have got their names since.
@@ -168,6 +181,9 @@ impl Here {
         let (policies, left_out) = fit(policies, &present, bpf.max_children() as usize);
         let wanted = Members { policies, groups };
         bpf.sync(&self.master, &wanted)?;
+        let master = (self.master.index, self.master.mac);
+        let owners = self.addresses.owners(master, &children, &wanted.policies).await;
+        bpf.set_owners(&self.master, &owners)?;
         self.overrides.clear();
         self.former.clear();
         if left_out > 0 {

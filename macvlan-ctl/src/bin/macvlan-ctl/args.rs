@@ -170,6 +170,11 @@ pub struct DatapathOptions {
     #[arg(long)]
     pub no_adopt: bool,
 
+    /// Let ARP requests and neighbour solicitations for a known address go to everybody, not to its
+    /// owner alone.
+    #[arg(long)]
+    pub no_directed_neigh: bool,
+
     /// How many children fit; as it is or, at first, 4096 if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CHILDREN)))]
     pub max_children: Option<u32>,
@@ -191,6 +196,7 @@ impl DatapathOptions {
             xdp: self.xdp,
             tc: self.tc,
             no_adopt: self.no_adopt,
+            no_directed_neigh: self.no_directed_neigh,
             max_children: self.max_children,
             drop_unknown: self.drop_unknown,
             vepa_switch: self.vepa_switch,

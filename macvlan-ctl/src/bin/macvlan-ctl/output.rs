@@ -45,7 +45,9 @@ pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
         writeln!(out, "{} ({}, index {}):", status.ifname, status.address, status.ifindex)?;
         let datapath = if status.datapath == Carrier::Bpf { "bpf" } else { "kernel" };
         let (demux, hairpin) = (status.demux.as_str(), status.hairpin.as_str());
-        writeln!(out, "  datapath {datapath}, demux {demux}, hairpin {hairpin}")?;
+        write!(out, "  datapath {datapath}, demux {demux}, hairpin {hairpin}")?;
+        let is_undirected = status.datapath == Carrier::Bpf && !status.directed_neigh;
+        writeln!(out, "{}", if is_undirected { ", neighbour requests to all" } else { "" })?;
         for part in &status.degraded {
             let text = format!("{} {} instead of {}: {}", part.feature, part.got, part.wanted, part.reason);
             let indents = Options::new(WIDTH).initial_indent("  ").subsequent_indent("    ");

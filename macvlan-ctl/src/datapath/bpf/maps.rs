@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     path::Path,
     thread,
     time::Duration,
@@ -19,7 +20,7 @@ use macvlan_common::{
     names,
 };
 
-use super::retired::RetiredCounters;
+use super::{owners::Owners, retired::RetiredCounters};
 use crate::{
     datapath::{Counters, Demux},
     master::Master,
@@ -37,6 +38,7 @@ pub struct Maps {
     record: Array<MapData, Record>,
     retired: RetiredCounters,
     groups: HashMap<MapData, u32, GroupName>,
+    owners: Owners,
     max_children: u32,
 }
 
@@ -57,6 +59,9 @@ impl Maps {
         let open = |name: &str| open(directory, name);
         let policy = open(names::POLICY)?;
         let max_children = policy.info()?.max_entries();
+        let owners = open(names::OWNERS)?;
+        let room = owners.info()?.max_entries();
+        let places = Map::HashMap(open(names::PLACES)?).try_into()?;
         Ok(Self {
             config: Map::Array(open(names::CONFIG)?).try_into()?,
             children: Map::PerCpuHashMap(open(names::CHILDREN)?).try_into()?,
@@ -66,6 +71,7 @@ impl Maps {
             record: Map::Array(open(names::RECORD)?).try_into()?,
             retired: RetiredCounters::new(Map::HashMap(open(names::RETIRED)?).try_into()?, max_children),
             groups: Map::HashMap(open(names::GROUPS)?).try_into()?,
+            owners: Owners::new(Map::HashMap(owners).try_into()?, places, room),
             max_children,
         })
     }
@@ -298,6 +304,25 @@ impl Maps {
         };
         let others = !(Config::XDP_GENERIC | Config::XDP_NATIVE);
         self.change_config(|config| Config { flags: config.flags & others | flag, ..config })
+    }
+
+    /// Whether requests for a known address go to its owner alone.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_directs(&mut self, directs: bool) -> Result<()> {
+        let flag = if directs { Config::DIRECTS } else { 0 };
+        self.change_config(|config| Config { flags: config.flags & !Config::DIRECTS | flag, ..config })
+    }
+
+    /// Who has which address, and whose word counts besides.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_owners(&mut self, told: &BTreeMap<IpAddr, Mac>, speakers: &BTreeSet<Mac>) -> Result<()> {
+        self.owners.set(told, speakers)
     }
 
     fn change_config(&mut self, change: impl FnOnce(Config) -> Config) -> Result<()> {

@@ -8,14 +8,16 @@ pub mod features;
 mod hooks;
 mod link;
 mod maps;
+mod owners;
 mod reader;
 mod record;
 mod retired;
 mod trace;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -65,6 +67,8 @@ pub struct Options {
     pub tc: Option<TcChoice>,
     /// Leave children of others alone.
     pub no_adopt: bool,
+    /// Let requests for a known address go to all, as those for unknown ones do.
+    pub no_directed_neigh: bool,
     /// How many children fit.
     pub max_children: Option<u32>,
     /// What becomes of unicast from the wire to nobody here.
@@ -164,6 +168,7 @@ impl Bpf {
         let mut object = load_object(building, Some(max_children))?;
         let mut maps = Maps::open(building)?;
         maps.draw_secrets()?;
+        maps.set_directs(!options.no_directed_neigh)?;
         let mut record = Record {
             abi: ABI_VERSION,
             object: record::object_digest(),
@@ -172,6 +177,7 @@ impl Bpf {
             adopts: !options.no_adopt,
             drop_unknown: options.drop_unknown.unwrap_or_default(),
             vepa_switch: options.vepa_switch.unwrap_or_default(),
+            directs: !options.no_directed_neigh,
             demux: Demux::Tc,
             hairpin: Hairpin::Off,
             owns_clsact: false,
@@ -245,6 +251,10 @@ impl Bpf {
             let verb = if wanted { "expect" } else { "expect no" };
             changes.push(format!("{verb} reflective switch behind {name:?}"));
         }
+        if self.record.directs == options.no_directed_neigh {
+            let whom = if options.no_directed_neigh { "everybody" } else { "its owner alone" };
+            changes.push(format!("send requests for a known address on {name:?} to {whom}"));
+        }
         // What was asked for before was tried before: whatever it came to stays.
         if let Some(xdp) = options.xdp.filter(|xdp| *xdp != self.record.xdp) {
             let (word, demux) = (xdp.as_str(), self.record.demux.as_str());
@@ -264,6 +274,7 @@ impl Bpf {
     pub fn update(&mut self, master: &Master, options: &Options) -> Result<()> {
         self.changes(master, options)?;
         self.record.adopts = !options.no_adopt;
+        self.record.directs = !options.no_directed_neigh;
         let xdp = options.xdp.unwrap_or(self.record.xdp);
         let demux = match plan_xdp(xdp, master.kind.as_deref()) {
             XdpPlan::Skip(_) => Demux::Tc,
@@ -290,6 +301,7 @@ impl Bpf {
         self.maps.set_guard(guard_flags(&self.record, &self.maps.members()?))?;
         // A run that was killed on its way to another mode may have left the other flag.
         self.maps.set_demux(self.record.demux)?;
+        self.maps.set_directs(self.record.directs)?;
         self.maps.write_record(&self.record.to_text()?)?;
         self.description = describe(&self.record, &self.maps, &self.directory)?;
         Ok(())
@@ -308,6 +320,21 @@ impl Bpf {
     /// What becomes of unicast from the wire to nobody here.
     pub fn drop_unknown(&self) -> DropUnknown {
         self.record.drop_unknown
+    }
+
+    /// Says who has which address on `master`; what children and host say besides is kept while it
+    /// is fresh.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_owners(&mut self, master: &Master, told: &BTreeMap<IpAddr, Mac>) -> Result<()> {
+        if !self.record.directs {
+            return self.maps.set_owners(&BTreeMap::new(), &BTreeSet::new());
+        }
+        let mut speakers: BTreeSet<Mac> = self.maps.members()?.into_keys().collect();
+        speakers.insert(master.mac);
+        self.maps.set_owners(told, &speakers)
     }
 
     /// Where maps, programs and links are pinned.
@@ -435,6 +462,8 @@ fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
         loader.map_max_entries(names::CHILDREN, max_children);
         loader.map_max_entries(names::POLICY, max_children);
         loader.map_max_entries(names::RETIRED, max_children);
+        loader.map_max_entries(names::OWNERS, owners::room_beside(max_children));
+        loader.map_max_entries(names::PLACES, owners::room_beside(max_children));
     }
     loader.load(OBJECT).map_err(|error| no_maps(&error))
 }
@@ -480,6 +509,7 @@ fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Descriptio
         adopts: record.adopts,
         drop_unknown: record.drop_unknown,
         vepa_switch: record.vepa_switch,
+        directs: record.directs && !maps.has_passthru()?,
     };
     if record.drop_unknown != DropUnknown::Off && needs_unknown(&maps.members()?) {
         description.degraded.push(Degraded::new(

@@ -30,6 +30,8 @@ pub struct Record {
     pub drop_unknown: DropUnknown,
     /// `--vepa-switch`.
     pub vepa_switch: bool,
+    /// Whether requests for a known address go to its owner alone.
+    pub directs: bool,
     /// Where frames are demultiplexed.
     pub demux: Demux,
     /// How frames are turned around.

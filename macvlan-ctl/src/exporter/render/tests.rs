@@ -58,6 +58,7 @@ fn attached() -> MasterSnapshot {
         datapath: Carrier::Bpf,
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
+        directed_neigh: true,
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "not supported by the driver")],
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,

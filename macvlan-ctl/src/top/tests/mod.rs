@@ -107,6 +107,7 @@ fn master(name: &str, children: &[Who]) -> (MasterStatus, MasterStats) {
         datapath: Carrier::Bpf,
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
+        directed_neigh: true,
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "veth copies")],
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
