@@ -61,6 +61,9 @@ impl Config {
     /// Requests for a known address go to its owner alone ([`neigh`](crate::neigh)).
     pub const DIRECTS: u64 = 1 << 8;
 
+    /// Broadcast and multicast is limited to a rate ([`limit`](crate::limit)).
+    pub const STORM_GUARD: u64 = 1 << 9;
+
     /// Bits of the packet mark that hold a [`Hairpin`].
     pub const MARK_KIND: u32 = 0xff;
 
@@ -110,6 +113,12 @@ impl Config {
     #[inline(always)]
     pub const fn directs(&self) -> bool {
         self.flags & Self::DIRECTS != 0 && self.passthru == 0
+    }
+
+    /// Whether broadcast and multicast is limited to a rate.
+    #[inline(always)]
+    pub const fn guards_storms(&self) -> bool {
+        self.flags & Self::STORM_GUARD != 0
     }
 
     /// The packet mark of a frame turned around as `kind`.

@@ -55,13 +55,29 @@ pub enum DropReason {
     Reflected = 1,
     /// Unicast from the wire to nobody here, where such frames are to be dropped.
     Unknown = 2,
-    /// Its source MAC cannot be its sender's.
+    /// Its source MAC cannot be its sender's, or its addresses are not.
     Spoofed = 3,
+    /// Broadcast or multicast beyond the rate of the storm guard.
+    Storm = 4,
+    /// A router advertisement or redirect of a child that is to be no router.
+    RaGuard = 5,
+    /// A DHCP server's message of a child that is to be no DHCP server.
+    DhcpGuard = 6,
+    /// Beyond the rate that was set for the child.
+    Rate = 7,
 }
 
 /// Every reason, in the order of the counters.
-pub const DROP_REASONS: [DropReason; 4] =
-    [DropReason::Isolated, DropReason::Reflected, DropReason::Unknown, DropReason::Spoofed];
+pub const DROP_REASONS: [DropReason; 8] = [
+    DropReason::Isolated,
+    DropReason::Reflected,
+    DropReason::Unknown,
+    DropReason::Spoofed,
+    DropReason::Storm,
+    DropReason::RaGuard,
+    DropReason::DhcpGuard,
+    DropReason::Rate,
+];
 
 impl DropReason {
     /// Its name in JSON and metrics.
@@ -71,6 +87,10 @@ impl DropReason {
             Self::Reflected => "reflected",
             Self::Unknown => "unknown",
             Self::Spoofed => "spoofed",
+            Self::Storm => "storm",
+            Self::RaGuard => "ra_guard",
+            Self::DhcpGuard => "dhcp_guard",
+            Self::Rate => "rate",
         }
     }
 }

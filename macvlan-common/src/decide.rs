@@ -92,6 +92,15 @@ pub enum Action {
     UnmarkBroadcast,
     /// Ingress: take our mark off; to the host's protocols it is a multicast.
     UnmarkMulticast,
+    /// Drop it as [`DropReason::Storm`]. This and the next three follow from what lies behind the MACs
+    /// or from rates, which [`decide`] does not see.
+    DropStorm,
+    /// Drop it as [`DropReason::RaGuard`].
+    DropRaGuard,
+    /// Drop it as [`DropReason::DhcpGuard`].
+    DropDhcpGuard,
+    /// Drop it as [`DropReason::Rate`].
+    DropRate,
 }
 
 impl Action {
@@ -103,6 +112,10 @@ impl Action {
             DropReason::Reflected => Self::DropReflected,
             DropReason::Unknown => Self::DropUnknown,
             DropReason::Spoofed => Self::DropSpoofed,
+            DropReason::Storm => Self::DropStorm,
+            DropReason::RaGuard => Self::DropRaGuard,
+            DropReason::DhcpGuard => Self::DropDhcpGuard,
+            DropReason::Rate => Self::DropRate,
         }
     }
 
@@ -114,6 +127,10 @@ impl Action {
             Self::DropReflected => Some(DropReason::Reflected),
             Self::DropUnknown => Some(DropReason::Unknown),
             Self::DropSpoofed => Some(DropReason::Spoofed),
+            Self::DropStorm => Some(DropReason::Storm),
+            Self::DropRaGuard => Some(DropReason::RaGuard),
+            Self::DropDhcpGuard => Some(DropReason::DhcpGuard),
+            Self::DropRate => Some(DropReason::Rate),
             Self::Pass
             | Self::Defer
             | Self::Turn
@@ -142,6 +159,10 @@ impl Action {
             | Self::DropReflected
             | Self::DropUnknown
             | Self::DropSpoofed
+            | Self::DropStorm
+            | Self::DropRaGuard
+            | Self::DropDhcpGuard
+            | Self::DropRate
             | Self::Unmark
             | Self::HideFromHost
             | Self::UnmarkBroadcast
@@ -201,6 +222,21 @@ impl<Child> Verdict<Child> {
     #[inline(always)]
     fn total(self, total: Total) -> Self {
         Self { total: Some(total), ..self }
+    }
+
+    /// A broadcast or multicast beyond the rate: its sender is charged or, from the wire, the master.
+    #[inline(always)]
+    pub const fn storm(sender: Option<Child>) -> Self
+    where
+        Child: Copy,
+    {
+        Self { dropped: sender, ..Self::new(Action::DropStorm) }
+    }
+
+    /// Whether this is a broadcast or multicast from the wire or a child, and not dropped.
+    #[inline(always)]
+    pub const fn may_be_storm(&self) -> bool {
+        matches!(self.total, Some(Total::Flood(FloodOrigin::Wire | FloodOrigin::Child)))
     }
 
     /// Whether any counter changes.
@@ -585,6 +621,7 @@ mod tests {
                     matches!(hook, Hook::Turned(_))
                 }
                 Action::HideFromHost => matches!(hook, Hook::Turned(_) | Hook::Ingress | Hook::AfterXdp),
+                Action::DropStorm | Action::DropRaGuard | Action::DropDhcpGuard | Action::DropRate => false,
             };
             prop_assert!(lawful, "{verdict:?}");
 

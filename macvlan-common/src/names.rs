@@ -27,9 +27,14 @@ pub const OWNERS: &str = "MACVLAN_ADDR";
 /// Hash from a [`place`](crate::neigh::place) to the address that is remembered there.
 pub const PLACES: &str = "MACVLAN_PLACE";
 
+/// Array of one [`Pace`](crate::limit::Pace): the storm guard's.
+pub const PACE: &str = "MACVLAN_PACE";
+/// Array of the storm guard's buckets: the wire's, then those of the children by their slots.
+pub const STORM: &str = "MACVLAN_STORM";
+
 /// Every map that lives as long as the data path.
-pub const MAPS: [&str; 10] =
-    [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES];
+pub const MAPS: [&str; 12] =
+    [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES, PACE, STORM];
 
 /// The demultiplexer for drivers that keep a frame in one buffer.
 pub const XDP: &str = "macvlan_xdp";

@@ -8,6 +8,7 @@ use crate::{
     counters::{ChildCounters, Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters, PATHS},
     group::{GroupName, NAME_LEN},
     l3::Address,
+    limit::Pace,
     neigh::Owner,
     trace::{self, HEAD_LEN, Scratch},
 };
@@ -26,6 +27,7 @@ const _: () = {
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
     assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(trace::Record, captured) == 24);
     assert!(size_of::<Address>() == 16 && size_of::<Owner>() == 24);
+    assert!(size_of::<Pace>() == 16);
     assert!(size_of::<Scratch>() == 16 + trace::RECORD_LEN);
 };
 
@@ -54,4 +56,6 @@ mod user {
     unsafe impl aya::Pod for Address {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Owner {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Pace {}
 }

@@ -107,7 +107,7 @@ impl Point {
 }
 
 /// Every action; its place here is its number in a record.
-pub const ACTIONS: [Action; 15] = [
+pub const ACTIONS: [Action; 19] = [
     Action::Pass,
     Action::Defer,
     Action::DropIsolated,
@@ -123,6 +123,10 @@ pub const ACTIONS: [Action; 15] = [
     Action::HideFromHost,
     Action::UnmarkBroadcast,
     Action::UnmarkMulticast,
+    Action::DropStorm,
+    Action::DropRaGuard,
+    Action::DropDhcpGuard,
+    Action::DropRate,
 ];
 
 impl Told {

@@ -177,6 +177,8 @@ mod tests {
     #[test]
     fn every_reason_is_there_before_anything_was_dropped() {
         let names: Vec<_> = drops(&[Count::default(); DROP_REASONS.len()]).into_keys().collect();
-        assert_eq!(names, ["isolated", "reflected", "spoofed", "unknown"]);
+        let reasons =
+            ["dhcp_guard", "isolated", "ra_guard", "rate", "reflected", "spoofed", "storm", "unknown"];
+        assert_eq!(names, reasons);
     }
 }

@@ -1,6 +1,6 @@
 //! `status`: what is in place on each master, and why not more.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use anyhow::{Context, Result};
 use macvlan_common::{child::Policy, mac::Mac};
@@ -42,6 +42,8 @@ pub struct MasterStatus {
     pub hairpin: Hairpin,
     /// Whether requests for a known address go to its owner alone.
     pub directed_neigh: bool,
+    /// Broadcast and multicast frames a second from the wire, and from each child; `None` is no limit.
+    pub storm_limit: Option<NonZeroU32>,
     /// What is less than the best, and why.
     pub degraded: Vec<Degraded>,
     /// Whether unicast from the wire to nobody here is dropped: "off", "on" or "force".
@@ -187,6 +189,7 @@ pub fn compose(
         demux: description.demux,
         hairpin: description.hairpin,
         directed_neigh: description.directs,
+        storm_limit: description.storm_limit,
         degraded: description.degraded.clone(),
         drop_unknown: description.drop_unknown,
         vepa_switch: description.vepa_switch,

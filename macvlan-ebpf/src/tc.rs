@@ -12,7 +12,7 @@ use aya_ebpf::{
 use macvlan_common::{
     config::{Config, Hairpin},
     counters::{Count, Path},
-    decide::{Action, Frame, Hook, Tables as _, decide},
+    decide::{Action, Frame, Hook, Tables as _, Verdict, decide},
     gso,
     mac::{Mac, is_group},
     trace::{Point, Told},
@@ -20,8 +20,8 @@ use macvlan_common::{
 
 use crate::{
     account::{charge, charge_failed_copy, charge_rx},
-    maps::Maps,
-    neigh, packet,
+    maps::{Child, Maps},
+    neigh, packet, storm,
     trace::tell_skb,
 };
 
@@ -66,6 +66,9 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let judged = config.xdp_is_native() && is_judged(ctx, config.meta);
     let hook = if judged { Hook::Judged } else { Hook::Ingress };
     let verdict = decide(hook, frame, &maps);
+    if config.guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
+        return drop_storm::<TRACED>(ctx, frame, Point::Ingress, None);
+    }
     if verdict.counts() {
         charge(&verdict, size(ctx, ctx.len()));
     }
@@ -94,6 +97,9 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let Some(frame) = macs_by_header(ctx) else { return NEXT };
     let Some(maps) = Maps::open() else { return NEXT };
     let verdict = decide(Hook::AfterXdp, frame, &maps);
+    if maps.config().guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
+        return drop_storm::<TRACED>(ctx, frame, Point::Ingress, None);
+    }
     if verdict.counts() {
         let headless = macs(ctx) != Some(frame);
         charge(&verdict, size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 }));
@@ -117,9 +123,14 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
 #[inline(always)]
 fn receive(ctx: &TcContext, action: Action) -> i32 {
     match action {
-        Action::DropIsolated | Action::DropReflected | Action::DropUnknown | Action::DropSpoofed => {
-            TC_ACT_SHOT
-        }
+        Action::DropIsolated
+        | Action::DropReflected
+        | Action::DropUnknown
+        | Action::DropSpoofed
+        | Action::DropStorm
+        | Action::DropRaGuard
+        | Action::DropDhcpGuard
+        | Action::DropRate => TC_ACT_SHOT,
         Action::HideFromHost => retype(ctx, PACKET_OTHERHOST),
         Action::UnmarkBroadcast => retype(ctx, PACKET_BROADCAST),
         Action::UnmarkMulticast => retype(ctx, PACKET_MULTICAST),
@@ -152,6 +163,13 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
     let verdict = decide(Hook::Egress, frame, &maps);
+    if config.guards_storms()
+        && verdict.may_be_storm()
+        && let Some(child) = verdict.tx
+        && storm::is_too_much(Some(child))
+    {
+        return drop_storm::<TRACED>(ctx, frame, Point::Egress, Some(child));
+    }
     if verdict.counts() {
         charge(&verdict, size(ctx, ctx.len()));
     }
@@ -162,9 +180,14 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         neigh::hear(ctx, frame.src);
     }
     match verdict.action {
-        Action::DropIsolated | Action::DropReflected | Action::DropUnknown | Action::DropSpoofed => {
-            TC_ACT_SHOT
-        }
+        Action::DropIsolated
+        | Action::DropReflected
+        | Action::DropUnknown
+        | Action::DropSpoofed
+        | Action::DropStorm
+        | Action::DropRaGuard
+        | Action::DropDhcpGuard
+        | Action::DropRate => TC_ACT_SHOT,
         Action::Turn => turn(ctx, config.mark_of(Hairpin::Unicast)),
         Action::CopyToChildren if config.directs() => copy_or_direct(ctx, frame.dst),
         Action::CopyToChildren => {
@@ -225,6 +248,17 @@ fn copy_or_direct(ctx: &TcContext, group: u64) -> i32 {
     }
     copy_to_ingress(ctx, config.mark_of(Hairpin::Unicast));
     next_or_lost(ctx, set_destination(ctx, group))
+}
+
+/// More broadcast or multicast than the storm guard lets through.
+#[inline(always)]
+fn drop_storm<const TRACED: bool>(ctx: &TcContext, frame: Frame, point: Point, sender: Option<Child>) -> i32 {
+    let verdict = Verdict::storm(sender);
+    charge(&verdict, size(ctx, ctx.len()));
+    if TRACED {
+        tell_skb(ctx, frame.dst, frame.src, Told::encode(point, &verdict), false);
+    }
+    TC_ACT_SHOT
 }
 
 /// Whether native XDP left word that it has judged the frame.

@@ -9,11 +9,11 @@ use aya_ebpf::{
 };
 use macvlan_common::{
     counters::Count,
-    decide::{Action, Hook, Tables as _, decide},
+    decide::{Action, Hook, Tables as _, Verdict, decide},
     trace::{Point, Told},
 };
 
-use crate::{account::charge, maps::Maps, packet, trace::tell_xdp};
+use crate::{account::charge, maps::Maps, packet, storm, trace::tell_xdp};
 
 /// For drivers and kernels that keep a frame in one buffer.
 #[xdp]
@@ -59,7 +59,14 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         }
     };
     match verdict.action {
-        Action::DropIsolated | Action::DropReflected | Action::DropUnknown | Action::DropSpoofed => {
+        Action::DropIsolated
+        | Action::DropReflected
+        | Action::DropUnknown
+        | Action::DropSpoofed
+        | Action::DropStorm
+        | Action::DropRaGuard
+        | Action::DropDhcpGuard
+        | Action::DropRate => {
             charge(&verdict, size);
             tell();
             XDP_DROP
@@ -67,6 +74,15 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         // What cannot be marked as judged is left to TC ingress, which judges it anew. Generic
         // mode needs no mark: TC ingress knows that the frame was here.
         Action::Pass if verdict.counts() && (config.xdp_is_generic() || mark_judged(ctx, config.meta)) => {
+            if config.guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
+                let verdict = Verdict::storm(None);
+                charge(&verdict, size);
+                if TRACED {
+                    let told = Told::encode(Point::Xdp, &verdict);
+                    tell_xdp(ctx, frame.dst, frame.src, told, bytes as u32);
+                }
+                return XDP_DROP;
+            }
             charge(&verdict, size);
             tell();
             XDP_PASS

@@ -38,7 +38,7 @@ fn status_in_json_is_as_documented() {
 
     let master = master_fields(
         &lab,
-        r#""datapath":"bpf","demux":"tc","hairpin":"tcx","directed_neigh":true,"degraded":[],"drop_unknown":"off","vepa_switch":false"#,
+        r#""datapath":"bpf","demux":"tc","hairpin":"tcx","directed_neigh":true,"storm_limit":null,"degraded":[],"drop_unknown":"off","vepa_switch":false"#,
     );
     let children = children(&lab, &own, &web, true);
     let expected = format!(r#"[{{{master},"children":{children}}}]"#);
@@ -69,7 +69,7 @@ fn status_in_json_of_a_device_without_the_data_path_is_as_documented() {
     let master = master_fields(
         &lab,
         &format!(
-            r#""datapath":"kernel","demux":"kernel","hairpin":"off","directed_neigh":false,"degraded":[{},{}],"drop_unknown":"off","vepa_switch":false"#,
+            r#""datapath":"kernel","demux":"kernel","hairpin":"off","directed_neigh":false,"storm_limit":null,"degraded":[{},{}],"drop_unknown":"off","vepa_switch":false"#,
             part("datapath", "bpf", "kernel"),
             part("hairpin", "tcx", "off"),
         ),
@@ -85,8 +85,9 @@ fn stats_in_json_are_as_documented() {
     let (lab, own, web) = named_lab();
     lab.ctl(&["attach", "eth0"]).succeeded();
 
-    let drops =
-        format!(r#""drops":{{"isolated":{NONE},"reflected":{NONE},"spoofed":{NONE},"unknown":{NONE}}}"#);
+    let reasons = ["dhcp_guard", "isolated", "ra_guard", "rate", "reflected", "spoofed", "storm", "unknown"];
+    let drops = reasons.map(|reason| format!(r#""{reason}":{NONE}"#)).join(",");
+    let drops = format!(r#""drops":{{{drops}}}"#);
     let child = |station: &Station| {
         let Station { dev, mac, .. } = station;
         let path = |name: &str| format!(r#""{name}":{{"rx":{NONE},"tx":{NONE}}}"#);

@@ -257,6 +257,7 @@ fn served(children: u32) -> (Netns, Exporter) {
         demux: Demux::Kernel,
         hairpin: Hairpin::Off,
         directed_neigh: false,
+        storm_limit: None,
         degraded: Vec::new(),
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,

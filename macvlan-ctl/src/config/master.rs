@@ -1,6 +1,9 @@
 //! One `[[master]]` of a configuration, with its children.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    num::NonZeroU32,
+};
 
 use anyhow::{Error, Result, anyhow, bail};
 use clap::ValueEnum;
@@ -12,7 +15,7 @@ use super::{
 };
 use crate::{
     attach::Request,
-    datapath::bpf::{MOST_CHILDREN, Options},
+    datapath::bpf::{MOST_CHILDREN, Options, storm_limit},
     ids::IfName,
     model::{ChildSpec, Settings, parse_gateway, parse_kind, parse_mac, parse_mode},
 };
@@ -40,6 +43,7 @@ const KEYS: &[&str] = &[
     "drop-unknown",
     "vepa-switch",
     "directed-neigh",
+    "storm-limit",
     "max-children",
     "require-bpf",
     "prune",
@@ -75,6 +79,7 @@ pub fn read_master(fields: Fields<'_>, places: &mut Places) -> Result<MasterConf
         xdp: fields.text("xdp", |text| choice("xdp", text))?,
         tc: fields.text("tc", |text| choice("tc", text))?,
         no_adopt: !fields.boolean("adopt")?.unwrap_or(true),
+        storm_limit: read_storm_limit(&mut fields)?,
         no_directed_neigh: !fields.boolean("directed-neigh")?.unwrap_or(true),
         max_children: read_max_children(&mut fields)?,
         drop_unknown: fields.text("drop-unknown", |text| choice("drop-unknown", text))?,
@@ -112,6 +117,15 @@ fn read_max_children(fields: &mut Fields<'_>) -> Result<Option<u32>> {
         return Err(fields.source().error(at, format!("max-children is 1 to {MOST_CHILDREN}, not {given}")));
     }
     Ok(max_children)
+}
+
+fn read_storm_limit(fields: &mut Fields<'_>) -> Result<Option<NonZeroU32>> {
+    let at = fields.place_of("storm-limit");
+    let Some(given) = fields.number("storm-limit")? else { return Ok(None) };
+    match storm_limit(given) {
+        Ok(limit) => Ok(Some(limit)),
+        Err(error) => Err(fields.source().error(at, format!("{error:#}"))),
+    }
 }
 
 fn read_child(fields: Fields<'_>, places: &mut Places) -> Result<ChildSpec> {

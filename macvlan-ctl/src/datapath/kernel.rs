@@ -33,6 +33,7 @@ impl Kernel {
                 drop_unknown: DropUnknown::Off,
                 vepa_switch: false,
                 directs: false,
+                storm_limit: None,
             },
         }
     }

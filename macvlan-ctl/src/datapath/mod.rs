@@ -8,7 +8,7 @@ pub mod bpf;
 pub mod choose;
 pub mod kernel;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
@@ -170,4 +170,6 @@ pub struct Description {
     pub vepa_switch: bool,
     /// Whether requests for a known address go to its owner alone.
     pub directs: bool,
+    /// Broadcast and multicast frames a second from the wire, and from each child; `None` is no limit.
+    pub storm_limit: Option<NonZeroU32>,
 }

@@ -188,6 +188,7 @@ mod tests {
             drop_unknown: DropUnknown::Off,
             vepa_switch: false,
             directs: true,
+            storm_limit: None,
         }
     }
 

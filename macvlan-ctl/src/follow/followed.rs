@@ -142,7 +142,7 @@ impl Followed {
         here.due = Some(Instant::now());
         match &change.subject {
             Subject::Child { child, .. } => {
-                here.forget_addresses(child);
+                here.addresses.forget(child.place.nsid);
                 here.note_child(&self.wanted.config.policies, &change.what, child);
             }
             Subject::Device(_) if change.what == What::Removed => {

@@ -43,7 +43,7 @@ pub struct Here {
     /// When to bring the map to what the kernel has.
     pub due: Option<Instant>,
     /// Addresses of the children and of the master.
-    addresses: Addresses,
+    pub addresses: Addresses,
     /// The last thing that people were warned of: once is enough.
     warned: String,
 }
@@ -116,11 +116,6 @@ impl Here {
             }
             _ => {}
         }
-    }
-
-    /// Its namespace may have changed, and the addresses with it.
-    pub fn forget_addresses(&mut self, child: &Child) {
-        self.addresses.forget(child.place.nsid);
     }
 
     /// Rules about namespaces, for children whose namespaces have got their names since.

@@ -140,7 +140,14 @@ fn mac_at(head: &[u8], at: usize) -> Option<Mac> {
 
 fn action(action: Action) -> &'static str {
     match action {
-        Action::DropIsolated | Action::DropReflected | Action::DropUnknown | Action::DropSpoofed => "drop",
+        Action::DropIsolated
+        | Action::DropReflected
+        | Action::DropUnknown
+        | Action::DropSpoofed
+        | Action::DropStorm
+        | Action::DropRaGuard
+        | Action::DropDhcpGuard
+        | Action::DropRate => "drop",
         Action::Turn => "hairpin",
         Action::CopyToChildren
         | Action::CopyToAll

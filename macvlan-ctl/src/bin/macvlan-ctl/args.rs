@@ -1,12 +1,12 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use macvlan_ctl::{
     datapath::{
-        bpf::{MOST_CHILDREN, Options},
+        bpf::{MOST_CHILDREN, Options, storm_limit},
         choose::{DropUnknown, TcChoice, XdpChoice},
     },
     netns::NetnsRef,
@@ -175,6 +175,11 @@ pub struct DatapathOptions {
     #[arg(long)]
     pub no_directed_neigh: bool,
 
+    /// Drop broadcast and multicast beyond so many frames a second from the wire, and as many from
+    /// each child; no limit if left out.
+    #[arg(long, value_name = "PPS", value_parser = parse_storm_limit)]
+    pub storm_limit: Option<NonZeroU32>,
+
     /// How many children fit; as it is or, at first, 4096 if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CHILDREN)))]
     pub max_children: Option<u32>,
@@ -197,11 +202,17 @@ impl DatapathOptions {
             tc: self.tc,
             no_adopt: self.no_adopt,
             no_directed_neigh: self.no_directed_neigh,
+            storm_limit: self.storm_limit,
             max_children: self.max_children,
             drop_unknown: self.drop_unknown,
             vepa_switch: self.vepa_switch,
         }
     }
+}
+
+fn parse_storm_limit(text: &str) -> Result<NonZeroU32, String> {
+    let number = text.parse().map_err(|_| "it is no number of frames per second".to_owned())?;
+    storm_limit(number).map_err(|error| error.to_string())
 }
 
 /// Where the configuration is unless told otherwise.

@@ -47,7 +47,11 @@ pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
         let (demux, hairpin) = (status.demux.as_str(), status.hairpin.as_str());
         write!(out, "  datapath {datapath}, demux {demux}, hairpin {hairpin}")?;
         let is_undirected = status.datapath == Carrier::Bpf && !status.directed_neigh;
-        writeln!(out, "{}", if is_undirected { ", neighbour requests to all" } else { "" })?;
+        write!(out, "{}", if is_undirected { ", neighbour requests to all" } else { "" })?;
+        if let Some(limit) = status.storm_limit {
+            write!(out, ", storm limit {limit} pps")?;
+        }
+        writeln!(out)?;
         for part in &status.degraded {
             let text = format!("{} {} instead of {}: {}", part.feature, part.got, part.wanted, part.reason);
             let indents = Options::new(WIDTH).initial_indent("  ").subsequent_indent("    ");

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    num::NonZeroU32,
     path::Path,
     thread,
     time::Duration,
@@ -16,6 +17,7 @@ use macvlan_common::{
     counters::{ChildCounters, MasterCounters},
     filter,
     group::GroupName,
+    limit::Pace,
     mac::Mac,
     names,
 };
@@ -39,6 +41,7 @@ pub struct Maps {
     retired: RetiredCounters,
     groups: HashMap<MapData, u32, GroupName>,
     owners: Owners,
+    pace: Array<MapData, Pace>,
     max_children: u32,
 }
 
@@ -69,6 +72,7 @@ impl Maps {
             filter: Map::Array(open(names::FILTER)?).try_into()?,
             totals: Map::PerCpuArray(open(names::TOTALS)?).try_into()?,
             record: Map::Array(open(names::RECORD)?).try_into()?,
+            pace: Map::Array(open(names::PACE)?).try_into()?,
             retired: RetiredCounters::new(Map::HashMap(open(names::RETIRED)?).try_into()?, max_children),
             groups: Map::HashMap(open(names::GROUPS)?).try_into()?,
             owners: Owners::new(Map::HashMap(owners).try_into()?, places, room),
@@ -314,6 +318,18 @@ impl Maps {
     pub fn set_directs(&mut self, directs: bool) -> Result<()> {
         let flag = if directs { Config::DIRECTS } else { 0 };
         self.change_config(|config| Config { flags: config.flags & !Config::DIRECTS | flag, ..config })
+    }
+
+    /// How many broadcast and multicast frames a second may come from the wire, and from each child.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_storm_limit(&mut self, limit: Option<NonZeroU32>) -> Result<()> {
+        let pace = Pace::of_frames(limit.map_or(0, NonZeroU32::get));
+        self.pace.set(0, pace, 0).context("cannot write the storm limit")?;
+        let flag = if limit.is_some() { Config::STORM_GUARD } else { 0 };
+        self.change_config(|config| Config { flags: config.flags & !Config::STORM_GUARD | flag, ..config })
     }
 
     /// Who has which address, and whose word counts besides.

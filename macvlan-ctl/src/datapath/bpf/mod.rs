@@ -18,6 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     net::IpAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -28,6 +29,7 @@ use macvlan_common::{
     ABI_VERSION,
     child::{Mode, Policy},
     config::Config as Flags,
+    limit::MOST_FRAMES,
     mac::Mac,
     names,
 };
@@ -58,6 +60,20 @@ pub const DEFAULT_MAX_CHILDREN: u32 = 4096;
 /// Most children that may be asked for.
 pub const MOST_CHILDREN: u32 = 1_048_576;
 
+/// The limit of storms that a person asks for.
+///
+/// # Errors
+///
+/// When it would let nothing through, or is more than can be counted.
+pub fn storm_limit(per_second: u32) -> Result<NonZeroU32> {
+    let limit = NonZeroU32::new(per_second).filter(|limit| limit.get() <= MOST_FRAMES);
+    limit.ok_or_else(|| {
+        anyhow!(
+            "a storm limit is 1 to {MOST_FRAMES} frames per second, not {per_second}; for none, leave it out"
+        )
+    })
+}
+
 /// What an attach may be told; `None` means "as it is" or, where nothing is, the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
@@ -69,6 +85,9 @@ pub struct Options {
     pub no_adopt: bool,
     /// Let requests for a known address go to all, as those for unknown ones do.
     pub no_directed_neigh: bool,
+    /// How many broadcast and multicast frames a second may come from the wire, and as many from each
+    /// child; `None` is no limit.
+    pub storm_limit: Option<NonZeroU32>,
     /// How many children fit.
     pub max_children: Option<u32>,
     /// What becomes of unicast from the wire to nobody here.
@@ -169,6 +188,7 @@ impl Bpf {
         let mut maps = Maps::open(building)?;
         maps.draw_secrets()?;
         maps.set_directs(!options.no_directed_neigh)?;
+        maps.set_storm_limit(options.storm_limit)?;
         let mut record = Record {
             abi: ABI_VERSION,
             object: record::object_digest(),
@@ -178,6 +198,7 @@ impl Bpf {
             drop_unknown: options.drop_unknown.unwrap_or_default(),
             vepa_switch: options.vepa_switch.unwrap_or_default(),
             directs: !options.no_directed_neigh,
+            storm_limit: options.storm_limit,
             demux: Demux::Tc,
             hairpin: Hairpin::Off,
             owns_clsact: false,
@@ -255,6 +276,12 @@ impl Bpf {
             let whom = if options.no_directed_neigh { "everybody" } else { "its owner alone" };
             changes.push(format!("send requests for a known address on {name:?} to {whom}"));
         }
+        if self.record.storm_limit != options.storm_limit {
+            changes.push(match options.storm_limit {
+                Some(limit) => format!("limit storms on {name:?} to {limit} frames per second"),
+                None => format!("lift the limit of storms on {name:?}"),
+            });
+        }
         // What was asked for before was tried before: whatever it came to stays.
         if let Some(xdp) = options.xdp.filter(|xdp| *xdp != self.record.xdp) {
             let (word, demux) = (xdp.as_str(), self.record.demux.as_str());
@@ -275,6 +302,7 @@ impl Bpf {
         self.changes(master, options)?;
         self.record.adopts = !options.no_adopt;
         self.record.directs = !options.no_directed_neigh;
+        self.record.storm_limit = options.storm_limit;
         let xdp = options.xdp.unwrap_or(self.record.xdp);
         let demux = match plan_xdp(xdp, master.kind.as_deref()) {
             XdpPlan::Skip(_) => Demux::Tc,
@@ -302,6 +330,7 @@ impl Bpf {
         // A run that was killed on its way to another mode may have left the other flag.
         self.maps.set_demux(self.record.demux)?;
         self.maps.set_directs(self.record.directs)?;
+        self.maps.set_storm_limit(self.record.storm_limit)?;
         self.maps.write_record(&self.record.to_text()?)?;
         self.description = describe(&self.record, &self.maps, &self.directory)?;
         Ok(())
@@ -462,6 +491,8 @@ fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
         loader.map_max_entries(names::CHILDREN, max_children);
         loader.map_max_entries(names::POLICY, max_children);
         loader.map_max_entries(names::RETIRED, max_children);
+        // Beside the children's buckets, the wire's.
+        loader.map_max_entries(names::STORM, max_children.saturating_add(1));
         loader.map_max_entries(names::OWNERS, owners::room_beside(max_children));
         loader.map_max_entries(names::PLACES, owners::room_beside(max_children));
     }
@@ -510,6 +541,7 @@ fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Descriptio
         drop_unknown: record.drop_unknown,
         vepa_switch: record.vepa_switch,
         directs: record.directs && !maps.has_passthru()?,
+        storm_limit: record.storm_limit,
     };
     if record.drop_unknown != DropUnknown::Off && needs_unknown(&maps.members()?) {
         description.degraded.push(Degraded::new(

@@ -1,6 +1,8 @@
 //! What an attach leaves for later commands, kept in a pinned map: it cannot outlive, or be
 //! missing from, what it speaks of.
 
+use std::num::NonZeroU32;
+
 use anyhow::{Context, Result};
 use macvlan_common::ABI_VERSION;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,8 @@ pub struct Record {
     pub vepa_switch: bool,
     /// Whether requests for a known address go to its owner alone.
     pub directs: bool,
+    /// Broadcast and multicast frames a second from the wire, and from each child.
+    pub storm_limit: Option<NonZeroU32>,
     /// Where frames are demultiplexed.
     pub demux: Demux,
     /// How frames are turned around.

@@ -59,6 +59,7 @@ fn attached() -> MasterSnapshot {
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
         directed_neigh: true,
+        storm_limit: None,
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "not supported by the driver")],
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
@@ -67,12 +68,12 @@ fn attached() -> MasterSnapshot {
     let counters = ChildCounters {
         rx: [count(1), count(2), count(3)],
         tx: [count(4), count(5), count(6)],
-        drops: [count(7), count(8), count(20), count(21)],
+        drops: [count(7), count(8), count(20), count(21), count(16), count(24), count(25), count(26)],
     };
     let master = MasterCounters {
         unknown_unicast: count(9),
         flood: [count(10), count(11), count(12)],
-        drops: [count(13), count(14), count(22), count(23)],
+        drops: [count(13), count(14), count(22), count(23), count(17), count(27), count(28), count(29)],
         copy_failed: count(15),
     };
     let reading = Reading::Whole {

@@ -19,7 +19,7 @@ use crate::{
 const CELL: usize = 8;
 
 /// Columns of the name before the numbers.
-const NAME: usize = 9;
+const NAME: usize = 10;
 
 /// Lines that paths take with their titles, and drops with theirs.
 const PATH_LINES: usize = 2 + PATHS.len();

@@ -137,23 +137,23 @@ fn one_child_with_all_that_is_known() {
 macvlan-ctl top  every 1s
 web on eth0  02:00:00:00:00:01  netns web-ns  docker container shop-1
 macvlan bridge  up  host access on  mtu 1500  index 7  made by macvlan-ctl
-PATH       RX b/s  TX b/s  RX p/s  TX p/s  RX BYT  TX BYT  RX PKT  TX PKT
-wire        1.20M    600k     150      75   3.45M   1.73M   3.45k   1.73k
-host         120k    120k      15      15    345k    345k     345     345
-sibling         0       0       0       0       0       0       0       0
-all         1.32M    720k     165      90   3.79M   2.07M   3.79k   2.07k
+PATH        RX b/s  TX b/s  RX p/s  TX p/s  RX BYT  TX BYT  RX PKT  TX PKT
+wire         1.20M    600k     150      75   3.45M   1.73M   3.45k   1.73k
+host          120k    120k      15      15    345k    345k     345     345
+sibling          0       0       0       0       0       0       0       0
+all          1.32M    720k     165      90   3.79M   2.07M   3.79k   2.07k
 
-REASON     DROP/s   DROPS   BYTES
-isolated        1      34   34.0k
-reflected       0       0       0
-unknown         0       0       0
-spoofed         0       0       0
+REASON      DROP/s   DROPS   BYTES
+isolated         1      34   34.0k
+reflected        0       0       0
+unknown          0       0       0
+spoofed          0       0       0
+storm            0       0       0
+ra_guard         0       0       0
+dhcp_guard       0       0       0
+rate             0       0       0
 
-received, at most 10.6M b/s
-                                                                           █ █
-                                                                           █ █▄
-                                                                           █▆██▃
-sent, at most 5.76M b/s
+received and sent, at most 16.3M b/s
                                                                            █ █
                                                                            █ █▄
                                                                            █▆██▃
@@ -165,11 +165,11 @@ q quit  Esc back  j k next  Space pause  ? help
         r#"
 top  every 1s
 web on eth0  02:00:00:00:00:01
-PATH       RX b/s  TX b/s  RX p/s
-wire        1.20M    600k     150
-host         120k    120k      15
-sibling         0       0       0
-all         1.32M    720k     165
+PATH        RX b/s  TX b/s  RX p/s
+wire         1.20M    600k     150
+host          120k    120k      15
+sibling          0       0       0
+all          1.32M    720k     165
 q quit  Esc back  j k next  Space pause
 "#,
     );

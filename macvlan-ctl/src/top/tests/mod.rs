@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use macvlan_common::mac::Mac;
+use macvlan_common::{
+    counters::{DROP_REASONS, DropReason},
+    mac::Mac,
+};
 use ratatui::{
     Terminal,
     backend::TestBackend,
@@ -87,13 +90,12 @@ fn counted(who: Who) -> ChildStats {
         sibling: both(0, 0),
         container: None,
         drops: Some(
-            [
-                ("isolated", pair(who.frames / 100)),
-                ("reflected", pair(0)),
-                ("unknown", pair(0)),
-                ("spoofed", pair(0)),
-            ]
-            .into(),
+            DROP_REASONS
+                .map(|reason| {
+                    let frames = if reason == DropReason::Isolated { who.frames / 100 } else { 0 };
+                    (reason.as_str(), pair(frames))
+                })
+                .into(),
         ),
     }
 }
@@ -108,6 +110,7 @@ fn master(name: &str, children: &[Who]) -> (MasterStatus, MasterStats) {
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
         directed_neigh: true,
+        storm_limit: None,
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "veth copies")],
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
@@ -117,10 +120,7 @@ fn master(name: &str, children: &[Who]) -> (MasterStatus, MasterStats) {
         ifname: name.into(),
         unknown_unicast: Some(pair(3)),
         flood: None,
-        drops: Some(
-            [("isolated", pair(0)), ("reflected", pair(0)), ("unknown", pair(0)), ("spoofed", pair(0))]
-                .into(),
-        ),
+        drops: Some(DROP_REASONS.map(|reason| (reason.as_str(), pair(0))).into()),
         copy_failed: Some(pair(0)),
         children: children.iter().map(|child| counted(*child)).collect(),
     };

@@ -80,6 +80,7 @@ fn wanted(args: &Run, config: &Config, name: IfName) -> Wanted {
     request.options.tc = options.tc.or(request.options.tc);
     request.options.max_children = options.max_children.or(request.options.max_children);
     request.options.no_adopt |= options.no_adopt;
+    request.options.storm_limit = options.storm_limit.or(request.options.storm_limit);
     request.options.no_directed_neigh |= options.no_directed_neigh;
     request.require_bpf |= args.require_bpf;
     Wanted { config: master, configured: configured.is_some() }
