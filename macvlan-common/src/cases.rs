@@ -48,8 +48,9 @@ impl World {
             master: HOST.key(),
             passthru: passthru.map_or(0, |child| child.mac.key()),
             flags: Config::flags_of(children.iter().map(|child| child.policy)),
-            mark: 0x5ec2_e700,
+            secret: 0x0073_6563_7265_7400,
             meta: 0x7a65_7461,
+            unused: 0,
         };
         let mut filter = vec![0; filter::WORDS as usize];
         for child in &children {
@@ -397,11 +398,11 @@ impl Table {
 
     fn hairpinned(&mut self) {
         let turned = [
-            (Hairpin::Unicast, "host", "b1", Action::Unmark),
-            (Hairpin::Unicast, "p1", "host", Action::Unmark),
+            (Hairpin::Unicast, "host", "b1", Action::Untag),
+            (Hairpin::Unicast, "p1", "host", Action::Untag),
             (Hairpin::Flood, "host", "broadcast", Action::HideFromHost),
-            (Hairpin::BroadcastToHost, "b1", "host", Action::UnmarkBroadcast),
-            (Hairpin::MulticastToHost, "p1", "host", Action::UnmarkMulticast),
+            (Hairpin::BroadcastToHost, "b1", "host", Action::UntagBroadcast),
+            (Hairpin::MulticastToHost, "p1", "host", Action::UntagMulticast),
         ];
         for (kind, src, dst, action) in turned {
             let expect = Expect { action, ..PASS };

@@ -1,4 +1,4 @@
-//! What the programs know of their master, and the marks they put on frames.
+//! What the programs know of their master, and the tags by which they know frames again.
 
 use crate::child::{Mode, Policy};
 
@@ -15,10 +15,29 @@ pub struct Config {
     pub passthru: u64,
     /// [`FLOOD`](Self::FLOOD) and the other constants of one bit.
     pub flags: u64,
-    /// Upper 24 bits: drawn at random at attach, so that nobody can mark a frame as ours.
-    pub mark: u32,
+    /// Upper 56 bits: drawn at random at attach, so that nobody can pass a frame for one of ours. It
+    /// never leaves the kernel: see [`Tag`].
+    pub secret: u64,
     /// Put before a frame as metadata once native XDP has judged it; drawn at random.
     pub meta: u32,
+    /// Fills the last word.
+    pub unused: u32,
+}
+
+/// What our programs tell each other of a frame, beside it, in the last two words of
+/// `__sk_buff::cb`: our secret and a [`Hairpin`].
+///
+/// Those 20 octets (`qdisc_skb_cb::data` in include/net/sch_generic.h) go with a frame from one hook
+/// to the next, through `bpf_redirect` and `bpf_clone_redirect` too, and are seen by no socket, unlike
+/// the packet mark, which a capture on the master would show. Whatever lies there in frames of others
+/// is left from layers that the frame came through, so only the secret makes it a tag. Qdiscs use the
+/// first words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tag {
+    /// `cb[3]`: the secret's lower half; its last octet is the [`Hairpin`].
+    pub low: u32,
+    /// `cb[4]`: the secret's upper half.
+    pub high: u32,
 }
 
 impl Config {
@@ -64,8 +83,8 @@ impl Config {
     /// Broadcast and multicast is limited to a rate ([`limit`](crate::limit)).
     pub const STORM_GUARD: u64 = 1 << 9;
 
-    /// Bits of the packet mark that hold a [`Hairpin`].
-    pub const MARK_KIND: u32 = 0xff;
+    /// Bits of a tag's lower word that hold a [`Hairpin`].
+    pub const TAG_KIND: u32 = 0xff;
 
     /// Whether the host's broadcasts are copied to the children.
     #[inline(always)]
@@ -121,19 +140,19 @@ impl Config {
         self.flags & Self::STORM_GUARD != 0
     }
 
-    /// The packet mark of a frame turned around as `kind`.
+    /// The tag of a frame turned around as `kind`.
     #[inline(always)]
-    pub const fn mark_of(&self, kind: Hairpin) -> u32 {
-        self.mark & !Self::MARK_KIND | kind as u32
+    pub const fn tag_of(&self, kind: Hairpin) -> Tag {
+        Tag { low: self.secret as u32 & !Self::TAG_KIND | kind as u32, high: (self.secret >> 32) as u32 }
     }
 
-    /// Which of our hairpins a packet mark tells of; `None` for anybody else's mark.
+    /// Which of our hairpins a tag tells of; `None` for what is no tag of ours.
     #[inline(always)]
-    pub const fn hairpin_of(&self, mark: u32) -> Option<Hairpin> {
-        if (mark ^ self.mark) & !Self::MARK_KIND != 0 {
+    pub const fn hairpin_of(&self, tag: Tag) -> Option<Hairpin> {
+        if tag.high != (self.secret >> 32) as u32 || (tag.low ^ self.secret as u32) & !Self::TAG_KIND != 0 {
             return None;
         }
-        match mark & Self::MARK_KIND {
+        match tag.low & Self::TAG_KIND {
             1 => Some(Hairpin::Unicast),
             2 => Some(Hairpin::Flood),
             3 => Some(Hairpin::BroadcastToHost),
@@ -143,7 +162,7 @@ impl Config {
     }
 }
 
-/// Why a frame was turned around, told from TC egress to TC ingress in the packet mark.
+/// Why a frame was turned around, told from TC egress to TC ingress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Hairpin {
@@ -153,7 +172,7 @@ pub enum Hairpin {
     /// Copy of the host's broadcast or multicast: for the children, never for the host.
     Flood = 2,
     /// Copy of a child's broadcast: for the host, never for a child. It bears the host's MAC as
-    /// destination, so the mark says what it was.
+    /// destination, so the tag says what it was.
     BroadcastToHost = 3,
     /// Copy of a child's multicast, likewise.
     MulticastToHost = 4,
@@ -181,14 +200,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_mark_with_our_secret_is_ours() {
-        let config = Config { mark: 0xabcd_ef77, ..Config::default() };
+    fn only_a_tag_with_our_secret_is_ours() {
+        let config = Config { secret: 0x1234_5678_abcd_ef77, ..Config::default() };
         for kind in HAIRPINS {
-            assert_eq!(config.hairpin_of(config.mark_of(kind)), Some(kind));
-            assert_eq!(config.hairpin_of(config.mark_of(kind) ^ 0x100), None);
+            let tag = config.tag_of(kind);
+            assert_eq!(config.hairpin_of(tag), Some(kind));
+            for bit in 0..32 {
+                assert_eq!(config.hairpin_of(Tag { high: tag.high ^ 1 << bit, ..tag }), None);
+            }
+            for bit in 8..32 {
+                assert_eq!(config.hairpin_of(Tag { low: tag.low ^ 1 << bit, ..tag }), None);
+            }
         }
-        for mark in [0, 1, 0xabcd_ef00, 0xabcd_ef05, u32::MAX] {
-            assert_eq!(config.hairpin_of(mark), None, "{mark:#x}");
+        for low in [0, 1, 0xabcd_ef00, 0xabcd_ef05, u32::MAX] {
+            assert_eq!(config.hairpin_of(Tag { low, high: 0x1234_5678 }), None, "{low:#x}");
         }
     }
 }

@@ -84,14 +84,14 @@ pub enum Action {
     CopyBroadcastToHost,
     /// Egress: send it, and turn a copy back as [`Hairpin::MulticastToHost`].
     CopyMulticastToHost,
-    /// Ingress: take our mark off and hand it on.
-    Unmark,
+    /// Ingress: take our tag off and hand it on.
+    Untag,
     /// Ingress: hand it on to the children, unseen by the host's own protocols.
     HideFromHost,
-    /// Ingress: take our mark off; to the host's protocols it is a broadcast.
-    UnmarkBroadcast,
-    /// Ingress: take our mark off; to the host's protocols it is a multicast.
-    UnmarkMulticast,
+    /// Ingress: take our tag off; to the host's protocols it is a broadcast.
+    UntagBroadcast,
+    /// Ingress: take our tag off; to the host's protocols it is a multicast.
+    UntagMulticast,
     /// Drop it as [`DropReason::Storm`]. This and the next three follow from what lies behind the MACs
     /// or from rates, which [`decide`] does not see.
     DropStorm,
@@ -138,10 +138,10 @@ impl Action {
             | Self::CopyToAll
             | Self::CopyBroadcastToHost
             | Self::CopyMulticastToHost
-            | Self::Unmark
+            | Self::Untag
             | Self::HideFromHost
-            | Self::UnmarkBroadcast
-            | Self::UnmarkMulticast => None,
+            | Self::UntagBroadcast
+            | Self::UntagMulticast => None,
         }
     }
 
@@ -163,10 +163,10 @@ impl Action {
             | Self::DropRaGuard
             | Self::DropDhcpGuard
             | Self::DropRate
-            | Self::Unmark
+            | Self::Untag
             | Self::HideFromHost
-            | Self::UnmarkBroadcast
-            | Self::UnmarkMulticast => None,
+            | Self::UntagBroadcast
+            | Self::UntagMulticast => None,
         }
     }
 }
@@ -263,16 +263,16 @@ pub fn decide<T: Tables>(hook: Hook, frame: Frame, tables: &T) -> Verdict<T::Chi
 #[inline(always)]
 const fn receive_turned(kind: Hairpin) -> Action {
     match kind {
-        Hairpin::Unicast => Action::Unmark,
+        Hairpin::Unicast => Action::Untag,
         Hairpin::Flood => Action::HideFromHost,
-        Hairpin::BroadcastToHost => Action::UnmarkBroadcast,
-        Hairpin::MulticastToHost => Action::UnmarkMulticast,
+        Hairpin::BroadcastToHost => Action::UntagBroadcast,
+        Hairpin::MulticastToHost => Action::UntagMulticast,
     }
 }
 
 /// XDP judges what certainly comes from outside. A local source MAC means a hairpinned frame
 /// (generic XDP), a direct sibling frame (generic XDP) or a reflected one: TC ingress tells them
-/// apart by the mark, which XDP cannot see.
+/// apart by our tag, which XDP cannot see.
 #[inline(always)]
 fn xdp<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
     let config = tables.config();
@@ -291,7 +291,7 @@ fn is_guarded<T: Tables>(mac: u64, tables: &T, config: &Config) -> bool {
     mac == config.master || tables.child(mac).is_some_and(|child| tables.policy(child).is_guarded())
 }
 
-/// TC ingress, an unmarked frame. `judged_in_xdp`: what certainly comes from outside, the very
+/// TC ingress, a frame without our tag. `judged_in_xdp`: what certainly comes from outside, the very
 /// frames that [`xdp`] does not defer, was judged there.
 #[inline(always)]
 fn ingress<T: Tables>(frame: Frame, tables: &T, judged_in_xdp: bool) -> Verdict<T::Child> {
@@ -617,7 +617,7 @@ mod tests {
                 | Action::CopyToAll
                 | Action::CopyBroadcastToHost
                 | Action::CopyMulticastToHost => hook == Hook::Egress,
-                Action::Unmark | Action::UnmarkBroadcast | Action::UnmarkMulticast => {
+                Action::Untag | Action::UntagBroadcast | Action::UntagMulticast => {
                     matches!(hook, Hook::Turned(_))
                 }
                 Action::HideFromHost => matches!(hook, Hook::Turned(_) | Hook::Ingress | Hook::AfterXdp),

@@ -23,7 +23,7 @@ const _: () = {
     assert!(size_of::<Retired>() == 8 + size_of::<ChildCounters>());
     assert!(size_of::<Policy>() == 8);
     assert!(size_of::<GroupName>() == NAME_LEN);
-    assert!(size_of::<Config>() == 32 && offset_of!(Config, mark) == 24);
+    assert!(size_of::<Config>() == 40 && offset_of!(Config, secret) == 24);
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
     assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(trace::Record, captured) == 24);
     assert!(size_of::<Address>() == 16 && size_of::<Owner>() == 24);

@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use macvlan_common::{
-    config::{Config, Hairpin},
+    config::{Config, Hairpin, Tag},
     counters::{Count, Path},
     decide::{Action, Frame, Hook, Tables as _, Verdict, decide},
     gso,
@@ -55,7 +55,7 @@ pub fn macvlan_in_tr(ctx: TcContext) -> i32 {
 fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
-    if let Some(kind) = config.hairpin_of(mark(ctx)) {
+    if let Some(kind) = config.hairpin_of(tag(ctx)) {
         return receive_turned(ctx, kind, &maps);
     }
     if config.xdp_is_generic() {
@@ -81,11 +81,11 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     receive(ctx, verdict.action)
 }
 
-/// A frame that we turned around: the verdict is in the mark.
+/// A frame that we turned around: the verdict is in the tag.
 #[inline(always)]
 fn receive_turned(ctx: &TcContext, kind: Hairpin, maps: &Maps) -> i32 {
     const UNREAD: Frame = Frame { dst: 0, src: 0 };
-    ctx.set_mark(0);
+    set_tag(ctx, Tag::default());
     receive(ctx, decide(Hook::Turned(kind), UNREAD, maps).action)
 }
 
@@ -132,10 +132,10 @@ fn receive(ctx: &TcContext, action: Action) -> i32 {
         | Action::DropDhcpGuard
         | Action::DropRate => TC_ACT_SHOT,
         Action::HideFromHost => retype(ctx, PACKET_OTHERHOST),
-        Action::UnmarkBroadcast => retype(ctx, PACKET_BROADCAST),
-        Action::UnmarkMulticast => retype(ctx, PACKET_MULTICAST),
+        Action::UntagBroadcast => retype(ctx, PACKET_BROADCAST),
+        Action::UntagMulticast => retype(ctx, PACKET_MULTICAST),
         Action::Pass
-        | Action::Unmark
+        | Action::Untag
         | Action::Defer
         | Action::Turn
         | Action::CopyToChildren
@@ -188,24 +188,24 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         | Action::DropRaGuard
         | Action::DropDhcpGuard
         | Action::DropRate => TC_ACT_SHOT,
-        Action::Turn => turn(ctx, config.mark_of(Hairpin::Unicast)),
+        Action::Turn => turn(ctx, config.tag_of(Hairpin::Unicast)),
         Action::CopyToChildren if config.directs() => copy_or_direct(ctx, frame.dst),
         Action::CopyToChildren => {
-            copy_to_ingress(ctx, config.mark_of(Hairpin::Flood));
+            copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
             NEXT
         }
         Action::CopyToAll => {
-            copy_to_ingress(ctx, config.mark_of(Hairpin::Unicast));
+            copy_to_ingress(ctx, config.tag_of(Hairpin::Unicast));
             NEXT
         }
         Action::CopyBroadcastToHost => copy_to_host(ctx, frame, &config, Hairpin::BroadcastToHost),
         Action::CopyMulticastToHost => copy_to_host(ctx, frame, &config, Hairpin::MulticastToHost),
         Action::Pass
         | Action::Defer
-        | Action::Unmark
+        | Action::Untag
         | Action::HideFromHost
-        | Action::UnmarkBroadcast
-        | Action::UnmarkMulticast => NEXT,
+        | Action::UntagBroadcast
+        | Action::UntagMulticast => NEXT,
     }
 }
 
@@ -233,7 +233,7 @@ fn copy_or_direct(ctx: &TcContext, group: u64) -> i32 {
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
     let Some((asked, is_certain)) = neigh::asked_by_host(ctx, &maps) else {
-        copy_to_ingress(ctx, config.mark_of(Hairpin::Flood));
+        copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
         return NEXT;
     };
     if !set_destination(ctx, asked.mac) {
@@ -244,9 +244,9 @@ fn copy_or_direct(ctx: &TcContext, group: u64) -> i32 {
         charge_rx(child, Path::Host, size(ctx, ctx.len()));
     }
     if is_certain {
-        return turn(ctx, config.mark_of(Hairpin::Unicast));
+        return turn(ctx, config.tag_of(Hairpin::Unicast));
     }
-    copy_to_ingress(ctx, config.mark_of(Hairpin::Unicast));
+    copy_to_ingress(ctx, config.tag_of(Hairpin::Unicast));
     next_or_lost(ctx, set_destination(ctx, group))
 }
 
@@ -269,11 +269,12 @@ fn is_judged(ctx: &TcContext, word: u32) -> bool {
     packet::meta_is(meta, ctx.data(), word)
 }
 
-/// The frame comes back up on the master, as if the wire had sent it, with our mark and without
+/// The frame comes back up on the master, as if the wire had sent it, with our tag and without
 /// what a sender may have set: `skb_scrub_packet` and `____dev_forward_skb` clear the rest.
 #[inline(always)]
-fn turn(ctx: &TcContext, mark: u32) -> i32 {
-    ctx.set_mark(mark);
+fn turn(ctx: &TcContext, tag: Tag) -> i32 {
+    set_tag(ctx, tag);
+    ctx.set_mark(0);
     set_tstamp(ctx, 0);
     // SAFETY: no memory is touched; the helper records where the frame goes.
     unsafe { bpf_redirect(ifindex(ctx), u64::from(BPF_F_INGRESS)) as i32 }
@@ -288,19 +289,21 @@ fn copy_to_host(ctx: &TcContext, frame: Frame, config: &Config, kind: Hairpin) -
         copy_failed(ctx);
         return NEXT;
     }
-    copy_to_ingress(ctx, config.mark_of(kind));
+    copy_to_ingress(ctx, config.tag_of(kind));
     next_or_lost(ctx, set_destination(ctx, frame.dst))
 }
 
-/// A copy comes back up; the frame itself keeps the mark and time it came with.
+/// A copy comes back up; the frame itself keeps what it came with.
 #[inline(always)]
-fn copy_to_ingress(ctx: &TcContext, copy_mark: u32) {
-    let (own_mark, own_tstamp) = (mark(ctx), tstamp(ctx));
-    ctx.set_mark(copy_mark);
+fn copy_to_ingress(ctx: &TcContext, copy_tag: Tag) {
+    let (own_tag, own_mark, own_tstamp) = (tag(ctx), mark(ctx), tstamp(ctx));
+    set_tag(ctx, copy_tag);
+    ctx.set_mark(0);
     set_tstamp(ctx, 0);
     if ctx.clone_redirect(ifindex(ctx), u64::from(BPF_F_INGRESS)).is_err() {
         copy_failed(ctx);
     }
+    set_tag(ctx, own_tag);
     ctx.set_mark(own_mark);
     set_tstamp(ctx, own_tstamp);
 }
@@ -404,6 +407,24 @@ fn skb(ctx: &TcContext) -> *mut __sk_buff {
 fn mark(ctx: &TcContext) -> u32 {
     // SAFETY: reading a field of the context that the program was called with.
     unsafe { (*skb(ctx)).mark }
+}
+
+/// What lies where our programs leave word of a frame.
+#[inline(always)]
+fn tag(ctx: &TcContext) -> Tag {
+    // SAFETY: reading a field of the context that the program was called with.
+    let low = unsafe { (*skb(ctx)).cb[3] };
+    // SAFETY: as above.
+    let high = unsafe { (*skb(ctx)).cb[4] };
+    Tag { low, high }
+}
+
+#[inline(always)]
+fn set_tag(ctx: &TcContext, tag: Tag) {
+    // SAFETY: `cb` is writable for TC programs (`tc_cls_act_is_valid_access`).
+    unsafe { (*skb(ctx)).cb[3] = tag.low };
+    // SAFETY: as above.
+    unsafe { (*skb(ctx)).cb[4] = tag.high };
 }
 
 #[inline(always)]

@@ -100,10 +100,10 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         | Action::CopyToAll
         | Action::CopyBroadcastToHost
         | Action::CopyMulticastToHost
-        | Action::Unmark
+        | Action::Untag
         | Action::HideFromHost
-        | Action::UnmarkBroadcast
-        | Action::UnmarkMulticast => XDP_PASS,
+        | Action::UntagBroadcast
+        | Action::UntagMulticast => XDP_PASS,
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
-use crate::{fail::OrFail as _, netns::Netns, syscall::bpf};
+use crate::{
+    fail::OrFail as _,
+    netns::Netns,
+    syscall::{bpf, instruction},
+};
 
 /// Where a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,15 +149,6 @@ const LOAD_MAP: u8 = 0x18;
 const JUMP_IF_ZERO: u8 = 0x15;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
-
-/// `struct bpf_insn`.
-const fn instruction(code: u8, destination: u8, source: u8, offset: i16, number: i32) -> u64 {
-    code as u64
-        | (destination as u64) << 8
-        | (source as u64) << 12
-        | (offset as u16 as u64) << 16
-        | (number as u32 as u64) << 32
-}
 
 /// Heads of `union bpf_attr`, one per command.
 #[repr(C)]

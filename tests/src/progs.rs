@@ -11,7 +11,7 @@ use aya::{
 use macvlan_common::{
     cases::World,
     child::{ChildEntry, Policy},
-    config::Config,
+    config::{Config, Tag},
     counters::{ChildCounters, MasterCounters},
     filter, names,
 };
@@ -168,6 +168,8 @@ impl Programs {
     pub fn run_tc(&self, name: &str, skb: &Skb<'_>) -> Result<SkbRun, ProgramError> {
         let mut context = [0; SK_BUFF_LEN];
         put(&mut context, SKB_MARK, skb.mark);
+        put(&mut context, SKB_TAG, skb.tag.low);
+        put(&mut context, SKB_TAG + 4, skb.tag.high);
         put(&mut context, SKB_IFINDEX, skb.ifindex);
         put(&mut context, SKB_TSTAMP, skb.tstamp as u32);
         put(&mut context, SKB_TSTAMP + 4, (skb.tstamp >> 32) as u32);
@@ -188,6 +190,7 @@ impl Programs {
         Ok(SkbRun {
             action: return_value as i32,
             mark: field(&context_out, SKB_MARK),
+            tag: Tag { low: field(&context_out, SKB_TAG), high: field(&context_out, SKB_TAG + 4) },
             tstamp: upper << 32 | u64::from(field(&context_out, SKB_TSTAMP)),
             frame: data_out,
         })
@@ -203,6 +206,8 @@ pub struct Skb<'a> {
     pub ifindex: u32,
     /// The packet mark.
     pub mark: u32,
+    /// What lies where the programs leave word.
+    pub tag: Tag,
     /// The time it is to leave at.
     pub tstamp: u64,
     /// How many frames it stands for, 0 for one that is not offloaded.
@@ -229,6 +234,8 @@ pub struct SkbRun {
     pub action: i32,
     /// The packet mark afterwards.
     pub mark: u32,
+    /// What lies where the programs leave word, afterwards.
+    pub tag: Tag,
     /// The time afterwards.
     pub tstamp: u64,
     /// The frame afterwards.
@@ -275,7 +282,10 @@ const XDP_INGRESS_IFINDEX: usize = 12;
 const XDP_MD_LEN: usize = 24;
 
 // Offsets in `struct __sk_buff` there.
-const SKB_MARK: usize = 8;
+/// `mark`.
+pub const SKB_MARK: usize = 8;
+/// `cb[3]`.
+pub const SKB_TAG: usize = 60;
 const SKB_IFINDEX: usize = 40;
 const SKB_TSTAMP: usize = 152;
 const SKB_GSO_SEGS: usize = 164;

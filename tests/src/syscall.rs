@@ -6,7 +6,11 @@ use std::{
     os::fd::{FromRawFd as _, OwnedFd},
 };
 
-use crate::{fail::OrFail as _, netns::Netns};
+use crate::{
+    fail::OrFail as _,
+    netns::Netns,
+    progs::{SKB_MARK, SKB_TAG},
+};
 
 /// `BPF_PROG_TYPE_*`.
 #[derive(Debug, Clone, Copy)]
@@ -43,12 +47,47 @@ struct LinkCreate {
     revision: u64,
 }
 
+const MOVE_NUMBER: u8 = 0xb7;
+const LOAD_WORD: u8 = 0x61;
+const STORE_WORD: u8 = 0x63;
+const CALL: u8 = 0x85;
+const EXIT: u8 = 0x95;
+
+/// `struct bpf_insn`.
+pub const fn instruction(code: u8, destination: u8, source: u8, offset: i16, number: i32) -> u64 {
+    code as u64
+        | (destination as u64) << 8
+        | (source as u64) << 12
+        | (offset as u16 as u64) << 16
+        | (number as u32 as u64) << 32
+}
+
 /// A program that does nothing but return `value`.
 #[track_caller]
 pub fn returning(kind: ProgramType, value: i32) -> OwnedFd {
-    const MOV_R0: u64 = 0xb7;
-    const EXIT: u64 = 0x95;
-    let code = [u64::from(value as u32) << 32 | MOV_R0, EXIT];
+    load(kind, &[instruction(MOVE_NUMBER, 0, 0, 0, value), instruction(EXIT, 0, 0, 0, 0)])
+}
+
+/// A TC program that shows what no socket sees: it sends every frame out of the device with index
+/// `to`, `__sk_buff::cb[3]` as its packet mark.
+#[track_caller]
+pub fn telling_tags(to: u32) -> OwnedFd {
+    const MARK: i16 = SKB_MARK as i16;
+    const TAG: i16 = SKB_TAG as i16;
+    const BPF_REDIRECT: i32 = 23;
+    let code = [
+        instruction(LOAD_WORD, 2, 1, TAG, 0),
+        instruction(STORE_WORD, 1, 2, MARK, 0),
+        instruction(MOVE_NUMBER, 1, 0, 0, to as i32),
+        instruction(MOVE_NUMBER, 2, 0, 0, 0),
+        instruction(CALL, 0, 0, 0, BPF_REDIRECT),
+        instruction(EXIT, 0, 0, 0, 0),
+    ];
+    load(ProgramType::SchedCls, &code)
+}
+
+#[track_caller]
+fn load(kind: ProgramType, code: &[u64]) -> OwnedFd {
     let license = c"GPL";
     let mut load = Load {
         kind: kind as u32,
@@ -64,9 +103,14 @@ pub fn returning(kind: ProgramType, value: i32) -> OwnedFd {
 /// An empty program at a device's TC ingress, as long as what is returned lives.
 #[track_caller]
 pub fn empty_at_ingress(ns: &Netns, device: &str) -> OwnedFd {
-    use std::os::fd::AsRawFd as _;
     const TCX_NEXT: i32 = -1;
-    let program = returning(ProgramType::SchedCls, TCX_NEXT);
+    at_ingress(ns, device, &returning(ProgramType::SchedCls, TCX_NEXT))
+}
+
+/// A program at a device's TC ingress, as long as what is returned lives.
+#[track_caller]
+pub fn at_ingress(ns: &Netns, device: &str, program: &OwnedFd) -> OwnedFd {
+    use std::os::fd::AsRawFd as _;
     let target = ns.ifindex(device);
     ns.enter(|| {
         let program = program.as_raw_fd().unsigned_abs();

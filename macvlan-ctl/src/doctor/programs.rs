@@ -155,7 +155,7 @@ const XDP: &str = "a device has room for one XDP program: another one keeps ours
                    demultiplexes, and what it drops or redirects no child sees";
 const XDP_REMEDY: &str = "leave it if its place is right; else: ip link set DEVICE xdp off";
 const TCX: &str = "ours is first coming up and last going down: a program before ours going down hides from it \
-                   what it drops or redirects, one put before ours coming up sees our marks";
+                   what it drops or redirects, one put before ours coming up sees our tags";
 const CLSACT: &str = "TCX programs run before these filters; where ours are filters too, one that ends going \
                       down with a final verdict hides frames from ours";
 

@@ -154,7 +154,7 @@ fn action(action: Action) -> &'static str {
         | Action::CopyBroadcastToHost
         | Action::CopyMulticastToHost => "copy",
         Action::HideFromHost => "hide",
-        Action::Pass | Action::Defer | Action::Unmark | Action::UnmarkBroadcast | Action::UnmarkMulticast => {
+        Action::Pass | Action::Defer | Action::Untag | Action::UntagBroadcast | Action::UntagMulticast => {
             "pass"
         }
     }

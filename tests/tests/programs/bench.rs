@@ -1,10 +1,10 @@
 //! One frame through one program, and everything it did compared with the verdict.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, os::fd::OwnedFd};
 
 use macvlan_common::{
     cases::{self, Case, HOST, World},
-    config::{Config, Hairpin},
+    config::{Config, Hairpin, Tag},
     counters::Count,
     decide::{Action, Frame, Hook, Total, Verdict, decide},
     gso,
@@ -17,6 +17,7 @@ use macvlan_tests::{
     netns::Netns,
     progs::{Counters, Programs, Skb, SkbRun},
     sniff::{Kind, Tap},
+    syscall,
 };
 
 // `enum xdp_action` and `TC_ACT_*` of the kernel's headers.
@@ -26,15 +27,21 @@ const TC_ACT_UNSPEC: i32 = -1;
 const TC_ACT_SHOT: i32 = 2;
 const TC_ACT_REDIRECT: i32 = 7;
 
-/// A mark and a time that a sender may have set.
+/// A mark and a time that a sender may have set, and what may lie where a tag would.
 const FOREIGN_MARK: u32 = 0x1234;
 const FOREIGN_TIME: u64 = 1_000_000_007;
+const FOREIGN_TAG: Tag = Tag { low: 0x1234, high: 0x5678 };
 
 /// The largest frame that the programs get in one buffer in a test run.
 pub const ONE_BUFFER: usize = 3000;
 
 /// The device in a bench.
 pub const DEVICE: &str = "eth0";
+
+/// Where test runs send copies to.
+const COPIES: &str = "eth1";
+/// Where those are sent on to, their tags made visible.
+const SHOWN: &str = "eth2";
 
 /// Segmentation offload, as a test run can be told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +65,12 @@ pub struct Bench<'ns> {
     /// The programs, attached to nothing.
     pub programs: Programs,
     ifindex: u32,
-    /// Sees the copies.
-    tap: Tap,
+    copies_at: u32,
+    /// Sees the copies as a capture on the master does.
+    capture: Tap,
+    /// Sees their tags.
+    shown: Tap,
+    _telling: OwnedFd,
     _peer: Netns,
 }
 
@@ -71,14 +82,25 @@ impl<'ns> Bench<'ns> {
             peer.sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), 1);
         }
         let peer_path = peer.path();
-        ns.ip(&format!(
-            "link add {DEVICE} address {HOST} type veth peer name peer0 netns {}",
-            peer_path.display()
-        ));
-        ns.ip(&format!("link set {DEVICE} up"));
-        peer.ip("link set peer0 up");
-        let tap = Tap::on_device(ns, DEVICE);
-        Self { ifindex: ns.ifindex(DEVICE), programs: Programs::load(), ns, tap, _peer: peer }
+        for (device, other) in [(DEVICE, "peer0"), (COPIES, "peer1"), (SHOWN, "peer2")] {
+            ns.ip(&format!(
+                "link add {device} address {HOST} type veth peer name {other} netns {}",
+                peer_path.display()
+            ));
+            ns.ip(&format!("link set {device} up"));
+            peer.ip(&format!("link set {other} up"));
+        }
+        let telling = syscall::telling_tags(ns.ifindex(SHOWN));
+        Self {
+            ifindex: ns.ifindex(DEVICE),
+            copies_at: ns.ifindex(COPIES),
+            programs: Programs::load(),
+            ns,
+            capture: Tap::on_device(ns, COPIES),
+            shown: Tap::on_device(ns, SHOWN),
+            _telling: syscall::at_ingress(ns, COPIES, &telling),
+            _peer: peer,
+        }
     }
 
     /// Runs every case of the contract whose hook is wanted.
@@ -175,25 +197,28 @@ impl<'ns> Bench<'ns> {
         frame: &[u8],
         offload: Offload,
     ) -> Result<(), String> {
-        let marks = match hook {
-            Hook::Turned(kind) => vec![world.config.mark_of(kind)],
-            // Not ours: no mark, somebody's, and one that is ours in all but one bit.
+        let ours = world.config.tag_of(Hairpin::Flood);
+        let tags = match hook {
+            Hook::Turned(kind) => vec![world.config.tag_of(kind)],
+            // Not ours: none, somebody's, those that are ours in all but one bit, and no kind of ours.
             _ => vec![
-                0,
-                FOREIGN_MARK,
-                world.config.mark_of(Hairpin::Flood) ^ 0x100,
-                world.config.mark & !Config::MARK_KIND,
+                Tag::default(),
+                FOREIGN_TAG,
+                Tag { low: ours.low ^ 0x100, ..ours },
+                Tag { high: ours.high ^ 1, ..ours },
+                Tag { low: ours.low & !Config::TAG_KIND, ..ours },
             ],
         };
-        for mark in marks {
+        for tag in tags {
             let before = self.programs.counters();
 
-            let run = self.run(names::INGRESS, &self.skb(frame, offload, mark))?;
+            let run = self.run(names::INGRESS, &self.skb(frame, offload, FOREIGN_MARK, tag))?;
 
             let dropped = verdict.action.drop_reason().is_some();
             let turned = matches!(hook, Hook::Turned(_));
             same("action", run.action, if dropped { TC_ACT_SHOT } else { TC_ACT_UNSPEC })?;
-            same("mark", run.mark, if turned { 0 } else { mark })?;
+            same("mark", run.mark, FOREIGN_MARK)?;
+            same("tag", run.tag, if turned { Tag::default() } else { tag })?;
             same("frame", &run.frame[..], frame)?;
             let expected = charged(&before, verdict, size_of_skb(frame, offload));
             same("counters", self.programs.counters(), expected)?;
@@ -208,24 +233,25 @@ impl<'ns> Bench<'ns> {
         frame: &[u8],
         offload: Offload,
     ) -> Result<(), String> {
-        // What a sender sets has no say, not even our own mark.
-        for mark in [0, FOREIGN_MARK, world.config.mark_of(Hairpin::Unicast)] {
+        // What a sender sets has no say, nor what lies where our tag does, not even our own.
+        let turned = world.config.tag_of(Hairpin::Unicast);
+        for (mark, tag) in [(0, Tag::default()), (FOREIGN_MARK, FOREIGN_TAG), (FOREIGN_MARK, turned)] {
             let before = self.programs.counters();
 
-            let run = self.run(names::EGRESS, &self.skb(frame, offload, mark))?;
+            let run = self.run(names::EGRESS, &self.skb(frame, offload, mark, tag))?;
 
-            let (action, mark_after, time) = match verdict.action {
-                action if action.drop_reason().is_some() => (TC_ACT_SHOT, mark, FOREIGN_TIME),
-                Action::Turn => (TC_ACT_REDIRECT, world.config.mark_of(Hairpin::Unicast), 0),
+            let (action, left, time) = match verdict.action {
+                action if action.drop_reason().is_some() => (TC_ACT_SHOT, (mark, tag), FOREIGN_TIME),
+                Action::Turn => (TC_ACT_REDIRECT, (0, turned), 0),
                 Action::Pass
                 | Action::CopyToChildren
                 | Action::CopyToAll
                 | Action::CopyBroadcastToHost
-                | Action::CopyMulticastToHost => (TC_ACT_UNSPEC, mark, FOREIGN_TIME),
+                | Action::CopyMulticastToHost => (TC_ACT_UNSPEC, (mark, tag), FOREIGN_TIME),
                 other => return Err(format!("{other:?} cannot be done at egress")),
             };
             same("action", run.action, action)?;
-            same("mark", run.mark, mark_after)?;
+            same("mark and tag", (run.mark, run.tag), left)?;
             same("time", run.tstamp, time)?;
             same("frame", &run.frame[..], frame)?;
             let size = size_of_skb(frame, offload);
@@ -245,19 +271,19 @@ impl<'ns> Bench<'ns> {
                 let copies = wait_for(format_args!("a copy of {:02x?}", &frame), || {
                     Some(self.copies()).filter(|copies| !copies.is_empty())
                 });
-                same("copies", copies, vec![(world.config.mark_of(kind), copy)])?;
+                same("copies", copies, vec![(0, world.config.tag_of(kind).low, copy)])?;
             }
             same("further copies", self.copies(), Vec::new())?;
         }
         Ok(())
     }
 
-    fn skb<'a>(&self, frame: &'a [u8], offload: Offload, mark: u32) -> Skb<'a> {
+    fn skb<'a>(&self, frame: &'a [u8], offload: Offload, mark: u32, tag: Tag) -> Skb<'a> {
         let (gso_segs, gso_size) = match offload {
             Offload::None => (0, 0),
             Offload::Segments { count, size } => (count, size),
         };
-        Skb { frame, ifindex: self.ifindex, mark, tstamp: FOREIGN_TIME, gso_segs, gso_size }
+        Skb { frame, ifindex: self.copies_at, mark, tag, tstamp: FOREIGN_TIME, gso_segs, gso_size }
     }
 
     fn run(&self, program: &str, skb: &Skb<'_>) -> Result<SkbRun, String> {
@@ -265,10 +291,16 @@ impl<'ns> Bench<'ns> {
         run.map_err(|error| format!("cannot run {program}: {error:?}"))
     }
 
-    /// Mark and octets of every frame that has come up on the device since the last call.
-    fn copies(&mut self) -> Vec<(u32, Vec<u8>)> {
-        let copies = self.tap.take().into_iter().filter(|seen| seen.kind != Kind::Outgoing);
-        copies.map(|seen| (seen.mark, seen.whole())).collect()
+    /// Mark, lower word of the tag, and octets of every copy that has come up since the last call.
+    fn copies(&mut self) -> Vec<(u32, u32, Vec<u8>)> {
+        let shown = self.shown.take().into_iter().filter(|seen| seen.kind == Kind::Outgoing);
+        let tags: Vec<u32> = shown.map(|seen| seen.mark).collect();
+        if tags.is_empty() {
+            return Vec::new();
+        }
+        // What has been shown has come up before.
+        let copies = self.capture.take().into_iter().filter(|seen| seen.kind != Kind::Outgoing);
+        copies.zip(tags).map(|(seen, tag)| (seen.mark, tag, seen.whole())).collect()
     }
 }
 

@@ -48,7 +48,7 @@ pub fn world(rng: &mut Rng) -> World {
             world.config.flags |= flag;
         }
     }
-    world.config.mark = rng.next() as u32;
+    world.config.secret = rng.next();
     world.config.meta = rng.next() as u32;
     if rng.one_in(4) {
         world.config.flags |= Config::XDP_GENERIC;

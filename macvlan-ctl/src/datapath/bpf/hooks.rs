@@ -44,7 +44,7 @@ pub(super) const LINK_XDP: &str = "link_xdp";
 pub const PROGRAM_XDP: &str = names::XDP;
 
 /// Our place among other filters of a clsact qdisc: first coming up, so that nobody sees our
-/// mark; last going down, so that nobody misses a packet that we turn around.
+/// tag; last going down, so that nobody misses a packet that we turn around.
 const PRIORITY_INGRESS: u16 = 1;
 const PRIORITY_EGRESS: u16 = u16::MAX;
 /// "mv" in the handle tells our filters apart in `tc filter show`.

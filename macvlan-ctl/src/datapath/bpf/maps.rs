@@ -95,15 +95,17 @@ impl Maps {
         Ok(keys.context("cannot read the children map")?.len())
     }
 
-    /// The secrets that mark our frames. Drawn once, before any program is attached.
+    /// The secrets by which our programs know frames again. Drawn once, before any program is attached.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
     pub fn draw_secrets(&mut self) -> Result<()> {
-        let random = |lowest| rand::Rng::random_range(&mut rand::rng(), lowest..=u32::MAX);
-        // Neither may look like "none": a packet without a mark has 0.
-        let config = Config { mark: random(1 << 8), meta: random(1), ..Config::default() };
+        let mut rng = rand::rng();
+        // Neither half of the secret, nor the metadata, may look like "none".
+        let mut random = |lowest| rand::Rng::random_range(&mut rng, lowest..=u32::MAX);
+        let secret = u64::from(random(1)) << 32 | u64::from(random(1 << 8));
+        let config = Config { secret, meta: random(1), ..Config::default() };
         self.config.set(0, config, 0).context("cannot write the configuration map")
     }
 
