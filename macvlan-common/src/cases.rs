@@ -5,7 +5,7 @@ use crate::{
     child::{AntiSpoof, Mode, Policy},
     config::{Config, Hairpin},
     counters::{FloodOrigin, Path},
-    decide::{Action, Frame, Hook, Tables, Total, Verdict},
+    decide::{Action, Frame, Hook, Sender, Tables, Total, Verdict},
     filter,
     mac::Mac,
 };
@@ -108,6 +108,15 @@ impl World {
         ])
     }
 
+    /// The same; the devices of children that want it vouch for their frames.
+    pub fn vouched(mut self) -> Self {
+        for child in self.children.iter_mut().filter(|child| child.policy.wants_vouching()) {
+            child.policy = child.policy.with_vouched(true);
+        }
+        self.config.flags |= Config::VOUCHED;
+        self
+    }
+
     /// VEPA children that are reflected to here, and their siblings.
     pub fn reflecting() -> Self {
         let here = |access| Policy::new(Mode::Vepa, access).with_reflection(true);
@@ -208,7 +217,7 @@ pub struct Case {
 
 /// Every case.
 pub fn all() -> Vec<Case> {
-    let mut table = Table { cases: Vec::new(), world: World::mixed() };
+    let mut table = Table { cases: Vec::new(), world: World::mixed(), sender: Sender::Unsaid };
     table.unicast_from_wire();
     table.unicast_from_host();
     table.unicast_from_children();
@@ -231,12 +240,17 @@ pub fn all() -> Vec<Case> {
     table.guarded_behind_a_reflecting_switch();
     table.world = World::reflecting();
     table.reflected_here();
+    table.world = World::guarded().vouched();
+    table.vouched();
+    table.world = World::passthru().vouched();
+    table.passthru_vouched();
     table.cases
 }
 
 struct Table {
     cases: Vec<Case>,
     world: World,
+    sender: Sender,
 }
 
 /// What a row expects, children by name.
@@ -285,7 +299,7 @@ impl Table {
             dropped: expect.dropped.map(|name| world.index(name)),
             total: expect.total,
         };
-        let frame = Frame { dst: world.mac(dst).key(), src: world.mac(src).key() };
+        let frame = Frame { dst: world.mac(dst).key(), src: world.mac(src).key(), sender: self.sender };
         self.cases.push(Case { row, world, hook, frame, verdict });
     }
 
@@ -534,6 +548,43 @@ impl Table {
         self.case("reflected by the switch: own", IN, "g1", "g1", rx("g1", Path::Wire));
         let hidden = Expect { action: Action::HideFromHost, ..WIRE_FLOOD };
         self.case("reflected by the switch: v, not host twice", IN, "g1", "broadcast", hidden);
+    }
+
+    fn vouched(&mut self) {
+        for to in ["host", "outside", "g2", "b1", "broadcast", "multicast"] {
+            self.case("not through the child's device: spoofed", OUT, "g1", to, SPOOFED);
+        }
+        for hook in [IN, Hook::AfterXdp] {
+            self.case("b to b, not through the device: spoofed", hook, "g1", "g2", SPOOFED);
+            self.case("b to b, a child that is not held: spoofed", hook, "g1", "b1", SPOOFED);
+        }
+        self.case("a child that is not held: as ever", OUT, "b1", "outside", tx("b1", Path::Wire));
+        self.case("the host's own: as ever", OUT, "host", "outside", PASS);
+        self.sender = Sender::Vouched;
+        self.case("through the child's device: as ever", OUT, "g1", "outside", tx("g1", Path::Wire));
+        let turned = Expect { action: Action::Turn, ..tx("g1", Path::Host) };
+        self.case("through the child's device: as ever", OUT, "g1", "host", turned);
+        self.case("through the child's device: as ever", OUT, "gp", "g1", isolated("gp"));
+        let flooded = Expect {
+            action: Action::CopyBroadcastToHost,
+            total: Some(Total::Flood(FloodOrigin::Child)),
+            ..tx("g1", Path::Wire)
+        };
+        self.case("through the child's device: as ever", OUT, "g1", "broadcast", flooded);
+        for hook in [IN, Hook::AfterXdp] {
+            let direct = Expect { rx: Some(("g2", Path::Sibling)), ..tx("g1", Path::Sibling) };
+            self.case("b to b, through the device: as ever", hook, "g1", "g2", direct);
+        }
+        self.sender = Sender::Unsaid;
+    }
+
+    fn passthru_vouched(&mut self) {
+        self.case("beside passthru: the host's own are not the child's", OUT, "host", "outside", PASS);
+        self.case("beside passthru: the host's own are not the child's", OUT, "host", "broadcast", PASS);
+        self.sender = Sender::Vouched;
+        self.case("passthru sends: wire tx", OUT, "t1", "outside", tx("t1", Path::Wire));
+        self.case("passthru sends: wire tx", OUT, "t1", "broadcast", tx("t1", Path::Wire));
+        self.sender = Sender::Unsaid;
     }
 
     fn reflected_here(&mut self) {

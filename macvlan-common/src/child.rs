@@ -86,7 +86,7 @@ impl AntiSpoof {
 /// What may happen to one child's frames: one 64-bit word, so that a change is seen whole.
 ///
 /// Bits 0..8 hold the [`Mode`], bit 8 host access, bit 9 that siblings are out of reach, bits
-/// 10..12 [`AntiSpoof`], bit 12 local reflection, bits 48..64 the group; the others are zero.
+/// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bits 48..64 the group; the others are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct Policy(u64);
@@ -98,6 +98,7 @@ impl Policy {
     const ANTI_SPOOF_SHIFT: u32 = 10;
     const ANTI_SPOOF: u64 = 0b11 << Self::ANTI_SPOOF_SHIFT;
     const REFLECTS: u64 = 1 << 12;
+    const VOUCHED: u64 = 1 << 13;
     const GROUP_SHIFT: u32 = 48;
     const GROUP: u64 = 0xffff << Self::GROUP_SHIFT;
 
@@ -134,6 +135,11 @@ impl Policy {
     /// The same; in VEPA mode, it is reflected to here or by the switch.
     pub const fn with_reflection(self, local: bool) -> Self {
         self.with(Self::REFLECTS, local)
+    }
+
+    /// The same; a program on its own device vouches for its frames, or does not.
+    pub const fn with_vouched(self, on: bool) -> Self {
+        self.with(Self::VOUCHED, on)
     }
 
     /// The same in this group; 0 is none.
@@ -173,6 +179,19 @@ impl Policy {
     #[inline(always)]
     pub const fn reflects(self) -> bool {
         self.reflection() && matches!(self.mode(), Mode::Vepa)
+    }
+
+    /// Whether a program on its own device vouches for its frames.
+    #[inline(always)]
+    pub const fn is_vouched(self) -> bool {
+        self.0 & Self::VOUCHED != 0
+    }
+
+    /// Whether there is to be a program on its own device: to hold it to its MAC or, in passthru mode,
+    /// to tell its frames from the host's, which bear the same.
+    #[inline(always)]
+    pub const fn wants_vouching(self) -> bool {
+        self.is_guarded() || matches!(self.mode(), Mode::Passthru)
     }
 
     /// Its group, 0 for none.

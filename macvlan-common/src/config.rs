@@ -1,6 +1,9 @@
 //! What the programs know of their master, and the tags by which they know frames again.
 
-use crate::child::{Mode, Policy};
+use crate::{
+    child::{Mode, Policy},
+    decide::Sender,
+};
 
 /// Per-master settings, read by every program on every frame.
 ///
@@ -63,8 +66,11 @@ impl Config {
     /// At least one VEPA child reaches siblings and host here, not through the switch.
     pub const REFLECT: u64 = 64;
 
+    /// At least one child's own device vouches for its frames.
+    pub const VOUCHED: u64 = 128;
+
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
-    pub const OF_CHILDREN: u64 = Self::FLOOD | Self::ANTI_SPOOF | Self::REFLECT;
+    pub const OF_CHILDREN: u64 = Self::FLOOD | Self::ANTI_SPOOF | Self::REFLECT | Self::VOUCHED;
 
     /// What children with these policies ask of the programs.
     pub fn flags_of(policies: impl Iterator<Item = Policy>) -> u64 {
@@ -74,6 +80,7 @@ impl Config {
                 | if hears_host { Self::FLOOD } else { 0 }
                 | if policy.is_guarded() { Self::ANTI_SPOOF } else { 0 }
                 | if policy.reflects() { Self::REFLECT } else { 0 }
+                | if policy.is_vouched() { Self::VOUCHED } else { 0 }
         })
     }
 
@@ -85,6 +92,9 @@ impl Config {
 
     /// Bits of a tag's lower word that hold a [`Hairpin`].
     pub const TAG_KIND: u32 = 0xff;
+
+    /// The last octet of the tag by which a child's own device vouches for a frame.
+    const TAG_VOUCHED: u32 = 5;
 
     /// Whether the host's broadcasts are copied to the children.
     #[inline(always)]
@@ -128,6 +138,12 @@ impl Config {
         self.flags & Self::REFLECT != 0
     }
 
+    /// Whether some frames bear word of their sender.
+    #[inline(always)]
+    pub const fn asks_senders(&self) -> bool {
+        self.flags & Self::VOUCHED != 0
+    }
+
     /// Whether requests for a known address go to its owner alone.
     #[inline(always)]
     pub const fn directs(&self) -> bool {
@@ -144,6 +160,26 @@ impl Config {
     #[inline(always)]
     pub const fn tag_of(&self, kind: Hairpin) -> Tag {
         Tag { low: self.secret as u32 & !Self::TAG_KIND | kind as u32, high: (self.secret >> 32) as u32 }
+    }
+
+    /// The tag of a frame that a child's own device vouches for.
+    #[inline(always)]
+    pub const fn vouching_tag(&self) -> Tag {
+        Tag {
+            low: self.secret as u32 & !Self::TAG_KIND | Self::TAG_VOUCHED,
+            high: (self.secret >> 32) as u32,
+        }
+    }
+
+    /// What a tag tells of a frame's sender.
+    #[inline(always)]
+    pub const fn sender_of(&self, tag: Tag) -> Sender {
+        let vouching = self.vouching_tag();
+        if (tag.low ^ vouching.low) | (tag.high ^ vouching.high) == 0 {
+            Sender::Vouched
+        } else {
+            Sender::Unsaid
+        }
     }
 
     /// Which of our hairpins a tag tells of; `None` for what is no tag of ours.
@@ -214,6 +250,16 @@ mod tests {
         }
         for low in [0, 1, 0xabcd_ef00, 0xabcd_ef05, u32::MAX] {
             assert_eq!(config.hairpin_of(Tag { low, high: 0x1234_5678 }), None, "{low:#x}");
+        }
+        let vouching = config.vouching_tag();
+        assert_eq!((config.hairpin_of(vouching), config.sender_of(vouching)), (None, Sender::Vouched));
+        for bit in 0..32 {
+            for tag in [
+                Tag { low: vouching.low ^ 1 << bit, ..vouching },
+                Tag { high: vouching.high ^ 1 << bit, ..vouching },
+            ] {
+                assert_eq!(config.sender_of(tag), Sender::Unsaid);
+            }
         }
     }
 }

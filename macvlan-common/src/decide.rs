@@ -36,6 +36,41 @@ pub struct Frame {
     pub dst: u64,
     /// Source: what the sender wrote, which need not be true.
     pub src: u64,
+    /// What else is known of the sender.
+    pub sender: Sender,
+}
+
+/// What is known of who sent a frame, beside the MAC that it bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sender {
+    /// Nothing: it came from the wire, or from a device that has no program of ours.
+    #[default]
+    Unsaid,
+    /// The program on a child's own device saw it leave there under that child's MAC.
+    Vouched,
+}
+
+/// What the program on a child's own device does with a frame that leaves there. Only the device
+/// tells a frame of this child from one that another sends under its MAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// It bears the child's MAC: say so to the programs on the master.
+    Vouch,
+    /// It does not, which this child may: the programs on the master go by its MAC.
+    Pass,
+    /// It does not: dropped as [`DropReason::Spoofed`], charged to the child.
+    Drop,
+}
+
+/// Judges a frame with the source `src` that leaves the device of the child `own`; `held`: the child
+/// is held to its MAC.
+#[inline(always)]
+pub const fn leave(src: u64, own: u64, held: bool) -> Leaving {
+    match (src == own, held) {
+        (true, _) => Leaving::Vouch,
+        (false, false) => Leaving::Pass,
+        (false, true) => Leaving::Drop,
+    }
 }
 
 /// What the maps say. Every method but [`config`](Self::config) may cost a lookup.
@@ -362,6 +397,7 @@ fn from_child<T: Tables>(source: T::Child, frame: Frame, tables: &T, config: &Co
     let policy = tables.policy(source);
     // Of what macvlan delivers itself, only unicast from one bridge-mode child to another shows here.
     let is_forged = policy.is_guarded() && config.distrusts_wire();
+    let is_unvouched = policy.is_vouched() && !matches!(frame.sender, Sender::Vouched);
     if is_group(frame.dst) {
         return flood_reflected(policy, is_forged, config);
     }
@@ -379,7 +415,7 @@ fn from_child<T: Tables>(source: T::Child, frame: Frame, tables: &T, config: &Co
         return Verdict::drop(DropReason::Isolated, target);
     }
     match (policy.mode(), target_policy.mode()) {
-        (Mode::Bridge, Mode::Bridge) => {
+        (Mode::Bridge, Mode::Bridge) if !(is_forged && is_unvouched) => {
             Verdict::new(Action::Pass).tx(source, Path::Sibling).rx(target, Path::Sibling)
         }
         _ if is_forged => spoofed(),
@@ -436,8 +472,11 @@ fn egress_beside_passthru<T: Tables>(frame: Frame, tables: &T, config: &Config) 
         return verdict;
     }
     match tables.child(config.passthru) {
-        Some(child) => verdict.tx(child, Path::Wire),
-        None => verdict,
+        // The child bears the master's MAC: what its own device does not vouch for, the host sent.
+        Some(child) if !tables.policy(child).is_vouched() || matches!(frame.sender, Sender::Vouched) => {
+            verdict.tx(child, Path::Wire)
+        }
+        _ => verdict,
     }
 }
 
@@ -461,6 +500,10 @@ fn from_host<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict<T:
 #[inline(always)]
 fn child_sends<T: Tables>(source: T::Child, frame: Frame, tables: &T, config: &Config) -> Verdict<T::Child> {
     let policy = tables.policy(source);
+    // Sent past the child's own device, or by another child under this one's MAC.
+    if policy.is_vouched() && policy.is_guarded() && !matches!(frame.sender, Sender::Vouched) {
+        return spoofed();
+    }
     if is_group(frame.dst) {
         let action = flood_copy(policy, frame.dst, config);
         return Verdict::new(action).tx(source, Path::Wire).total(Total::Flood(FloodOrigin::Child));
@@ -574,6 +617,10 @@ mod tests {
         })
     }
 
+    fn sender() -> impl Strategy<Value = Sender> {
+        select(&[Sender::Unsaid, Sender::Vouched][..])
+    }
+
     fn hook() -> impl Strategy<Value = Hook> {
         let plain = [Hook::Xdp, Hook::Ingress, Hook::Judged, Hook::AfterXdp, Hook::Egress];
         let all: Vec<Hook> = plain.into_iter().chain(HAIRPINS.map(Hook::Turned)).collect();
@@ -584,11 +631,11 @@ mod tests {
         /// Generic XDP and TC ingress behind it see the same frame: together they judge it once.
         #[test]
         fn generic_xdp_and_ingress_behind_it_are_ingress(
-            world in world(), dst in mac(), src in mac(),
+            world in world(), dst in mac(), src in mac(), sender in sender(),
         ) {
             let mut world = world;
             world.config.flags &= !Config::XDP_NATIVE;
-            let frame = Frame { dst: dst.key(), src: src.key() };
+            let frame = Frame { dst: dst.key(), src: src.key(), sender };
             let alone = decide(Hook::Ingress, frame, &world);
             let xdp = decide(Hook::Xdp, frame, &world);
             let behind = decide(Hook::AfterXdp, frame, &world);
@@ -602,9 +649,9 @@ mod tests {
 
         #[test]
         fn any_frame_in_any_world_has_one_lawful_outcome(
-            world in world(), hook in hook(), dst in mac(), src in mac(),
+            world in world(), hook in hook(), dst in mac(), src in mac(), sender in sender(),
         ) {
-            let frame = Frame { dst: dst.key(), src: src.key() };
+            let frame = Frame { dst: dst.key(), src: src.key(), sender };
             let verdict = decide(hook, frame, &world);
 
             // Each hook takes only the actions it can carry out.

@@ -36,6 +36,13 @@ pub const STORM: &str = "MACVLAN_STORM";
 pub const MAPS: [&str; 12] =
     [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES, PACE, STORM];
 
+/// TC egress on a child's own device.
+pub const CHILD_EGRESS: &str = "macvlan_child";
+/// The global of [`CHILD_EGRESS`] that holds the key of the child's MAC.
+pub const CHILD_OWN: &str = "MACVLAN_OWN";
+/// The global of [`CHILD_EGRESS`] that is not 0 when the child is held to its MAC.
+pub const CHILD_HELD: &str = "MACVLAN_HELD";
+
 /// The demultiplexer for drivers that keep a frame in one buffer.
 pub const XDP: &str = "macvlan_xdp";
 /// The demultiplexer for multi-buffer frames (kernel 5.18, `BPF_F_XDP_HAS_FRAGS`).

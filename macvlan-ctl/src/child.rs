@@ -8,8 +8,8 @@ use macvlan_common::mac::Mac;
 use crate::{
     change::{self, Changed, Wanted},
     create::Created,
-    datapath::Datapath as _,
-    execute::tell_owners,
+    datapath::{Datapath as _, Degraded},
+    execute::equip,
     model::{Child, ChildSpec, Settings},
     netlink::macvlan::Change,
     netns::{Netns, NetnsRef},
@@ -123,11 +123,11 @@ async fn sync(session: &mut Session, policies: &BTreeMap<Mac, PolicyChange>) -> 
         }
     };
     let members = session.wanted_members(adopts, policies)?;
-    if let Ok(bpf) = &mut session.attached {
-        bpf.sync(&session.master, &members)?;
-        tell_owners(bpf, &session.master, session.observed.of(session.master.index), &members).await?;
-    }
-    Ok(Vec::new())
+    let Ok(bpf) = &mut session.attached else { return Ok(Vec::new()) };
+    bpf.sync(&session.master, &members)?;
+    equip(bpf, &session.master, session.observed.of(session.master.index), &members).await?;
+    let degraded = bpf.description().degraded.iter().filter(|degraded| degraded.feature == "anti-spoof");
+    Ok(degraded.map(Degraded::to_string).collect())
 }
 
 /// The child that a specification names; `netns=` tells between equal names.

@@ -82,13 +82,13 @@ async fn put_in_place(
     if let Ok(bpf) = &mut session.attached {
         bpf.update(&session.master, &request.options)?;
         bpf.sync(&session.master, &members)?;
-        tell_owners(bpf, &session.master, session.observed.of(session.master.index), &members).await?;
+        equip(bpf, &session.master, session.observed.of(session.master.index), &members).await?;
         return Ok(warnings(&bpf.description().degraded, &request.options));
     }
     session.remove_broken().await?;
     match Bpf::install(&session.netlink, &session.master, &request.options, &members).await {
         Ok(mut bpf) => {
-            tell_owners(&mut bpf, &session.master, session.children(), &members).await?;
+            equip(&mut bpf, &session.master, session.children(), &members).await?;
             Ok(warnings(&bpf.description().degraded, &request.options))
         }
         Err(error) if request.require_bpf => Err(error),
@@ -96,18 +96,14 @@ async fn put_in_place(
     }
 }
 
-/// Tells the programs who has which address.
+/// Tells the programs who has which address, and puts those on children's own devices that are to be there.
 ///
 /// # Errors
 ///
 /// When the kernel refuses.
-pub async fn tell_owners(
-    bpf: &mut Bpf,
-    master: &Master,
-    children: &[Child],
-    members: &Members,
-) -> Result<()> {
+pub async fn equip(bpf: &mut Bpf, master: &Master, children: &[Child], members: &Members) -> Result<()> {
     let children: Vec<&Child> = children.iter().collect();
+    bpf.vouch(&children, &members.policies).await?;
     let owners = Addresses::open()?.owners((master.index, master.mac), &children, &members.policies).await;
     bpf.set_owners(master, &owners)
 }
@@ -153,8 +149,5 @@ fn warnings(degraded: &[Degraded], options: &Options) -> Vec<String> {
         "hairpin" => !matches!(options.tc, None | Some(TcChoice::Auto)) || degraded.got == "off",
         _ => true,
     };
-    let degraded = degraded.iter().filter(chosen);
-    degraded
-        .map(|part| format!("{} is {} instead of {}: {}", part.feature, part.got, part.wanted, part.reason))
-        .collect()
+    degraded.iter().filter(chosen).map(Degraded::to_string).collect()
 }

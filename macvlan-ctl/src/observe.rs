@@ -42,15 +42,10 @@ impl Observed {
 
     /// The namespace with this id, opened; `None` when no path to it is known.
     async fn open(&self, netlink: &Netlink, nsid: i32) -> Result<Option<Netns>> {
-        if let Some(known) = self.places.get(&nsid) {
-            return Ok(open(known));
+        match self.places.get(&nsid) {
+            Some(known) => Ok(open(known)),
+            None => open_held(netlink, nsid).await,
         }
-        for netns in held_open().iter().filter_map(open) {
-            if netlink.nsid_of(&netns).await? == Some(nsid) {
-                return Ok(Some(netns));
-            }
-        }
-        Ok(None)
     }
 
     /// A socket in a child's namespace; `None` when no path to it is known.
@@ -63,6 +58,30 @@ impl Observed {
             None => Ok(Some(own.clone())),
             Some(nsid) => self.open(own, nsid).await?.map(|netns| Netlink::open_in(&netns)).transpose(),
         }
+    }
+}
+
+/// The namespace with this id, found among those that processes keep open.
+async fn open_held(netlink: &Netlink, nsid: i32) -> Result<Option<Netns>> {
+    for netns in held_open().iter().filter_map(open) {
+        if netlink.nsid_of(&netns).await? == Some(nsid) {
+            return Ok(Some(netns));
+        }
+    }
+    Ok(None)
+}
+
+/// The namespace of a child of a master in the namespace of the calling thread; `None` when no path
+/// to it is known.
+///
+/// # Errors
+///
+/// When it cannot be opened.
+pub async fn open_place(netlink: &Netlink, place: &Place) -> Result<Option<Netns>> {
+    match (place.nsid, place.netns()) {
+        (None, _) => Netns::current().map(Some),
+        (Some(_), Some(netns)) => netns.open().map(Some),
+        (Some(nsid), None) => open_held(netlink, nsid).await,
     }
 }
 

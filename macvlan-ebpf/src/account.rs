@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use macvlan_common::{
-    counters::{Count, Path},
+    counters::{Count, DropReason, Path},
     decide::{Total, Verdict},
 };
 
@@ -46,6 +46,13 @@ pub fn charge(verdict: &Verdict<Child>, size: Count) {
 pub fn charge_rx(child: Child, path: Path, size: Count) {
     // SAFETY: see [`Child`].
     add(unsafe { &mut (*child.as_ptr()).counters.rx }, path as usize, size);
+}
+
+/// Adds a frame of this size to what was dropped of a child.
+#[inline(always)]
+pub fn charge_drop(child: Child, reason: DropReason, size: Count) {
+    // SAFETY: see [`Child`].
+    add(unsafe { &mut (*child.as_ptr()).counters.drops }, reason as usize, size);
 }
 
 /// The index always fits, but only the compiler knows: it would leave out the check by which the

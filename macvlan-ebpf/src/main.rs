@@ -1,4 +1,5 @@
-//! The programs on a macvlan master: XDP demultiplexer, TC ingress, TC egress.
+//! The programs on a macvlan master: XDP demultiplexer, TC ingress, TC egress; and one on the devices
+//! of children that are held to their MACs.
 //!
 //! Each entry point reads a frame's facts, asks [`decide`](macvlan_common::decide::decide), charges
 //! the counters and acts; nothing here judges. Build with `cargo xtask build-ebpf`: for any
@@ -7,6 +8,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod account;
+#[cfg(target_arch = "bpf")]
+mod child;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

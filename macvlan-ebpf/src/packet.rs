@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use macvlan_common::decide::Frame;
+use macvlan_common::decide::{Frame, Sender};
 
 /// Both MACs; the EtherType behind them decides nothing.
 ///
@@ -23,7 +23,7 @@ pub fn macs(data: usize, data_end: usize) -> Option<Frame> {
 /// The MACs in these octets.
 #[inline(always)]
 pub fn frame_of([d0, d1, d2, s0, s1, s2]: Macs) -> Frame {
-    Frame { dst: key(d0, d1, d2), src: key(s0, s1, s2) }
+    Frame { dst: key(d0, d1, d2), src: key(s0, s1, s2), sender: Sender::Unsaid }
 }
 
 /// [`Mac::key`](macvlan_common::mac::Mac::key) of octets loaded in little-endian order, which is

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use macvlan_common::{
     config::{Config, Hairpin, Tag},
     counters::{Count, Path},
-    decide::{Action, Frame, Hook, Tables as _, Verdict, decide},
+    decide::{Action, Frame, Hook, Sender, Tables as _, Verdict, decide},
     gso,
     mac::{Mac, is_group},
     trace::{Point, Told},
@@ -37,7 +37,7 @@ const VLAN_LEN: u64 = 4;
 const ETH_HLEN: u32 = 14;
 
 /// Both hooks end with "next program, please": ours is one among others.
-const NEXT: i32 = TC_ACT_UNSPEC;
+pub const NEXT: i32 = TC_ACT_UNSPEC;
 
 /// Up from the wire, from a sibling, or turned around.
 #[classifier]
@@ -62,7 +62,10 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         return receive_behind_xdp::<TRACED>(ctx);
     }
     // A frame too short for both MACs is nobody's business here.
-    let Some(frame) = macs(ctx) else { return NEXT };
+    let Some(mut frame) = macs(ctx) else { return NEXT };
+    if config.asks_senders() {
+        frame.sender = sender(ctx, &config);
+    }
     let judged = config.xdp_is_native() && is_judged(ctx, config.meta);
     let hook = if judged { Hook::Judged } else { Hook::Ingress };
     let verdict = decide(hook, frame, &maps);
@@ -84,7 +87,7 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
 /// A frame that we turned around: the verdict is in the tag.
 #[inline(always)]
 fn receive_turned(ctx: &TcContext, kind: Hairpin, maps: &Maps) -> i32 {
-    const UNREAD: Frame = Frame { dst: 0, src: 0 };
+    const UNREAD: Frame = Frame { dst: 0, src: 0, sender: Sender::Unsaid };
     set_tag(ctx, Tag::default());
     receive(ctx, decide(Hook::Turned(kind), UNREAD, maps).action)
 }
@@ -94,27 +97,25 @@ fn receive_turned(ctx: &TcContext, kind: Hairpin, maps: &Maps) -> i32 {
 fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
     // One after the other: were both looked up before either is judged, verifiers before that of 6.12
     // would walk on with a frame that was not read.
-    let Some(frame) = macs_by_header(ctx) else { return NEXT };
+    let Some(mut frame) = macs_by_header(ctx) else { return NEXT };
     let Some(maps) = Maps::open() else { return NEXT };
+    let headless = macs(ctx) != Some(frame);
+    if maps.config().asks_senders() {
+        frame.sender = sender(ctx, &maps.config());
+    }
     let verdict = decide(Hook::AfterXdp, frame, &maps);
     if maps.config().guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
         return drop_storm::<TRACED>(ctx, frame, Point::Ingress, None);
     }
     if verdict.counts() {
-        let headless = macs(ctx) != Some(frame);
         charge(&verdict, size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 }));
     }
     // A frame without its MAC header cannot be given another one: it goes to all.
-    if maps.config().directs()
-        && is_group(frame.dst)
-        && verdict.action == Action::Pass
-        && macs(ctx) == Some(frame)
-    {
+    if maps.config().directs() && is_group(frame.dst) && verdict.action == Action::Pass && !headless {
         direct_from_wire(ctx, frame.src, ctx.len());
     }
     // What XDP did not leave to this hook, it has told of.
     if TRACED && decide(Hook::Xdp, frame, &maps).action == Action::Defer {
-        let headless = macs(ctx) != Some(frame);
         tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
     }
     receive(ctx, verdict.action)
@@ -159,9 +160,12 @@ pub fn macvlan_out_tr(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
-    let Some(frame) = macs(ctx) else { return NEXT };
+    let Some(mut frame) = macs(ctx) else { return NEXT };
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
+    if config.asks_senders() {
+        frame.sender = sender(ctx, &config);
+    }
     let verdict = decide(Hook::Egress, frame, &maps);
     if config.guards_storms()
         && verdict.may_be_storm()
@@ -261,6 +265,16 @@ fn drop_storm<const TRACED: bool>(ctx: &TcContext, frame: Frame, point: Point, s
     TC_ACT_SHOT
 }
 
+/// What is said of who sent the frame. It is said once: nobody behind us is to repeat it.
+#[inline(always)]
+fn sender(ctx: &TcContext, config: &Config) -> Sender {
+    let sender = config.sender_of(tag(ctx));
+    if matches!(sender, Sender::Vouched) {
+        set_tag(ctx, Tag::default());
+    }
+    sender
+}
+
 /// Whether native XDP left word that it has judged the frame.
 #[inline(always)]
 fn is_judged(ctx: &TcContext, word: u32) -> bool {
@@ -339,7 +353,7 @@ fn copy_failed(ctx: &TcContext) {
 
 /// The MACs; a frame whose first octets lie in a fragment is pulled together first.
 #[inline(always)]
-fn macs(ctx: &TcContext) -> Option<Frame> {
+pub fn macs(ctx: &TcContext) -> Option<Frame> {
     if let Some(frame) = packet::macs(ctx.data(), ctx.data_end()) {
         return Some(frame);
     }
@@ -378,7 +392,7 @@ fn load_by_header<T: Copy>(ctx: &TcContext, offset: u32) -> Option<T> {
 
 /// Frames and octets that a buffer of `len` octets stands for on the wire.
 #[inline(always)]
-fn size(ctx: &TcContext, len: u32) -> Count {
+pub fn size(ctx: &TcContext, len: u32) -> Count {
     // SAFETY: reading a field of the context that the program was called with.
     let segments = unsafe { (*skb(ctx)).gso_segs };
     // SAFETY: as above.
@@ -419,8 +433,9 @@ fn tag(ctx: &TcContext) -> Tag {
     Tag { low, high }
 }
 
+/// Leaves word of a frame for our programs.
 #[inline(always)]
-fn set_tag(ctx: &TcContext, tag: Tag) {
+pub fn set_tag(ctx: &TcContext, tag: Tag) {
     // SAFETY: `cb` is writable for TC programs (`tc_cls_act_is_valid_access`).
     unsafe { (*skb(ctx)).cb[3] = tag.low };
     // SAFETY: as above.

@@ -84,7 +84,7 @@ impl KernelObjects {
     #[track_caller]
     pub fn now() -> Self {
         use macvlan_common::names;
-        let ours = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS];
+        let ours = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS, names::CHILD_EGRESS];
         // What goes away while it is listed was not there.
         let programs = aya::programs::loaded_programs().filter_map(Result::ok);
         let programs: BTreeSet<u32> = programs

@@ -224,6 +224,13 @@ impl Injector {
         self
     }
 
+    /// Hands frames to the driver past the device's queueing discipline and TC egress, as any
+    /// container with CAP_NET_RAW may (packet(7), `PACKET_QDISC_BYPASS`).
+    pub fn past_tc(self) -> Self {
+        set_option(&self.fd, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1);
+        self
+    }
+
     /// Sends one frame. That a program dropped it on its way out is no error here: the kernel tells
     /// the sender so (`ENOBUFS`), and tests count what arrives.
     #[track_caller]

@@ -136,29 +136,6 @@ fn unknown_unicast_is_kept_while_somebody_needs_it() {
 }
 
 #[test]
-fn who_writes_a_source_that_nobody_here_has_is_dropped_under_the_guard() {
-    needs!(require::lab, require::binary);
-    for args in DEMULTIPLEXERS {
-        let lab = Lab::new();
-        let mut crowd = Crowd::of(&lab, &[("g1", Mode::Bridge), ("v1", Mode::Vepa)]);
-        let attached = Attached::new(&lab, args);
-        assert_eq!(crowd.send_as("g1", "nobody", "wire", &["wire"])["wire"], TIMES, "{args:?}");
-        set(&lab, "g1,anti-spoof=mac");
-        let before = attached.stats();
-
-        for to in ["wire", "host", "broadcast"] {
-            assert_eq!(crowd.send_as("g1", "nobody", to, &[]).get("wire"), None, "{args:?}: to {to}");
-        }
-
-        let dropped = (&attached.stats() - &before).master_dropped(DropReason::Spoofed);
-        assert_eq!(dropped.packets, 3 * SENT.packets, "{args:?}");
-        crowd.expect("g1", "wire", &["wire"]);
-        crowd.expect("v1", "wire", &["wire"]);
-        crowd.expect("host", "wire", &["wire"]);
-    }
-}
-
-#[test]
 fn the_wire_may_not_claim_the_hosts_mac_or_a_guarded_childs() {
     needs!(require::lab, require::binary);
     for args in DEMULTIPLEXERS {

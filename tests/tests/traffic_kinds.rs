@@ -138,7 +138,6 @@ fn the_hosts_broadcast_beside_a_passthru_child_goes_to_the_wire_alone() {
 }
 
 #[test]
-#[ignore = "not held: a passthru child and the host bear one MAC"]
 fn what_the_host_sends_beside_a_passthru_child_is_not_counted_as_the_childs() {
     needs!(require::lab, require::binary);
     let lab = Lab::new();

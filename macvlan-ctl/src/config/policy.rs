@@ -1,7 +1,7 @@
 //! What the configuration lets children do, whoever made them.
 
 use anyhow::{Result, bail};
-use macvlan_common::mac::Mac;
+use macvlan_common::{child::AntiSpoof, mac::Mac};
 
 use super::{glob::Glob, reader::Fields};
 use crate::{
@@ -62,6 +62,12 @@ impl Policies {
             Subject::Own { netns, .. } => netns.is_some(),
             Subject::Like { netns, .. } => netns.is_some(),
         })
+    }
+
+    /// Whether a rule holds children to their addresses.
+    pub fn hold_to_addresses(&self) -> bool {
+        let holds = |rule: &Rule| rule.setting.anti_spoof.is_some_and(|degree| degree != AntiSpoof::Off);
+        self.rules.iter().any(holds)
     }
 
     /// What `child` may do: of each setting, what the first rule says that is about it and says

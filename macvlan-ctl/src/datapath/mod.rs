@@ -8,7 +8,7 @@ pub mod bpf;
 pub mod choose;
 pub mod kernel;
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
@@ -134,7 +134,7 @@ impl Hairpin {
 /// Something that is less than the best, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degraded {
-    /// "datapath", "demux", "hairpin", "pins", "trace" or "drop-unknown".
+    /// "datapath", "demux", "hairpin", "pins", "trace", "drop-unknown" or "anti-spoof".
     pub feature: String,
     /// What would be best, or was asked for.
     pub wanted: String,
@@ -142,6 +142,12 @@ pub struct Degraded {
     pub got: String,
     /// Why, in words.
     pub reason: String,
+}
+
+impl fmt::Display for Degraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {} instead of {}: {}", self.feature, self.got, self.wanted, self.reason)
+    }
 }
 
 impl Degraded {

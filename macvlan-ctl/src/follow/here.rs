@@ -177,6 +177,7 @@ impl Here {
         let wanted = Members { policies, groups };
         bpf.sync(&self.master, &wanted)?;
         let master = (self.master.index, self.master.mac);
+        bpf.vouch(&children, &wanted.policies).await?;
         let owners = self.addresses.owners(master, &children, &wanted.policies).await;
         bpf.set_owners(&self.master, &owners)?;
         self.overrides.clear();

@@ -14,14 +14,16 @@ use super::Settings;
 const FOLLOWING: [Capability; 4] =
     [Capability::CAP_NET_ADMIN, Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_SYS_PTRACE];
 
-/// Making children in other namespaces means entering these (`setns(2)`).
+/// Making children in other namespaces, and putting programs on their devices, means entering these
+/// (`setns(2)`).
 const ENTERING: Capability = Capability::CAP_SYS_ADMIN;
 
 /// Which capabilities these settings need.
 pub fn needed(settings: &Settings) -> CapsHashSet {
     let mut needed: CapsHashSet = FOLLOWING.into_iter().collect();
     let mut children = settings.masters.iter().flat_map(|wanted| &wanted.config.request.children);
-    if children.any(|child| child.settings.netns.is_some()) {
+    let guards = || settings.masters.iter().any(|wanted| wanted.config.policies.hold_to_addresses());
+    if children.any(|child| child.settings.netns.is_some()) || guards() {
         needed.insert(ENTERING);
     }
     needed

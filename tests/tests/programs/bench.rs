@@ -6,7 +6,7 @@ use macvlan_common::{
     cases::{self, Case, HOST, World},
     config::{Config, Hairpin, Tag},
     counters::Count,
-    decide::{Action, Frame, Hook, Total, Verdict, decide},
+    decide::{Action, Frame, Hook, Sender, Total, Verdict, decide},
     gso,
     mac::Mac,
     names,
@@ -115,7 +115,7 @@ impl<'ns> Bench<'ns> {
             let frame = frames::marked(dst, src, Marker::new());
             let judged = decide(case.hook, case.frame, &case.world);
             assert_eq!(judged, case.verdict, "{}: the decision function differs", case.row);
-            let outcome = self.check(&case.world, case.hook, &frame, Offload::None);
+            let outcome = self.check(&case.world, case.hook, case.frame.sender, &frame, Offload::None);
             outcome.unwrap_or_else(|difference| panic!("{}: {difference}", case.row));
             count += 1;
         }
@@ -144,8 +144,15 @@ impl<'ns> Bench<'ns> {
     }
 
     /// Runs the programs of a hook on `frame` and compares all they do with the verdict.
-    pub fn check(&mut self, world: &World, hook: Hook, frame: &[u8], offload: Offload) -> Result<(), String> {
-        let macs = Frame { dst: key(&frame[..6]), src: key(&frame[6..12]) };
+    pub fn check(
+        &mut self,
+        world: &World,
+        hook: Hook,
+        sender: Sender,
+        frame: &[u8],
+        offload: Offload,
+    ) -> Result<(), String> {
+        let macs = Frame { dst: key(&frame[..6]), src: key(&frame[6..12]), sender };
         let verdict = decide(hook, macs, world);
         let described = |what: String| {
             format!(
@@ -157,9 +164,9 @@ impl<'ns> Bench<'ns> {
         match hook {
             Hook::Xdp => self.check_xdp(world, &verdict, frame),
             Hook::Ingress | Hook::AfterXdp | Hook::Turned(_) => {
-                self.check_ingress(world, hook, &verdict, frame, offload)
+                self.check_ingress(world, (hook, sender), &verdict, frame, offload)
             }
-            Hook::Egress => self.check_egress(world, &verdict, frame, offload),
+            Hook::Egress => self.check_egress(world, sender, &verdict, frame, offload),
             Hook::Judged => Err("metadata cannot be given to a test run of a TC program".into()),
         }
         .map_err(described)
@@ -192,7 +199,7 @@ impl<'ns> Bench<'ns> {
     fn check_ingress(
         &self,
         world: &World,
-        hook: Hook,
+        (hook, sender): (Hook, Sender),
         verdict: &Verdict<usize>,
         frame: &[u8],
         offload: Offload,
@@ -200,6 +207,7 @@ impl<'ns> Bench<'ns> {
         let ours = world.config.tag_of(Hairpin::Flood);
         let tags = match hook {
             Hook::Turned(kind) => vec![world.config.tag_of(kind)],
+            _ if sender == Sender::Vouched => vec![world.config.vouching_tag()],
             // Not ours: none, somebody's, those that are ours in all but one bit, and no kind of ours.
             _ => vec![
                 Tag::default(),
@@ -215,10 +223,11 @@ impl<'ns> Bench<'ns> {
             let run = self.run(names::INGRESS, &self.skb(frame, offload, FOREIGN_MARK, tag))?;
 
             let dropped = verdict.action.drop_reason().is_some();
-            let turned = matches!(hook, Hook::Turned(_));
+            // What was said is said once.
+            let heard = matches!(hook, Hook::Turned(_)) || sender == Sender::Vouched;
             same("action", run.action, if dropped { TC_ACT_SHOT } else { TC_ACT_UNSPEC })?;
             same("mark", run.mark, FOREIGN_MARK)?;
-            same("tag", run.tag, if turned { Tag::default() } else { tag })?;
+            same("tag", run.tag, if heard { Tag::default() } else { tag })?;
             same("frame", &run.frame[..], frame)?;
             let expected = charged(&before, verdict, size_of_skb(frame, offload));
             same("counters", self.programs.counters(), expected)?;
@@ -229,17 +238,24 @@ impl<'ns> Bench<'ns> {
     fn check_egress(
         &mut self,
         world: &World,
+        sender: Sender,
         verdict: &Verdict<usize>,
         frame: &[u8],
         offload: Offload,
     ) -> Result<(), String> {
         // What a sender sets has no say, nor what lies where our tag does, not even our own.
         let turned = world.config.tag_of(Hairpin::Unicast);
-        for (mark, tag) in [(0, Tag::default()), (FOREIGN_MARK, FOREIGN_TAG), (FOREIGN_MARK, turned)] {
+        let (vouched, unsaid) = (
+            [(FOREIGN_MARK, world.config.vouching_tag())],
+            [(0, Tag::default()), (FOREIGN_MARK, FOREIGN_TAG), (FOREIGN_MARK, turned)],
+        );
+        let is_vouched = sender == Sender::Vouched;
+        for (mark, tag) in if is_vouched { &vouched[..] } else { &unsaid[..] }.iter().copied() {
             let before = self.programs.counters();
 
             let run = self.run(names::EGRESS, &self.skb(frame, offload, mark, tag))?;
 
+            let tag = if is_vouched { Tag::default() } else { tag };
             let (action, left, time) = match verdict.action {
                 action if action.drop_reason().is_some() => (TC_ACT_SHOT, (mark, tag), FOREIGN_TIME),
                 Action::Turn => (TC_ACT_REDIRECT, (0, turned), 0),

@@ -11,7 +11,7 @@ use macvlan_common::{
     cases::{self, HOST, World},
     config::Config,
     counters::Count,
-    decide::{Frame, Hook, decide},
+    decide::{Frame, Hook, Sender, decide},
     names,
 };
 use macvlan_tests::{
@@ -92,12 +92,12 @@ fn frames_of_any_length_and_with_any_tags_are_judged_by_their_addresses() {
                         if hook != Hook::Xdp && !runs_as_skb(&frame) {
                             continue;
                         }
-                        bench.check(&world, hook, &frame, Offload::None).unwrap();
+                        bench.check(&world, hook, Sender::Unsaid, &frame, Offload::None).unwrap();
                     }
                 }
             }
             let jumbo = FrameBuilder::new(dst, src).payload(frames::IPV4, &[0x45]).padded(ONE_BUFFER);
-            bench.check(&world, hook, &jumbo, Offload::None).unwrap();
+            bench.check(&world, hook, Sender::Unsaid, &jumbo, Offload::None).unwrap();
         }
     });
 }
@@ -116,7 +116,11 @@ fn a_jumbo_frame_in_several_buffers_is_judged_in_xdp() {
         let run = programs.run_xdp(names::XDP_FRAGS, &frame, ONE_BUFFER);
 
         assert_eq!((run.action, run.frame.len()), (XDP_PASS, len));
-        let verdict = decide(Hook::Xdp, Frame { dst: child.key(), src: cases::OUTSIDE.key() }, &world);
+        let verdict = decide(
+            Hook::Xdp,
+            Frame { dst: child.key(), src: cases::OUTSIDE.key(), sender: Sender::Unsaid },
+            &world,
+        );
         let size = Count { packets: 1, bytes: len as u64 };
         assert_eq!(programs.counters(), charged(&before, &verdict, size));
     }
@@ -135,7 +139,7 @@ fn an_offloaded_frame_counts_as_the_frames_it_stands_for() {
                 let tagged = (0..tags).fold(start, |frame, _| frame.tag(frames::VLAN, 5));
                 for (headers, frame) in offloaded(tagged) {
                     let offload = Offload::Segments { count: 3, size: 500 };
-                    bench.check(&world, hook, &frame, offload).unwrap();
+                    bench.check(&world, hook, Sender::Unsaid, &frame, offload).unwrap();
                     assert_eq!(
                         size_of_skb(&frame, offload),
                         Count { packets: 3, bytes: (frame.len() + 2 * (14 + 4 * tags + headers)) as u64 },
@@ -159,12 +163,13 @@ fn programs_and_decision_function_agree_on_any_frame_in_any_world() {
             bench.programs.set_world(&world);
             for _ in 0..FRAMES {
                 let hook = random::hook(&mut rng, &world);
+                let sender = random::sender(&mut rng, &world, hook);
                 let mut frame = random::frame(&mut rng, &world);
                 if hook != Hook::Xdp && !runs_as_skb(&frame) {
                     frame.resize(60, 0);
                 }
                 let offload = random::offload(&mut rng);
-                if let Err(difference) = bench.check(&world, hook, &frame, offload) {
+                if let Err(difference) = bench.check(&world, hook, sender, &frame, offload) {
                     let (config, children) = (world.config, &world.children);
                     panic!(
                         "world {number}, MACVLAN_TESTS_SEED={seed}: {difference}\n{config:?} {children:?}"

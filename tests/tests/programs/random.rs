@@ -9,7 +9,7 @@ use macvlan_common::{
     cases::{self, HOST, MULTICAST, World, WorldChild},
     child::{ANTI_SPOOFS, Mode, Policy},
     config::{Config, HAIRPINS},
-    decide::Hook,
+    decide::{Hook, Sender},
     filter,
     mac::Mac,
 };
@@ -62,7 +62,14 @@ fn policy(rng: &mut Rng, mode: Mode) -> Policy {
         .with_sibling_access(!rng.one_in(6))
         .with_reflection(rng.one_in(3))
         .with_group(if rng.one_in(3) { rng.below(3) as u16 } else { 0 });
-    if rng.one_in(6) { policy.with_anti_spoof(rng.pick(&ANTI_SPOOFS)) } else { policy }
+    let policy = if rng.one_in(6) { policy.with_anti_spoof(rng.pick(&ANTI_SPOOFS)) } else { policy };
+    policy.with_vouched(policy.wants_vouching() && rng.one_in(2))
+}
+
+/// What is known of who sent a frame that is met at `hook`.
+pub fn sender(rng: &mut Rng, world: &World, hook: Hook) -> Sender {
+    let can_be_told = matches!(hook, Hook::Ingress | Hook::AfterXdp | Hook::Egress);
+    if world.config.asks_senders() && can_be_told && rng.one_in(2) { Sender::Vouched } else { Sender::Unsaid }
 }
 
 /// One of the hooks that frames pass in `world`.

@@ -20,6 +20,7 @@ use super::{
     link::{detach_pinned_link, pinned_link_ifindex, pinned_link_program},
     maps::Maps,
     record::Record,
+    vouching,
 };
 use crate::{
     bpffs,
@@ -325,16 +326,17 @@ pub fn lost_device(directory: &Path) -> bool {
 /// The first failure, after everything else was tried.
 pub async fn remove(netlink: &Netlink, master: &Master, directory: &Path, owns_clsact: bool) -> Result<()> {
     let ours = our_programs(directory);
+    let children = vouching::remove(directory);
     let egress = detach_link(&directory.join(LINK_EGRESS));
     let xdp = detach_link(&directory.join(LINK_XDP));
     let filters = remove_filters(netlink, master, &ours, owns_clsact).await;
     let ingress = detach_link(&directory.join(LINK_INGRESS));
-    egress.and(xdp).and(filters).and(ingress)
+    children.and(egress).and(xdp).and(filters).and(ingress)
 }
 
 /// Takes a pinned link off its device now, and removes the pin. Without the pin alone, the kernel
 /// lets go of the link some time later (`bpf_link_put_deferred` in kernel/bpf/syscall.c).
-fn detach_link(pin: &Path) -> Result<()> {
+pub(super) fn detach_link(pin: &Path) -> Result<()> {
     if fs::exists(pin)? {
         // On a kernel without BPF_LINK_DETACH (before 5.9) it goes with its pin.
         let _ = detach_pinned_link(pin);
@@ -347,6 +349,7 @@ pub fn program_ids(directory: &Path) -> Vec<u32> {
     let mut programs = our_programs(directory);
     let links = [LINK_INGRESS, LINK_EGRESS, LINK_XDP].iter();
     programs.extend(links.filter_map(|link| pinned_link_program(&directory.join(link)).ok()));
+    programs.extend(vouching::program_ids(directory));
     programs
 }
 

@@ -179,6 +179,23 @@ impl Maps {
         self.forget_groups(&named, &members.groups)
     }
 
+    /// Says whose own devices vouch for their frames.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_vouched(&mut self, by: &BTreeSet<Mac>) -> Result<()> {
+        let mut flag = 0;
+        for (key, member) in self.entries()? {
+            let is_vouched = by.contains(&Mac::from_key(key));
+            flag |= if is_vouched { Config::VOUCHED } else { 0 };
+            if member.policy.is_vouched() != is_vouched {
+                self.set_policy(member.slot, member.policy.with_vouched(is_vouched))?;
+            }
+        }
+        self.change_config(|config| Config { flags: config.flags & !Config::VOUCHED | flag, ..config })
+    }
+
     /// The groups that the children are in.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod reader;
 mod record;
 mod retired;
 mod trace;
+mod vouching;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,6 +46,7 @@ use crate::{
     bpffs,
     bpffs::Lifetime,
     master::{Master, MasterKey},
+    model::Child,
     netlink::Netlink,
     netns::{held_open, known},
     policy::Groups,
@@ -103,6 +105,8 @@ pub struct Bpf {
     record: Record,
     description: Description,
     netlink: Netlink,
+    /// The programs were brought to this version; those on children's own devices are to be, too.
+    renewed: bool,
 }
 
 /// What is in a master's pin directory.
@@ -141,7 +145,7 @@ impl Bpf {
         }
         hooks::verify(netlink, &directory, master, &record).await?;
         let description = describe(&record, &maps, &directory)?;
-        Ok(Self { directory, maps, record, description, netlink: netlink.clone() })
+        Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
     }
 
     /// Puts the programs on `master`, with these children.
@@ -165,7 +169,7 @@ impl Bpf {
                 let directory = directory(master);
                 fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
                 let description = describe(&record, &maps, &directory)?;
-                Ok(Self { directory, maps, record, description, netlink: netlink.clone() })
+                Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
             }
             Err(error) => {
                 take_off(netlink, master, &building).await?;
@@ -322,6 +326,7 @@ impl Bpf {
                 self.record.degraded.extend(reason);
             }
             self.record.object = record::object_digest();
+            self.renewed = true;
         }
         self.record.xdp = xdp;
         self.record.drop_unknown = options.drop_unknown.unwrap_or(self.record.drop_unknown);
@@ -364,6 +369,33 @@ impl Bpf {
         let mut speakers: BTreeSet<Mac> = self.maps.members()?.into_keys().collect();
         speakers.insert(master.mac);
         self.maps.set_owners(told, &speakers)
+    }
+
+    /// Lets the devices of those members that want it vouch for their frames, and those of no others.
+    /// What cannot be is in the [description](Datapath::description).
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to change pins or maps.
+    pub async fn vouch(&mut self, children: &[&Child], members: &BTreeMap<Mac, Policy>) -> Result<()> {
+        let vouching = vouching::put(&self.netlink, &self.directory, children, members, self.renewed);
+        let vouching = vouching.await?;
+        self.renewed = false;
+        self.maps.set_vouched(&vouching.by)?;
+        vouching::take_off_others(&self.directory, children, members)?;
+        let before = self.record.degraded.clone();
+        self.record.degraded.retain(|degraded| degraded.feature != VOUCHING);
+        if let Some((child, why)) = vouching.not.first() {
+            let others = vouching.not.len() - 1;
+            let others = if others == 0 { String::new() } else { format!(" and {others} other children") };
+            let reason = format!("{child}{others}: {why}");
+            self.record.degraded.push(Degraded::new(VOUCHING, "device", "master", &reason));
+        }
+        if self.record.degraded != before {
+            self.maps.write_record(&self.record.to_text()?)?;
+        }
+        self.description = describe(&self.record, &self.maps, &self.directory)?;
+        Ok(())
     }
 
     /// Where maps, programs and links are pinned.
@@ -473,6 +505,9 @@ pub fn probe() -> Result<()> {
     let mut object = loader.load(OBJECT).map_err(|error| no_maps(&error))?;
     Hooks::try_load(&mut object)
 }
+
+/// What is less where a child's own device cannot vouch for its frames.
+const VOUCHING: &str = "anti-spoof";
 
 /// Appended to the name of a directory that is not whole. The BPF file system allows no dots.
 const BUILDING: &str = "-building";

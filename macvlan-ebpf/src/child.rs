@@ -1,0 +1,47 @@
+//! TC egress on a child's own device: the one place where a frame of this child cannot be taken for
+//! one of another. Each child has its own copy of the program, as its MAC is in it.
+
+use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
+use macvlan_common::{
+    counters::DropReason,
+    decide::{Leaving, Tables as _, leave},
+};
+
+use crate::{
+    account::charge_drop,
+    maps::Maps,
+    tc::{NEXT, macs, set_tag, size},
+};
+
+/// [`Mac::key`](macvlan_common::mac::Mac::key) of the child's own MAC. Set when loading.
+#[unsafe(no_mangle)]
+static MACVLAN_OWN: u64 = 0;
+
+/// Not 0: the child is held to its MAC. Set when loading.
+#[unsafe(no_mangle)]
+static MACVLAN_HELD: u64 = 0;
+
+/// Down from the child's own protocols and sockets, before macvlan has it.
+#[classifier]
+pub fn macvlan_child(ctx: TcContext) -> i32 {
+    // SAFETY: a global of the read-only section, which the loader has set.
+    let own = unsafe { core::ptr::read_volatile(&raw const MACVLAN_OWN) };
+    // SAFETY: as above.
+    let held = unsafe { core::ptr::read_volatile(&raw const MACVLAN_HELD) } != 0;
+    let Some(frame) = macs(&ctx) else { return NEXT };
+    match leave(frame.src, own, held) {
+        Leaving::Vouch => {
+            let Some(maps) = Maps::open() else { return NEXT };
+            set_tag(&ctx, maps.config().vouching_tag());
+            NEXT
+        }
+        Leaving::Pass => NEXT,
+        Leaving::Drop => {
+            let Some(maps) = Maps::open() else { return TC_ACT_SHOT };
+            if let Some(child) = maps.child(own) {
+                charge_drop(child, DropReason::Spoofed, size(&ctx, ctx.len()));
+            }
+            TC_ACT_SHOT
+        }
+    }
+}
