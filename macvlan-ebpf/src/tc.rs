@@ -180,7 +180,8 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     if TRACED {
         tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Egress, &verdict), false);
     }
-    if config.directs() && neigh::may_tell(ctx, frame.dst) {
+    // What is dropped is not believed either.
+    if config.directs() && verdict.action.drop_reason().is_none() && neigh::may_tell(ctx, frame.dst) {
         neigh::hear(ctx, frame.src);
     }
     match verdict.action {
@@ -193,7 +194,10 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         | Action::DropDhcpGuard
         | Action::DropRate => TC_ACT_SHOT,
         Action::Turn => turn(ctx, config.tag_of(Hairpin::Unicast)),
-        Action::CopyToChildren if config.directs() => copy_or_direct(ctx, frame.dst),
+        // A child's own flood is for those siblings that may hear it, whomever it asks for.
+        Action::CopyToChildren if config.directs() && frame.src == config.master => {
+            copy_or_direct(ctx, frame.dst)
+        }
         Action::CopyToChildren => {
             copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
             NEXT

@@ -22,15 +22,15 @@ use macvlan_tests::{
 
 // `enum xdp_action` and `TC_ACT_*` of the kernel's headers.
 pub const XDP_PASS: u32 = 2;
-const XDP_DROP: u32 = 1;
-const TC_ACT_UNSPEC: i32 = -1;
-const TC_ACT_SHOT: i32 = 2;
-const TC_ACT_REDIRECT: i32 = 7;
+pub const XDP_DROP: u32 = 1;
+pub const TC_ACT_UNSPEC: i32 = -1;
+pub const TC_ACT_SHOT: i32 = 2;
+pub const TC_ACT_REDIRECT: i32 = 7;
 
 /// A mark and a time that a sender may have set, and what may lie where a tag would.
-const FOREIGN_MARK: u32 = 0x1234;
-const FOREIGN_TIME: u64 = 1_000_000_007;
-const FOREIGN_TAG: Tag = Tag { low: 0x1234, high: 0x5678 };
+pub const FOREIGN_MARK: u32 = 0x1234;
+pub const FOREIGN_TIME: u64 = 1_000_000_007;
+pub const FOREIGN_TAG: Tag = Tag { low: 0x1234, high: 0x5678 };
 
 /// The largest frame that the programs get in one buffer in a test run.
 pub const ONE_BUFFER: usize = 3000;
@@ -204,18 +204,10 @@ impl<'ns> Bench<'ns> {
         frame: &[u8],
         offload: Offload,
     ) -> Result<(), String> {
-        let ours = world.config.tag_of(Hairpin::Flood);
         let tags = match hook {
             Hook::Turned(kind) => vec![world.config.tag_of(kind)],
             _ if sender == Sender::Vouched => vec![world.config.vouching_tag()],
-            // Not ours: none, somebody's, those that are ours in all but one bit, and no kind of ours.
-            _ => vec![
-                Tag::default(),
-                FOREIGN_TAG,
-                Tag { low: ours.low ^ 0x100, ..ours },
-                Tag { high: ours.high ^ 1, ..ours },
-                Tag { low: ours.low & !Config::TAG_KIND, ..ours },
-            ],
+            _ => Self::foreign_tags(&world.config).to_vec(),
         };
         for tag in tags {
             let before = self.programs.counters();
@@ -294,7 +286,20 @@ impl<'ns> Bench<'ns> {
         Ok(())
     }
 
-    fn skb<'a>(&self, frame: &'a [u8], offload: Offload, mark: u32, tag: Tag) -> Skb<'a> {
+    /// Not ours: none, somebody's, those that are ours in all but one bit, and no kind of ours.
+    pub fn foreign_tags(config: &Config) -> [Tag; 5] {
+        let ours = config.tag_of(Hairpin::Flood);
+        [
+            Tag::default(),
+            FOREIGN_TAG,
+            Tag { low: ours.low ^ 0x100, ..ours },
+            Tag { high: ours.high ^ 1, ..ours },
+            Tag { low: ours.low & !Config::TAG_KIND, ..ours },
+        ]
+    }
+
+    /// A frame on the device, as a sender may have set it up.
+    pub fn skb<'a>(&self, frame: &'a [u8], offload: Offload, mark: u32, tag: Tag) -> Skb<'a> {
         let (gso_segs, gso_size) = match offload {
             Offload::None => (0, 0),
             Offload::Segments { count, size } => (count, size),
@@ -302,13 +307,14 @@ impl<'ns> Bench<'ns> {
         Skb { frame, ifindex: self.copies_at, mark, tag, tstamp: FOREIGN_TIME, gso_segs, gso_size }
     }
 
-    fn run(&self, program: &str, skb: &Skb<'_>) -> Result<SkbRun, String> {
+    /// Runs a TC program.
+    pub fn run(&self, program: &str, skb: &Skb<'_>) -> Result<SkbRun, String> {
         let run = self.programs.run_tc(program, skb);
         run.map_err(|error| format!("cannot run {program}: {error:?}"))
     }
 
     /// Mark, lower word of the tag, and octets of every copy that has come up since the last call.
-    fn copies(&mut self) -> Vec<(u32, u32, Vec<u8>)> {
+    pub fn copies(&mut self) -> Vec<(u32, u32, Vec<u8>)> {
         let shown = self.shown.take().into_iter().filter(|seen| seen.kind == Kind::Outgoing);
         let tags: Vec<u32> = shown.map(|seen| seen.mark).collect();
         if tags.is_empty() {
@@ -369,7 +375,8 @@ pub fn size_of_skb(frame: &[u8], offload: Offload) -> Count {
     Count { packets: count.into(), bytes: gso::wire_len(len, count, headers) }
 }
 
-fn same<T: PartialEq + Debug>(what: &str, seen: T, expected: T) -> Result<(), String> {
+/// Says what differs from what was expected, if it does.
+pub fn same<T: PartialEq + Debug>(what: &str, seen: T, expected: T) -> Result<(), String> {
     if seen == expected {
         return Ok(());
     }

@@ -4,6 +4,9 @@
 //! `BPF_PROG_TEST_RUN` on the committed object, and every counter of every child is compared.
 
 mod bench;
+mod differential;
+mod model;
+mod neighbourhood;
 mod random;
 
 use aya::programs::XdpMode;
@@ -178,6 +181,13 @@ fn programs_and_decision_function_agree_on_any_frame_in_any_world() {
             }
         }
     });
+}
+
+/// Also with what lies behind the addresses: neighbours and storms.
+#[test]
+fn a_million_frames_come_out_as_the_decision_function_says() {
+    needs!(require::lab);
+    differential::run(rng::seed(), 1_000_000);
 }
 
 /// TCP and UDP over IPv4 and IPv6: octets of their headers, and the frame.

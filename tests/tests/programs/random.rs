@@ -105,7 +105,8 @@ pub fn frame(rng: &mut Rng, world: &World) -> Vec<u8> {
     frame.payload(rng.pick(&ethertypes), &payload).padded(if rng.one_in(3) { SHORTEST } else { 60 })
 }
 
-fn random_mac(rng: &mut Rng, world: &World) -> Mac {
+/// Mostly one that somebody in `world` has.
+pub fn random_mac(rng: &mut Rng, world: &World) -> Mac {
     let known = match rng.below(world.children.len() + 1) {
         0 => HOST,
         number => world.children[number - 1].mac,

@@ -1,0 +1,240 @@
+//! A million frames through the loaded programs, compared with the decision function and what the
+//! tables behind it say.
+//!
+//! Action, frame and mark are compared for each frame; counters, copies and tables at the end of a
+//! batch, which is run again frame by frame when they differ, to name the one that made them.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use macvlan_common::{config::Hairpin, counters::Count, decide::Hook, names};
+use macvlan_tests::{
+    fail::{OrFail as _, wait_for},
+    frames,
+    progs::{Counters, tc_mut, xdp_mut},
+    rng::Rng,
+};
+
+use crate::{
+    bench::{
+        Bench, FOREIGN_TIME, Offload, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, XDP_DROP, XDP_PASS,
+        charged, in_bench, runs_as_skb, same, size_of_skb,
+    },
+    model::{Model, Outcome},
+    neighbourhood::{self, Neighbourhood},
+    random,
+};
+
+/// Frames in each world.
+const BATCH: usize = 400;
+
+/// Runs so many frames, on every processor at once.
+pub fn run(seed: u64, frames: usize) {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let worlds = frames.div_ceil(workers * BATCH);
+    let failed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for worker in 0..workers as u64 {
+            let failed = &failed;
+            scope.spawn(move || in_bench(|bench| work(bench, seed.wrapping_add(worker), worlds, failed)));
+        }
+    });
+}
+
+fn work(bench: &mut Bench<'_>, seed: u64, worlds: usize, failed: &AtomicBool) {
+    let mut neighbourhood = Neighbourhood::of(&mut bench.programs);
+    load_twins(bench);
+    let mut rng = Rng::new(seed);
+    for number in 0..worlds {
+        if failed.load(Ordering::Relaxed) {
+            return;
+        }
+        let model = neighbourhood::model(&mut rng);
+        let before = rng.clone();
+        let outcome = batch(bench, &mut neighbourhood, model.clone(), &mut rng, BATCH);
+        let Err(difference) = outcome else { continue };
+        failed.store(true, Ordering::Relaxed);
+        let again = batch(bench, &mut neighbourhood, model.clone(), &mut before.clone(), 1);
+        let found = again.err().unwrap_or(difference);
+        let (config, children) = (model.world.config, &model.world.children);
+        panic!("world {number}, MACVLAN_TESTS_SEED={seed}: {found}\n{config:?} {children:?}");
+    }
+}
+
+/// The traced programs do the same.
+fn load_twins(bench: &mut Bench<'_>) {
+    for (plain, traced) in names::TRACED {
+        let loaded = match plain {
+            names::INGRESS | names::EGRESS => tc_mut(&mut bench.programs.ebpf, traced).load(),
+            _ => xdp_mut(&mut bench.programs.ebpf, traced).load(),
+        };
+        loaded.or_fail(format!("load {traced}"));
+    }
+}
+
+/// Runs [`BATCH`] frames in one world; all that they leave behind is compared after each `step`.
+fn batch(
+    bench: &mut Bench<'_>,
+    neighbourhood: &mut Neighbourhood,
+    mut model: Model,
+    rng: &mut Rng,
+    step: usize,
+) -> Result<(), String> {
+    bench.programs.set_world(&model.world);
+    neighbourhood.set(&model);
+    bench.copies();
+    let mut expected = Expected { counters: bench.programs.counters(), copies: Vec::new() };
+    let is_traced = rng.one_in(10);
+    for number in 1..=BATCH {
+        let frame = Met::random(rng, &model, is_traced);
+        let described = |what: String| {
+            let Met { hook, program, offload, octets, mark, .. } = &frame;
+            let len = octets.len();
+            format!("{what}\n{program} at {hook:?}, {offload:?}, mark {mark:#x}, {len} octets {octets:02x?}")
+        };
+        let outcome = model.judge(frame.hook, &frame.octets);
+        let ran = match frame.hook {
+            Hook::Xdp => frame.run_xdp(bench, &model, &outcome),
+            _ => frame.run_tc(bench, &model, &outcome, &mut expected),
+        };
+        ran.map_err(|what| format!("{}\n{outcome:?}", described(what)))?;
+        expected.charge(&outcome, frame.size());
+        if number % step == 0 {
+            expected.compare(bench).and_then(|()| neighbourhood.compare(&model)).map_err(described)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a batch leaves behind.
+struct Expected {
+    counters: Counters,
+    /// Mark and octets.
+    copies: Vec<(u32, Vec<u8>)>,
+}
+
+impl Expected {
+    fn charge(&mut self, outcome: &Outcome, size: Count) {
+        self.counters = charged(&self.counters, &outcome.verdict, size);
+        if let Some((child, path)) = outcome.directed {
+            self.counters.children[child].rx[path as usize].add(size);
+        }
+    }
+
+    fn compare(&mut self, bench: &mut Bench<'_>) -> Result<(), String> {
+        let expected = std::mem::take(&mut self.copies);
+        let mut copies = Vec::new();
+        wait_for("the copies", || {
+            copies.extend(bench.copies());
+            (copies.len() >= expected.len()).then_some(())
+        });
+        for (copy, expected) in copies.iter().zip(&expected) {
+            same("copy", copy, expected)?;
+        }
+        same("number of copies", copies.len(), expected.len())?;
+        same("counters", &bench.programs.counters(), &self.counters)
+    }
+}
+
+/// A frame, and how it is met.
+struct Met {
+    hook: Hook,
+    program: &'static str,
+    octets: Vec<u8>,
+    offload: Offload,
+    mark: u32,
+}
+
+/// The shortest frame that a test run takes.
+const SHORTEST: usize = frames::ETH_HLEN;
+
+impl Met {
+    fn random(rng: &mut Rng, model: &Model, is_traced: bool) -> Self {
+        let world = &model.world;
+        let hook = random::hook(rng, world);
+        let plain = match hook {
+            Hook::Xdp => rng.pick(&[names::XDP, names::XDP_FRAGS]),
+            Hook::Egress => names::EGRESS,
+            _ => names::INGRESS,
+        };
+        let program = names::traced(plain).filter(|_| is_traced).unwrap_or(plain);
+        let is_neighbours = rng.one_in(3);
+        let mut octets = if is_neighbours {
+            neighbourhood::neighbour_frame(rng, world)
+        } else {
+            random::frame(rng, world)
+        };
+        if hook != Hook::Egress && rng.one_in(30) {
+            octets.truncate(SHORTEST + rng.below(8));
+        }
+        if hook != Hook::Xdp && !runs_as_skb(&octets) {
+            octets.resize(60, 0);
+        }
+        let offload = if is_neighbours || hook == Hook::Xdp { Offload::None } else { random::offload(rng) };
+        let mark = match hook {
+            Hook::Turned(kind) => world.config.mark_of(kind),
+            Hook::Egress => {
+                let any = rng.next() as u32;
+                rng.pick(&[0, any, world.config.mark_of(Hairpin::Unicast)])
+            }
+            _ => rng.pick(&Bench::foreign_marks(&world.config)),
+        };
+        Self { hook, program, octets, offload, mark }
+    }
+
+    fn size(&self) -> Count {
+        size_of_skb(&self.octets, self.offload)
+    }
+
+    fn run_xdp(&self, bench: &Bench<'_>, model: &Model, outcome: &Outcome) -> Result<(), String> {
+        let run = bench.programs.run_xdp(self.program, &self.octets, self.octets.len());
+
+        let verdict = &outcome.verdict;
+        let is_dropped = verdict.action.drop_reason().is_some();
+        same("action", run.action, if is_dropped { XDP_DROP } else { XDP_PASS })?;
+        let meta = model.world.config.meta.to_le_bytes();
+        let is_told = verdict.counts() && !model.world.config.xdp_is_generic();
+        if !is_dropped {
+            same("metadata", &run.meta[..], if is_told { &meta[..] } else { &[] })?;
+        }
+        same("frame", &run.frame[..], &self.octets[..])
+    }
+
+    fn run_tc(
+        &self,
+        bench: &Bench<'_>,
+        model: &Model,
+        outcome: &Outcome,
+        expected: &mut Expected,
+    ) -> Result<(), String> {
+        let run = bench.run(self.program, &bench.skb(&self.octets, self.offload, self.mark))?;
+
+        let config = &model.world.config;
+        let is_turned = outcome.hairpin.is_some() && !outcome.is_copied;
+        let mut readdressed = self.octets.clone();
+        if let Some(mac) = outcome.destination {
+            readdressed[..6].copy_from_slice(&mac.octets());
+        }
+        let (action, mark, time) = match (outcome.verdict.action.drop_reason(), outcome.hairpin) {
+            (Some(_), _) => (TC_ACT_SHOT, self.mark, FOREIGN_TIME),
+            (None, Some(kind)) if is_turned => (TC_ACT_REDIRECT, config.mark_of(kind), 0),
+            _ if matches!(self.hook, Hook::Turned(_)) => (TC_ACT_UNSPEC, 0, FOREIGN_TIME),
+            _ => (TC_ACT_UNSPEC, self.mark, FOREIGN_TIME),
+        };
+        same("action", run.action, action)?;
+        same("mark", run.mark, mark)?;
+        same("time", run.tstamp, time)?;
+        same("frame", &run.frame, if outcome.is_copied { &self.octets } else { &readdressed })?;
+        if let Some(kind) = outcome.hairpin.filter(|_| outcome.is_copied) {
+            if self.offload == Offload::None {
+                expected.copies.push((config.mark_of(kind), readdressed));
+            } else {
+                // See `Bench::check_egress`.
+                expected.counters.totals.copy_failed.add(self.size());
+            }
+        }
+        Ok(())
+    }
+}
