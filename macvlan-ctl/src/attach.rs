@@ -6,6 +6,7 @@ use crate::{
     config::Policies,
     datapath::bpf::{DEFAULT_MAX_CHILDREN, Options},
     execute::execute,
+    groups,
     model::{Child, ChildSpec},
     plan::{Differing, Plan, plan_children},
     session::{Access, Session},
@@ -52,6 +53,7 @@ async fn attach_unnamed(name: &str, request: &Request) -> Result<Outcome> {
     let access = if request.dry_run { Access::Read } else { Access::Change };
     let mut session = Session::open(name, access).await?;
     session.master.require_up()?;
+    groups::check(&session, &request.children)?;
     let children = plan_children(&session, &request.children, Differing::Refuse).await?;
     let plan = Plan { children, doomed: Vec::new() };
     check_room(&session, request, &plan)?;

@@ -10,6 +10,7 @@ use crate::{
     create::Created,
     datapath::{Datapath as _, Degraded},
     execute::equip,
+    groups,
     model::{Child, ChildSpec, Settings},
     netlink::macvlan::Change,
     netns::{Netns, NetnsRef},
@@ -29,6 +30,7 @@ pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
     if specs.iter().any(|spec| !spec.settings.policy.is_empty()) {
         require_datapath(&session).with_context(|| format!("cannot add children to {master:?}"))?;
     }
+    groups::check(&session, specs).with_context(|| format!("cannot add children to {master:?}"))?;
     let planned = plan_children(&session, specs, Differing::Refuse).await?;
     let created = Created::make(&session, &planned).await?;
     let mut changed = Changed::default();
@@ -81,6 +83,7 @@ pub async fn set(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
         let change = check_change(&session, &child, &spec.settings);
         changes.push((child, change.with_context(|| cannot("change", spec))?, spec));
     }
+    groups::check(&session, specs).with_context(|| format!("cannot change children of {master:?}"))?;
     let mut changed = Changed::default();
     let mut policies = BTreeMap::new();
     for (child, change, spec) in changes {

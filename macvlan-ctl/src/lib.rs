@@ -26,6 +26,7 @@ pub mod doctor;
 pub mod execute;
 pub mod exporter;
 pub mod follow;
+pub mod groups;
 pub mod ids;
 pub mod lock;
 pub mod master;

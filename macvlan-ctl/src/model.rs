@@ -10,7 +10,7 @@ use crate::{
     ids::IfName,
     netlink::{address::IpNet, link::Link, macvlan::OWNER_ALIAS, macvlan::UNFINISHED_GROUP},
     netns::NetnsRef,
-    policy::{PolicyChange, parse_anti_spoof, parse_group, parse_reflection},
+    policy::{PolicyChange, parse_anti_spoof, parse_group, parse_new_group, parse_reflection},
 };
 
 /// The two device kinds that the macvlan driver makes.
@@ -64,13 +64,15 @@ pub struct Settings {
     pub bcqueuelen: Option<u32>,
     /// What it may do.
     pub policy: PolicyChange,
+    /// The group it is to be in need not be there yet.
+    pub new_group: bool,
     /// Up by default.
     pub up: Option<bool>,
 }
 
 /// Keys of a child specification, as `--help` and errors list them.
 pub const SPEC_KEYS: &str = "mode, kind, mac, mtu, netns, ip, gw, bcqueuelen, host-access, \
-                             sibling-access, group, anti-spoof, vepa-reflect, up, down";
+                             sibling-access, group, new-group, anti-spoof, vepa-reflect, up, down";
 
 impl FromStr for ChildSpec {
     type Err = Error;
@@ -103,6 +105,10 @@ impl Settings {
             "host-access" => once(&mut self.policy.host_access, key, on_off(key, value)?),
             "sibling-access" => once(&mut self.policy.sibling_access, key, on_off(key, value)?),
             "group" => once(&mut self.policy.group, key, parse_group(value)?),
+            "new-group" => {
+                self.new_group = true;
+                once(&mut self.policy.group, "group", Some(parse_new_group(value)?))
+            }
             "anti-spoof" => once(&mut self.policy.anti_spoof, key, parse_anti_spoof(value)?),
             "vepa-reflect" => once(&mut self.policy.vepa_reflect, key, parse_reflection(value)?),
             "up" | "down" if value.is_empty() => once(&mut self.up, "up", key == "up"),
@@ -372,6 +378,8 @@ mod tests {
         assert!(refused("web,anti-spoof=on").contains("unknown anti-spoof \"on\": off, mac or ip"));
         assert!(refused("web,vepa-reflect=yes").contains("unknown vepa-reflect \"yes\": switch or local"));
         assert!(refused("web,group=a,group=b").contains("\"group\" is given twice"));
+        assert!(refused("web,group=a,new-group=a").contains("\"group\" is given twice"));
+        assert!(refused("web,new-group=none").contains("no group can have the name \"none\""));
         assert!(refused("web,down=1").contains("unknown key"));
         assert!(refused("web,gw=there").contains("gateway \"there\""));
         assert!(refused("a-name-that-is-too-long").contains("too long"));

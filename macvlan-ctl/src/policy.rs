@@ -141,6 +141,15 @@ pub fn parse_group(text: &str) -> Result<Option<GroupName>> {
     text.parse().map(Some).map_err(|error| anyhow!("bad group {text:?}: {error}"))
 }
 
+/// The group of this name, which is to be a group's.
+///
+/// # Errors
+///
+/// When no group can have the name.
+pub fn parse_new_group(text: &str) -> Result<GroupName> {
+    parse_group(text)?.with_context(|| format!("no group can have the name {text:?}"))
+}
+
 /// The degree that [`AntiSpoof::as_str`] names.
 ///
 /// # Errors

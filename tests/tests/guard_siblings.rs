@@ -34,7 +34,7 @@ fn groups_keep_bridge_siblings_apart_on_the_kernels_direct_path_and_can_change()
         let mut crowd = Crowd::of(&lab, &modes);
         let attached = Attached::new(&lab, args);
         crowd.expect("a1", "c1", &["c1"]);
-        for change in ["a1,group=blue", "a2,group=blue", "c1,group=red"] {
+        for change in ["a1,new-group=blue", "a2,group=blue", "c1,new-group=red"] {
             set(&lab, change);
         }
 
@@ -62,14 +62,42 @@ fn groups_keep_bridge_siblings_apart_on_the_kernels_direct_path_and_can_change()
 }
 
 #[test]
+fn a_group_that_nobody_is_in_is_an_error_unless_it_is_to_be_new() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let (_a1, _b1) = (lab.child("a1", Mode::Bridge), lab.child("b1", Mode::Bridge));
+    let attached = Attached::new(&lab, &[]);
+    let refused = |args: &[&str], told: &str| {
+        let ran = lab.ctl(args);
+        assert!(ran.failed(1).trim_end().ends_with(told), "{}", ran.report());
+    };
+    let none = "child \"a1\": \"eth0\" has no group \"blue\" (it has none); make it with new-group=blue";
+    refused(&["child", "set", "eth0", "a1,group=blue"], none);
+    set(&lab, "a1,new-group=blue");
+    set(&lab, "b1,group=blue");
+    let other = "has no group \"bleu\" (it has \"blue\"); make it with new-group=bleu";
+    refused(&["child", "set", "eth0", "b1,group=bleu"], other);
+    refused(&["child", "add", "eth0", "c1,group=bleu"], other);
+    refused(&["attach", "eth0", "--child", "c1,group=bleu"], other);
+    let children = attached.status()["children"].as_array().unwrap().len();
+    assert_eq!(children, 2, "nothing was made");
+
+    // With its last child, a group is gone.
+    set(&lab, "a1,group=none");
+    set(&lab, "b1,group=none");
+    refused(&["child", "set", "eth0", "a1,group=blue"], none);
+    lab.ctl(&["attach", "eth0", "--child", "c1,group=red", "--child", "d1,new-group=red"]).succeeded();
+}
+
+#[test]
 fn a_policy_is_shown_and_survives_changes_of_others() {
     needs!(require::lab, require::binary);
     let lab = Lab::new();
     let (_a1, _b1) = (lab.child("a1", Mode::Vepa), lab.child("b1", Mode::Bridge));
     let attached = Attached::new(&lab, &["--drop-unknown", "--vepa-switch"]);
-    set(&lab, "a1,group=blue,anti-spoof=mac,vepa-reflect=local,sibling-access=off");
+    set(&lab, "a1,new-group=blue,anti-spoof=mac,vepa-reflect=local,sibling-access=off");
     set(&lab, "a1,host-access=off");
-    set(&lab, "b1,group=red");
+    set(&lab, "b1,new-group=red");
 
     let status = attached.status();
     assert_eq!((&status["drop_unknown"], &status["vepa_switch"]), (&"on".into(), &true.into()));

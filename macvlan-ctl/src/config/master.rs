@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Error, Result, anyhow, bail};
 use clap::ValueEnum;
+use macvlan_common::group::GroupName;
 
 use super::{
     policy::{Policies, Rule, read_policy, read_rule},
@@ -18,6 +19,7 @@ use crate::{
     datapath::bpf::{MOST_CHILDREN, Options, storm_limit},
     ids::IfName,
     model::{ChildSpec, Settings, parse_gateway, parse_kind, parse_mac, parse_mode},
+    policy::parse_new_group,
 };
 
 /// What the file says of one master.
@@ -47,6 +49,7 @@ const KEYS: &[&str] = &[
     "max-children",
     "require-bpf",
     "prune",
+    "groups",
     "child",
     "policy",
 ];
@@ -87,13 +90,14 @@ pub fn read_master(fields: Fields<'_>, places: &mut Places) -> Result<MasterConf
     };
     let require_bpf = fields.boolean("require-bpf")?.unwrap_or_default();
     let prune = fields.boolean("prune")?.unwrap_or_default();
+    let groups = fields.texts("groups", parse_new_group)?;
     let mut children = Vec::new();
     for child in fields.tables("child")? {
-        children.push(read_child(child, places)?);
+        children.push(read_child(child, &groups, places)?);
     }
     let mut rules: Vec<Rule> = children.iter().filter_map(Rule::of_child).collect();
     for policy in fields.tables("policy")? {
-        rules.push(read_rule(policy)?);
+        rules.push(read_rule(policy, &groups)?);
     }
     let policies = Policies::new(rules);
     let request =
@@ -128,11 +132,12 @@ fn read_storm_limit(fields: &mut Fields<'_>) -> Result<Option<NonZeroU32>> {
     }
 }
 
-fn read_child(fields: Fields<'_>, places: &mut Places) -> Result<ChildSpec> {
+fn read_child(fields: Fields<'_>, groups: &[GroupName], places: &mut Places) -> Result<ChildSpec> {
     let mut fields = fields.knowing(CHILD_KEYS)?;
     let Some(name) = fields.text("name", str::parse::<IfName>)? else {
         return Err(fields.error("the child lacks \"name\", like name = \"web\""));
     };
+    let policy = read_policy(&mut fields, groups)?;
     let settings = Settings {
         kind: fields.text("kind", parse_kind)?,
         mode: fields.text("mode", parse_mode)?,
@@ -142,7 +147,9 @@ fn read_child(fields: Fields<'_>, places: &mut Places) -> Result<ChildSpec> {
         addresses: fields.texts("ip", str::parse)?,
         gateways: fields.texts("gw", parse_gateway)?,
         bcqueuelen: fields.number("bcqueuelen")?,
-        policy: read_policy(&mut fields)?,
+        // Declared, so that it need not have a member yet.
+        new_group: policy.group.flatten().is_some(),
+        policy,
         up: fields.boolean("up")?,
     };
     let in_child = |error: Error| fields.error(format!("in child {:?}: {error:#}", name.as_str()));

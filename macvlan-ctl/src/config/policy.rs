@@ -1,7 +1,7 @@
 //! What the configuration lets children do, whoever made them.
 
 use anyhow::{Result, bail};
-use macvlan_common::{child::AntiSpoof, mac::Mac};
+use macvlan_common::{child::AntiSpoof, group::GroupName, mac::Mac};
 
 use super::{glob::Glob, reader::Fields};
 use crate::{
@@ -122,28 +122,36 @@ const KEYS: &[&str] = &["match", "host-access", "sibling-access", "group", "anti
 const MATCH_KEYS: &[&str] = &["mac", "name", "netns"];
 
 /// The rule in a `[[master.policy]]`.
-pub fn read_rule(fields: Fields<'_>) -> Result<Rule> {
+pub fn read_rule(fields: Fields<'_>, groups: &[GroupName]) -> Result<Rule> {
     let mut fields = fields.knowing(KEYS)?;
     let Some(subject) = fields.table("match")? else {
         return Err(fields.error("the policy lacks \"match\"; for every child: match = { name = \"*\" }"));
     };
     let subject = read_subject(subject)?;
-    let setting = read_policy(&mut fields)?;
+    let setting = read_policy(&mut fields, groups)?;
     if setting.is_empty() {
         return Err(fields.error("the policy sets nothing; give it host-access, or another key"));
     }
     Ok(Rule { subject, setting })
 }
 
-/// The keys that say what a child may do.
-pub fn read_policy(fields: &mut Fields<'_>) -> Result<PolicyChange> {
+/// The keys that say what a child may do; its group is one of those that its master declares.
+pub fn read_policy(fields: &mut Fields<'_>, groups: &[GroupName]) -> Result<PolicyChange> {
     Ok(PolicyChange {
         host_access: fields.boolean("host-access")?,
         sibling_access: fields.boolean("sibling-access")?,
-        group: fields.text("group", parse_group)?,
+        group: fields.text("group", |text| declared(text, groups))?,
         anti_spoof: fields.text("anti-spoof", parse_anti_spoof)?,
         vepa_reflect: fields.text("vepa-reflect", parse_reflection)?,
     })
+}
+
+fn declared(text: &str, groups: &[GroupName]) -> Result<Option<GroupName>> {
+    let group = parse_group(text)?;
+    if let Some(name) = group.filter(|name| !groups.contains(name)) {
+        bail!("its master has no group {name:?}; declare it there: groups = [{:?}]", name.as_str());
+    }
+    Ok(group)
 }
 
 fn read_subject(fields: Fields<'_>) -> Result<Subject> {

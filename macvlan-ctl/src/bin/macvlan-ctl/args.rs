@@ -127,6 +127,7 @@ A CHILD is NAME[,KEY=VALUE]...:
   host-access=on|off                         on if left out
   sibling-access=on|off                      on if left out
   group=NAME|none                            only siblings of the same group; none if left out
+  new-group=NAME                             the same; no child need be in it yet
   anti-spoof=off|mac|ip                      off if left out; ip holds to the MAC so far
   vepa-reflect=switch|local                  who reflects in mode vepa; the switch if left out
   up, down                                   up if left out";

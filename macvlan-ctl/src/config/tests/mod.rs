@@ -35,6 +35,7 @@ fn every_key_is_understood() {
         max-children = 0x10
         require-bpf = true
         prune = true
+        groups = ["blue"]
         [[master.child]]
         name = "web"
         kind = "macvtap"
@@ -73,7 +74,7 @@ fn every_key_is_understood() {
     // The command line says the same.
     let spec = "web,kind=macvtap,mode=private,mac=02:00:00:00:00:07,mtu=1400,netns=blue,ip=10.9.0.7/24,\
                 ip=fd00::7/64,gw=10.9.0.1,gw=fd00::1,bcqueuelen=5000,host-access=off,up,\
-                sibling-access=off,group=blue,anti-spoof=mac,vepa-reflect=local";
+                sibling-access=off,new-group=blue,anti-spoof=mac,vepa-reflect=local";
     assert_eq!(request.children, [spec.parse().unwrap()]);
 }
 
@@ -103,6 +104,24 @@ fn the_example_is_a_configuration_and_so_are_its_defaults() {
     let settings = &one.children[0].settings;
     assert_eq!((settings.kind, settings.mode), (Some(Kind::default()), Some(Mode::Bridge)));
     assert_eq!((settings.policy.host_access, settings.up), (Some(true), Some(true)));
+}
+
+#[test]
+fn a_group_is_declared_before_a_child_is_put_in_it() {
+    let text = |groups: &str, child: &str, policy: &str| {
+        format!(
+            "[[master]]\nname = 'eth0'\n{groups}\n[[master.child]]\nname = 'web'\n{child}\n[[master.policy]]\nmatch = {{ name = '*' }}\nhost-access = true\n{policy}"
+        )
+    };
+    let member = "group = 'blue'";
+    for (child, policy, line) in [(member, "", 6), ("", member, 10)] {
+        let wanted = "its master has no group \"blue\"; declare it there: groups = [\"blue\"]";
+        let error = refused(&text("groups = ['red']", child, policy));
+        assert!(error.starts_with(&format!("/etc/x.toml:{line}: ")) && error.ends_with(wanted), "{error}");
+        parse(&text("groups = ['red', 'blue']", child, policy)).unwrap();
+    }
+    assert!(refused(&text("groups = ['none']", "", "")).contains("no group can have the name \"none\""));
+    parse(&text("", "group = 'none'", "")).unwrap();
 }
 
 #[test]
