@@ -56,6 +56,10 @@ metrics! {
         "Whether a child is administratively up.";
     CHILD_HOST_ACCESS = gauge "macvlan_child_host_access" ["master", "mac"],
         "Whether a child reaches the host through the hairpin.";
+    CHILD_POLICY = gauge "macvlan_child_policy_info" [
+            "master", "mac", "sibling_access", "group", "anti_spoof", "vepa_reflect",
+        ],
+        "What is set for a child, as status names it; always 1.";
     CHILD_RECEIVE_PACKETS = counter "macvlan_child_receive_packets_total" ["master", "mac", "path"],
         "Frames that a child received, by whom from: wire, host or sibling.";
     CHILD_RECEIVE_BYTES = counter "macvlan_child_receive_bytes_total" ["master", "mac", "path"],
@@ -96,6 +100,11 @@ metrics! {
         "Something of a data path that is less than the best, and why; always 1.";
     DATAPATH_READABLE = gauge "macvlan_datapath_readable" ["master"],
         "Whether the pinned maps of a master could be read; without them its counters are missing.";
+
+    SETTINGS = gauge "macvlan_master_settings_info" ["master", "drop_unknown", "vepa_switch", "directed_neigh"],
+        "What is set for a master, as status names it; always 1.";
+    STORM_LIMIT = gauge "macvlan_master_storm_limit_packets" ["master"],
+        "Broadcast and multicast frames a second that are let through from the wire and from each child; missing without a limit.";
 
     MAP_ENTRIES = gauge "macvlan_bpf_map_entries" ["master", "map"],
         "Entries in a BPF map.";

@@ -8,7 +8,7 @@ use macvlan_common::{
 };
 use prometheus::Result;
 
-use super::flag;
+use super::{flag, word};
 use crate::{
     exporter::{
         family::Family,
@@ -34,6 +34,7 @@ pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
         }
         family.write(text)?;
     }
+    policies(snapshot, text)?;
     let paths = PATHS.map(Path::as_str);
     let reasons = DROP_REASONS.map(DropReason::as_str);
     counted(snapshot, text, &metrics::CHILD_RECEIVE_PACKETS, paths, |child| child.rx.map(packets))?;
@@ -61,7 +62,28 @@ fn identities(snapshot: &Snapshot, text: &mut String) -> Result<()> {
                     container.map_or("", |container| container.engine),
                     container.map_or("", |container| &container.id),
                     container.and_then(|container| container.name.as_deref()).unwrap_or_default(),
-                    if child.owned { "true" } else { "false" },
+                    word(child.owned),
+                ],
+                1.0,
+            );
+        }
+    }
+    family.write(text)
+}
+
+fn policies(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+    let mut family = Family::new(&metrics::CHILD_POLICY);
+    for master in &snapshot.masters {
+        for child in by_mac(master).values() {
+            let policy = &child.policy;
+            family.add(
+                &[
+                    &master.status.ifname,
+                    &child.address.to_string(),
+                    word(policy.sibling_access),
+                    policy.group.as_deref().unwrap_or_default(),
+                    policy.anti_spoof,
+                    policy.vepa_reflect,
                 ],
                 1.0,
             );

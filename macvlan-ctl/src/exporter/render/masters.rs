@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use macvlan_common::counters::{Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters};
 use prometheus::Result;
 
-use super::flag;
+use super::{flag, word};
 use crate::{
     datapath::{Carrier, Degraded},
     exporter::{
@@ -28,6 +28,7 @@ pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
     })?;
     write_counters(snapshot, text)?;
     write_datapath(snapshot, text)?;
+    write_settings(snapshot, text)?;
     write_bpf(snapshot, text)
 }
 
@@ -112,6 +113,18 @@ fn write_datapath(snapshot: &Snapshot, text: &mut String) -> Result<()> {
             Reading::Whole { .. } => true,
         };
         family.add(&[&status.ifname], flag(readable));
+    })
+}
+
+fn write_settings(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+    each(snapshot, text, &metrics::SETTINGS, |family, MasterSnapshot { status, .. }| {
+        let (switch, directed) = (word(status.vepa_switch), word(status.directed_neigh));
+        family.add(&[&status.ifname, status.drop_unknown.as_str(), switch, directed], 1.0);
+    })?;
+    each(snapshot, text, &metrics::STORM_LIMIT, |family, MasterSnapshot { status, .. }| {
+        if let Some(limit) = status.storm_limit {
+            family.add(&[&status.ifname], f64::from(limit.get()));
+        }
     })
 }
 

@@ -59,7 +59,7 @@ fn attached() -> MasterSnapshot {
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
         directed_neigh: true,
-        storm_limit: None,
+        storm_limit: std::num::NonZero::new(5000),
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "not supported by the driver")],
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
@@ -125,11 +125,14 @@ fn what_cannot_be_known_is_absent_rather_than_zero() {
         let mut expected = BTreeSet::from([
             "macvlan_child_host_access",
             "macvlan_child_info",
+            "macvlan_child_policy_info",
             "macvlan_child_up",
             "macvlan_datapath_degraded",
             "macvlan_datapath_info",
             "macvlan_master_children",
             "macvlan_master_info",
+            "macvlan_master_settings_info",
+            "macvlan_master_storm_limit_packets",
         ]);
         if failed {
             expected.insert("macvlan_datapath_readable");
