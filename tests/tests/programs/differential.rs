@@ -108,6 +108,35 @@ fn batch(
     Ok(())
 }
 
+/// Runs one frame in the world and among the neighbours of `model`, compares all it does with what
+/// the model says, and gives that.
+pub fn check(
+    bench: &mut Bench<'_>,
+    neighbourhood: &mut Neighbourhood,
+    model: &mut Model,
+    hook: Hook,
+    octets: &[u8],
+) -> Result<Outcome, String> {
+    bench.programs.set_world(&model.world);
+    neighbourhood.set(model);
+    let mut expected = Expected { counters: bench.programs.counters(), copies: Vec::new() };
+    let program = match hook {
+        Hook::Xdp => names::XDP_FRAGS,
+        Hook::Egress => names::EGRESS,
+        _ => names::INGRESS,
+    };
+    let frame = Met { hook, program, octets: octets.to_vec(), offload: Offload::None, mark: 0 };
+    let outcome = model.judge(hook, octets);
+    match hook {
+        Hook::Xdp => frame.run_xdp(bench, model, &outcome)?,
+        _ => frame.run_tc(bench, model, &outcome, &mut expected)?,
+    }
+    expected.charge(&outcome, frame.size());
+    expected.compare(bench)?;
+    neighbourhood.compare(model)?;
+    Ok(outcome)
+}
+
 /// What a batch leaves behind.
 struct Expected {
     counters: Counters,

@@ -5,6 +5,7 @@
 
 mod bench;
 mod differential;
+mod directed;
 mod model;
 mod neighbourhood;
 mod random;

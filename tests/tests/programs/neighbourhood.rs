@@ -90,6 +90,14 @@ impl Neighbourhood {
     }
 }
 
+/// This world, where nobody has an address yet.
+#[track_caller]
+pub fn without_neighbours(world: World) -> Model {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).or_fail("tell the time");
+    let now = time.tv_sec().unsigned_abs() * SECOND + time.tv_nsec().unsigned_abs();
+    Model { owners: BTreeMap::new(), places: BTreeMap::new(), allowances: None, now, world }
+}
+
 /// A random world with random neighbours, the settings of both among its flags.
 #[track_caller]
 pub fn model(rng: &mut Rng) -> Model {
@@ -102,12 +110,11 @@ pub fn model(rng: &mut Rng) -> Model {
     if !world.config.xdp_is_generic() && rng.one_in(3) {
         world.config.flags |= Config::XDP_NATIVE;
     }
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).or_fail("tell the time");
-    let now = time.tv_sec().unsigned_abs() * SECOND + time.tv_nsec().unsigned_abs();
     // A guard whose rate is not set lets everything through.
     let allowance = (!rng.one_in(8)).then(|| 1 + rng.below(60) as u64);
     let allowances = allowance.map(|frames| vec![frames; 1 + world.children.len()]);
-    let mut model = Model { owners: BTreeMap::new(), places: BTreeMap::new(), allowances, now, world };
+    let mut model = Model { allowances, ..without_neighbours(world) };
+    let now = model.now;
     for address in addresses() {
         if rng.one_in(3) {
             continue;
