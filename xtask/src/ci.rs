@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     build_ebpf,
     command::{cargo, run},
-    hygiene, machine, ordinary,
+    fuzz, hygiene, machine, ordinary,
     setup_ebpf::{self, RustSrc},
     test,
 };
@@ -19,7 +19,7 @@ use crate::{
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
 /// The quick ones first.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("format", format),
     ("hygiene", hygiene::check),
     ("lint", lint),
@@ -28,6 +28,7 @@ const STEPS: [Step; 10] = [
     ("lint of the BPF programs", build_ebpf::lint),
     ("BPF object", build_ebpf::check),
     ("BPF object, built elsewhere", build_ebpf::check_elsewhere),
+    ("fuzz", |root| fuzz::fuzz(root, &fuzz::Options::quick())),
     ("test as an ordinary user", ordinary::test),
     ("test", |root| test::test(root, &test::Options::default())),
 ];

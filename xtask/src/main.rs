@@ -11,6 +11,7 @@ mod ci;
 mod command;
 mod debian;
 mod dist;
+mod fuzz;
 mod hygiene;
 mod machine;
 mod object;
@@ -51,6 +52,8 @@ enum Task {
     },
     /// Installs what the tests need and runs them all; needs root
     Test(test::Options),
+    /// Searches for inputs that break what reads them
+    Fuzz(fuzz::Options),
     /// Builds the static binary and the Debian package
     Dist(dist::Options),
     /// Checks rules for the project's files that no other tool knows
@@ -77,6 +80,7 @@ fn run(task: Task) -> Result<()> {
         Task::BuildEbpf { check: true, elsewhere: false } => build_ebpf::check(&root),
         Task::BuildEbpf { check: true, elsewhere: true } => build_ebpf::check_elsewhere(&root),
         Task::Test(options) => test::test(&root, &options),
+        Task::Fuzz(options) => fuzz::fuzz(&root, &options),
         Task::Dist(options) => dist::dist(&root, &options),
         Task::Hygiene => hygiene::check(&root),
         Task::Ci => ci::run_all(&root),

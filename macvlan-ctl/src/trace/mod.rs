@@ -14,12 +14,13 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow, bail};
 use macvlan_common::mac::Mac;
 
+use self::reader::Reader;
 pub use self::{
     capture::{Capture, SNAP_LEN},
-    event::Event,
+    decode::summary,
+    event::{Event, Names},
     reader::Events,
 };
-use self::{event::Names, reader::Reader};
 use crate::{
     datapath::bpf::{Bpf, Found, TraceWatch, Traced, Tracing},
     lock::Lock,

@@ -12,6 +12,7 @@ use clap_mangen::{
     Man,
     roff::{Roff, bold, roman},
 };
+use macvlan_common::neigh::LIFETIME;
 
 use crate::args::{Cli, Generate};
 
@@ -82,6 +83,7 @@ fn page(command: &Command, name: &str, below: &[&Command]) -> Result<Vec<u8>> {
     {
         notes(&help.to_string()).to_writer(&mut page)?;
     }
+    addresses(name).to_writer(&mut page)?;
     examples(name).to_writer(&mut page)?;
     exit_status(name).to_writer(&mut page)?;
     if name == NAME {
@@ -123,6 +125,24 @@ fn literal(roff: &mut Roff, text: &str) {
         roff.text([roman(line)]);
     }
     roff.control("fi", []);
+}
+
+/// How long requests for an address are directed, where that is decided.
+fn addresses(name: &str) -> Roff {
+    let mut roff = Roff::new();
+    if !matches!(name, "macvlan-ctl-attach" | "macvlan-ctl-run") {
+        return roff;
+    }
+    let minutes = LIFETIME / 60_000_000_000;
+    roff.control("SH", ["ADDRESSES"]);
+    roff.text([roman(format!(
+        "An ARP request or neighbour solicitation for a known address goes to its owner alone. An address is \
+         believed for {minutes} minutes after it was last heard of: in ARP and neighbour discovery that its owner \
+         itself sends, or from the kernel. attach, apply and child ask the kernel once; run goes on asking, so that \
+         what it knows does not expire. Requests for an address that was forgotten, that nobody here has, or that \
+         two have claimed go to everybody, as without macvlan-ctl."
+    ))]);
+    roff
 }
 
 /// What a user may type, by page. A command without an entry has its synopsis alone.
@@ -215,6 +235,12 @@ mod tests {
             assert!(names.contains(&name), "{names:?}");
         }
         assert!(!names.iter().any(|name| name.contains("generate") || name.contains("help")), "{names:?}");
+        let told: Vec<&str> = pages
+            .iter()
+            .filter(|(_, page)| String::from_utf8_lossy(page).contains("believed for 5 minutes after"))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(told, ["macvlan-ctl-attach.8", "macvlan-ctl-run.8"]);
         for (name, page) in &pages {
             let page = String::from_utf8(page.clone()).unwrap();
             for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "SEE ALSO"] {

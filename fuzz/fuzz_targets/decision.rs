@@ -1,0 +1,125 @@
+//! The forwarding decision, in any world, with any settings, on any frame; with the claims to
+//! addresses and the token bucket beside it.
+#![no_main]
+
+use libfuzzer_sys::{
+    arbitrary::{Result, Unstructured},
+    fuzz_target,
+};
+use macvlan_common::{
+    cases::{HOST, World, WorldChild},
+    child::{ANTI_SPOOFS, Mode, Policy},
+    config::HAIRPINS,
+    decide::{Action, Frame, Hook, Tables as _, decide},
+    limit::Pace,
+    mac::{Mac, is_group},
+    neigh::{Claim, Owner, Speaker, judge_claim},
+    trace::{Point, Told},
+};
+
+fuzz_target!(|octets: &[u8]| {
+    let mut choices = Unstructured::new(octets);
+    // What runs out of choices has been looked at.
+    let _ = verdict(&mut choices);
+    let _ = claim(&mut choices);
+    let _ = pace(&mut choices);
+});
+
+const MODES: [Mode; 5] = [Mode::Private, Mode::Vepa, Mode::Bridge, Mode::Passthru, Mode::Source];
+
+fn mac(choices: &mut Unstructured<'_>) -> Result<Mac> {
+    Ok(match choices.int_in_range(0..=9)? {
+        0 => HOST,
+        1 => Mac::BROADCAST,
+        2 => Mac::new(choices.arbitrary()?),
+        number => Mac::new([2, 0, 0, 0, 1, number]),
+    })
+}
+
+fn world(choices: &mut Unstructured<'_>) -> Result<World> {
+    let mut children = Vec::new();
+    for _ in 0..choices.int_in_range(0..=8)? {
+        let policy = Policy::new(*choices.choose(&MODES)?, choices.arbitrary()?)
+            .with_sibling_access(choices.arbitrary()?)
+            .with_anti_spoof(*choices.choose(&ANTI_SPOOFS)?)
+            .with_reflection(choices.arbitrary()?)
+            .with_group(choices.int_in_range(0..=2)?);
+        children.push(WorldChild { name: "", mac: mac(choices)?, policy });
+    }
+    let mut world = World::new(children);
+    // Also what no attach would set.
+    world.config.flags ^= choices.arbitrary::<u64>()?;
+    Ok(world)
+}
+
+fn verdict(choices: &mut Unstructured<'_>) -> Result<()> {
+    let world = world(choices)?;
+    let plain = [Hook::Xdp, Hook::Ingress, Hook::Judged, Hook::AfterXdp, Hook::Egress];
+    let hooks: Vec<Hook> = plain.into_iter().chain(HAIRPINS.map(Hook::Turned)).collect();
+    let hook = *choices.choose(&hooks)?;
+    let frame = Frame { dst: mac(choices)?.key(), src: mac(choices)?.key() };
+
+    let verdict = decide(hook, frame, &world);
+
+    let told = Told::decode(Told::encode(Point::Ingress, &verdict)).expect("a verdict can be told");
+    assert_eq!((told.action, told.total), (verdict.action, verdict.total));
+    if verdict.action.drop_reason().is_some() {
+        assert!(verdict.tx.is_none() && verdict.rx.is_none() && verdict.total.is_none(), "{verdict:?}");
+    } else {
+        assert!(verdict.dropped.is_none(), "{verdict:?}");
+    }
+    if matches!(hook, Hook::Judged | Hook::Turned(_)) || verdict.action == Action::Defer {
+        assert!(!verdict.counts(), "{verdict:?}");
+    }
+    if verdict.action.hairpin().is_some() {
+        assert!(hook == Hook::Egress && world.config.passthru == 0, "{verdict:?}");
+    }
+    // Whoever is set apart stays so, wherever his unicast is met.
+    let (source, target) = (world.child(frame.src), world.child(frame.dst));
+    if let (Some(source), Some(target)) = (source, target)
+        && matches!(hook, Hook::Ingress | Hook::Egress)
+        && source != target
+        && world.config.passthru == 0
+        && ![frame.src, frame.dst].contains(&HOST.key())
+        && !is_group(frame.dst)
+        && world.policy(source).is_apart_from(world.policy(target))
+    {
+        assert_eq!(verdict.action, Action::DropIsolated);
+    }
+    Ok(())
+}
+
+fn claim(choices: &mut Unstructured<'_>) -> Result<()> {
+    let speaker = *choices.choose(&[Speaker::Host, Speaker::Child, Speaker::Stranger])?;
+    let (mac, now) = (choices.arbitrary()?, choices.arbitrary()?);
+    let held = Owner {
+        mac: choices.arbitrary()?,
+        seen: choices.arbitrary()?,
+        source: choices.int_in_range(Owner::NETLINK..=Owner::LEARNT)?,
+    };
+    let claim = judge_claim(speaker, mac, Some(&held), now);
+    if speaker == Speaker::Child && held.source == Owner::NETLINK && !held.is_stale(now) {
+        assert!(matches!(claim, Claim::Ignore | Claim::Refresh), "netlink knows better: {held:?}");
+    }
+    Ok(())
+}
+
+fn pace(choices: &mut Unstructured<'_>) -> Result<()> {
+    let pace = Pace::of_frames(choices.arbitrary()?);
+    let mut now: u64 = choices.int_in_range(0..=1 << 62)?;
+    let (start, mut full, mut admitted) = (now, 0, 0_u64);
+    while let Ok(gap) = choices.arbitrary::<u32>() {
+        if choices.is_empty() {
+            break;
+        }
+        now += u64::from(gap);
+        if let Some(next) = pace.admit(full, now) {
+            full = next;
+            admitted += 1;
+        }
+    }
+    if let Some(share) = (now - start + pace.ahead).checked_div(pace.interval) {
+        assert!(admitted <= share + 2, "{admitted} in {} ns at {pace:?}", now - start);
+    }
+    Ok(())
+}

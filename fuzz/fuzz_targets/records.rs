@@ -1,0 +1,34 @@
+//! What a traced program tells: any octets are a record or none, and a record has an event of one
+//! line that steers no terminal.
+#![no_main]
+
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use macvlan_common::{
+    mac::Mac,
+    trace::{RECORD_LEN, Record, Told},
+};
+use macvlan_ctl::trace::{Capture, Event, Names, summary};
+
+fuzz_target!(|octets: &[u8]| {
+    assert_eq!(Record::decode(octets).is_some(), octets.len() == RECORD_LEN);
+    let words = summary(octets);
+    assert!(!words.contains(char::is_control), "{words:?}");
+
+    // Shorter inputs are records as well: the rest of such a record is zeros.
+    let mut whole = [0; RECORD_LEN];
+    let len = octets.len().min(RECORD_LEN);
+    whole[..len].copy_from_slice(&octets[..len]);
+    let Some(record) = Record::decode(&whole) else { unreachable!("it has the length of one") };
+    let names = Names::new(Mac::new([2, 0, 0, 0, 0, 1]), &[]);
+    let booted = Duration::from_secs(record.time);
+    if let Some(event) = Event::new(&record, &names, booted) {
+        assert!(Told::decode(record.told).is_some());
+        let line = event.to_string();
+        assert!(!line.contains(char::is_control), "{line:?}");
+        let mut file = Vec::new();
+        let capture = Capture::new(&mut file, "eth0").and_then(|mut capture| capture.add(&event));
+        capture.expect("a capture in memory takes every event");
+    }
+});
