@@ -8,6 +8,8 @@ use std::{
     io,
     mem::size_of,
     os::fd::{AsRawFd as _, OwnedFd},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -86,30 +88,55 @@ impl<'a> Generator<'a> {
     pub fn send(&self, frame: &[u8], times: u32) -> Duration {
         self.ns.enter(|| {
             undisturbed();
-            let context =
-                XdpMd { data_end: frame.len() as u32, ingress_ifindex: self.ifindex, ..XdpMd::default() };
-            let mut run = TestRun {
-                program: self.program.as_raw_fd().unsigned_abs(),
-                data_size_in: frame.len() as u32,
-                data_in: frame.as_ptr() as u64,
-                repeat: times,
-                ctx_size_in: size_of::<XdpMd>() as u32,
-                ctx_in: (&raw const context) as u64,
-                flags: BPF_F_TEST_XDP_LIVE_FRAMES,
-                batch_size: BATCH,
-                ..TestRun::default()
-            };
             let start = Instant::now();
-            bpf(BPF_PROG_TEST_RUN, &mut run).or_fail("generate frames");
+            self.repeat(frame, times);
             start.elapsed()
         })
+    }
+
+    /// Sends a frame so many times a second, or as fast as it goes, until `over`; tells how many times
+    /// a second it was.
+    #[track_caller]
+    pub fn flood(&self, frame: &[u8], per_second: u32, over: &AtomicBool) -> f64 {
+        const ROUNDS: u32 = 10;
+        self.ns.enter(|| {
+            undisturbed();
+            let (start, mut rounds) = (Instant::now(), 0);
+            while !over.load(Ordering::Relaxed) {
+                self.repeat(frame, per_second / ROUNDS);
+                rounds += 1;
+                let next = start + rounds * Duration::from_secs(1) / ROUNDS;
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+            f64::from(rounds * (per_second / ROUNDS)) / start.elapsed().as_secs_f64()
+        })
+    }
+
+    /// The kernel waits for a grace period before and after: few frames take as long as many
+    /// (`bpf_prog_change_xdp` in net/bpf/test_run.c).
+    #[track_caller]
+    fn repeat(&self, frame: &[u8], times: u32) {
+        let context =
+            XdpMd { data_end: frame.len() as u32, ingress_ifindex: self.ifindex, ..XdpMd::default() };
+        let mut run = TestRun {
+            program: self.program.as_raw_fd().unsigned_abs(),
+            data_size_in: frame.len() as u32,
+            data_in: frame.as_ptr() as u64,
+            repeat: times,
+            ctx_size_in: size_of::<XdpMd>() as u32,
+            ctx_in: (&raw const context) as u64,
+            flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+            batch_size: BATCH,
+            ..TestRun::default()
+        };
+        bpf(BPF_PROG_TEST_RUN, &mut run).or_fail("generate frames");
     }
 }
 
 /// Keeps other work off this thread: one processor, and before everybody else on it. Sending is
 /// bounded, so nobody starves.
 fn undisturbed() {
-    let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+    let last = thread::available_parallelism().map_or(1, usize::from) - 1;
     let mut only = CpuSet::new();
     only.set(last).or_fail("name a processor");
     sched_setaffinity(Pid::from_raw(0), &only).or_fail("stay on one processor");

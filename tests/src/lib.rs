@@ -33,6 +33,7 @@ pub mod generator;
 pub mod http;
 pub mod lab;
 pub mod leak;
+pub mod measure;
 pub mod mounts;
 pub mod netns;
 pub mod progs;

@@ -25,6 +25,8 @@ pub enum ProgramType {
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_TCX_INGRESS: u32 = 46;
+const BPF_XDP: u32 = 37;
+const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
 /// Head of `union bpf_attr` for `BPF_PROG_LOAD`.
 #[repr(C)]
@@ -120,6 +122,25 @@ pub fn at_ingress(ns: &Netns, device: &str, program: &OwnedFd) -> OwnedFd {
         // SAFETY: the kernel has just made this descriptor for us.
         unsafe { OwnedFd::from_raw_fd(fd) }
     })
+}
+
+/// A program in a device's native XDP that drops everything, as long as what is returned lives: as
+/// fast as a device can be rid of frames.
+#[track_caller]
+pub fn dropping_in_xdp(ns: &Netns, device: &str) -> OwnedFd {
+    use std::os::fd::AsRawFd as _;
+    const XDP_DROP: i32 = 1;
+    let program = returning(ProgramType::Xdp, XDP_DROP);
+    let mut create = LinkCreate {
+        program: program.as_raw_fd().unsigned_abs(),
+        target: ns.ifindex(device),
+        attach_type: BPF_XDP,
+        flags: XDP_FLAGS_DRV_MODE,
+        ..LinkCreate::default()
+    };
+    let fd = ns.enter(|| bpf(BPF_LINK_CREATE, &mut create).or_fail("attach a program to XDP"));
+    // SAFETY: the kernel has just made this descriptor for us.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// The system call, with the fields of `union bpf_attr` that the command reads.

@@ -27,6 +27,7 @@ use macvlan_tests::{
     frames::{self, Frame},
     generator::Generator,
     lab::{Lab, Station},
+    measure::{Spread, bound},
     needs,
     progs::Programs,
     require,
@@ -83,12 +84,6 @@ fn wire_to_child_costs_little_over_plain_macvlan() {
     assert!(of(2, 1).median >= 0.70, "TC demux delivers {} of an empty program", of(2, 1));
     assert!(of(2, 0).median >= bound(0.95, 0.0), "TC demux delivers {} of plain", of(2, 0));
     assert!(of(3, 0).median >= bound(0.90, 0.70), "native XDP delivers {} of plain", of(3, 0));
-}
-
-/// What a ratio must reach: what is aimed at, or what a busy shared machine can hold.
-fn bound(aimed_at: f64, held: f64) -> f64 {
-    let aims = std::env::var_os("MACVLAN_TESTS_AIMS").is_some();
-    if aims { aimed_at } else { held }
 }
 
 /// What is on the master while frames come in.
@@ -241,27 +236,6 @@ impl WithChildren {
             self.programs.time(program, &frame, REPEAT).as_nanos() as f64
         });
         times.sum::<f64>() / TARGETS as f64
-    }
-}
-
-/// A median, and the least and most that it came from.
-#[derive(Debug, Clone, Copy)]
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        Self { median: values[values.len() / 2], least: values[0], most: values[values.len() - 1] }
-    }
-}
-
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.3} ({:.3} to {:.3})", self.median, self.least, self.most)
     }
 }
 

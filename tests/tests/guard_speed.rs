@@ -1,0 +1,247 @@
+//! What the guard holds off and what it costs, beside plain kernel macvlan or the same programs with
+//! nothing asked of them, in the same run.
+//!
+//! As in `speed.rs`: medians of rounds in which all contenders take their turn, coarse assertions
+//! unless `MACVLAN_TESTS_AIMS=1`. Run alone:
+//! `cargo test --release -p macvlan-tests --test guard_speed -- --test-threads=1 --nocapture`. What
+//! a directed request costs with few and many children is in `guard_neigh_storm.rs`.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use macvlan_common::{
+    cases::{HOST, OUTSIDE, STRANGER, World, WorldChild},
+    child::{AntiSpoof, Mode, Policy},
+    config::Config,
+    mac::Mac,
+    names,
+};
+use macvlan_tests::{
+    attached::Attached,
+    fail::OrFail as _,
+    frames::{self, Frame},
+    generator::Generator,
+    lab::{Lab, Station},
+    measure::{Spread, bound},
+    needs,
+    progs::Programs,
+    require,
+    syscall::dropping_in_xdp,
+};
+
+/// Measures every contender in each round, each in its turn the first; the first round warms up.
+fn rounds<const N: usize>(count: usize, mut measure: impl FnMut(usize) -> f64) -> [Vec<f64>; N] {
+    let mut figures = [const { Vec::new() }; N];
+    for round in 0..=count {
+        for place in 0..N {
+            let contender = (place + round) % N;
+            let figure = measure(contender);
+            if round > 0 {
+                figures[contender].push(figure);
+            }
+        }
+    }
+    figures
+}
+
+/// A host with a child, and what the wire sends to nobody there, as a switch does that forgot where
+/// somebody is.
+struct Place {
+    lab: Lab,
+    child: Station,
+    frame: Vec<u8>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let child = lab.child("web", Mode::Bridge);
+        let (dev, wire) = (&lab.host.dev, &lab.wire);
+        lab.host.ns.command("ethtool").args(["-K", dev, "gro", "on"]).status().or_fail("run ethtool");
+        let datagram = frames::udp(9000, 9000, &[0; 18]);
+        let packet = frames::ipv4(wire.ip, [10, 9, 0, 99].into(), 17, &datagram);
+        let frame = Frame::new(STRANGER, wire.mac).payload(frames::IPV4, &packet).build();
+        Self { child, frame, lab }
+    }
+
+    /// Frames that the host's device has taken from the wire, whatever became of them.
+    fn came_in(&self) -> u64 {
+        let links = self.lab.host.ns.ip_json(&format!("-s link show dev {}", self.lab.host.dev));
+        links[0]["stats64"]["rx"]["packets"].as_u64().or_fail("read a counter")
+    }
+
+    fn generator(&self) -> Generator<'_> {
+        Generator::new(&self.lab.wire.ns, &self.lab.wire.dev)
+    }
+}
+
+#[test]
+fn unknown_unicast_is_absorbed_faster_than_by_plain_macvlan() {
+    needs!(require::lab, require::binary);
+    const FRAMES: u32 = 600_000;
+    let places = [(); 4].map(|()| Place::new());
+    let _native = Attached::new(&places[1].lab, &["--drop-unknown", "--xdp", "native"]);
+    let _limit = dropping_in_xdp(&places[3].lab.host.ns, &places[3].lab.host.dev);
+    let _tc = Attached::new(&places[2].lab, &["--drop-unknown", "--xdp", "off"]);
+    let generators = places.each_ref().map(Place::generator);
+    let [plain, native, tc, limit] = rounds(7, |contender| {
+        let place = &places[contender];
+        let before = place.came_in();
+        let took = generators[contender].send(&place.frame, FRAMES);
+        (place.came_in() - before) as f64 / took.as_secs_f64()
+    });
+    let of_plain = [&native, &tc].map(|rates| Spread::of_ratios(rates, &plain));
+    let of_limit = Spread::of_ratios(&native, &limit);
+    let rate = |rates: &[f64]| Spread::of(rates.to_vec()).median / 1e6;
+    println!(
+        "unknown unicast: plain {:.2} Mpps, native XDP {:.2}, TC {:.2}, a program that drops all {:.2}; \
+         of plain: {}, {}; native of a program that drops all: {of_limit}",
+        rate(&plain),
+        rate(&native),
+        rate(&tc),
+        rate(&limit),
+        of_plain[0],
+        of_plain[1],
+    );
+    assert!(of_plain[0].median >= bound(2.7, 0.9), "native XDP absorbs {} of plain", of_plain[0]);
+    assert!(of_limit.median >= 0.6, "native XDP absorbs {of_limit} of what it could");
+    assert!(of_plain[1].median >= bound(1.0, 0.7), "TC absorbs {} of plain", of_plain[1]);
+}
+
+#[test]
+fn a_flood_of_unknown_unicast_hurts_tcp_no_more_than_on_plain_macvlan() {
+    needs!(require::lab, require::binary);
+    let places = [Place::new(), Place::new(), Place::new()];
+    let _auto = Attached::new(&places[1].lab, &["--drop-unknown"]);
+    let _native = Attached::new(&places[2].lab, &["--drop-unknown", "--xdp", "native"]);
+    let generators = places.each_ref().map(Place::generator);
+    let rate = AtomicU64::new(0);
+    let [plain, auto, native] = rounds(5, |contender| {
+        let Place { lab, child, frame } = &places[contender];
+        under_flood(&generators[contender], frame, &rate, &lab.wire, child)
+    });
+    let of_plain = [&auto, &native].map(|rates| Spread::of_ratios(rates, &plain));
+    let gbits = |rates: &[f64]| Spread::of(rates.to_vec()).median * 8e-9;
+    println!(
+        "TCP from the wire to a child under {:.2} Mpps of unknown unicast: plain {:.2} Gbit/s, \
+         dropped as chosen {:.2}, in native XDP {:.2}; of plain: {}, {}",
+        rate.load(Ordering::Relaxed) as f64 / 1e6,
+        gbits(&plain),
+        gbits(&auto),
+        gbits(&native),
+        of_plain[0],
+        of_plain[1],
+    );
+    assert!(of_plain[0].median >= bound(1.0, 0.3), "{} of what plain macvlan carries", of_plain[0]);
+}
+
+/// Octets per second that one TCP stream carries while a million frames a second, or as many as there
+/// can be, come in for nobody.
+fn under_flood(
+    generator: &Generator<'_>,
+    frame: &[u8],
+    rate: &AtomicU64,
+    from: &Station,
+    to: &Station,
+) -> f64 {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| rate.store(generator.flood(frame, 1_000_000, &over) as u64, Ordering::Relaxed));
+        let carried = tcp_octets_per_second(from, to);
+        over.store(true, Ordering::Relaxed);
+        carried
+    })
+}
+
+fn tcp_octets_per_second(from: &Station, to: &Station) -> f64 {
+    const TIME: Duration = Duration::from_millis(500);
+    let listener = to.ns.enter(|| TcpListener::bind((to.ip, 0)).or_fail("listen"));
+    let address: SocketAddr = listener.local_addr().or_fail("tell the port");
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut stream, _) = listener.accept().or_fail("accept");
+            let (mut buffer, mut octets, start) = (vec![0; 1 << 18], 0, Instant::now());
+            loop {
+                match stream.read(&mut buffer).or_fail("read") {
+                    0 => return octets as f64 / start.elapsed().as_secs_f64(),
+                    some => octets += some,
+                }
+            }
+        });
+        let mut stream = from.ns.enter(|| TcpStream::connect(address).or_fail("connect"));
+        let (buffer, start) = (vec![0; 1 << 18], Instant::now());
+        while start.elapsed() < TIME {
+            stream.write_all(&buffer).or_fail("write");
+        }
+        drop(stream);
+        reader.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+    })
+}
+
+const WEB: Mac = Mac::new([2, 0, 0, 0, 1, 1]);
+const OTHER: Mac = Mac::new([2, 0, 0, 0, 1, 2]);
+
+/// What can be asked of the guard, as it shows where a child has nothing to do with it.
+const FEATURES: [(&str, u64); 9] = [
+    ("nothing", 0),
+    ("drop-unknown", Config::DROP_UNKNOWN),
+    ("vepa-switch", Config::VEPA_SWITCH),
+    ("directed neighbours", Config::DIRECTS),
+    ("storm guard", Config::STORM_GUARD),
+    ("another child's group", 0),
+    ("another child held to its MAC", 0),
+    ("another child reflected", 0),
+    ("all of them", Config::DROP_UNKNOWN | Config::DIRECTS | Config::STORM_GUARD),
+];
+
+fn world_with(feature: usize) -> World {
+    let usual = Policy::new(Mode::Bridge, true);
+    let (grouped, held) = (usual.with_group(1), usual.with_anti_spoof(AntiSpoof::Mac));
+    let reflected = Policy::new(Mode::Vepa, true).with_reflection(true);
+    let other = match FEATURES[feature].0 {
+        "another child's group" => grouped,
+        "another child held to its MAC" => held,
+        "another child reflected" => reflected,
+        "all of them" => reflected.with_group(1).with_anti_spoof(AntiSpoof::Mac),
+        _ => usual,
+    };
+    let child = |mac, policy| WorldChild { name: "", mac, policy };
+    World::new(vec![child(WEB, usual), child(OTHER, other)]).with_flags(FEATURES[feature].1)
+}
+
+#[test]
+fn what_is_asked_of_the_guard_costs_a_child_that_has_nothing_to_do_with_it_nothing() {
+    needs!(require::lab);
+    const REPEAT: u32 = 100_000;
+    let mut programs = Programs::load();
+    let payload = |dst, src| Frame::new(dst, src).payload(frames::IPV4, &[0x45; 46]).build();
+    for (what, program, frame) in [
+        ("wire to child in XDP", names::XDP_FRAGS, payload(WEB, OUTSIDE)),
+        ("wire to child at TC ingress", names::INGRESS, payload(WEB, OUTSIDE)),
+        ("host to child at TC egress", names::EGRESS, payload(WEB, HOST)),
+        ("child to wire at TC egress", names::EGRESS, payload(OUTSIDE, WEB)),
+    ] {
+        let figures: [Vec<f64>; FEATURES.len()] = rounds(9, |feature| {
+            let mut world = world_with(feature);
+            if program == names::XDP_FRAGS {
+                // In native mode each run leaves its word before the frame, until there is no room
+                // for more: only the first 63 of a test run would be judged.
+                world.config.flags |= Config::XDP_GENERIC;
+            }
+            programs.set_world(&world);
+            programs.time(program, &frame, REPEAT).as_nanos() as f64
+        });
+        let nothing = Spread::of(figures[0].clone()).median;
+        println!("{what}: {nothing:.1} ns; with");
+        for ((name, _), times) in FEATURES.iter().zip(&figures).skip(1) {
+            let of_nothing = Spread::of_ratios(times, &figures[0]);
+            println!("  {name:<30} {:.1} ns, {of_nothing}", Spread::of(times.clone()).median);
+            assert!(of_nothing.median <= bound(1.05, 1.3), "{what} with {name}: {of_nothing} of the time");
+        }
+    }
+}
