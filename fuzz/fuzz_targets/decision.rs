@@ -10,7 +10,7 @@ use macvlan_common::{
     cases::{HOST, World, WorldChild},
     child::{ANTI_SPOOFS, Mode, Policy},
     config::HAIRPINS,
-    decide::{Action, Frame, Hook, Tables as _, decide},
+    decide::{Action, Frame, Hook, Sender, Tables as _, decide},
     limit::Pace,
     mac::{Mac, is_group},
     neigh::{Claim, Owner, Speaker, judge_claim},
@@ -43,7 +43,8 @@ fn world(choices: &mut Unstructured<'_>) -> Result<World> {
             .with_sibling_access(choices.arbitrary()?)
             .with_anti_spoof(*choices.choose(&ANTI_SPOOFS)?)
             .with_reflection(choices.arbitrary()?)
-            .with_group(choices.int_in_range(0..=2)?);
+            .with_group(choices.int_in_range(0..=2)?)
+            .with_vouched(choices.arbitrary()?);
         children.push(WorldChild { name: "", mac: mac(choices)?, policy });
     }
     let mut world = World::new(children);
@@ -57,7 +58,8 @@ fn verdict(choices: &mut Unstructured<'_>) -> Result<()> {
     let plain = [Hook::Xdp, Hook::Ingress, Hook::Judged, Hook::AfterXdp, Hook::Egress];
     let hooks: Vec<Hook> = plain.into_iter().chain(HAIRPINS.map(Hook::Turned)).collect();
     let hook = *choices.choose(&hooks)?;
-    let frame = Frame { dst: mac(choices)?.key(), src: mac(choices)?.key() };
+    let sender = *choices.choose(&[Sender::Unsaid, Sender::Vouched])?;
+    let frame = Frame { dst: mac(choices)?.key(), src: mac(choices)?.key(), sender };
 
     let verdict = decide(hook, frame, &world);
 

@@ -3,11 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use macvlan_common::{group::GroupName, mac::Mac};
-use macvlan_ctl::{
-    ids::IfName,
-    model::ChildSpec,
-    netns::NetnsRef,
-};
+use macvlan_ctl::{ids::IfName, model::ChildSpec, netns::NetnsRef};
 
 fuzz_target!(|text: &str| {
     let _ = text.parse::<ChildSpec>();

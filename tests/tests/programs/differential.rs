@@ -9,7 +9,12 @@ use std::{
     thread,
 };
 
-use macvlan_common::{config::Hairpin, counters::Count, decide::Hook, names};
+use macvlan_common::{
+    config::{Hairpin, Tag},
+    counters::Count,
+    decide::{Hook, Sender},
+    names,
+};
 use macvlan_tests::{
     fail::{OrFail as _, wait_for},
     frames,
@@ -19,8 +24,8 @@ use macvlan_tests::{
 
 use crate::{
     bench::{
-        Bench, FOREIGN_TIME, Offload, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, XDP_DROP, XDP_PASS,
-        charged, in_bench, runs_as_skb, same, size_of_skb,
+        Bench, FOREIGN_MARK, FOREIGN_TAG, FOREIGN_TIME, Offload, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC,
+        XDP_DROP, XDP_PASS, charged, in_bench, runs_as_skb, same, size_of_skb,
     },
     model::{Model, Outcome},
     neighbourhood::{self, Neighbourhood},
@@ -90,11 +95,13 @@ fn batch(
     for number in 1..=BATCH {
         let frame = Met::random(rng, &model, is_traced);
         let described = |what: String| {
-            let Met { hook, program, offload, octets, mark, .. } = &frame;
+            let Met { hook, sender, program, offload, octets, tag, .. } = &frame;
             let len = octets.len();
-            format!("{what}\n{program} at {hook:?}, {offload:?}, mark {mark:#x}, {len} octets {octets:02x?}")
+            format!(
+                "{what}\n{program} at {hook:?}, {sender:?}, {offload:?}, {tag:x?}, {len} octets {octets:02x?}"
+            )
         };
-        let outcome = model.judge(frame.hook, &frame.octets);
+        let outcome = model.judge((frame.hook, frame.sender), &frame.octets);
         let ran = match frame.hook {
             Hook::Xdp => frame.run_xdp(bench, &model, &outcome),
             _ => frame.run_tc(bench, &model, &outcome, &mut expected),
@@ -125,8 +132,10 @@ pub fn check(
         Hook::Egress => names::EGRESS,
         _ => names::INGRESS,
     };
-    let frame = Met { hook, program, octets: octets.to_vec(), offload: Offload::None, mark: 0 };
-    let outcome = model.judge(hook, octets);
+    let sender = Sender::Unsaid;
+    let (offload, mark, tag) = (Offload::None, 0, Tag::default());
+    let frame = Met { hook, sender, program, octets: octets.to_vec(), offload, mark, tag };
+    let outcome = model.judge((hook, sender), octets);
     match hook {
         Hook::Xdp => frame.run_xdp(bench, model, &outcome)?,
         _ => frame.run_tc(bench, model, &outcome, &mut expected)?,
@@ -140,8 +149,8 @@ pub fn check(
 /// What a batch leaves behind.
 struct Expected {
     counters: Counters,
-    /// Mark and octets.
-    copies: Vec<(u32, Vec<u8>)>,
+    /// Mark, lower word of the tag, and octets.
+    copies: Vec<(u32, u32, Vec<u8>)>,
 }
 
 impl Expected {
@@ -172,8 +181,10 @@ struct Met {
     hook: Hook,
     program: &'static str,
     octets: Vec<u8>,
+    sender: Sender,
     offload: Offload,
     mark: u32,
+    tag: Tag,
 }
 
 /// The shortest frame that a test run takes.
@@ -202,15 +213,16 @@ impl Met {
             octets.resize(60, 0);
         }
         let offload = if is_neighbours || hook == Hook::Xdp { Offload::None } else { random::offload(rng) };
-        let mark = match hook {
-            Hook::Turned(kind) => world.config.mark_of(kind),
-            Hook::Egress => {
-                let any = rng.next() as u32;
-                rng.pick(&[0, any, world.config.mark_of(Hairpin::Unicast)])
-            }
-            _ => rng.pick(&Bench::foreign_marks(&world.config)),
+        let sender = random::sender(rng, world, hook);
+        let tag = match hook {
+            Hook::Turned(kind) => world.config.tag_of(kind),
+            _ if sender == Sender::Vouched => world.config.vouching_tag(),
+            // What a sender sets has no say, nor what lies where our tag does, not even our own.
+            Hook::Egress => rng.pick(&[Tag::default(), FOREIGN_TAG, world.config.tag_of(Hairpin::Unicast)]),
+            _ => rng.pick(&Bench::foreign_tags(&world.config)),
         };
-        Self { hook, program, octets, offload, mark }
+        let mark = rng.pick(&[0, FOREIGN_MARK]);
+        Self { hook, program, octets, sender, offload, mark, tag }
     }
 
     fn size(&self) -> Count {
@@ -238,7 +250,7 @@ impl Met {
         outcome: &Outcome,
         expected: &mut Expected,
     ) -> Result<(), String> {
-        let run = bench.run(self.program, &bench.skb(&self.octets, self.offload, self.mark))?;
+        let run = bench.run(self.program, &bench.skb(&self.octets, self.offload, self.mark, self.tag))?;
 
         let config = &model.world.config;
         let is_turned = outcome.hairpin.is_some() && !outcome.is_copied;
@@ -246,19 +258,21 @@ impl Met {
         if let Some(mac) = outcome.destination {
             readdressed[..6].copy_from_slice(&mac.octets());
         }
-        let (action, mark, time) = match (outcome.verdict.action.drop_reason(), outcome.hairpin) {
-            (Some(_), _) => (TC_ACT_SHOT, self.mark, FOREIGN_TIME),
-            (None, Some(kind)) if is_turned => (TC_ACT_REDIRECT, config.mark_of(kind), 0),
-            _ if matches!(self.hook, Hook::Turned(_)) => (TC_ACT_UNSPEC, 0, FOREIGN_TIME),
-            _ => (TC_ACT_UNSPEC, self.mark, FOREIGN_TIME),
+        // What was said is said once.
+        let heard = matches!(self.hook, Hook::Turned(_)) || self.sender == Sender::Vouched;
+        let left = (self.mark, if heard { Tag::default() } else { self.tag });
+        let (action, left, time) = match (outcome.verdict.action.drop_reason(), outcome.hairpin) {
+            (Some(_), _) => (TC_ACT_SHOT, left, FOREIGN_TIME),
+            (None, Some(kind)) if is_turned => (TC_ACT_REDIRECT, (0, config.tag_of(kind)), 0),
+            _ => (TC_ACT_UNSPEC, left, FOREIGN_TIME),
         };
         same("action", run.action, action)?;
-        same("mark", run.mark, mark)?;
+        same("mark and tag", (run.mark, run.tag), left)?;
         same("time", run.tstamp, time)?;
         same("frame", &run.frame, if outcome.is_copied { &self.octets } else { &readdressed })?;
         if let Some(kind) = outcome.hairpin.filter(|_| outcome.is_copied) {
             if self.offload == Offload::None {
-                expected.copies.push((config.mark_of(kind), readdressed));
+                expected.copies.push((0, config.tag_of(kind).low, readdressed));
             } else {
                 // See `Bench::check_egress`.
                 expected.counters.totals.copy_failed.add(self.size());

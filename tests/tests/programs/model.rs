@@ -7,7 +7,7 @@ use macvlan_common::{
     cases::World,
     config::{Config, Hairpin},
     counters::Path,
-    decide::{Action, Frame, Hook, Tables as _, Verdict, decide},
+    decide::{Action, Frame, Hook, Sender, Tables as _, Verdict, decide},
     l3::{self, ARP_LEN, Address, ND_LEN, Neighbours},
     limit::Pace,
     mac::{Mac, is_group},
@@ -56,8 +56,8 @@ pub struct Model {
 
 impl Model {
     /// Judges a frame at a hook, and learns from it.
-    pub fn judge(&mut self, hook: Hook, octets: &[u8]) -> Outcome {
-        let frame = Frame { dst: key(&octets[..6]), src: key(&octets[6..12]) };
+    pub fn judge(&mut self, (hook, sender): (Hook, Sender), octets: &[u8]) -> Outcome {
+        let frame = Frame { dst: key(&octets[..6]), src: key(&octets[6..12]), sender };
         let verdict = decide(hook, frame, &self.world);
         let sender = if hook == Hook::Egress { verdict.tx } else { None };
         if verdict.may_be_storm() && self.is_too_much(sender) {
