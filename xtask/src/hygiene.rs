@@ -21,7 +21,7 @@ const HOSTS: [&str; 4] = [
     concat!("snapshot", ".debian.org"),
 ];
 
-/// Cargo writes the registry's name into it, the same on every machine.
+/// Cargo writes the registry's name into these, the same on every machine.
 const LOCK: &str = "Cargo.lock";
 
 /// Checks every rule.
@@ -43,7 +43,8 @@ pub fn check(root: &Path) -> Result<()> {
     if !has_unreleased(&fs::read_to_string(root.join("CHANGELOG.md")).unwrap_or_default()) {
         faults.push("'CHANGELOG.md' has no section \"Unreleased\"".into());
     }
-    for file in workspace::files(root)?.iter().filter(|file| file.as_os_str() != LOCK) {
+    let is_lock = |file: &Path| file.file_name().is_some_and(|name| name == LOCK);
+    for file in workspace::files(root)?.iter().filter(|file| !is_lock(file)) {
         let content =
             fs::read(root.join(file)).with_context(|| format!("cannot read '{}'", file.display()))?;
         let names = machine_names(&String::from_utf8_lossy(&content));
