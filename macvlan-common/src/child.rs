@@ -1,6 +1,6 @@
 //! What the maps say of one child.
 
-use crate::counters::ChildCounters;
+use crate::counters::{ChildCounters, Path};
 
 /// Mode of a macvlan device, as the kernel numbers it (`enum macvlan_mode` in
 /// `include/uapi/linux/if_link.h`).
@@ -86,7 +86,9 @@ impl AntiSpoof {
 /// What may happen to one child's frames: one 64-bit word, so that a change is seen whole.
 ///
 /// Bits 0..8 hold the [`Mode`], bit 8 host access, bit 9 that siblings are out of reach, bits
-/// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bits 48..64 the group; the others are zero.
+/// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bit 24
+/// that there are [`rates`](crate::rate), bit 25 that they are for the wire alone, bits 48..64 the group;
+/// the others are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct Policy(u64);
@@ -99,6 +101,8 @@ impl Policy {
     const ANTI_SPOOF: u64 = 0b11 << Self::ANTI_SPOOF_SHIFT;
     const REFLECTS: u64 = 1 << 12;
     const VOUCHED: u64 = 1 << 13;
+    const LIMITED: u64 = 1 << 24;
+    const LIMITED_ON_WIRE: u64 = 1 << 25;
     const GROUP_SHIFT: u32 = 48;
     const GROUP: u64 = 0xffff << Self::GROUP_SHIFT;
 
@@ -140,6 +144,16 @@ impl Policy {
     /// The same; a program on its own device vouches for its frames, or does not.
     pub const fn with_vouched(self, on: bool) -> Self {
         self.with(Self::VOUCHED, on)
+    }
+
+    /// The same, limited to rates or not.
+    pub const fn with_limit(self, on: bool) -> Self {
+        self.with(Self::LIMITED, on)
+    }
+
+    /// The same; what rates it has are for frames from and to the wire alone.
+    pub const fn with_wire_scope(self, on: bool) -> Self {
+        self.with(Self::LIMITED_ON_WIRE, on)
     }
 
     /// The same in this group; 0 is none.
@@ -194,6 +208,24 @@ impl Policy {
         self.is_guarded() || matches!(self.mode(), Mode::Passthru)
     }
 
+    /// Whether it is limited to rates.
+    #[inline(always)]
+    pub const fn is_limited(self) -> bool {
+        self.0 & Self::LIMITED != 0
+    }
+
+    /// Whether what rates it has are for frames from and to the wire alone.
+    #[inline(always)]
+    pub const fn has_wire_scope(self) -> bool {
+        self.0 & Self::LIMITED_ON_WIRE != 0
+    }
+
+    /// Whether what it exchanges on this path is limited to rates.
+    #[inline(always)]
+    pub const fn is_limited_on(self, path: Path) -> bool {
+        self.is_limited() && (!self.has_wire_scope() || matches!(path, Path::Wire))
+    }
+
     /// Its group, 0 for none.
     #[inline(always)]
     pub const fn group(self) -> u16 {
@@ -236,6 +268,9 @@ impl core::fmt::Debug for Policy {
         write!(f, "{}", if self.reflection() { ", reflected here" } else { "" })?;
         if self.is_guarded() {
             write!(f, ", anti-spoof {}", self.anti_spoof().as_str())?;
+        }
+        if self.is_limited() {
+            write!(f, ", limited{}", if self.has_wire_scope() { " on the wire" } else { "" })?;
         }
         if self.group() != 0 {
             write!(f, ", group {}", self.group())?;
@@ -292,11 +327,18 @@ mod tests {
             .with_reflection(true)
             .with_group(0xbeef)
             .with_anti_spoof(AntiSpoof::Ip)
+            .with_limit(true)
+            .with_wire_scope(true)
             .with_host_access(false);
         assert_eq!((full.mode(), full.host_access(), full.sibling_access()), (Mode::Vepa, false, false));
         assert_eq!((full.anti_spoof(), full.reflects(), full.group()), (AntiSpoof::Ip, true, 0xbeef));
         assert!(!full.with_mode(Mode::Bridge).reflects() && full.with_mode(Mode::Bridge).reflection());
+        assert!(full.is_limited_on(Path::Wire) && !full.is_limited_on(Path::Host));
+        assert!(full.with_wire_scope(false).is_limited_on(Path::Sibling));
+        assert!(full.with_limit(false).has_wire_scope() && !full.with_limit(false).is_limited_on(Path::Wire));
         let back = full
+            .with_limit(false)
+            .with_wire_scope(false)
             .with_sibling_access(true)
             .with_reflection(false)
             .with_group(0)

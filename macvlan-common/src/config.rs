@@ -69,8 +69,12 @@ impl Config {
     /// At least one child's own device vouches for its frames.
     pub const VOUCHED: u64 = 128;
 
+    /// At least one child is limited to [`rates`](crate::rate).
+    pub const LIMITED: u64 = 1 << 11;
+
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
-    pub const OF_CHILDREN: u64 = Self::FLOOD | Self::ANTI_SPOOF | Self::REFLECT | Self::VOUCHED;
+    pub const OF_CHILDREN: u64 =
+        Self::FLOOD | Self::ANTI_SPOOF | Self::REFLECT | Self::VOUCHED | Self::LIMITED;
 
     /// What children with these policies ask of the programs.
     pub fn flags_of(policies: impl Iterator<Item = Policy>) -> u64 {
@@ -81,6 +85,7 @@ impl Config {
                 | if policy.is_guarded() { Self::ANTI_SPOOF } else { 0 }
                 | if policy.reflects() { Self::REFLECT } else { 0 }
                 | if policy.is_vouched() { Self::VOUCHED } else { 0 }
+                | if policy.is_limited() { Self::LIMITED } else { 0 }
         })
     }
 
@@ -154,6 +159,12 @@ impl Config {
     #[inline(always)]
     pub const fn guards_storms(&self) -> bool {
         self.flags & Self::STORM_GUARD != 0
+    }
+
+    /// Whether a child is limited to rates.
+    #[inline(always)]
+    pub const fn limits(&self) -> bool {
+        self.flags & Self::LIMITED != 0
     }
 
     /// The tag of a frame turned around as `kind`.

@@ -268,6 +268,15 @@ impl<Child> Verdict<Child> {
         Self { dropped: sender, ..Self::new(Action::DropStorm) }
     }
 
+    /// A frame beyond a rate of this child.
+    #[inline(always)]
+    pub const fn beyond_rate(child: Child) -> Self
+    where
+        Child: Copy,
+    {
+        Self { dropped: Some(child), ..Self::new(Action::DropRate) }
+    }
+
     /// Whether this is a broadcast or multicast from the wire or a child, and not dropped.
     #[inline(always)]
     pub const fn may_be_storm(&self) -> bool {

@@ -5,7 +5,7 @@
 //! * [`group`]: names of the groups that children are in.
 //! * [`trace`]: what a traced program tells of a frame.
 //! * [`l3`], [`neigh`]: ARP and neighbour discovery, and who has which address.
-//! * [`limit`]: how many frames in a second.
+//! * [`limit`], [`rate`]: how many frames in a second, and how much of one child.
 //! * [`gso`]: how many octets a segmentation-offloaded frame is on the wire.
 //! * [`names`]: map and program names, each written once.
 //!
@@ -28,6 +28,7 @@ pub mod mac;
 pub mod names;
 pub mod neigh;
 mod pod;
+pub mod rate;
 pub mod trace;
 
 /// Layout version of every map. Programs and maps of different versions are never mixed.

@@ -32,9 +32,12 @@ pub const PACE: &str = "MACVLAN_PACE";
 /// Array of the storm guard's buckets: the wire's, then those of the children by their slots.
 pub const STORM: &str = "MACVLAN_STORM";
 
+/// Hash from a child's slot to its [`Meters`](crate::rate::Meters): only children limited to rates.
+pub const METERS: &str = "MACVLAN_METER";
+
 /// Every map that lives as long as the data path.
-pub const MAPS: [&str; 12] =
-    [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES, PACE, STORM];
+pub const MAPS: [&str; 13] =
+    [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES, PACE, STORM, METERS];
 
 /// TC egress on a child's own device.
 pub const CHILD_EGRESS: &str = "macvlan_child";

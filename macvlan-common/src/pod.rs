@@ -10,6 +10,7 @@ use crate::{
     l3::Address,
     limit::Pace,
     neigh::Owner,
+    rate::{Meter, Meters},
     trace::{self, HEAD_LEN, Scratch},
 };
 
@@ -28,6 +29,7 @@ const _: () = {
     assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(trace::Record, captured) == 24);
     assert!(size_of::<Address>() == 16 && size_of::<Owner>() == 24);
     assert!(size_of::<Pace>() == 16);
+    assert!(size_of::<Meter>() == 7 * 8 && size_of::<Meters>() == 14 * 8);
     assert!(size_of::<Scratch>() == 16 + trace::RECORD_LEN);
 };
 
@@ -58,4 +60,6 @@ mod user {
     unsafe impl aya::Pod for Owner {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Pace {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Meters {}
 }

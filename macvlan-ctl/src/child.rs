@@ -16,7 +16,7 @@ use crate::{
     netns::{Netns, NetnsRef},
     plan::{Differing, plan_children, policies},
     policy::PolicyChange,
-    session::{Access, Session},
+    session::{Access, Members, Session},
 };
 
 /// Makes children on a master.
@@ -100,9 +100,7 @@ pub async fn set(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
 /// The policy that the data path holds for this MAC.
 fn kept_policy(session: &Session, mac: Mac) -> Result<PolicyChange> {
     let Ok(bpf) = &session.attached else { return Ok(PolicyChange::default()) };
-    let groups = bpf.groups()?;
-    let kept = bpf.members()?.get(&mac).map(|policy| PolicyChange::of(*policy, &groups));
-    Ok(kept.unwrap_or_default())
+    Ok(Members::of(bpf.as_ref())?.setting_of(mac).unwrap_or_default())
 }
 
 async fn open(master: &str) -> Result<Session> {

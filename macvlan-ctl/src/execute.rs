@@ -58,7 +58,7 @@ pub async fn execute(session: &mut Session, request: &Request, plan: &Plan) -> R
 
 fn members(session: &Session) -> Result<Members> {
     match &session.attached {
-        Ok(bpf) => Ok(Members { policies: bpf.members()?, groups: bpf.groups()? }),
+        Ok(bpf) => Members::of(bpf.as_ref()),
         Err(_) => Ok(Members::default()),
     }
 }
@@ -119,9 +119,7 @@ async fn changes(
     let mut changes: BTreeMap<Mac, PolicyChange> = BTreeMap::new();
     for planned in planned {
         let Some(existing) = &planned.existing else { continue };
-        let kept = before.policies.get(&existing.mac);
-        let kept = kept.map(|policy| PolicyChange::of(*policy, &before.groups));
-        changes.extend(planned.change.mac.zip(kept));
+        changes.extend(planned.change.mac.zip(before.setting_of(existing.mac)));
     }
     // Of two with one MAC the last counts, as in `Session::wanted_members`.
     let mut children: Vec<&Child> = session.children().iter().collect();

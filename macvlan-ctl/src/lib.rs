@@ -2,7 +2,7 @@
 //!
 //! A command walks down this list: [`session`] takes hold of a master ([`master`], [`lock`]),
 //! cleans up after killed runs and finds all children ([`observe`]); [`plan`] checks what was asked
-//! for ([`model`], [`policy`], [`config`]) against that, with [`addressing`]; [`steps`] puts it in words;
+//! for ([`model`], [`policy`], [`rate_limit`], [`config`]) against that, with [`addressing`]; [`steps`] puts it in words;
 //! [`execute`] carries it out: [`create`] makes children, [`change`] changes them, [`datapath`] puts
 //! the programs on the master or says why it cannot. [`attach`], [`apply`], [`detach`], [`child`],
 //! [`status`] and [`stats`] are the commands, and [`doctor`] says what they will find. [`watch`] hears
@@ -37,6 +37,7 @@ pub mod netns;
 pub mod observe;
 pub mod plan;
 pub mod policy;
+pub mod rate_limit;
 pub mod rates;
 pub mod session;
 pub mod stats;

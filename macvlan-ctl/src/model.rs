@@ -10,7 +10,12 @@ use crate::{
     ids::IfName,
     netlink::{address::IpNet, link::Link, macvlan::OWNER_ALIAS, macvlan::UNFINISHED_GROUP},
     netns::NetnsRef,
+<<<<<<< HEAD
     policy::{PolicyChange, parse_anti_spoof, parse_group, parse_new_group, parse_reflection},
+=======
+    policy::{PolicyChange, parse_anti_spoof, parse_group, parse_reflection},
+    rate_limit::{parse_rate, parse_scope},
+>>>>>>> 8c5abb8 (guard: limit what a child receives and sends to rates)
 };
 
 /// The two device kinds that the macvlan driver makes.
@@ -72,7 +77,12 @@ pub struct Settings {
 
 /// Keys of a child specification, as `--help` and errors list them.
 pub const SPEC_KEYS: &str = "mode, kind, mac, mtu, netns, ip, gw, bcqueuelen, host-access, \
+<<<<<<< HEAD
                              sibling-access, group, new-group, anti-spoof, vepa-reflect, up, down";
+=======
+                             sibling-access, group, anti-spoof, vepa-reflect, rate-rx, rate-tx, \
+                             rate-scope, up, down";
+>>>>>>> 8c5abb8 (guard: limit what a child receives and sends to rates)
 
 impl FromStr for ChildSpec {
     type Err = Error;
@@ -111,6 +121,9 @@ impl Settings {
             }
             "anti-spoof" => once(&mut self.policy.anti_spoof, key, parse_anti_spoof(value)?),
             "vepa-reflect" => once(&mut self.policy.vepa_reflect, key, parse_reflection(value)?),
+            "rate-rx" => once(&mut self.policy.rate_rx, key, parse_rate(value)?),
+            "rate-tx" => once(&mut self.policy.rate_tx, key, parse_rate(value)?),
+            "rate-scope" => once(&mut self.policy.rate_scope, key, parse_scope(value)?),
             "up" | "down" if value.is_empty() => once(&mut self.up, "up", key == "up"),
             "ip" => {
                 self.addresses.push(value.parse()?);
@@ -328,7 +341,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::Reflection;
+    use crate::{policy::Reflection, rate_limit::RateScope};
 
     fn refused(text: &str) -> String {
         format!("{:#}", text.parse::<ChildSpec>().unwrap_err())
@@ -338,7 +351,8 @@ mod tests {
     fn a_whole_specification_is_understood() {
         let text = "db,mode=private,netns=db,ip=10.9.0.7/24,ip=fd00::7/64,gw=10.9.0.1,mac=02:00:00:00:00:07,\
                     mtu=1400,kind=macvtap,bcqueuelen=5000,host-access=off,down,\
-                    sibling-access=off,group=blue,anti-spoof=mac,vepa-reflect=local";
+                    sibling-access=off,group=blue,anti-spoof=mac,vepa-reflect=local,\
+                    rate-rx=100mbit+50kpps/256k,rate-tx=off,rate-scope=wire";
         let spec: ChildSpec = text.parse().unwrap();
         assert_eq!(spec.name.as_str(), "db");
         let settings = spec.settings;
@@ -356,6 +370,9 @@ mod tests {
             group: Some(Some("blue".parse().unwrap())),
             anti_spoof: Some(AntiSpoof::Mac),
             vepa_reflect: Some(Reflection::Local),
+            rate_rx: Some(Some("100mbit+50kpps/256k".parse().unwrap())),
+            rate_tx: Some(None),
+            rate_scope: Some(RateScope::Wire),
         };
         assert_eq!(settings.policy, policy);
         assert_eq!("a,group=none".parse::<ChildSpec>().unwrap().settings.policy.group, Some(None));
@@ -377,6 +394,10 @@ mod tests {
         assert!(refused("web,group=a b").contains("bad group \"a b\""));
         assert!(refused("web,anti-spoof=on").contains("unknown anti-spoof \"on\": off, mac or ip"));
         assert!(refused("web,vepa-reflect=yes").contains("unknown vepa-reflect \"yes\": switch or local"));
+        assert!(
+            refused("web,rate-tx=0mbit").contains("bad rate \"0mbit\": a rate of 0 lets nothing through")
+        );
+        assert!(refused("web,rate-scope=lan").contains("unknown rate-scope \"lan\": wire or all"));
         assert!(refused("web,group=a,group=b").contains("\"group\" is given twice"));
         assert!(refused("web,group=a,new-group=a").contains("\"group\" is given twice"));
         assert!(refused("web,new-group=none").contains("no group can have the name \"none\""));

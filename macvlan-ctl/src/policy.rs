@@ -9,6 +9,8 @@ use macvlan_common::{
 };
 use serde::Serialize;
 
+use crate::rate_limit::{RateLimit, RateLimits, RateScope};
+
 /// Who sends the frames of a VEPA child back to its siblings and the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reflection {
@@ -41,6 +43,12 @@ pub struct PolicyChange {
     pub anti_spoof: Option<AntiSpoof>,
     /// Who reflects its frames in VEPA mode.
     pub vepa_reflect: Option<Reflection>,
+    /// How much it may receive; `Some(None)` takes the limit off.
+    pub rate_rx: Option<Option<RateLimit>>,
+    /// How much it may send, likewise.
+    pub rate_tx: Option<Option<RateLimit>>,
+    /// Which frames the rates are for.
+    pub rate_scope: Option<RateScope>,
 }
 
 impl PolicyChange {
@@ -57,11 +65,14 @@ impl PolicyChange {
             group: self.group.or(other.group),
             anti_spoof: self.anti_spoof.or(other.anti_spoof),
             vepa_reflect: self.vepa_reflect.or(other.vepa_reflect),
+            rate_rx: self.rate_rx.or(other.rate_rx),
+            rate_tx: self.rate_tx.or(other.rate_tx),
+            rate_scope: self.rate_scope.or(other.rate_scope),
         }
     }
 
-    /// Everything as it is in `policy`.
-    pub fn of(policy: Policy, groups: &Groups) -> Self {
+    /// Everything as it is in `policy`, with these rates.
+    pub fn of(policy: Policy, rates: RateLimits, groups: &Groups) -> Self {
         let reflection = if policy.reflection() { Reflection::Local } else { Reflection::Switch };
         Self {
             host_access: Some(policy.host_access()),
@@ -69,6 +80,9 @@ impl PolicyChange {
             group: Some(groups.name_of(policy.group())),
             anti_spoof: Some(policy.anti_spoof()),
             vepa_reflect: Some(reflection),
+            rate_rx: Some(rates.rx),
+            rate_tx: Some(rates.tx),
+            rate_scope: Some(scope_of(policy)),
         }
     }
 
@@ -94,18 +108,30 @@ impl PolicyChange {
         if let Some(reflection) = self.vepa_reflect {
             policy = policy.with_reflection(reflection == Reflection::Local);
         }
+        if let Some(scope) = self.rate_scope {
+            policy = policy.with_wire_scope(scope == RateScope::Wire);
+        }
         Ok(policy)
     }
 
-    /// What of this is not so in `policy`.
-    pub fn differing(self, policy: Policy, groups: &Groups) -> Self {
-        let is = Self::of(policy, groups);
+    /// The rates of a child that had `present`. Its policy is to say whether it has any:
+    /// [`Policy::with_limit`].
+    pub fn apply_rates(&self, present: RateLimits) -> RateLimits {
+        RateLimits { rx: self.rate_rx.unwrap_or(present.rx), tx: self.rate_tx.unwrap_or(present.tx) }
+    }
+
+    /// What of this is not so in `policy` with these rates.
+    pub fn differing(self, policy: Policy, rates: RateLimits, groups: &Groups) -> Self {
+        let is = Self::of(policy, rates, groups);
         Self {
             host_access: self.host_access.filter(|on| Some(*on) != is.host_access),
             sibling_access: self.sibling_access.filter(|on| Some(*on) != is.sibling_access),
             group: self.group.filter(|group| Some(*group) != is.group),
             anti_spoof: self.anti_spoof.filter(|degree| Some(*degree) != is.anti_spoof),
             vepa_reflect: self.vepa_reflect.filter(|by| Some(*by) != is.vepa_reflect),
+            rate_rx: self.rate_rx.filter(|rate| *rate != rates.rx),
+            rate_tx: self.rate_tx.filter(|rate| *rate != rates.tx),
+            rate_scope: self.rate_scope.filter(|scope| Some(*scope) != is.rate_scope),
         }
     }
 
@@ -122,11 +148,22 @@ impl PolicyChange {
             group,
             self.anti_spoof.map(|degree| format!("anti-spoof {}", degree.as_str())),
             self.vepa_reflect.map(|by| format!("vepa-reflect {}", by.as_str())),
+            self.rate_rx.map(|rate| format!("rate-rx {}", rate_word(rate))),
+            self.rate_tx.map(|rate| format!("rate-tx {}", rate_word(rate))),
+            self.rate_scope.map(|scope| format!("rate-scope {}", scope.as_str())),
         ]
         .into_iter()
         .flatten()
         .collect()
     }
+}
+
+fn scope_of(policy: Policy) -> RateScope {
+    if policy.has_wire_scope() { RateScope::Wire } else { RateScope::All }
+}
+
+fn rate_word(rate: Option<RateLimit>) -> String {
+    rate.map_or_else(|| "off".to_owned(), |rate| rate.to_string())
 }
 
 /// The group of this name; "none" is none.
@@ -230,23 +267,32 @@ pub struct PolicyStatus {
     pub anti_spoof: &'static str,
     /// Who reflects its frames in VEPA mode.
     pub vepa_reflect: &'static str,
+    /// How much it may receive; `None` is no limit.
+    pub rate_rx: Option<RateLimit>,
+    /// How much it may send; `None` is no limit.
+    pub rate_tx: Option<RateLimit>,
+    /// Which frames the rates are for.
+    pub rate_scope: &'static str,
 }
 
 impl Default for PolicyStatus {
     fn default() -> Self {
-        Self::of(Policy::default(), &Groups::default())
+        Self::of(Policy::default(), RateLimits::default(), &Groups::default())
     }
 }
 
 impl PolicyStatus {
-    /// What is told of a child with this policy.
-    pub fn of(policy: Policy, groups: &Groups) -> Self {
+    /// What is told of a child with this policy and these rates.
+    pub fn of(policy: Policy, rates: RateLimits, groups: &Groups) -> Self {
         let reflection = if policy.reflection() { Reflection::Local } else { Reflection::Switch };
         Self {
             sibling_access: policy.sibling_access(),
             group: groups.name_of(policy.group()).map(|name| name.to_string()),
             anti_spoof: policy.anti_spoof().as_str(),
             vepa_reflect: reflection.as_str(),
+            rate_rx: rates.rx,
+            rate_tx: rates.tx,
+            rate_scope: scope_of(policy).as_str(),
         }
     }
 
@@ -258,6 +304,9 @@ impl PolicyStatus {
             self.group.as_ref().map(|name| format!("group {name}")),
             (self.anti_spoof != usual.anti_spoof).then(|| format!("anti-spoof {}", self.anti_spoof)),
             (self.vepa_reflect != usual.vepa_reflect).then(|| format!("vepa-reflect {}", self.vepa_reflect)),
+            self.rate_rx.map(|rate| format!("rate-rx {rate}")),
+            self.rate_tx.map(|rate| format!("rate-tx {rate}")),
+            (self.rate_scope != usual.rate_scope).then(|| format!("rate-scope {}", self.rate_scope)),
         ]
         .into_iter()
         .flatten()
@@ -304,14 +353,25 @@ mod tests {
             group: Some(Some(group("blue"))),
             anti_spoof: Some(AntiSpoof::Mac),
             vepa_reflect: Some(Reflection::Local),
+            rate_rx: Some(Some("1mbit+2kpps".parse().unwrap())),
+            rate_tx: Some(None),
+            rate_scope: Some(RateScope::Wire),
         };
         let policy = change.apply(None, Mode::Vepa, &mut groups).unwrap();
-        assert_eq!(PolicyChange::of(policy, &groups), change);
-        assert!(change.differing(policy, &groups).is_empty());
+        let rates = change.apply_rates(RateLimits::default());
+        assert_eq!(PolicyChange::of(policy, rates, &groups), change);
+        assert!(change.differing(policy, rates, &groups).is_empty());
+        assert_eq!(change.apply_rates(rates), rates);
+        let off = PolicyChange { rate_rx: Some(None), ..PolicyChange::default() };
+        assert_eq!(off.differing(policy, rates, &groups).phrases(), ["rate-rx off"]);
+        assert!(off.apply_rates(rates).is_empty());
+        assert_eq!(PolicyChange::default().apply_rates(rates), rates);
+        let told = PolicyStatus::of(policy, rates, &groups).phrases().join(", ");
+        assert!(told.ends_with("vepa-reflect local, rate-rx 1mbit+2kpps, rate-scope wire"), "{told}");
         let moved = PolicyChange::default().apply(Some(policy), Mode::Bridge, &mut groups).unwrap();
         assert_eq!(moved, policy.with_mode(Mode::Bridge));
         let out = PolicyChange { group: Some(None), ..PolicyChange::default() };
-        assert_eq!(out.differing(policy, &groups).phrases(), ["no group"]);
+        assert_eq!(out.differing(policy, rates, &groups).phrases(), ["no group"]);
         assert_eq!(out.apply(Some(policy), Mode::Vepa, &mut groups).unwrap().group(), 0);
     }
 }

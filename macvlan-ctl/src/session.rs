@@ -17,6 +17,7 @@ use crate::{
     netlink::Netlink,
     observe::{self, Observed},
     policy::{Groups, PolicyChange},
+    rate_limit::RateLimits,
 };
 
 /// The programs on a master; `Err` says why there are none.
@@ -45,6 +46,30 @@ pub struct Members {
     pub policies: BTreeMap<Mac, Policy>,
     /// The groups that they are in.
     pub groups: Groups,
+    /// The rates of those that are limited.
+    pub rates: BTreeMap<Mac, RateLimits>,
+}
+
+impl Members {
+    /// Those that a data path knows.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn of(datapath: &dyn Datapath) -> Result<Self> {
+        Ok(Self { policies: datapath.members()?, groups: datapath.groups()?, rates: datapath.rates()? })
+    }
+
+    /// The rates of a child.
+    pub fn rates_of(&self, mac: Mac) -> RateLimits {
+        self.rates.get(&mac).copied().unwrap_or_default()
+    }
+
+    /// Everything that is set for a child, where it is known.
+    pub fn setting_of(&self, mac: Mac) -> Option<PolicyChange> {
+        let policy = self.policies.get(&mac)?;
+        Some(PolicyChange::of(*policy, self.rates_of(mac), &self.groups))
+    }
 }
 
 /// Whether a command may change anything.
@@ -120,12 +145,12 @@ impl Session {
     ///
     /// When the kernel refuses to tell of those it knows, or they cannot have such policies.
     pub fn wanted_members(&self, adopts: bool, changes: &BTreeMap<Mac, PolicyChange>) -> Result<Members> {
-        let (present, groups) = match &self.attached {
-            Ok(bpf) => (bpf.members()?, bpf.groups()?),
-            Err(_) => Default::default(),
+        let present = match &self.attached {
+            Ok(bpf) => Members::of(bpf.as_ref())?,
+            Err(_) => Members::default(),
         };
         let children: Vec<&Child> = self.children().iter().collect();
-        members(&children, &present, groups, adopts, changes)
+        members(&children, present, adopts, changes)
     }
 
     /// Removes these children of the master.
@@ -177,12 +202,12 @@ impl Session {
 /// When there are too many groups, or one is to be held to its addresses beside strangers.
 pub fn members(
     children: &[&Child],
-    present: &BTreeMap<Mac, Policy>,
-    mut groups: Groups,
+    present: Members,
     adopts: bool,
     changes: &BTreeMap<Mac, PolicyChange>,
 ) -> Result<Members> {
-    let mut members = BTreeMap::new();
+    let Members { policies: present, mut groups, rates: present_rates } = present;
+    let (mut members, mut rates) = (BTreeMap::new(), BTreeMap::new());
     let is_wanted = |child: &&&Child| (adopts || child.owned) && !child.unfinished;
     // One that is up has the address for itself (`macvlan_addr_busy`): it comes last, and wins.
     let mut children: Vec<&&Child> = children.iter().filter(is_wanted).collect();
@@ -196,10 +221,13 @@ pub fn members(
                 child.title()
             );
         }
-        members.insert(child.mac, policy);
+        let limits = change.apply_rates(present_rates.get(&child.mac).copied().unwrap_or_default());
+        members.insert(child.mac, policy.with_limit(!limits.is_empty()));
+        rates.insert(child.mac, limits);
     }
+    rates.retain(|_, limits| !limits.is_empty());
     let groups = groups.used_by(members.values());
-    Ok(Members { policies: members, groups })
+    Ok(Members { policies: members, groups, rates })
 }
 
 /// The programs on `master`, or why there are none; and whether unusable remains of some are there.

@@ -1,9 +1,9 @@
 //! `status`: what is in place on each master, and why not more.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::num::NonZeroU32;
 
 use anyhow::{Context, Result};
-use macvlan_common::{child::Policy, mac::Mac};
+use macvlan_common::mac::Mac;
 use serde::Serialize;
 
 use crate::{
@@ -17,9 +17,9 @@ use crate::{
     },
     netns::known,
     observe::Observed,
-    policy::{Groups, PolicyStatus},
-    session::Access,
+    policy::PolicyStatus,
     session::{self, find_datapath},
+    session::{Access, Members},
 };
 
 /// One master, as `status -j` prints it.
@@ -163,23 +163,21 @@ pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) ->
     let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
     let netns = netns.filter(|label| !label.starts_with("/proc/"));
     let children: Vec<&Child> = children.iter().collect();
-    let (members, groups) = (datapath.members()?, datapath.groups()?);
-    Ok(compose(master, netns, datapath.description(), &members, &groups, &children))
+    Ok(compose(master, netns, datapath.description(), &Members::of(datapath)?, &children))
 }
 
 /// What `status` says of a master in the namespace named `netns`, with a data path of this
-/// description and these members in these groups, and these children.
+/// description and these members, and these children.
 pub fn compose(
     master: &Master,
     netns: Option<String>,
     description: &Description,
-    members: &BTreeMap<Mac, Policy>,
-    groups: &Groups,
+    members: &Members,
     children: &[&Child],
 ) -> MasterStatus {
     let carries_all = description.carrier == Carrier::Kernel;
-    let children = children.iter().filter(|child| carries_all || members.contains_key(&child.mac));
-    let children = children.map(|child| describe_child(child, members, groups, netns.as_deref())).collect();
+    let children = children.iter().filter(|child| carries_all || members.policies.contains_key(&child.mac));
+    let children = children.map(|child| describe_child(child, members, netns.as_deref())).collect();
     MasterStatus {
         ifname: master.name.clone(),
         ifindex: master.index,
@@ -197,12 +195,8 @@ pub fn compose(
     }
 }
 
-fn describe_child(
-    child: &Child,
-    members: &BTreeMap<Mac, Policy>,
-    groups: &Groups,
-    own_netns: Option<&str>,
-) -> ChildStatus {
+fn describe_child(child: &Child, members: &Members, own_netns: Option<&str>) -> ChildStatus {
+    let policy = members.policies.get(&child.mac).copied().unwrap_or_default();
     let netns = match child.place.nsid {
         None => own_netns.map(str::to_owned),
         Some(_) => child.place.label.clone(),
@@ -217,8 +211,8 @@ fn describe_child(
         kind: child.kind,
         mtu: child.mtu,
         up: child.up,
-        host_access: members.get(&child.mac).is_some_and(|policy| policy.host_access()),
-        policy: PolicyStatus::of(members.get(&child.mac).copied().unwrap_or_default(), groups),
+        host_access: policy.host_access(),
+        policy: PolicyStatus::of(policy, members.rates_of(child.mac), &members.groups),
         owned: child.owned,
         container: None,
     }

@@ -10,11 +10,11 @@ use macvlan_common::{
 
 use crate::{
     attach::Request,
-    datapath::Datapath as _,
     model::Child,
     plan::{Plan, PlannedChild},
     policy::{Groups, PolicyChange},
-    session::Session,
+    rate_limit::RateLimits,
+    session::{Members, Session},
 };
 
 /// One step.
@@ -76,13 +76,13 @@ pub fn describe(session: &Session, request: &Request, plan: &Plan) -> Result<Vec
 
 /// What changes in the map, but for children that are made, changed or deleted by steps of their own.
 fn members(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step>> {
-    let (present, groups) = match &session.attached {
-        Ok(bpf) => (bpf.members()?, bpf.groups()?),
-        Err(_) => Default::default(),
+    let present = match &session.attached {
+        Ok(bpf) => Members::of(bpf.as_ref())?,
+        Err(_) => Members::default(),
     };
     let mut steps = Vec::new();
     let mut children: Vec<&Child> = session.children().iter().filter(|child| !child.unfinished).collect();
-    let mut leaving: BTreeMap<Mac, Policy> = present.clone();
+    let mut leaving: BTreeMap<Mac, Policy> = present.policies.clone();
     // Of two with one MAC the last counts, as in `Session::wanted_members`.
     children.sort_by_key(|child| child.up);
     let last: BTreeMap<Mac, &Child> = children.iter().map(|child| (child.mac, *child)).collect();
@@ -99,8 +99,8 @@ fn members(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step
         let mac = planned.and_then(|planned| planned.change.mac).unwrap_or(child.mac);
         leaving.remove(&child.mac);
         leaving.remove(&mac);
-        let known = present.get(&child.mac).or_else(|| present.get(&mac)).copied();
-        steps.extend(member(child, planned, request, known, &groups));
+        let known = [child.mac, mac].into_iter().find(|mac| present.policies.contains_key(mac));
+        steps.extend(member(child, planned, request, known, &present));
     }
     steps.extend(leaving.keys().map(|mac| Step::change(format!("forget {mac}, which is no child any more"))));
     Ok(steps)
@@ -110,8 +110,8 @@ fn member(
     child: &Child,
     planned: Option<&PlannedChild>,
     request: &Request,
-    present: Option<Policy>,
-    groups: &Groups,
+    known: Option<Mac>,
+    members: &Members,
 ) -> Vec<Step> {
     let change = planned.map(|planned| planned.change).unwrap_or_default();
     let after = Child {
@@ -121,7 +121,8 @@ fn member(
     };
     let asked = planned.map(|planned| planned.settings.policy).unwrap_or_default();
     let asked = asked.or(request.policies.of(&after));
-    let Some(present) = present else {
+    let known = known.and_then(|mac| Some((mac, *members.policies.get(&mac)?)));
+    let Some((mac, present)) = known else {
         if change.mac.is_some() {
             // Its new MAC is taken up with the change.
             return Vec::new();
@@ -131,7 +132,7 @@ fn member(
         return vec![Step::change(format!("{verb} {} ({}){phrases}", told(child), child.mac))];
     };
     let mut steps = Vec::new();
-    let mut differing = asked.differing(present, groups);
+    let mut differing = asked.differing(present, members.rates_of(mac), &members.groups);
     if let Some(on) = differing.host_access.take() {
         let word = if on { "on" } else { "off" };
         steps.push(Step::change(format!("turn host access of {} {word}", told(child))));
@@ -146,7 +147,7 @@ fn member(
 
 /// What of a policy a new child would not have anyway.
 fn unusual(asked: PolicyChange) -> Vec<String> {
-    asked.differing(Policy::new(Mode::Bridge, true), &Groups::default()).phrases()
+    asked.differing(Policy::new(Mode::Bridge, true), RateLimits::default(), &Groups::default()).phrases()
 }
 
 fn told(child: &Child) -> String {

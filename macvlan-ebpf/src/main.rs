@@ -5,6 +5,8 @@
 //! the counters and acts; nothing here judges. Build with `cargo xtask build-ebpf`: for any
 //! other target than BPF this is an empty program, so that the workspace still builds.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// The target has no compare-and-swap, so `core::sync::atomic` leaves out its additions too.
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics), allow(internal_features))]
 
 #[cfg(target_arch = "bpf")]
 mod account;
@@ -16,6 +18,8 @@ mod maps;
 mod neigh;
 #[cfg(target_arch = "bpf")]
 mod packet;
+#[cfg(target_arch = "bpf")]
+mod rate;
 #[cfg(target_arch = "bpf")]
 mod storm;
 #[cfg(target_arch = "bpf")]

@@ -61,6 +61,12 @@ pub fn totals() -> Option<*mut MasterCounters> {
     MACVLAN_TOTALS.get_ptr_mut(0)
 }
 
+/// The policy at a slot.
+#[inline(always)]
+pub fn policy_at(slot: u32) -> Policy {
+    MACVLAN_POLICY.get(slot).copied().unwrap_or_default()
+}
+
 /// The maps as the decision function sees them, with the settings already read.
 pub struct Maps {
     config: Config,
@@ -96,7 +102,6 @@ impl Tables for Maps {
     #[inline(always)]
     fn policy(&self, child: Child) -> Policy {
         // SAFETY: `child` came from `MACVLAN_CHILD`, see [`Child`].
-        let slot = unsafe { (*child.as_ptr()).slot };
-        MACVLAN_POLICY.get(slot).copied().unwrap_or_default()
+        policy_at(unsafe { (*child.as_ptr()).slot })
     }
 }

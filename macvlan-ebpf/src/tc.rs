@@ -21,7 +21,7 @@ use macvlan_common::{
 use crate::{
     account::{charge, charge_failed_copy, charge_rx},
     maps::{Child, Maps},
-    neigh, packet, storm,
+    neigh, packet, rate, storm,
     trace::tell_skb,
 };
 
@@ -73,7 +73,13 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         return drop_storm::<TRACED>(ctx, frame, Point::Ingress, None);
     }
     if verdict.counts() {
-        charge(&verdict, size(ctx, ctx.len()));
+        let size = size(ctx, ctx.len());
+        if config.limits()
+            && let Some(child) = beyond_rate(&verdict, size)
+        {
+            return drop_beyond_rate::<TRACED>(ctx, frame, Point::Ingress, child, size, false);
+        }
+        charge(&verdict, size);
     }
     if config.directs() && is_group(frame.dst) && verdict.action == Action::Pass {
         direct_from_wire(ctx, frame.src, ctx.len());
@@ -108,7 +114,13 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
         return drop_storm::<TRACED>(ctx, frame, Point::Ingress, None);
     }
     if verdict.counts() {
-        charge(&verdict, size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 }));
+        let size = size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 });
+        if maps.config().limits()
+            && let Some(child) = beyond_rate(&verdict, size)
+        {
+            return drop_beyond_rate::<TRACED>(ctx, frame, Point::Ingress, child, size, headless);
+        }
+        charge(&verdict, size);
     }
     // A frame without its MAC header cannot be given another one: it goes to all.
     if maps.config().directs() && is_group(frame.dst) && verdict.action == Action::Pass && !headless {
@@ -175,7 +187,22 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         return drop_storm::<TRACED>(ctx, frame, Point::Egress, Some(child));
     }
     if verdict.counts() {
-        charge(&verdict, size(ctx, ctx.len()));
+        let size = size(ctx, ctx.len());
+        if config.limits() {
+            if let Some(child) = verdict.tx {
+                let leaves = rate::send(child, verdict.path, size);
+                if leaves == rate::REFUSED {
+                    return drop_beyond_rate::<TRACED>(ctx, frame, Point::Egress, child, size, false);
+                }
+                pace(ctx, leaves);
+            }
+            if let Some(child) = verdict.rx
+                && rate::is_too_much(child, verdict.path, size)
+            {
+                return drop_beyond_rate::<TRACED>(ctx, frame, Point::Egress, child, size, false);
+            }
+        }
+        charge(&verdict, size);
     }
     if TRACED {
         tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Egress, &verdict), false);
@@ -277,6 +304,46 @@ fn sender(ctx: &TcContext, config: &Config) -> Sender {
         set_tag(ctx, Tag::default());
     }
     sender
+}
+
+/// The child whose rate a frame met at ingress is beyond: who sends is asked first, and has sent it then
+/// wherever it ends.
+#[inline(always)]
+fn beyond_rate(verdict: &Verdict<Child>, size: Count) -> Option<Child> {
+    if let Some(child) = verdict.tx
+        && rate::send(child, verdict.path, size) == rate::REFUSED
+    {
+        return Some(child);
+    }
+    let child = verdict.rx?;
+    rate::is_too_much(child, verdict.path, size).then_some(child)
+}
+
+/// More than a child is to send or receive.
+#[inline(always)]
+fn drop_beyond_rate<const TRACED: bool>(
+    ctx: &TcContext,
+    frame: Frame,
+    point: Point,
+    child: Child,
+    size: Count,
+    headless: bool,
+) -> i32 {
+    let verdict = Verdict::beyond_rate(child);
+    charge(&verdict, size);
+    if TRACED {
+        tell_skb(ctx, frame.dst, frame.src, Told::encode(point, &verdict), headless);
+    }
+    TC_ACT_SHOT
+}
+
+/// Tells the qdisc `fq` when the frame is to leave, if its sender does not want it to later; others do
+/// not look. Where the frame is turned around there is no qdisc, and [`turn`] takes the time off.
+#[inline(always)]
+fn pace(ctx: &TcContext, leaves: u64) {
+    if leaves > tstamp(ctx) {
+        set_tstamp(ctx, leaves);
+    }
 }
 
 /// Whether native XDP left word that it has judged the frame.

@@ -13,7 +13,7 @@ use macvlan_common::{
     trace::{Point, Told},
 };
 
-use crate::{account::charge, maps::Maps, packet, storm, trace::tell_xdp};
+use crate::{account::charge, maps::Maps, packet, rate, storm, trace::tell_xdp};
 
 /// For drivers and kernels that keep a frame in one buffer.
 #[xdp]
@@ -76,6 +76,18 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         Action::Pass if verdict.counts() && (config.xdp_is_generic() || mark_judged(ctx, config.meta)) => {
             if config.guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
                 let verdict = Verdict::storm(None);
+                charge(&verdict, size);
+                if TRACED {
+                    let told = Told::encode(Point::Xdp, &verdict);
+                    tell_xdp(ctx, frame.dst, frame.src, told, bytes as u32);
+                }
+                return XDP_DROP;
+            }
+            if config.limits()
+                && let Some(child) = verdict.rx
+                && rate::is_too_much(child, verdict.path, size)
+            {
+                let verdict = Verdict::beyond_rate(child);
                 charge(&verdict, size);
                 if TRACED {
                     let told = Told::encode(Point::Xdp, &verdict);

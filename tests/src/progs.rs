@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use aya::{
     Ebpf, TestRun as _, TestRunOptions,
-    maps::{Array, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues},
     programs::{ProgramError, SchedClassifier, TestRunAttrs, TestRunResult, Xdp},
     util::nr_cpus,
 };
@@ -14,6 +14,7 @@ use macvlan_common::{
     config::{Config, Tag},
     counters::{ChildCounters, MasterCounters},
     filter, names,
+    rate::Meters,
 };
 
 use crate::{cli::workspace, fail::OrFail as _};
@@ -42,6 +43,7 @@ pub struct Programs {
     policy: Array<MapData, Policy>,
     filter: Array<MapData, u64>,
     totals: PerCpuArray<MapData, MasterCounters>,
+    meters: HashMap<MapData, u32, Meters>,
     present: Vec<u64>,
 }
 
@@ -64,6 +66,7 @@ impl Programs {
             children: map(names::CHILDREN).try_into().or_fail("open the children"),
             policy: map(names::POLICY).try_into().or_fail("open the policies"),
             filter: map(names::FILTER).try_into().or_fail("open the filter"),
+            meters: map(names::METERS).try_into().or_fail("open the rates"),
             totals: map(names::TOTALS).try_into().or_fail("open the totals"),
             ebpf,
             present: Vec::new(),
@@ -93,6 +96,12 @@ impl Programs {
         let zero = PerCpuValues::try_from(vec![MasterCounters::default(); cpus]).or_fail("make totals");
         self.totals.set(0, zero, 0).or_fail("clear the totals");
         self.config.set(0, world.config, 0).or_fail("set the settings");
+    }
+
+    /// Gives the child at this slot these rates, with nothing used of them.
+    #[track_caller]
+    pub fn set_meters(&mut self, slot: u32, meters: &Meters) {
+        self.meters.insert(slot, meters, 0).or_fail("set the rates of a child");
     }
 
     /// What the counters hold now.

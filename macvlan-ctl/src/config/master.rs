@@ -69,6 +69,9 @@ const CHILD_KEYS: &[&str] = &[
     "group",
     "anti-spoof",
     "vepa-reflect",
+    "rate-rx",
+    "rate-tx",
+    "rate-scope",
     "up",
 ];
 

@@ -9,6 +9,7 @@ use crate::{
     model::{Child, ChildSpec, Place, parse_mac},
     netns::NetnsRef,
     policy::{PolicyChange, parse_anti_spoof, parse_group, parse_reflection},
+    rate_limit::{parse_rate, parse_scope},
 };
 
 /// Longest pattern of a rule: a path.
@@ -118,7 +119,17 @@ fn lives_like(child: &Child, pattern: &Glob) -> bool {
     matches || (pattern.is_plain() && named())
 }
 
-const KEYS: &[&str] = &["match", "host-access", "sibling-access", "group", "anti-spoof", "vepa-reflect"];
+const KEYS: &[&str] = &[
+    "match",
+    "host-access",
+    "sibling-access",
+    "group",
+    "anti-spoof",
+    "vepa-reflect",
+    "rate-rx",
+    "rate-tx",
+    "rate-scope",
+];
 const MATCH_KEYS: &[&str] = &["mac", "name", "netns"];
 
 /// The rule in a `[[master.policy]]`.
@@ -143,6 +154,9 @@ pub fn read_policy(fields: &mut Fields<'_>, groups: &[GroupName]) -> Result<Poli
         group: fields.text("group", |text| declared(text, groups))?,
         anti_spoof: fields.text("anti-spoof", parse_anti_spoof)?,
         vepa_reflect: fields.text("vepa-reflect", parse_reflection)?,
+        rate_rx: fields.text("rate-rx", parse_rate)?,
+        rate_tx: fields.text("rate-tx", parse_rate)?,
+        rate_scope: fields.text("rate-scope", parse_scope)?,
     })
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::LocalBoxFuture;
 use macvlan_common::{child::Policy, mac::Mac};
 
 use super::{Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin, choose::DropUnknown};
-use crate::{master::Master, policy::Groups, session::Members};
+use crate::{master::Master, policy::Groups, rate_limit::RateLimits, session::Members};
 
 /// The macvlan driver alone. It is always there; nothing is attached, nothing can be lost.
 #[derive(Debug)]
@@ -50,6 +50,10 @@ impl Datapath for Kernel {
 
     fn groups(&self) -> Result<Groups> {
         Ok(Groups::default())
+    }
+
+    fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>> {
+        Ok(BTreeMap::new())
     }
 
     fn sync(&mut self, _: &Master, _: &Members) -> Result<()> {

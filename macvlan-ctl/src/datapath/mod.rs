@@ -20,7 +20,7 @@ use macvlan_common::{
 use serde::{Deserialize, Serialize};
 
 use self::choose::DropUnknown;
-use crate::{master::Master, policy::Groups, session::Members};
+use crate::{master::Master, policy::Groups, rate_limit::RateLimits, session::Members};
 
 /// A data path that is in place.
 pub trait Datapath {
@@ -40,6 +40,13 @@ pub trait Datapath {
     ///
     /// When the kernel refuses to tell.
     fn groups(&self) -> Result<Groups>;
+
+    /// The rates of those that are limited.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>>;
 
     /// Makes it know exactly these children.
     ///

@@ -17,7 +17,7 @@ use crate::{
     master::Master,
     model::Child,
     neighbours::Addresses,
-    policy::{Groups, PolicyChange},
+    policy::PolicyChange,
     session::{self, Members, members},
     status,
     view::MasterView,
@@ -30,10 +30,8 @@ pub struct Here {
     pub master: Master,
     /// What carries it, and whom that knows.
     description: Description,
-    members: BTreeMap<Mac, Policy>,
+    members: Members,
     pins: Option<PathBuf>,
-    /// The groups that those are in.
-    groups: Groups,
     /// What is to be set with the next sync, whatever it was.
     overrides: BTreeMap<Mac, PolicyChange>,
     /// MACs that children had before those that they have now.
@@ -70,9 +68,8 @@ impl Here {
         Ok(Self {
             overrides: asked.filter(|(_, policy)| !policy.is_empty()).collect(),
             master,
-            groups: Groups::default(),
             description: Kernel::new("not looked at yet").description().clone(),
-            members: BTreeMap::new(),
+            members: Members::default(),
             pins: None,
             former: BTreeMap::new(),
             nameless: BTreeSet::new(),
@@ -85,8 +82,7 @@ impl Here {
     /// What onlookers see.
     pub fn view(&self, watcher: &Watcher) -> MasterView {
         let children = watcher.children(self.master.index);
-        let (members, groups) = (&self.members, &self.groups);
-        let status = status::compose(&self.master, None, &self.description, members, groups, &children);
+        let status = status::compose(&self.master, None, &self.description, &self.members, &children);
         MasterView { status, pins: self.pins.clone() }
     }
 
@@ -154,8 +150,7 @@ impl Here {
                     report(Note::Warning(format!("{}: another command has detached it", self.master.name)));
                 }
                 self.description = Kernel::new(reason).description().clone();
-                self.members.clear();
-                self.groups = Groups::default();
+                self.members = Members::default();
                 return Ok(Synced::Done);
             }
         };
@@ -163,18 +158,17 @@ impl Here {
             return Ok(Synced::Lost("a trace was killed and left its programs".into()));
         }
         let children = watcher.children(self.master.index);
-        let present = bpf.members()?;
-        let groups = bpf.groups()?;
+        let present = Members::of(bpf.as_ref())?;
         for (now, was) in &self.former {
-            if let Some(policy) = present.get(was) {
+            if let Some(setting) = present.setting_of(*was) {
                 let change = self.overrides.entry(*now).or_default();
-                *change = change.or(PolicyChange::of(*policy, &groups));
+                *change = change.or(setting);
             }
         }
-        let Members { policies, groups } =
-            members(&children, &present, groups, bpf.description().adopts, &self.overrides)?;
-        let (policies, left_out) = fit(policies, &present, bpf.max_children() as usize);
-        let wanted = Members { policies, groups };
+        let known = present.policies.clone();
+        let mut wanted = members(&children, present, bpf.description().adopts, &self.overrides)?;
+        let (policies, left_out) = fit(wanted.policies, &known, bpf.max_children() as usize);
+        wanted.policies = policies;
         bpf.sync(&self.master, &wanted)?;
         let master = (self.master.index, self.master.mac);
         bpf.vouch(&children, &wanted.policies).await?;
@@ -193,8 +187,7 @@ impl Here {
         }
         self.description = bpf.description().clone();
         self.pins = Some(bpf.pins().to_owned());
-        self.members = wanted.policies;
-        self.groups = wanted.groups;
+        self.members = wanted;
         Ok(Synced::Done)
     }
 }

@@ -9,6 +9,7 @@ mod directed;
 mod model;
 mod neighbourhood;
 mod random;
+mod rates;
 
 use aya::programs::XdpMode;
 use macvlan_common::{

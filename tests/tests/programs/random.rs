@@ -61,7 +61,9 @@ fn policy(rng: &mut Rng, mode: Mode) -> Policy {
     let policy = Policy::new(mode, !rng.one_in(4))
         .with_sibling_access(!rng.one_in(6))
         .with_reflection(rng.one_in(3))
-        .with_group(if rng.one_in(3) { rng.below(3) as u16 } else { 0 });
+        .with_group(if rng.one_in(3) { rng.below(3) as u16 } else { 0 })
+        // Without a rate, that changes nothing.
+        .with_limit(rng.one_in(6));
     let policy = if rng.one_in(6) { policy.with_anti_spoof(rng.pick(&ANTI_SPOOFS)) } else { policy };
     policy.with_vouched(policy.wants_vouching() && rng.one_in(2))
 }

@@ -130,6 +130,9 @@ A CHILD is NAME[,KEY=VALUE]...:
   new-group=NAME                             the same; no child need be in it yet
   anti-spoof=off|mac|ip                      off if left out; ip holds to the MAC so far
   vepa-reflect=switch|local                  who reflects in mode vepa; the switch if left out
+  rate-rx=RATE|off, rate-tx=RATE|off         most it receives, sends: 100mbit, 50kpps, 1gbit+50kpps,
+                                             10mbit/64k with a burst in octets; off if left out
+  rate-scope=all|wire                        what rates are for: all, or only the wire
   up, down                                   up if left out";
 
 /// Let the host and the macvlan children of a device talk.

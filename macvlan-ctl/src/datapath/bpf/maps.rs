@@ -22,11 +22,12 @@ use macvlan_common::{
     names,
 };
 
-use super::{owners::Owners, retired::RetiredCounters};
+use super::{meters::MeterMap, owners::Owners, retired::RetiredCounters};
 use crate::{
     datapath::{Counters, Demux},
     master::Master,
     policy::Groups,
+    rate_limit::RateLimits,
     session::Members,
 };
 
@@ -42,6 +43,7 @@ pub struct Maps {
     groups: HashMap<MapData, u32, GroupName>,
     owners: Owners,
     pace: Array<MapData, Pace>,
+    meters: MeterMap,
     max_children: u32,
 }
 
@@ -73,6 +75,7 @@ impl Maps {
             totals: Map::PerCpuArray(open(names::TOTALS)?).try_into()?,
             record: Map::Array(open(names::RECORD)?).try_into()?,
             pace: Map::Array(open(names::PACE)?).try_into()?,
+            meters: MeterMap::new(Map::HashMap(open(names::METERS)?).try_into()?),
             retired: RetiredCounters::new(Map::HashMap(open(names::RETIRED)?).try_into()?, max_children),
             groups: Map::HashMap(open(names::GROUPS)?).try_into()?,
             owners: Owners::new(Map::HashMap(owners).try_into()?, places, room),
@@ -132,7 +135,7 @@ impl Maps {
     /// Makes the maps hold exactly `wanted`, and the settings fit them.
     ///
     /// Each step leaves what the programs can work with: a new child's policy is written before
-    /// it can be looked up, its filter bit is set last and cleared first.
+    /// it can be looked up, rates before the policy that tells of them, its filter bit is set last and cleared first.
     ///
     /// # Errors
     ///
@@ -163,17 +166,25 @@ impl Maps {
         let used: BTreeSet<u32> =
             present.iter().filter(|(key, _)| stays(key)).map(|(_, member)| member.slot).collect();
         let mut free = (0..self.max_children).filter(|slot| !used.contains(slot));
+        let mut limited = BTreeSet::new();
         for (key, policy) in &wanted_keys {
-            match present.get(key) {
+            let member = present.get(key);
+            let slot =
+                member.map_or_else(|| free.next().context("no free slot"), |member| Ok(member.slot))?;
+            if policy.is_limited() {
+                self.meters.set(slot, &members.rates_of(Mac::from_key(*key)))?;
+                limited.insert(slot);
+            }
+            match member {
                 Some(member) if member.policy == *policy => {}
-                Some(member) => self.set_policy(member.slot, *policy)?,
+                Some(_) => self.set_policy(slot, *policy)?,
                 None => {
-                    let slot = free.next().context("no free slot")?;
                     self.set_policy(slot, *policy)?;
                     self.insert(*key, slot)?;
                 }
             }
         }
+        self.meters.keep(&limited)?;
         self.write_filter(&mut filter, wanted_keys.keys().copied())?;
         self.write_config(master, &wanted_keys)?;
         self.forget_groups(&named, &members.groups)
@@ -207,6 +218,16 @@ impl Maps {
             Ok((u16::try_from(number).context("the groups map holds a number that is no group's")?, name))
         });
         items.collect()
+    }
+
+    /// The rates of the children that are limited.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>> {
+        let entries = self.entries()?.into_iter().filter(|(_, member)| member.policy.is_limited());
+        entries.map(|(key, member)| Ok((Mac::from_key(key), self.meters.of(member.slot)?))).collect()
     }
 
     /// Before a policy names a group, the group has its name.

@@ -8,6 +8,7 @@ pub mod features;
 mod hooks;
 mod link;
 mod maps;
+mod meters;
 mod owners;
 mod reader;
 mod record;
@@ -50,6 +51,7 @@ use crate::{
     netlink::Netlink,
     netns::{held_open, known},
     policy::Groups,
+    rate_limit::RateLimits,
     session::Members,
 };
 
@@ -526,6 +528,7 @@ fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
         loader.map_max_entries(names::CHILDREN, max_children);
         loader.map_max_entries(names::POLICY, max_children);
         loader.map_max_entries(names::RETIRED, max_children);
+        loader.map_max_entries(names::METERS, max_children);
         // Beside the children's buckets, the wire's.
         loader.map_max_entries(names::STORM, max_children.saturating_add(1));
         loader.map_max_entries(names::OWNERS, owners::room_beside(max_children));
@@ -621,6 +624,10 @@ impl Datapath for Bpf {
 
     fn groups(&self) -> Result<Groups> {
         self.maps.groups()
+    }
+
+    fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>> {
+        self.maps.rates()
     }
 
     fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
