@@ -10,12 +10,8 @@ use crate::{
     ids::IfName,
     netlink::{address::IpNet, link::Link, macvlan::OWNER_ALIAS, macvlan::UNFINISHED_GROUP},
     netns::NetnsRef,
-<<<<<<< HEAD
     policy::{PolicyChange, parse_anti_spoof, parse_group, parse_new_group, parse_reflection},
-=======
-    policy::{PolicyChange, parse_anti_spoof, parse_group, parse_reflection},
     rate_limit::{parse_rate, parse_scope},
->>>>>>> 8c5abb8 (guard: limit what a child receives and sends to rates)
 };
 
 /// The two device kinds that the macvlan driver makes.
@@ -77,12 +73,8 @@ pub struct Settings {
 
 /// Keys of a child specification, as `--help` and errors list them.
 pub const SPEC_KEYS: &str = "mode, kind, mac, mtu, netns, ip, gw, bcqueuelen, host-access, \
-<<<<<<< HEAD
-                             sibling-access, group, new-group, anti-spoof, vepa-reflect, up, down";
-=======
-                             sibling-access, group, anti-spoof, vepa-reflect, rate-rx, rate-tx, \
-                             rate-scope, up, down";
->>>>>>> 8c5abb8 (guard: limit what a child receives and sends to rates)
+                             sibling-access, group, new-group, anti-spoof, vepa-reflect, rate-rx, \
+                             rate-tx, rate-scope, up, down";
 
 impl FromStr for ChildSpec {
     type Err = Error;

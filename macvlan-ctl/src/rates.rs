@@ -12,6 +12,11 @@ pub fn rates(now: &[MasterStats], before: &[MasterStats], elapsed: Duration) -> 
     let mut rates = now.to_vec();
     for master in &mut rates {
         let mut earlier = before.iter().find(|earlier| earlier.ifname == master.ifname).cloned();
+        let dropped = earlier.as_ref().and_then(|earlier| earlier.kernel_rx_dropped);
+        master.kernel_rx_dropped = master.kernel_rx_dropped.map(|now| {
+            let pair = |packets| Pair { packets, bytes: 0 };
+            pair(now).per_second(pair(dropped.unwrap_or(now)), elapsed).packets
+        });
         let pairs = earlier.as_mut().map(master_pairs).unwrap_or_default();
         to_rates(master_pairs(master), &pairs, elapsed);
         let children = earlier.iter_mut().flat_map(|earlier| &mut earlier.children);
@@ -109,6 +114,7 @@ mod tests {
             flood: None,
             drops: None,
             copy_failed: Some(pair(packets)),
+            kernel_rx_dropped: Some(packets),
             children: vec![child(packets)],
         }
     }
@@ -137,8 +143,12 @@ mod tests {
     #[test]
     fn who_was_not_there_or_not_counted_begins_at_0() {
         assert_eq!(rates(&[master(9)], &[], SECOND), [master(0)]);
-        let without =
-            |master: MasterStats| MasterStats { children: Vec::new(), unknown_unicast: None, ..master };
+        let without = |master: MasterStats| MasterStats {
+            children: Vec::new(),
+            unknown_unicast: None,
+            kernel_rx_dropped: None,
+            ..master
+        };
         assert_eq!(rates(&[master(9)], &[without(master(3))], SECOND), [master(0)]);
         let mut uncounted = master(3);
         uncounted.children[0] = ChildStats { wire: None, sibling: None, drops: None, ..child(0) };

@@ -59,6 +59,10 @@ pub struct MasterStats {
     pub drops: Option<Drops>,
     /// Copies of broadcasts that the kernel had no memory for.
     pub copy_failed: Option<Pair>,
+    /// Frames that the kernel counts as dropped on the master's receive side since it is there. Above
+    /// all, broadcasts beyond macvlan's queue (`macvlan_broadcast_enqueue` in drivers/net/macvlan.c);
+    /// but the driver and others count there too, and not what our programs drop.
+    pub kernel_rx_dropped: Option<u64>,
     /// Its children.
     pub children: Vec<ChildStats>,
 }
@@ -106,6 +110,8 @@ async fn stats_unnamed(name: Option<&str>, containers: &mut Containers) -> Resul
         let datapath = session::boxed(datapath);
         let children = observed.of(master.index);
         let mut stats = describe(&master.name, datapath.as_ref(), children)?;
+        let link = netlink.link_by_index(master.index, None).await;
+        stats.kernel_rx_dropped = link.ok().flatten().and_then(|link| link.rx_dropped);
         name_containers(&mut stats, children, containers).await;
         all.push(stats);
     }
@@ -122,7 +128,8 @@ pub async fn name_containers(stats: &mut MasterStats, children: &[Child], contai
     }
 }
 
-/// What `stats` says of a master of this name with this data path and these children.
+/// What `stats` says of a master of this name with this data path and these children; what the kernel
+/// counts of the master is left out.
 ///
 /// # Errors
 ///
@@ -137,6 +144,7 @@ pub fn describe(ifname: &str, datapath: &dyn Datapath, children: &[Child]) -> Re
         flood: counters.master.as_ref().map(floods),
         drops: counters.master.map(|master| drops(&master.drops)),
         copy_failed: counters.master.map(|master| master.copy_failed.into()),
+        kernel_rx_dropped: None,
         children: children.map(|child| child_stats(child, &counters)).collect(),
     })
 }

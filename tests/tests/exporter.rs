@@ -215,6 +215,8 @@ fn told(stats: &Value) -> Vec<(String, f64)> {
                 add("child_drop".into(), format!(",mac={mac},reason=\"{reason}\""), pair);
             }
         }
+        let dropped = master["kernel_rx_dropped"].as_f64().or_fail("read what the kernel dropped");
+        all.push((format!("macvlan_master_kernel_rx_dropped_packets_total{{master={name}}}"), dropped));
     }
     all.sort_by(|one, other| one.0.cmp(&other.0));
     all

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
+    devices::Devices,
     render::{OwnCounts, render},
     snapshot::{Reading, Snapshot},
 };
@@ -26,6 +27,7 @@ pub struct Collector {
     /// Clients hung up on in favour of later ones.
     pub evicted: Tally,
     last: Mutex<Last>,
+    devices: Devices,
 }
 
 #[derive(Default)]
@@ -38,12 +40,31 @@ struct Last {
 impl Collector {
     /// One of these views and tallies.
     pub fn new(views: watch::Receiver<Arc<View>>, tallies: Arc<Tallies>) -> Self {
-        Self { views, tallies, evicted: Tally::default(), last: Mutex::default() }
+        Self {
+            views,
+            tallies,
+            evicted: Tally::default(),
+            last: Mutex::default(),
+            devices: Devices::default(),
+        }
     }
 
     /// Whether somebody still follows the masters.
     pub fn is_followed(&self) -> bool {
         self.views.has_changed().is_ok()
+    }
+
+    /// Asks the kernel for what [`text`](Self::text) cannot read itself, where it will not give an old
+    /// text.
+    pub async fn look(&self) {
+        let is_fresh = {
+            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            last.text.as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH)
+        };
+        if !is_fresh {
+            let view = Arc::clone(&self.views.borrow());
+            self.devices.look(&view).await;
+        }
     }
 
     /// The text of a scrape, at most [`FRESH`] old.
@@ -62,6 +83,9 @@ impl Collector {
         let start = Instant::now();
         let view = Arc::clone(&self.views.borrow());
         let mut snapshot = Snapshot::take(&view);
+        for master in &mut snapshot.masters {
+            master.rx_dropped = self.devices.rx_dropped(master.status.ifindex);
+        }
         snapshot.duration = start.elapsed();
         last.note(&snapshot);
         let own = OwnCounts { errors: last.errors, evicted: self.evicted.get() };

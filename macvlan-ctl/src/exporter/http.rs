@@ -82,9 +82,14 @@ async fn serve(stream: TcpStream, collector: Arc<Collector>) {
         tell(peer, &error);
         return;
     }
-    let answer = service_fn(|request| {
-        let response = answer(&request, &collector);
-        async move { Ok::<_, Infallible>(response) }
+    let answer = service_fn(|request: Request<Incoming>| {
+        let collector = Arc::clone(&collector);
+        async move {
+            if request.uri().path() == "/metrics" {
+                collector.look().await;
+            }
+            Ok::<_, Infallible>(answer(&request, &collector))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -60,6 +60,10 @@ metrics! {
             "master", "mac", "sibling_access", "group", "anti_spoof", "vepa_reflect",
         ],
         "What is set for a child, as status names it; always 1.";
+    CHILD_RATE_LIMIT_BYTES = gauge "macvlan_child_rate_limit_bytes_per_second" ["master", "mac", "direction"],
+        "Octets a second that a child may receive or send, layer 2 without FCS; absent without a limit.";
+    CHILD_RATE_LIMIT_PACKETS = gauge "macvlan_child_rate_limit_packets_per_second" ["master", "mac", "direction"],
+        "Frames a second that a child may receive or send; absent without a limit.";
     CHILD_RECEIVE_PACKETS = counter "macvlan_child_receive_packets_total" ["master", "mac", "path"],
         "Frames that a child received, by whom from: wire, host or sibling.";
     CHILD_RECEIVE_BYTES = counter "macvlan_child_receive_bytes_total" ["master", "mac", "path"],
@@ -85,6 +89,8 @@ metrics! {
         "Copies of broadcasts that the kernel had no memory for; the frames themselves went on.";
     MASTER_COPY_FAILED_BYTES = counter "macvlan_master_copy_failed_bytes_total" ["master"],
         "Octets of copies of broadcasts that the kernel had no memory for.";
+    MASTER_KERNEL_RX_DROPPED = counter "macvlan_master_kernel_rx_dropped_packets_total" ["master"],
+        "Frames that the kernel dropped on the master's receive side: broadcasts beyond macvlan's queue, and others.";
     MASTER_FLOOD_PACKETS = counter "macvlan_master_flood_packets_total" ["master", "origin"],
         "Broadcast and multicast frames, once however many hear them, by origin: wire, host or child.";
     MASTER_FLOOD_BYTES = counter "macvlan_master_flood_bytes_total" ["master", "origin"],

@@ -6,6 +6,7 @@
 //! text (`collector`).
 
 mod collector;
+mod devices;
 mod family;
 mod http;
 pub mod metrics;

@@ -31,6 +31,8 @@ pub struct MasterSnapshot {
     pub status: MasterStatus,
     /// What its pins tell.
     pub reading: Reading,
+    /// Frames that the kernel dropped on its receive side; `None` where it does not tell.
+    pub rx_dropped: Option<u64>,
 }
 
 /// What the pins of a master tell.
@@ -73,7 +75,7 @@ impl Snapshot {
                     Reading::Failed(format!("{error:#}"))
                 }),
             };
-            snapshot.masters.push(MasterSnapshot { status: status.clone(), reading });
+            snapshot.masters.push(MasterSnapshot { status: status.clone(), reading, rx_dropped: None });
         }
         snapshot
     }

@@ -47,6 +47,8 @@ pub struct Link {
     pub mode: Option<Mode>,
     /// Broadcast queue length of a macvlan or macvtap.
     pub bcqueuelen: Option<u32>,
+    /// Frames that were dropped on receiving (`IFLA_STATS64`); a list of devices leaves it out.
+    pub rx_dropped: Option<u64>,
 }
 
 impl Link {
@@ -134,6 +136,7 @@ fn parse(message: LinkMessage) -> Link {
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::Promiscuity(count) => link.promiscuity = count,
             LinkAttribute::Group(group) => link.group = group,
+            LinkAttribute::Stats64(stats) => link.rx_dropped = Some(stats.rx_dropped),
             LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| parse_info(info, &mut link)),
             _ => {}
         }

@@ -174,6 +174,13 @@ fn print_master(out: &mut impl io::Write, master: &MasterStats, per_second: &str
     let pair =
         |pair: &Pair| format!("{}{per_second} ({}B{per_second})", count(pair.packets), count(pair.bytes));
     writeln!(out, "{}:", master.ifname)?;
+    if let Some(dropped) = master.kernel_rx_dropped.filter(|dropped| *dropped > 0) {
+        writeln!(
+            out,
+            "  dropped by the kernel, its broadcast queue full or else {}{per_second}",
+            count(dropped)
+        )?;
+    }
     let (Some(unknown), Some(floods), Some(drops)) = (&master.unknown_unicast, &master.flood, &master.drops)
     else {
         writeln!(out, "  plain kernel macvlan: nothing is counted by path")?;

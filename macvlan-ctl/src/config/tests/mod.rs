@@ -77,12 +77,8 @@ fn every_key_is_understood() {
     // The command line says the same.
     let spec = "web,kind=macvtap,mode=private,mac=02:00:00:00:00:07,mtu=1400,netns=blue,ip=10.9.0.7/24,\
                 ip=fd00::7/64,gw=10.9.0.1,gw=fd00::1,bcqueuelen=5000,host-access=off,up,\
-<<<<<<< HEAD
-                sibling-access=off,new-group=blue,anti-spoof=mac,vepa-reflect=local";
-=======
-                sibling-access=off,group=blue,anti-spoof=mac,vepa-reflect=local,\
+                sibling-access=off,new-group=blue,anti-spoof=mac,vepa-reflect=local,\
                 rate-rx=50kpps+100mbit/262144,rate-tx=10mbit,rate-scope=wire";
->>>>>>> 8c5abb8 (guard: limit what a child receives and sends to rates)
     assert_eq!(request.children, [spec.parse().unwrap()]);
 }
 

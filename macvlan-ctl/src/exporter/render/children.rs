@@ -15,6 +15,7 @@ use crate::{
         metrics::{self, Metric},
         snapshot::{MasterSnapshot, Reading, Snapshot},
     },
+    rate_limit::RateLimit,
     status::ChildStatus,
 };
 
@@ -35,6 +36,8 @@ pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
         family.write(text)?;
     }
     policies(snapshot, text)?;
+    rate_limits(snapshot, text, &metrics::CHILD_RATE_LIMIT_BYTES, |limit| Some(limit.bits? as f64 / 8.0))?;
+    rate_limits(snapshot, text, &metrics::CHILD_RATE_LIMIT_PACKETS, |limit| Some(limit.packets? as f64))?;
     let paths = PATHS.map(Path::as_str);
     let reasons = DROP_REASONS.map(DropReason::as_str);
     counted(snapshot, text, &metrics::CHILD_RECEIVE_PACKETS, paths, |child| child.rx.map(packets))?;
@@ -43,6 +46,27 @@ pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
     counted(snapshot, text, &metrics::CHILD_TRANSMIT_BYTES, paths, |child| child.tx.map(bytes))?;
     counted(snapshot, text, &metrics::CHILD_DROP_PACKETS, reasons, |child| child.drops.map(packets))?;
     counted(snapshot, text, &metrics::CHILD_DROP_BYTES, reasons, |child| child.drops.map(bytes))
+}
+
+fn rate_limits(
+    snapshot: &Snapshot,
+    text: &mut String,
+    metric: &Metric,
+    value: fn(RateLimit) -> Option<f64>,
+) -> Result<()> {
+    let mut family = Family::new(metric);
+    for master in &snapshot.masters {
+        for (mac, child) in by_mac(master) {
+            let mac = mac.to_string();
+            for (direction, limit) in [("receive", child.policy.rate_rx), ("transmit", child.policy.rate_tx)]
+            {
+                if let Some(value) = limit.and_then(value) {
+                    family.add(&[&master.status.ifname, &mac, direction], value);
+                }
+            }
+        }
+    }
+    family.write(text)
 }
 
 fn identities(snapshot: &Snapshot, text: &mut String) -> Result<()> {
@@ -116,7 +140,7 @@ fn counted<const N: usize>(
     values: fn(&ChildCounters) -> [u64; N],
 ) -> Result<()> {
     let mut family = Family::new(metric);
-    for MasterSnapshot { status, reading } in &snapshot.masters {
+    for MasterSnapshot { status, reading, .. } in &snapshot.masters {
         let Reading::Whole { counters, .. } = reading else { continue };
         for (mac, child) in &counters.children {
             let mac = mac.to_string();

@@ -44,6 +44,11 @@ fn write_counters(snapshot: &Snapshot, text: &mut String) -> Result<()> {
     ] {
         counted(snapshot, text, metrics, [None], |master| [count(master)])?;
     }
+    each(snapshot, text, &metrics::MASTER_KERNEL_RX_DROPPED, |family, master| {
+        if let Some(dropped) = master.rx_dropped {
+            family.add(&[&master.status.ifname], dropped as f64);
+        }
+    })?;
     counted(
         snapshot,
         text,
@@ -84,7 +89,7 @@ fn counted<const N: usize>(
 }
 
 fn write_datapath(snapshot: &Snapshot, text: &mut String) -> Result<()> {
-    each(snapshot, text, &metrics::DATAPATH_INFO, |family, MasterSnapshot { status, reading }| {
+    each(snapshot, text, &metrics::DATAPATH_INFO, |family, MasterSnapshot { status, reading, .. }| {
         let version = match reading {
             Reading::Whole { is_current: true, .. } => env!("CARGO_PKG_VERSION"),
             Reading::Whole { is_current: false, .. } => "other",
@@ -106,7 +111,7 @@ fn write_datapath(snapshot: &Snapshot, text: &mut String) -> Result<()> {
             }
         }
     })?;
-    each(snapshot, text, &metrics::DATAPATH_READABLE, |family, MasterSnapshot { status, reading }| {
+    each(snapshot, text, &metrics::DATAPATH_READABLE, |family, MasterSnapshot { status, reading, .. }| {
         let readable = match reading {
             Reading::Unpinned => return,
             Reading::Failed(_) => false,
@@ -129,21 +134,21 @@ fn write_settings(snapshot: &Snapshot, text: &mut String) -> Result<()> {
 }
 
 fn write_bpf(snapshot: &Snapshot, text: &mut String) -> Result<()> {
-    each(snapshot, text, &metrics::MAP_ENTRIES, |family, MasterSnapshot { status, reading }| {
+    each(snapshot, text, &metrics::MAP_ENTRIES, |family, MasterSnapshot { status, reading, .. }| {
         let Reading::Whole { usage, .. } = reading else { return };
         family.add(&[&status.ifname, usage.map], usage.entries as f64);
     })?;
-    each(snapshot, text, &metrics::MAP_MAX_ENTRIES, |family, MasterSnapshot { status, reading }| {
+    each(snapshot, text, &metrics::MAP_MAX_ENTRIES, |family, MasterSnapshot { status, reading, .. }| {
         let Reading::Whole { usage, .. } = reading else { return };
         family.add(&[&status.ifname, usage.map], usage.max_entries as f64);
     })?;
-    each(snapshot, text, &metrics::PROG_RUN_COUNT, |family, MasterSnapshot { status, reading }| {
+    each(snapshot, text, &metrics::PROG_RUN_COUNT, |family, MasterSnapshot { status, reading, .. }| {
         let Reading::Whole { programs, .. } = reading else { return };
         for program in programs {
             family.add(&[&status.ifname, program.program], program.runs as f64);
         }
     })?;
-    each(snapshot, text, &metrics::PROG_RUN_SECONDS, |family, MasterSnapshot { status, reading }| {
+    each(snapshot, text, &metrics::PROG_RUN_SECONDS, |family, MasterSnapshot { status, reading, .. }| {
         let Reading::Whole { programs, .. } = reading else { return };
         for program in programs {
             family.add(&[&status.ifname, program.program], program.time.as_secs_f64());

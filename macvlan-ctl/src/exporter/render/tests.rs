@@ -39,7 +39,11 @@ fn child() -> ChildStatus {
         mtu: 1500,
         up: true,
         host_access: true,
-        policy: PolicyStatus::default(),
+        policy: PolicyStatus {
+            rate_rx: Some("1mbit+2kpps".parse().unwrap()),
+            rate_tx: Some("12bit".parse().unwrap()),
+            ..PolicyStatus::default()
+        },
         owned: false,
         container: Some(Container {
             engine: "docker",
@@ -82,7 +86,7 @@ fn attached() -> MasterSnapshot {
         programs: vec![ProgramRuns { program: "macvlan_in", runs: 16, time: Duration::from_nanos(1700) }],
         is_current: true,
     };
-    MasterSnapshot { status, reading }
+    MasterSnapshot { status, reading, rx_dropped: Some(30) }
 }
 
 fn unread(reading: Reading) -> MasterSnapshot {
@@ -126,6 +130,8 @@ fn what_cannot_be_known_is_absent_rather_than_zero() {
             "macvlan_child_host_access",
             "macvlan_child_info",
             "macvlan_child_policy_info",
+            "macvlan_child_rate_limit_bytes_per_second",
+            "macvlan_child_rate_limit_packets_per_second",
             "macvlan_child_up",
             "macvlan_datapath_degraded",
             "macvlan_datapath_info",
@@ -133,6 +139,7 @@ fn what_cannot_be_known_is_absent_rather_than_zero() {
             "macvlan_master_info",
             "macvlan_master_settings_info",
             "macvlan_master_storm_limit_packets",
+            "macvlan_master_kernel_rx_dropped_packets_total",
         ]);
         if failed {
             expected.insert("macvlan_datapath_readable");
@@ -170,10 +177,8 @@ fn no_series_is_written_twice() {
     let again = master.status.degraded.clone();
     master.status.degraded.extend(again);
     master.status.degraded.push(Degraded::new("demux", "xdp-native", "tc", "another reason"));
-    let other = MasterSnapshot {
-        status: MasterStatus { ifname: "eno2".into(), ..attached().status },
-        reading: attached().reading,
-    };
+    let other =
+        MasterSnapshot { status: MasterStatus { ifname: "eno2".into(), ..attached().status }, ..attached() };
     let text = written(vec![master, other]);
     let series: Vec<_> = samples(&text).into_iter().filter_map(|line| line.rsplit_once(' ')).collect();
     let distinct: BTreeSet<_> = series.iter().map(|(series, _)| series).collect();

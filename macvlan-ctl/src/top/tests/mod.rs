@@ -122,6 +122,7 @@ fn master(name: &str, children: &[Who]) -> (MasterStatus, MasterStats) {
         flood: None,
         drops: Some(DROP_REASONS.map(|reason| (reason.as_str(), pair(0))).into()),
         copy_failed: Some(pair(0)),
+        kernel_rx_dropped: None,
         children: children.iter().map(|child| counted(*child)).collect(),
     };
     (status, stats)
