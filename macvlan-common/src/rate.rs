@@ -43,7 +43,10 @@ impl Bucket {
     /// 2^34 bits, which no frame has, are the most whose nanoseconds fit.
     #[inline(always)]
     pub const fn time_of(&self, amount: u64) -> u64 {
-        if self.rate == 0 { 0 } else { amount.wrapping_mul(SECOND) / self.rate }
+        match amount.wrapping_mul(SECOND).checked_div(self.rate) {
+            Some(time) => time,
+            None => 0,
+        }
     }
 
     /// Whether a frame may be let through `now`, at a clock of `paid`.
