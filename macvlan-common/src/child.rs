@@ -86,9 +86,10 @@ impl AntiSpoof {
 /// What may happen to one child's frames: one 64-bit word, so that a change is seen whole.
 ///
 /// Bits 0..8 hold the [`Mode`], bit 8 host access, bit 9 that siblings are out of reach, bits
-/// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bit 24
-/// that there are [`rates`](crate::rate), bit 25 that they are for the wire alone, bits 48..64 the group;
-/// the others are zero.
+/// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bit 16 that
+/// it is to be no router, bit 17 that it is to be no DHCP server, bit 24 that there are
+/// [`rates`](crate::rate), bit 25 that they are for the wire alone, bits 48..64 the group; the others
+/// are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct Policy(u64);
@@ -103,6 +104,8 @@ impl Policy {
     const VOUCHED: u64 = 1 << 13;
     const LIMITED: u64 = 1 << 24;
     const LIMITED_ON_WIRE: u64 = 1 << 25;
+    const NO_RA: u64 = 1 << 16;
+    const NO_DHCP_SERVER: u64 = 1 << 17;
     const GROUP_SHIFT: u32 = 48;
     const GROUP: u64 = 0xffff << Self::GROUP_SHIFT;
 
@@ -156,6 +159,16 @@ impl Policy {
         self.with(Self::LIMITED_ON_WIRE, on)
     }
 
+    /// The same, sending router advertisements and redirects or not.
+    pub const fn with_ra(self, on: bool) -> Self {
+        self.with(Self::NO_RA, !on)
+    }
+
+    /// The same, serving DHCP or not.
+    pub const fn with_dhcp_server(self, on: bool) -> Self {
+        self.with(Self::NO_DHCP_SERVER, !on)
+    }
+
     /// The same in this group; 0 is none.
     pub const fn with_group(self, group: u16) -> Self {
         Self(self.0 & !Self::GROUP | (group as u64) << Self::GROUP_SHIFT)
@@ -181,6 +194,37 @@ impl Policy {
     #[inline(always)]
     pub const fn is_guarded(self) -> bool {
         self.0 & Self::ANTI_SPOOF != 0
+    }
+
+    /// Whether it is held to its IP addresses too.
+    #[inline(always)]
+    pub const fn is_held_to_addresses(self) -> bool {
+        matches!(self.anti_spoof(), AntiSpoof::Ip)
+    }
+
+    /// Whether it may send router advertisements and redirects.
+    #[inline(always)]
+    pub const fn ra(self) -> bool {
+        self.0 & Self::NO_RA == 0
+    }
+
+    /// Whether it may be a DHCP server.
+    #[inline(always)]
+    pub const fn dhcp_server(self) -> bool {
+        self.0 & Self::NO_DHCP_SERVER == 0
+    }
+
+    /// Whether it was asked for that what lies behind the MACs of its frames be looked into.
+    #[inline(always)]
+    pub const fn asks_inspection(self) -> bool {
+        self.is_held_to_addresses() || !self.ra() || !self.dhcp_server()
+    }
+
+    /// Whether what lies behind the MACs of its frames is looked into. A passthru child bears the
+    /// host's MAC: nobody can tell their frames apart.
+    #[inline(always)]
+    pub const fn is_inspected(self) -> bool {
+        self.asks_inspection() && !matches!(self.mode(), Mode::Passthru)
     }
 
     /// Whether it was asked for that it be reflected to here.
@@ -272,6 +316,8 @@ impl core::fmt::Debug for Policy {
         if self.is_limited() {
             write!(f, ", limited{}", if self.has_wire_scope() { " on the wire" } else { "" })?;
         }
+        write!(f, "{}", if self.ra() { "" } else { ", no router" })?;
+        write!(f, "{}", if self.dhcp_server() { "" } else { ", no DHCP server" })?;
         if self.group() != 0 {
             write!(f, ", group {}", self.group())?;
         }
@@ -329,7 +375,11 @@ mod tests {
             .with_anti_spoof(AntiSpoof::Ip)
             .with_limit(true)
             .with_wire_scope(true)
+            .with_ra(false)
+            .with_dhcp_server(false)
             .with_host_access(false);
+        assert_eq!((full.ra(), full.dhcp_server(), full.is_inspected()), (false, false, true));
+        assert!(full.with_ra(true).dhcp_server() != full.with_dhcp_server(true).dhcp_server());
         assert_eq!((full.mode(), full.host_access(), full.sibling_access()), (Mode::Vepa, false, false));
         assert_eq!((full.anti_spoof(), full.reflects(), full.group()), (AntiSpoof::Ip, true, 0xbeef));
         assert!(!full.with_mode(Mode::Bridge).reflects() && full.with_mode(Mode::Bridge).reflection());
@@ -343,11 +393,16 @@ mod tests {
             .with_reflection(false)
             .with_group(0)
             .with_anti_spoof(AntiSpoof::Off)
+            .with_ra(true)
+            .with_dhcp_server(true)
             .with_host_access(true);
         assert_eq!(back, base);
         for degree in ANTI_SPOOFS {
             assert_eq!(base.with_anti_spoof(degree).anti_spoof(), degree);
+            assert_eq!(base.with_anti_spoof(degree).is_inspected(), degree == AntiSpoof::Ip);
         }
+        assert!(base.with_ra(false).is_inspected() && base.with_dhcp_server(false).is_inspected());
+        assert!(!base.with_ra(false).with_mode(Mode::Passthru).is_inspected());
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Config {
 
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
     pub const OF_CHILDREN: u64 =
-        Self::FLOOD | Self::ANTI_SPOOF | Self::REFLECT | Self::VOUCHED | Self::LIMITED;
+        Self::FLOOD | Self::ANTI_SPOOF | Self::REFLECT | Self::VOUCHED | Self::INSPECT | Self::LIMITED;
 
     /// What children with these policies ask of the programs.
     pub fn flags_of(policies: impl Iterator<Item = Policy>) -> u64 {
@@ -86,6 +86,7 @@ impl Config {
                 | if policy.reflects() { Self::REFLECT } else { 0 }
                 | if policy.is_vouched() { Self::VOUCHED } else { 0 }
                 | if policy.is_limited() { Self::LIMITED } else { 0 }
+                | if policy.is_inspected() { Self::INSPECT } else { 0 }
         })
     }
 
@@ -94,6 +95,10 @@ impl Config {
 
     /// Broadcast and multicast is limited to a rate ([`limit`](crate::limit)).
     pub const STORM_GUARD: u64 = 1 << 9;
+
+    /// What lies behind the MACs of at least one child's frames is looked into
+    /// ([`inspect`](crate::inspect)).
+    pub const INSPECT: u64 = 1 << 10;
 
     /// Bits of a tag's lower word that hold a [`Hairpin`].
     pub const TAG_KIND: u32 = 0xff;
@@ -165,6 +170,12 @@ impl Config {
     #[inline(always)]
     pub const fn limits(&self) -> bool {
         self.flags & Self::LIMITED != 0
+    }
+
+    /// Whether what lies behind the MACs of some child's frames is looked into.
+    #[inline(always)]
+    pub const fn inspects(&self) -> bool {
+        self.flags & Self::INSPECT != 0
     }
 
     /// The tag of a frame turned around as `kind`.

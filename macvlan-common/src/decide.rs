@@ -277,6 +277,12 @@ impl<Child> Verdict<Child> {
         Self { dropped: Some(child), ..Self::new(Action::DropRate) }
     }
 
+    /// A frame of `sender` that [`inspect`](crate::inspect::inspect) refuses.
+    #[inline(always)]
+    pub fn refused(reason: DropReason, sender: Child) -> Self {
+        Self::drop(reason, sender)
+    }
+
     /// Whether this is a broadcast or multicast from the wire or a child, and not dropped.
     #[inline(always)]
     pub const fn may_be_storm(&self) -> bool {

@@ -5,6 +5,7 @@
 //! * [`group`]: names of the groups that children are in.
 //! * [`trace`]: what a traced program tells of a frame.
 //! * [`l3`], [`neigh`]: ARP and neighbour discovery, and who has which address.
+//! * [`inspect`](mod@inspect): whether what a guarded child says behind its MACs is its to say.
 //! * [`limit`], [`rate`]: how many frames in a second, and how much of one child.
 //! * [`gso`]: how many octets a segmentation-offloaded frame is on the wire.
 //! * [`names`]: map and program names, each written once.
@@ -22,6 +23,7 @@ pub mod decide;
 pub mod filter;
 pub mod group;
 pub mod gso;
+pub mod inspect;
 pub mod l3;
 pub mod limit;
 pub mod mac;

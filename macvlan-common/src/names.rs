@@ -27,6 +27,9 @@ pub const OWNERS: &str = "MACVLAN_ADDR";
 /// Hash from a [`place`](crate::neigh::place) to the address that is remembered there.
 pub const PLACES: &str = "MACVLAN_PLACE";
 
+/// Hash whose keys are the [`OwnAddress`](crate::inspect::OwnAddress)es of children held to theirs.
+pub const OWN: &str = "MACVLAN_OWNIP";
+
 /// Array of one [`Pace`](crate::limit::Pace): the storm guard's.
 pub const PACE: &str = "MACVLAN_PACE";
 /// Array of the storm guard's buckets: the wire's, then those of the children by their slots.
@@ -36,8 +39,10 @@ pub const STORM: &str = "MACVLAN_STORM";
 pub const METERS: &str = "MACVLAN_METER";
 
 /// Every map that lives as long as the data path.
-pub const MAPS: [&str; 13] =
-    [CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES, PACE, STORM, METERS];
+pub const MAPS: [&str; 14] = [
+    CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES, OWN, PACE, STORM,
+    METERS,
+];
 
 /// TC egress on a child's own device.
 pub const CHILD_EGRESS: &str = "macvlan_child";

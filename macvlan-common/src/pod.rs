@@ -7,6 +7,7 @@ use crate::{
     config::{Config, RECORD_LEN, Record},
     counters::{ChildCounters, Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters, PATHS},
     group::{GroupName, NAME_LEN},
+    inspect::OwnAddress,
     l3::Address,
     limit::Pace,
     neigh::Owner,
@@ -28,6 +29,7 @@ const _: () = {
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
     assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(trace::Record, captured) == 24);
     assert!(size_of::<Address>() == 16 && size_of::<Owner>() == 24);
+    assert!(size_of::<OwnAddress>() == 24);
     assert!(size_of::<Pace>() == 16);
     assert!(size_of::<Meter>() == 7 * 8 && size_of::<Meters>() == 14 * 8);
     assert!(size_of::<Scratch>() == 16 + trace::RECORD_LEN);
@@ -62,4 +64,6 @@ mod user {
     unsafe impl aya::Pod for Pace {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Meters {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for OwnAddress {}
 }

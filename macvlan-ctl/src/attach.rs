@@ -27,6 +27,8 @@ pub struct Request {
     pub dry_run: bool,
     /// What children may do of whom `children` says nothing.
     pub policies: Policies,
+    /// Somebody goes on to follow the master: what is not known yet will be.
+    pub follows: bool,
     /// Delete children of ours that are not among `children`: `apply` alone does.
     pub prune: bool,
 }

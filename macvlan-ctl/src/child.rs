@@ -9,7 +9,6 @@ use crate::{
     change::{self, Changed, Wanted},
     create::Created,
     datapath::{Datapath as _, Degraded},
-    execute::equip,
     groups,
     model::{Child, ChildSpec, Settings},
     netlink::macvlan::Change,
@@ -94,7 +93,8 @@ pub async fn set(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
         policies.insert(mac, spec.settings.policy.or(kept_policy(&session, child.mac)?));
     }
     session.observe().await?;
-    sync(&mut session, &policies).await
+    let synced = sync(&mut session, &policies).await;
+    synced.with_context(|| format!("cannot change children of {master:?}"))
 }
 
 /// The policy that the data path holds for this MAC.
@@ -123,10 +123,13 @@ async fn sync(session: &mut Session, policies: &BTreeMap<Mac, PolicyChange>) -> 
             )]);
         }
     };
-    let members = session.wanted_members(adopts, policies)?;
+    let mut members = session.wanted_members(adopts, policies)?;
+    let owners = session.find_addresses(&mut members, true).await?;
     let Ok(bpf) = &mut session.attached else { return Ok(Vec::new()) };
     bpf.sync(&session.master, &members)?;
-    equip(bpf, &session.master, session.observed.of(session.master.index), &members).await?;
+    let children: Vec<&Child> = session.observed.of(session.master.index).iter().collect();
+    bpf.vouch(&children, &members.policies).await?;
+    bpf.set_owners(&session.master, &owners)?;
     let degraded = bpf.description().degraded.iter().filter(|degraded| degraded.feature == "anti-spoof");
     Ok(degraded.map(Degraded::to_string).collect())
 }

@@ -15,9 +15,7 @@ use crate::{
         bpf::{Bpf, Options},
         choose::{TcChoice, XdpChoice},
     },
-    master::Master,
     model::Child,
-    neighbours::Addresses,
     plan::{Plan, PlannedChild, policies},
     policy::PolicyChange,
     session::{Members, Session},
@@ -58,7 +56,7 @@ pub async fn execute(session: &mut Session, request: &Request, plan: &Plan) -> R
 
 fn members(session: &Session) -> Result<Members> {
     match &session.attached {
-        Ok(bpf) => Members::of(bpf.as_ref()),
+        Ok(bpf) => Ok(Members { own: bpf.own()?, ..Members::of(bpf.as_ref())? }),
         Err(_) => Ok(Members::default()),
     }
 }
@@ -79,33 +77,27 @@ async fn put_in_place(
             members.policies.remove(&doomed.mac);
         }
     }
+    // Whoever follows learns of addresses as they come.
+    let owners = session.find_addresses(&mut members, !request.follows).await?;
     if let Ok(bpf) = &mut session.attached {
         bpf.update(&session.master, &request.options)?;
         bpf.sync(&session.master, &members)?;
-        equip(bpf, &session.master, session.observed.of(session.master.index), &members).await?;
+        let children: Vec<&Child> = session.observed.of(session.master.index).iter().collect();
+        bpf.vouch(&children, &members.policies).await?;
+        bpf.set_owners(&session.master, &owners)?;
         return Ok(warnings(&bpf.description().degraded, &request.options));
     }
     session.remove_broken().await?;
     match Bpf::install(&session.netlink, &session.master, &request.options, &members).await {
         Ok(mut bpf) => {
-            equip(&mut bpf, &session.master, session.children(), &members).await?;
+            let children: Vec<&Child> = session.children().iter().collect();
+            bpf.vouch(&children, &members.policies).await?;
+            bpf.set_owners(&session.master, &owners)?;
             Ok(warnings(&bpf.description().degraded, &request.options))
         }
         Err(error) if request.require_bpf => Err(error),
         Err(error) => Ok(vec![no_bpf(&format!("BPF cannot be had: {error:#}"), members.policies.len())]),
     }
-}
-
-/// Tells the programs who has which address, and puts those on children's own devices that are to be there.
-///
-/// # Errors
-///
-/// When the kernel refuses.
-pub async fn equip(bpf: &mut Bpf, master: &Master, children: &[Child], members: &Members) -> Result<()> {
-    let children: Vec<&Child> = children.iter().collect();
-    bpf.vouch(&children, &members.policies).await?;
-    let owners = Addresses::open()?.owners((master.index, master.mac), &children, &members.policies).await;
-    bpf.set_owners(master, &owners)
 }
 
 /// What children may do, as far as anybody says: a child that gets another MAC as before, then

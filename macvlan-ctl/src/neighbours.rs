@@ -8,6 +8,7 @@ use std::{
 use anyhow::Result;
 use macvlan_common::{
     child::{Mode, Policy},
+    l3::Address,
     mac::Mac,
 };
 
@@ -18,6 +19,9 @@ use crate::{
 
 /// How many addresses of one device are told of; requests for more go to all.
 const MOST_OF_ONE: usize = 64;
+
+/// The addresses of each child that is held to its own.
+pub type Own = BTreeMap<Mac, BTreeSet<Address>>;
 
 /// Addresses of the devices of one namespace, by index.
 type OfPlace = BTreeMap<u32, Vec<IpNet>>;
@@ -72,16 +76,83 @@ impl Addresses {
         claims.settled()
     }
 
-    async fn of(&mut self, nsid: Option<i32>, index: u32) -> &[IpNet] {
-        // A negative one stands for a namespace that has no number.
-        let is_numbered = nsid.is_none_or(|nsid| nsid >= 0);
-        if is_numbered && !self.places.contains_key(&nsid) {
-            let read = self.strict.addresses(nsid).await.unwrap_or_default();
-            self.places.insert(nsid, read);
+    /// The addresses of those `children` that `members` hold to theirs: what netlink tells of them,
+    /// also while they are down, but for what the master of this index has, and for what another
+    /// child has too, unless the one had it `before`. Where a namespace cannot be asked, a child keeps
+    /// what it had.
+    pub async fn own(
+        &mut self,
+        master: u32,
+        children: &[&Child],
+        members: &BTreeMap<Mac, Policy>,
+        before: &Own,
+    ) -> Own {
+        let is_held = |mac: &Mac| members.get(mac).is_some_and(|policy| policy.is_held_to_addresses());
+        if !children.iter().any(|child| is_held(&child.mac)) {
+            return Own::new();
         }
-        let place = self.places.get(&nsid);
+        self.forget(None);
+        let hosts: BTreeSet<Address> = addresses(self.of(None, master).await).collect();
+        let mut has = Own::new();
+        for child in children {
+            let kept = before.get(&child.mac).into_iter().flatten().copied();
+            let told: Vec<Address> = match self.read(child.place.nsid).await {
+                Some(place) => addresses(place.get(&child.index).map_or(&[], Vec::as_slice)).collect(),
+                None => kept.collect(),
+            };
+            has.entry(child.mac).or_default().extend(told);
+        }
+        settle(&has, &hosts, before, is_held)
+    }
+
+    async fn of(&mut self, nsid: Option<i32>, index: u32) -> &[IpNet] {
+        let place = self.read(nsid).await;
         place.and_then(|place| place.get(&index)).map_or(&[], Vec::as_slice)
     }
+
+    /// What a namespace has; `None` when it cannot be asked.
+    async fn read(&mut self, nsid: Option<i32>) -> Option<&OfPlace> {
+        // A negative one stands for a namespace that has no number.
+        let is_numbered = nsid.is_none_or(|nsid| nsid >= 0);
+        if is_numbered
+            && !self.places.contains_key(&nsid)
+            && let Ok(read) = self.strict.addresses(nsid).await
+        {
+            self.places.insert(nsid, read);
+        }
+        self.places.get(&nsid)
+    }
+}
+
+/// An address as the programs know it.
+pub fn key_of(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(address) => Address::v4(address.octets()),
+        IpAddr::V6(address) => Address::v6(address.octets()),
+    }
+}
+
+/// The first [`MOST_OF_ONE`] of these that a single host can have on a network.
+fn addresses(nets: &[IpNet]) -> impl Iterator<Item = Address> {
+    let nets = nets.iter().map(|net| net.address);
+    let is_usable =
+        |address: &IpAddr| !address.is_loopback() && !address.is_unspecified() && !address.is_multicast();
+    nets.filter(is_usable).take(MOST_OF_ONE).map(key_of)
+}
+
+/// Of what each child `has`, what is its own.
+fn settle(has: &Own, hosts: &BTreeSet<Address>, before: &Own, is_held: impl Fn(&Mac) -> bool) -> Own {
+    let mut count: BTreeMap<Address, usize> = BTreeMap::new();
+    has.values().flatten().for_each(|address| *count.entry(*address).or_default() += 1);
+    let own_of = |mac: &Mac, addresses: &BTreeSet<Address>| {
+        let was = |address: &Address| before.get(mac).is_some_and(|before| before.contains(address));
+        let is_own = |address: &&Address| {
+            !hosts.contains(*address) && (count.get(*address) == Some(&1) || was(address))
+        };
+        addresses.iter().filter(is_own).take(MOST_OF_ONE).copied().collect()
+    };
+    let held = has.iter().filter(|(mac, _)| is_held(mac));
+    held.map(|(mac, addresses)| (*mac, own_of(mac, addresses))).collect()
 }
 
 /// Whether requests are directed to a child of this policy at all.
@@ -116,6 +187,21 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_a_childs_own_while_no_other_had_it_first() {
+        let [one, other] = [1, 2].map(|last| Mac::new([2, 0, 0, 0, 0, last]));
+        let set = |lasts: &[u8]| -> BTreeSet<Address> {
+            lasts.iter().map(|last| Address::v4([10, 9, 0, *last])).collect()
+        };
+        let has = Own::from([(one, set(&[1, 2, 3, 4])), (other, set(&[2, 3, 5]))]);
+        let before = Own::from([(one, set(&[1, 3, 4])), (other, set(&[5]))]);
+        let own = settle(&has, &set(&[4]), &before, |_| true);
+        assert_eq!(own, Own::from([(one, set(&[1, 3])), (other, set(&[5]))]));
+        assert_eq!(settle(&has, &set(&[]), &Own::new(), |mac| *mac == other), [(other, set(&[5]))].into());
+        let many = Own::from([(one, (0..=255).map(|last| Address::v4([10, 9, 0, last])).collect())]);
+        assert_eq!(settle(&many, &set(&[]), &Own::new(), |_| true)[&one].len(), MOST_OF_ONE);
+    }
 
     #[test]
     fn what_two_have_nobody_is_told_to_have() {

@@ -49,6 +49,10 @@ pub struct PolicyChange {
     pub rate_tx: Option<Option<RateLimit>>,
     /// Which frames the rates are for.
     pub rate_scope: Option<RateScope>,
+    /// Whether it may send router advertisements and redirects.
+    pub ra: Option<bool>,
+    /// Whether it may be a DHCP server.
+    pub dhcp_server: Option<bool>,
 }
 
 impl PolicyChange {
@@ -68,6 +72,8 @@ impl PolicyChange {
             rate_rx: self.rate_rx.or(other.rate_rx),
             rate_tx: self.rate_tx.or(other.rate_tx),
             rate_scope: self.rate_scope.or(other.rate_scope),
+            ra: self.ra.or(other.ra),
+            dhcp_server: self.dhcp_server.or(other.dhcp_server),
         }
     }
 
@@ -83,6 +89,8 @@ impl PolicyChange {
             rate_rx: Some(rates.rx),
             rate_tx: Some(rates.tx),
             rate_scope: Some(scope_of(policy)),
+            ra: Some(policy.ra()),
+            dhcp_server: Some(policy.dhcp_server()),
         }
     }
 
@@ -111,6 +119,12 @@ impl PolicyChange {
         if let Some(scope) = self.rate_scope {
             policy = policy.with_wire_scope(scope == RateScope::Wire);
         }
+        if let Some(on) = self.ra {
+            policy = policy.with_ra(on);
+        }
+        if let Some(on) = self.dhcp_server {
+            policy = policy.with_dhcp_server(on);
+        }
         Ok(policy)
     }
 
@@ -132,6 +146,8 @@ impl PolicyChange {
             rate_rx: self.rate_rx.filter(|rate| *rate != rates.rx),
             rate_tx: self.rate_tx.filter(|rate| *rate != rates.tx),
             rate_scope: self.rate_scope.filter(|scope| Some(*scope) != is.rate_scope),
+            ra: self.ra.filter(|on| Some(*on) != is.ra),
+            dhcp_server: self.dhcp_server.filter(|on| Some(*on) != is.dhcp_server),
         }
     }
 
@@ -151,6 +167,8 @@ impl PolicyChange {
             self.rate_rx.map(|rate| format!("rate-rx {}", rate_word(rate))),
             self.rate_tx.map(|rate| format!("rate-tx {}", rate_word(rate))),
             self.rate_scope.map(|scope| format!("rate-scope {}", scope.as_str())),
+            self.ra.map(|on| format!("ra {}", word(on))),
+            self.dhcp_server.map(|on| format!("dhcp-server {}", word(on))),
         ]
         .into_iter()
         .flatten()
@@ -267,6 +285,10 @@ pub struct PolicyStatus {
     pub anti_spoof: &'static str,
     /// Who reflects its frames in VEPA mode.
     pub vepa_reflect: &'static str,
+    /// Whether it may send router advertisements and redirects.
+    pub ra: bool,
+    /// Whether it may be a DHCP server.
+    pub dhcp_server: bool,
     /// How much it may receive; `None` is no limit.
     pub rate_rx: Option<RateLimit>,
     /// How much it may send; `None` is no limit.
@@ -293,6 +315,8 @@ impl PolicyStatus {
             rate_rx: rates.rx,
             rate_tx: rates.tx,
             rate_scope: scope_of(policy).as_str(),
+            ra: policy.ra(),
+            dhcp_server: policy.dhcp_server(),
         }
     }
 
@@ -307,6 +331,8 @@ impl PolicyStatus {
             self.rate_rx.map(|rate| format!("rate-rx {rate}")),
             self.rate_tx.map(|rate| format!("rate-tx {rate}")),
             (self.rate_scope != usual.rate_scope).then(|| format!("rate-scope {}", self.rate_scope)),
+            (!self.ra).then(|| "ra off".to_owned()),
+            (!self.dhcp_server).then(|| "dhcp-server off".to_owned()),
         ]
         .into_iter()
         .flatten()
@@ -356,6 +382,8 @@ mod tests {
             rate_rx: Some(Some("1mbit+2kpps".parse().unwrap())),
             rate_tx: Some(None),
             rate_scope: Some(RateScope::Wire),
+            ra: Some(false),
+            dhcp_server: Some(false),
         };
         let policy = change.apply(None, Mode::Vepa, &mut groups).unwrap();
         let rates = change.apply_rates(RateLimits::default());

@@ -1,6 +1,9 @@
 //! A command's hold on one master: locked, cleaned up after killed runs, observed.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use anyhow::{Context, Result, bail};
 use macvlan_common::{child::Policy, mac::Mac};
@@ -14,6 +17,7 @@ use crate::{
     lock::Lock,
     master::Master,
     model::{Child, Place},
+    neighbours::{Addresses, Own},
     netlink::Netlink,
     observe::{self, Observed},
     policy::{Groups, PolicyChange},
@@ -48,16 +52,19 @@ pub struct Members {
     pub groups: Groups,
     /// The rates of those that are limited.
     pub rates: BTreeMap<Mac, RateLimits>,
+    /// The addresses of those that are held to theirs.
+    pub own: Own,
 }
 
 impl Members {
-    /// Those that a data path knows.
+    /// Those that a data path knows, without their addresses.
     ///
     /// # Errors
     ///
     /// When the kernel refuses to tell.
     pub fn of(datapath: &dyn Datapath) -> Result<Self> {
-        Ok(Self { policies: datapath.members()?, groups: datapath.groups()?, rates: datapath.rates()? })
+        let (policies, groups) = (datapath.members()?, datapath.groups()?);
+        Ok(Self { policies, groups, rates: datapath.rates()?, own: Own::new() })
     }
 
     /// The rates of a child.
@@ -153,6 +160,41 @@ impl Session {
         members(&children, present, adopts, changes)
     }
 
+    /// Finds the addresses of those `members` that are held to theirs. Gives who has which address on
+    /// the master, for the programs to direct requests by.
+    ///
+    /// # Errors
+    ///
+    /// When one that is to be held to its addresses, and `must_have` some, has none that is its own.
+    pub async fn find_addresses(
+        &self,
+        members: &mut Members,
+        must_have: bool,
+    ) -> Result<BTreeMap<IpAddr, Mac>> {
+        let (before, was) = match &self.attached {
+            Ok(bpf) => (bpf.members()?, bpf.own()?),
+            Err(_) => Default::default(),
+        };
+        let children: Vec<&Child> = self.children().iter().collect();
+        let mut addresses = Addresses::open()?;
+        let (index, mac) = (self.master.index, self.master.mac);
+        members.own = addresses.own(index, &children, &members.policies, &was).await;
+        let has_none = |child: &&&Child| {
+            let held = |policies: &BTreeMap<Mac, Policy>| {
+                policies.get(&child.mac).is_some_and(|policy| policy.is_held_to_addresses())
+            };
+            let own = members.own.get(&child.mac);
+            held(&members.policies) && !held(&before) && own.is_none_or(BTreeSet::is_empty)
+        };
+        if must_have && let Some(child) = children.iter().find(has_none) {
+            bail!(
+                "cannot guard child {}: anti-spoof ip, but no address of it is known: add one or use mac",
+                child.title()
+            );
+        }
+        Ok(addresses.owners((index, mac), &children, &members.policies).await)
+    }
+
     /// Removes these children of the master.
     ///
     /// # Errors
@@ -206,7 +248,7 @@ pub fn members(
     adopts: bool,
     changes: &BTreeMap<Mac, PolicyChange>,
 ) -> Result<Members> {
-    let Members { policies: present, mut groups, rates: present_rates } = present;
+    let Members { policies: present, mut groups, rates: present_rates, .. } = present;
     let (mut members, mut rates) = (BTreeMap::new(), BTreeMap::new());
     let is_wanted = |child: &&&Child| (adopts || child.owned) && !child.unfinished;
     // One that is up has the address for itself (`macvlan_addr_busy`): it comes last, and wins.
@@ -227,7 +269,7 @@ pub fn members(
     }
     rates.retain(|_, limits| !limits.is_empty());
     let groups = groups.used_by(members.values());
-    Ok(Members { policies: members, groups, rates })
+    Ok(Members { policies: members, groups, rates, own: Own::new() })
 }
 
 /// The programs on `master`, or why there are none; and whether unusable remains of some are there.

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use macvlan_common::{
     config::{Config, Hairpin, Tag},
-    counters::{Count, Path},
+    counters::{Count, DropReason, Path},
     decide::{Action, Frame, Hook, Sender, Tables as _, Verdict, decide},
     gso,
     mac::{Mac, is_group},
@@ -20,6 +20,7 @@ use macvlan_common::{
 
 use crate::{
     account::{charge, charge_failed_copy, charge_rx},
+    guard,
     maps::{Child, Maps},
     neigh, packet, rate, storm,
     trace::tell_skb,
@@ -69,6 +70,12 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let judged = config.xdp_is_native() && is_judged(ctx, config.meta);
     let hook = if judged { Hook::Judged } else { Hook::Ingress };
     let verdict = decide(hook, frame, &maps);
+    if config.inspects()
+        && let Some(child) = verdict.tx
+        && let Some(reason) = guard::refusal(ctx, child, frame.src, false)
+    {
+        return drop_refused::<TRACED>(ctx, frame, Point::Ingress, child, reason);
+    }
     if config.guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
         return drop_storm::<TRACED>(ctx, frame, Point::Ingress, None);
     }
@@ -110,6 +117,18 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
         frame.sender = sender(ctx, &maps.config());
     }
     let verdict = decide(Hook::AfterXdp, frame, &maps);
+    if maps.config().inspects()
+        && let Some(child) = verdict.tx
+    {
+        if let Some(reason) = guard::refusal(ctx, child, frame.src, headless) {
+            let verdict = Verdict::refused(reason, child);
+            charge(&verdict, size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 }));
+            if TRACED {
+                tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
+            }
+            return TC_ACT_SHOT;
+        }
+    }
     if maps.config().guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
         return drop_storm::<TRACED>(ctx, frame, Point::Ingress, None);
     }
@@ -179,6 +198,12 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         frame.sender = sender(ctx, &config);
     }
     let verdict = decide(Hook::Egress, frame, &maps);
+    if config.inspects()
+        && let Some(child) = verdict.tx
+        && let Some(reason) = guard::refusal(ctx, child, frame.src, false)
+    {
+        return drop_refused::<TRACED>(ctx, frame, Point::Egress, child, reason);
+    }
     if config.guards_storms()
         && verdict.may_be_storm()
         && let Some(child) = verdict.tx
@@ -283,6 +308,23 @@ fn copy_or_direct(ctx: &TcContext, group: u64) -> i32 {
     }
     copy_to_ingress(ctx, config.tag_of(Hairpin::Unicast));
     next_or_lost(ctx, set_destination(ctx, group))
+}
+
+/// What a guarded child may not say.
+#[inline(always)]
+fn drop_refused<const TRACED: bool>(
+    ctx: &TcContext,
+    frame: Frame,
+    point: Point,
+    child: Child,
+    reason: DropReason,
+) -> i32 {
+    let verdict = Verdict::refused(reason, child);
+    charge(&verdict, size(ctx, ctx.len()));
+    if TRACED {
+        tell_skb(ctx, frame.dst, frame.src, Told::encode(point, &verdict), false);
+    }
+    TC_ACT_SHOT
 }
 
 /// More broadcast or multicast than the storm guard lets through.

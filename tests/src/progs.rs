@@ -13,7 +13,11 @@ use macvlan_common::{
     child::{ChildEntry, Policy},
     config::{Config, Tag},
     counters::{ChildCounters, MasterCounters},
-    filter, names,
+    filter,
+    inspect::OwnAddress,
+    l3::Address,
+    mac::Mac,
+    names,
     rate::Meters,
 };
 
@@ -44,6 +48,7 @@ pub struct Programs {
     filter: Array<MapData, u64>,
     totals: PerCpuArray<MapData, MasterCounters>,
     meters: HashMap<MapData, u32, Meters>,
+    own: HashMap<MapData, OwnAddress, u32>,
     present: Vec<u64>,
 }
 
@@ -68,6 +73,7 @@ impl Programs {
             filter: map(names::FILTER).try_into().or_fail("open the filter"),
             meters: map(names::METERS).try_into().or_fail("open the rates"),
             totals: map(names::TOTALS).try_into().or_fail("open the totals"),
+            own: map(names::OWN).try_into().or_fail("open the children's addresses"),
             ebpf,
             present: Vec::new(),
         }
@@ -102,6 +108,15 @@ impl Programs {
     #[track_caller]
     pub fn set_meters(&mut self, slot: u32, meters: &Meters) {
         self.meters.insert(slot, meters, 0).or_fail("set the rates of a child");
+    }
+
+    /// Makes these the addresses of the child with this MAC, held to them or not.
+    #[track_caller]
+    pub fn set_own(&mut self, mac: Mac, addresses: &[Address]) {
+        for address in addresses {
+            let own = OwnAddress { address: *address, mac: mac.key() };
+            self.own.insert(own, 1, 0).or_fail("set an address");
+        }
     }
 
     /// What the counters hold now.

@@ -72,6 +72,8 @@ const CHILD_KEYS: &[&str] = &[
     "rate-rx",
     "rate-tx",
     "rate-scope",
+    "ra",
+    "dhcp-server",
     "up",
 ];
 
@@ -103,8 +105,15 @@ pub fn read_master(fields: Fields<'_>, places: &mut Places) -> Result<MasterConf
         rules.push(read_rule(policy, &groups)?);
     }
     let policies = Policies::new(rules);
-    let request =
-        Request { children, options, require_bpf, dry_run: false, policies: policies.clone(), prune };
+    let request = Request {
+        children,
+        options,
+        require_bpf,
+        dry_run: false,
+        policies: policies.clone(),
+        follows: false,
+        prune,
+    };
     Ok(MasterConfig { name, request, policies })
 }
 

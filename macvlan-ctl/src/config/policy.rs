@@ -126,6 +126,8 @@ const KEYS: &[&str] = &[
     "group",
     "anti-spoof",
     "vepa-reflect",
+    "ra",
+    "dhcp-server",
     "rate-rx",
     "rate-tx",
     "rate-scope",
@@ -157,6 +159,8 @@ pub fn read_policy(fields: &mut Fields<'_>, groups: &[GroupName]) -> Result<Poli
         rate_rx: fields.text("rate-rx", parse_rate)?,
         rate_tx: fields.text("rate-tx", parse_rate)?,
         rate_scope: fields.text("rate-scope", parse_scope)?,
+        ra: fields.boolean("ra")?,
+        dhcp_server: fields.boolean("dhcp-server")?,
     })
 }
 

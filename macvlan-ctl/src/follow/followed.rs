@@ -12,7 +12,7 @@ use super::{
 use crate::{
     apply::apply,
     attach,
-    config::{Config, MasterConfig},
+    config::Config,
     datapath::bpf,
     detach,
     lock::Lock,
@@ -254,11 +254,12 @@ fn obstacle(watcher: &Watcher, name: &str) -> Option<String> {
 
 /// Attaches, or brings the master and its children to what the configuration says; gives warnings.
 async fn bring_about(wanted: &Wanted) -> Result<Vec<String>> {
-    let MasterConfig { name, request, .. } = &wanted.config;
+    let mut master = wanted.config.clone();
+    master.request.follows = true;
     if !wanted.configured {
-        return Ok(attach::attach(name.as_str(), request).await?.warnings);
+        return Ok(attach::attach(master.name.as_str(), &master.request).await?.warnings);
     }
-    let config = Config { masters: vec![wanted.config.clone()], ..Config::default() };
+    let config = Config { masters: vec![master], ..Config::default() };
     let mut outcome = apply(&config, Access::Change).await?;
     match outcome.failures.pop() {
         Some(failure) => Err(failure),

@@ -168,6 +168,7 @@ impl Here {
         let known = present.policies.clone();
         let mut wanted = members(&children, present, bpf.description().adopts, &self.overrides)?;
         let (policies, left_out) = fit(wanted.policies, &known, bpf.max_children() as usize);
+        wanted.own = self.addresses.own(self.master.index, &children, &policies, &bpf.own()?).await;
         wanted.policies = policies;
         bpf.sync(&self.master, &wanted)?;
         let master = (self.master.index, self.master.mac);

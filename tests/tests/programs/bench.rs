@@ -8,6 +8,8 @@ use macvlan_common::{
     counters::Count,
     decide::{Action, Frame, Hook, Sender, Total, Verdict, decide},
     gso,
+    inspect::{cases::Octets, inspect},
+    l3::Address,
     mac::Mac,
     names,
 };
@@ -64,6 +66,8 @@ pub struct Bench<'ns> {
     pub ns: &'ns Netns,
     /// The programs, attached to nothing.
     pub programs: Programs,
+    /// The addresses of the one child that the programs were told of.
+    pub own: Vec<Address>,
     ifindex: u32,
     copies_at: u32,
     /// Sees the copies as a capture on the master does.
@@ -92,6 +96,7 @@ impl<'ns> Bench<'ns> {
         }
         let telling = syscall::telling_tags(ns.ifindex(SHOWN));
         Self {
+            own: Vec::new(),
             ifindex: ns.ifindex(DEVICE),
             copies_at: ns.ifindex(COPIES),
             programs: Programs::load(),
@@ -153,7 +158,7 @@ impl<'ns> Bench<'ns> {
         offload: Offload,
     ) -> Result<(), String> {
         let macs = Frame { dst: key(&frame[..6]), src: key(&frame[6..12]), sender };
-        let verdict = decide(hook, macs, world);
+        let verdict = judge(hook, macs, world, &Octets { frame, own: &self.own });
         let described = |what: String| {
             format!(
                 "{what}\n{hook:?}, {offload:?}, {} octets {:02x?}\n{verdict:?}",
@@ -324,6 +329,15 @@ impl<'ns> Bench<'ns> {
         let copies = self.capture.take().into_iter().filter(|seen| seen.kind != Kind::Outgoing);
         copies.zip(tags).map(|(seen, tag)| (seen.mark, tag, seen.whole())).collect()
     }
+}
+
+/// The decision, and what a guard of the sender makes of it.
+fn judge(hook: Hook, macs: Frame, world: &World, octets: &Octets<'_>) -> Verdict<usize> {
+    let verdict = decide(hook, macs, world);
+    let Some(sender) = verdict.tx.filter(|_| world.config.inspects()) else { return verdict };
+    let policy = world.children[sender].policy;
+    let refused = policy.is_inspected().then(|| inspect(policy, macs.src, octets)).flatten();
+    refused.map_or(verdict, |reason| Verdict::refused(reason, sender))
 }
 
 /// The counters after a frame of this size was charged as the verdict says, written anew from

@@ -6,6 +6,7 @@
 mod bench;
 mod differential;
 mod directed;
+mod guards;
 mod model;
 mod neighbourhood;
 mod random;

@@ -61,6 +61,8 @@ fn policy(rng: &mut Rng, mode: Mode) -> Policy {
     let policy = Policy::new(mode, !rng.one_in(4))
         .with_sibling_access(!rng.one_in(6))
         .with_reflection(rng.one_in(3))
+        .with_ra(!rng.one_in(6))
+        .with_dhcp_server(!rng.one_in(6))
         .with_group(if rng.one_in(3) { rng.below(3) as u16 } else { 0 })
         // Without a rate, that changes nothing.
         .with_limit(rng.one_in(6));

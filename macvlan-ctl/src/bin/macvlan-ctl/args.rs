@@ -4,12 +4,14 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use macvlan_common::child::AntiSpoof;
 use macvlan_ctl::{
     datapath::{
         bpf::{MOST_CHILDREN, Options, storm_limit},
         choose::{DropUnknown, TcChoice, XdpChoice},
     },
     netns::NetnsRef,
+    policy::{PolicyChange, parse_anti_spoof},
 };
 
 /// Lets a Linux host and its macvlan children talk, with BPF on the master.
@@ -128,11 +130,13 @@ A CHILD is NAME[,KEY=VALUE]...:
   sibling-access=on|off                      on if left out
   group=NAME|none                            only siblings of the same group; none if left out
   new-group=NAME                             the same; no child need be in it yet
-  anti-spoof=off|mac|ip                      off if left out; ip holds to the MAC so far
+  anti-spoof=off|mac|ip                      off if left out; ip: its MAC and IP addresses
   vepa-reflect=switch|local                  who reflects in mode vepa; the switch if left out
   rate-rx=RATE|off, rate-tx=RATE|off         most it receives, sends: 100mbit, 50kpps, 1gbit+50kpps,
                                              10mbit/64k with a burst in octets; off if left out
   rate-scope=all|wire                        what rates are for: all, or only the wire
+  ra=on|off                                  router advertisements and redirects; on if left out
+  dhcp-server=on|off                         on if left out
   up, down                                   up if left out";
 
 /// Let the host and the macvlan children of a device talk.
@@ -304,13 +308,13 @@ pub struct Detach {
 pub enum Child {
     /// Make children.
     #[command(after_help = SPEC_HELP)]
-    Add(Specs),
+    Add(GuardedSpecs),
     /// Delete children that macvlan-ctl made; netns= tells between equal names.
     #[command(visible_alias = "delete")]
     Del(Specs),
     /// Change children; netns= tells between equal names.
     #[command(after_help = SPEC_HELP)]
-    Set(Specs),
+    Set(GuardedSpecs),
     /// List children.
     #[command(visible_alias = "show")]
     List {
@@ -328,4 +332,36 @@ pub struct Specs {
     /// NAME[,KEY=VALUE]...
     #[arg(required = true, value_name = "CHILD")]
     pub children: Vec<String>,
+}
+
+/// Children of a device, and how far to trust them.
+#[derive(Debug, Args)]
+pub struct GuardedSpecs {
+    /// Which.
+    #[command(flatten)]
+    pub specs: Specs,
+
+    /// Hold them to their own MACs, or to their MACs and IP addresses: as anti-spoof= for each.
+    #[arg(long, value_name = "off|mac|ip", value_parser = parse_anti_spoof)]
+    pub anti_spoof: Option<AntiSpoof>,
+
+    /// Drop router advertisements and redirects that they send: as ra=off for each.
+    #[arg(long)]
+    pub no_ra: bool,
+
+    /// Drop what they send as DHCP servers or relays: as dhcp-server=off for each.
+    #[arg(long)]
+    pub no_dhcp_server: bool,
+}
+
+impl GuardedSpecs {
+    /// What these options set; a child's own keys come first.
+    pub fn policy(&self) -> PolicyChange {
+        PolicyChange {
+            anti_spoof: self.anti_spoof,
+            ra: self.no_ra.then_some(false),
+            dhcp_server: self.no_dhcp_server.then_some(false),
+            ..PolicyChange::default()
+        }
+    }
 }

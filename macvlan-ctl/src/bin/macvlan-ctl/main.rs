@@ -18,7 +18,7 @@ use macvlan_ctl::{
 use tokio::time::MissedTickBehavior;
 
 use crate::{
-    args::{Attach, Child, Cli, Command, Detach},
+    args::{Attach, Child, Cli, Command, Detach, GuardedSpecs},
     output::{print_children, print_json, print_stats, print_status},
 };
 
@@ -60,13 +60,13 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Attach(args) => run_attach(cli, args).await,
         Command::Detach(args) => run_detach(cli, args).await,
         Command::Child(Child::Add(specs)) => {
-            warn_all(cli, &child::add(&specs.master, &parse(&specs.children)?).await?)
+            warn_all(cli, &child::add(&specs.specs.master, &guarded(specs)?).await?)
         }
         Command::Child(Child::Del(specs)) => {
             warn_all(cli, &child::del(&specs.master, &parse(&specs.children)?).await?)
         }
         Command::Child(Child::Set(specs)) => {
-            warn_all(cli, &child::set(&specs.master, &parse(&specs.children)?).await?)
+            warn_all(cli, &child::set(&specs.specs.master, &guarded(specs)?).await?)
         }
         Command::Child(Child::List { master }) => {
             let statuses = status::status(Some(master)).await?;
@@ -109,6 +109,15 @@ async fn run_attach(cli: &Cli, args: &Attach) -> Result<()> {
 
 fn parse(specs: &[String]) -> Result<Vec<ChildSpec>> {
     specs.iter().map(|spec| spec.parse()).collect()
+}
+
+/// The children of these, with what is set for all of them.
+fn guarded(specs: &GuardedSpecs) -> Result<Vec<ChildSpec>> {
+    let mut children = parse(&specs.specs.children)?;
+    for child in &mut children {
+        child.settings.policy = child.settings.policy.or(specs.policy());
+    }
+    Ok(children)
 }
 
 async fn run_detach(cli: &Cli, args: &Detach) -> Result<()> {

@@ -22,10 +22,11 @@ use macvlan_common::{
     names,
 };
 
-use super::{meters::MeterMap, owners::Owners, retired::RetiredCounters};
+use super::{meters::MeterMap, own::OwnAddresses, owners::Owners, retired::RetiredCounters};
 use crate::{
     datapath::{Counters, Demux},
     master::Master,
+    neighbours::Own,
     policy::Groups,
     rate_limit::RateLimits,
     session::Members,
@@ -42,6 +43,7 @@ pub struct Maps {
     retired: RetiredCounters,
     groups: HashMap<MapData, u32, GroupName>,
     owners: Owners,
+    own: OwnAddresses,
     pace: Array<MapData, Pace>,
     meters: MeterMap,
     max_children: u32,
@@ -66,6 +68,8 @@ impl Maps {
         let max_children = policy.info()?.max_entries();
         let owners = open(names::OWNERS)?;
         let room = owners.info()?.max_entries();
+        let own = open(names::OWN)?;
+        let own_room = own.info()?.max_entries();
         let places = Map::HashMap(open(names::PLACES)?).try_into()?;
         Ok(Self {
             config: Map::Array(open(names::CONFIG)?).try_into()?,
@@ -78,6 +82,7 @@ impl Maps {
             meters: MeterMap::new(Map::HashMap(open(names::METERS)?).try_into()?),
             retired: RetiredCounters::new(Map::HashMap(open(names::RETIRED)?).try_into()?, max_children),
             groups: Map::HashMap(open(names::GROUPS)?).try_into()?,
+            own: OwnAddresses::new(Map::HashMap(own).try_into()?, own_room),
             owners: Owners::new(Map::HashMap(owners).try_into()?, places, room),
             max_children,
         })
@@ -150,6 +155,7 @@ impl Maps {
                 wanted.len().next_power_of_two()
             );
         }
+        self.own.allow(&members.own)?;
         let named = self.groups()?;
         self.name_groups(&named, &members.groups)?;
         let present = self.entries()?;
@@ -187,7 +193,17 @@ impl Maps {
         self.meters.keep(&limited)?;
         self.write_filter(&mut filter, wanted_keys.keys().copied())?;
         self.write_config(master, &wanted_keys)?;
-        self.forget_groups(&named, &members.groups)
+        self.forget_groups(&named, &members.groups)?;
+        self.own.forget_others(&members.own)
+    }
+
+    /// The addresses of children held to theirs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn own(&self) -> Result<Own> {
+        self.own.read()
     }
 
     /// Says whose own devices vouch for their frames.

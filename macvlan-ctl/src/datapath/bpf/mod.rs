@@ -9,6 +9,7 @@ mod hooks;
 mod link;
 mod maps;
 mod meters;
+mod own;
 mod owners;
 mod reader;
 mod record;
@@ -48,6 +49,7 @@ use crate::{
     bpffs::Lifetime,
     master::{Master, MasterKey},
     model::Child,
+    neighbours::Own,
     netlink::Netlink,
     netns::{held_open, known},
     policy::Groups,
@@ -400,6 +402,15 @@ impl Bpf {
         Ok(())
     }
 
+    /// The addresses of children held to theirs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn own(&self) -> Result<Own> {
+        self.maps.own()
+    }
+
     /// Where maps, programs and links are pinned.
     pub fn pins(&self) -> &Path {
         &self.directory
@@ -532,6 +543,7 @@ fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
         // Beside the children's buckets, the wire's.
         loader.map_max_entries(names::STORM, max_children.saturating_add(1));
         loader.map_max_entries(names::OWNERS, owners::room_beside(max_children));
+        loader.map_max_entries(names::OWN, owners::room_beside(max_children));
         loader.map_max_entries(names::PLACES, owners::room_beside(max_children));
     }
     loader.load(OBJECT).map_err(|error| no_maps(&error))
@@ -587,6 +599,15 @@ fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Descriptio
             record.drop_unknown.as_str(),
             DropUnknown::Off.as_str(),
             "a child in mode source or passthru receives such frames",
+        ));
+    }
+    let asks = |policy: &Policy| policy.asks_inspection() && policy.mode() == Mode::Passthru;
+    if maps.members()?.values().any(asks) {
+        description.degraded.push(Degraded::new(
+            "guard",
+            "anti-spoof ip, ra off or dhcp-server off",
+            "off",
+            "a passthru child bears the host's MAC: nobody can tell their frames apart",
         ));
     }
     description.degraded.extend(trace::degraded(record, directory));

@@ -17,6 +17,8 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
+use crate::neighbours::key_of;
+
 /// Addresses there is room for, for each child there is room for.
 const ADDRESSES_PER_CHILD: u32 = 4;
 
@@ -52,7 +54,7 @@ impl Owners {
     pub fn set(&mut self, told: &BTreeMap<IpAddr, Mac>, speakers: &BTreeSet<Mac>) -> Result<()> {
         let now = now()?;
         let mut missing: BTreeMap<Address, u64> =
-            told.iter().map(|(address, mac)| (key(*address), mac.key())).collect();
+            told.iter().map(|(address, mac)| (key_of(*address), mac.key())).collect();
         for (address, owner) in self.all()? {
             let is_told = owner.source == Owner::NETLINK;
             match missing.get(&address) {
@@ -106,15 +108,8 @@ fn may_speak(speakers: &BTreeSet<Mac>, mac: u64) -> bool {
     mac == 0 || speakers.contains(&Mac::from_key(mac))
 }
 
-fn key(address: IpAddr) -> Address {
-    match address {
-        IpAddr::V4(address) => Address::v4(address.octets()),
-        IpAddr::V6(address) => Address::v6(address.octets()),
-    }
-}
-
 /// That an entry is gone already is no error.
-fn gone(removed: Result<(), MapError>) -> Result<()> {
+pub fn gone(removed: Result<(), MapError>) -> Result<()> {
     match removed {
         Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(Errno::ENOENT as i32) => {

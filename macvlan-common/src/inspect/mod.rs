@@ -1,0 +1,239 @@
+//! Whether what a guarded child says behind its MACs is its to say: its addresses, whether it may be a
+//! router, whether it may be a DHCP server.
+//!
+//! As [`decide`](mod@crate::decide), one pure function; [`Packet`] hands it the octets that it asks
+//! for. What a guard that is on would have to read and cannot is dropped. Protocols other than ARP,
+//! IPv4 and IPv6 pass: they carry none of this.
+
+#[cfg(any(test, feature = "cases"))]
+pub mod cases;
+mod ipv4;
+mod ipv6;
+
+use crate::{
+    child::Policy,
+    counters::DropReason,
+    l3::{ARP, Address, IPV4, IPV6},
+};
+
+/// An address that a child held to its addresses has: a key of the map of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(C)]
+pub struct OwnAddress {
+    /// The address.
+    pub address: Address,
+    /// Key of the child's MAC.
+    pub mac: u64,
+}
+
+/// A frame that a child sends. Offsets are from its destination MAC, without a tag that the kernel
+/// holds beside it.
+pub trait Packet {
+    /// The 16 bits at an offset, as sent; `None` beyond the frame.
+    fn half(&self, at: u32) -> Option<u16>;
+
+    /// The 32-bit words at an offset, as they lie in memory; `None` when the frame has not all.
+    fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]>;
+
+    /// Whether the sender has this address.
+    fn owns(&self, address: Address) -> bool;
+}
+
+/// EtherTypes of tags (802.1Q, 802.1ad).
+const VLAN: u16 = 0x8100;
+const SERVICE_VLAN: u16 = 0x88a8;
+/// Octets of a tag.
+const TAG_LEN: u32 = 4;
+
+/// Where the EtherType of a frame is.
+const ETHERTYPE: u32 = 12;
+
+const UDP: u8 = 17;
+
+/// Why this frame of a child with this policy and MAC (its key) is dropped; `None` lets it pass.
+///
+/// Up to two VLAN tags in the frame are looked behind. The MACs were judged before.
+#[inline(always)]
+pub fn inspect<P: Packet>(policy: Policy, mac: u64, packet: &P) -> Option<DropReason> {
+    // A shorter frame says nothing.
+    let mut kind = packet.half(ETHERTYPE)?;
+    let mut at = ETHERTYPE + 2;
+    for _ in 0..2 {
+        if is_tag(kind) {
+            let Some(inner) = packet.half(at + TAG_LEN - 2) else { return unreadable(policy) };
+            kind = inner;
+            at += TAG_LEN;
+        }
+    }
+    match kind {
+        ARP => arp(policy, mac, at, packet),
+        IPV4 => ipv4::inspect(policy, at, packet),
+        IPV6 => ipv6::inspect(policy, at, packet),
+        VLAN | SERVICE_VLAN => unreadable(policy),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+const fn is_tag(kind: u16) -> bool {
+    matches!(kind, VLAN | SERVICE_VLAN)
+}
+
+/// An ARP packet must name the child's MAC and one of its addresses as the sender's. One with no
+/// sender address is a probe for duplicates (RFC 5227), and must ask.
+#[inline(always)]
+fn arp<P: Packet>(policy: Policy, mac: u64, at: u32, packet: &P) -> Option<DropReason> {
+    // Ethernet and IPv4, addresses of 6 and 4 octets. Receivers take other hardware types for
+    // Ethernet too (`arp_process` in net/ipv4/arp.c): no honest sender writes them.
+    const ETHERNET_IPV4: u32 = u32::from_ne_bytes([0, 1, 8, 0]);
+    const REQUEST: u8 = 1;
+    if !policy.is_held_to_addresses() {
+        return None;
+    }
+    let Some([types, lengths, hardware, middle, end]) = packet.words::<5>(at) else { return SPOOFED };
+    let [hardware_len, protocol_len, operation_high, operation] = lengths.to_ne_bytes();
+    if types != ETHERNET_IPV4 || hardware_len != 6 || protocol_len != 4 {
+        return SPOOFED;
+    }
+    let [h0, h1, h2, h3] = hardware.to_ne_bytes();
+    let [h4, h5, p0, p1] = middle.to_ne_bytes();
+    let [p2, p3, _, _] = end.to_ne_bytes();
+    if u64::from_le_bytes([h0, h1, h2, h3, h4, h5, 0, 0]) != mac {
+        return SPOOFED;
+    }
+    let sender = [p0, p1, p2, p3];
+    let is_lawful = if u32::from_ne_bytes(sender) == 0 {
+        operation_high == 0 && operation == REQUEST
+    } else {
+        packet.owns(Address::v4(sender))
+    };
+    if is_lawful { None } else { SPOOFED }
+}
+
+const SPOOFED: Option<DropReason> = Some(DropReason::Spoofed);
+
+/// What cannot be read is dropped by a guard that is on.
+#[inline(always)]
+const fn unreadable(policy: Policy) -> Option<DropReason> {
+    if policy.is_held_to_addresses() {
+        SPOOFED
+    } else if !policy.ra() {
+        Some(DropReason::RaGuard)
+    } else if !policy.dhcp_server() {
+        Some(DropReason::DhcpGuard)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::{
+        cases::{CHILD, FOREIGN4, FOREIGN6, OWN4, OWN6, Octets, frame, ipv4, ipv6, tagged, udp},
+        *,
+    };
+    use crate::child::{ANTI_SPOOFS, AntiSpoof, Mode};
+
+    const OPEN: Policy = Policy::new(Mode::Bridge, true);
+    const HELD: Policy = OPEN.with_anti_spoof(AntiSpoof::Ip);
+
+    fn judged(policy: Policy, octets: &[u8]) -> Option<DropReason> {
+        inspect(policy, CHILD.key(), &Octets { frame: octets, own: &cases::own() })
+    }
+
+    #[test]
+    fn every_case() {
+        for case in cases::all() {
+            assert_eq!(judged(case.policy, &case.frame), case.verdict, "{}: {:02x?}", case.row, case.frame);
+        }
+    }
+
+    fn policy() -> impl Strategy<Value = Policy> {
+        (select(&ANTI_SPOOFS[..]), any::<bool>(), any::<bool>())
+            .prop_map(|(degree, ra, dhcp)| OPEN.with_anti_spoof(degree).with_ra(ra).with_dhcp_server(dhcp))
+    }
+
+    /// Extension headers that may stand before any upper layer: their kinds and lengths in the header.
+    fn extensions() -> impl Strategy<Value = Vec<(u8, u8)>> {
+        vec((select(&[0, 43, 51, 60][..]), 0..4_u8), 0..10)
+    }
+
+    /// These headers with `upper` behind them: the first one's kind, and the octets.
+    fn chain(headers: &[(u8, u8)], upper: u8, payload: &[u8]) -> (u8, Vec<u8>) {
+        let followers = headers.iter().skip(1).map(|(kind, _)| *kind).chain([upper]);
+        let mut octets = Vec::new();
+        for ((kind, len), next) in headers.iter().zip(followers) {
+            let units = if *kind == 51 { (usize::from(*len) + 2) * 4 } else { (usize::from(*len) + 1) * 8 };
+            let start = octets.len();
+            octets.extend([next, *len]);
+            octets.resize(start + units, 0);
+        }
+        octets.extend(payload);
+        (headers.first().map_or(upper, |(kind, _)| *kind), octets)
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_judged_and_only_what_is_on_drops(policy in policy(), octets in vec(any::<u8>(), 0..200)) {
+            let verdict = judged(policy, &octets);
+            let lawful = match verdict {
+                None => true,
+                Some(DropReason::Spoofed) => policy.is_held_to_addresses(),
+                Some(DropReason::RaGuard) => !policy.ra(),
+                Some(DropReason::DhcpGuard) => !policy.dhcp_server(),
+                Some(_) => false,
+            };
+            prop_assert!(lawful, "{policy:?}: {verdict:?}");
+        }
+
+        #[test]
+        fn no_advertisement_gets_through_behind_whatever_headers(
+            headers in extensions(), kind in select(&[134_u8, 137][..]), tags in 0..4_usize,
+        ) {
+            let (next, payload) = chain(&headers, 58, &[kind, 0, 0, 0, 0, 0, 0, 0]);
+            let octets = frame(&tagged(tags, 0x86dd, &ipv6(OWN6, next, &payload)));
+            prop_assert_eq!(judged(OPEN.with_ra(false), &octets), Some(DropReason::RaGuard));
+            prop_assert_eq!(judged(OPEN.with_dhcp_server(false), &octets).is_some(), tags > 2 || headers.len() > 8);
+            prop_assert_eq!(judged(OPEN, &octets), None);
+        }
+
+        #[test]
+        fn other_traffic_with_own_addresses_is_undisturbed(
+            headers in extensions(), tags in 0..3_usize, port in 1024..60_000_u16, to in 1024..60_000_u16,
+            len in 0..64_usize,
+        ) {
+            let all = HELD.with_ra(false).with_dhcp_server(false);
+            let message = udp(port, to, &vec![0; len]);
+            let (next, payload) = chain(&headers[..headers.len().min(8)], 17, &message);
+            for octets in [
+                frame(&tagged(tags, 0x86dd, &ipv6(OWN6, next, &payload))),
+                frame(&tagged(tags, 0x0800, &ipv4(OWN4, 17, 0, &message))),
+            ] {
+                prop_assert_eq!(judged(all, &octets), None);
+            }
+        }
+
+        #[test]
+        fn no_address_but_its_own_gets_through(
+            protocol: u8, payload in vec(any::<u8>(), 0..64), fragment: u16, tags in 0..4_usize, v6: bool,
+        ) {
+            let packet = if v6 {
+                tagged(tags, 0x86dd, &ipv6(FOREIGN6, protocol, &payload))
+            } else {
+                tagged(tags, 0x0800, &ipv4(FOREIGN4, protocol, fragment, &payload))
+            };
+            prop_assert_eq!(judged(HELD, &frame(&packet)), Some(DropReason::Spoofed));
+        }
+
+        #[test]
+        fn a_cut_frame_is_no_way_around(case in select(cases::all()), len in 14..120_usize) {
+            let cut = &case.frame[..len.min(case.frame.len())];
+            let kind = cases::network_layer(cut);
+            if case.verdict == Some(DropReason::Spoofed) && matches!(kind, Some(ARP | IPV4 | IPV6)) {
+                prop_assert_eq!(judged(HELD, cut), Some(DropReason::Spoofed));
+            }
+        }
+    }
+}
