@@ -1,0 +1,143 @@
+//! Who is to be no router and no DHCP server, with real devices and under every demultiplexer.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use macvlan_common::{child::Mode, counters::DropReason};
+use macvlan_tests::{
+    attached::Attached,
+    control::{child, status},
+    fail::OrFail as _,
+    frames::{self, Frame, Marker},
+    lab::{Lab, Station},
+    needs, require,
+    sniff::{Injector, Tap},
+    stats::Stats,
+};
+
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+const HOP_BY_HOP: u8 = 0;
+
+fn all_nodes() -> Ipv6Addr {
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)
+}
+
+/// An ICMPv6 message of this type, alone and behind a hop-by-hop header.
+fn messages(from: &Station, to: &Station, kind: u8, marker: Marker) -> Vec<Vec<u8>> {
+    let message = [&[kind, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0][..], &marker.octets()].concat();
+    let behind = [&[ICMPV6, 0, 1, 4, 0, 0, 0, 0][..], &message].concat();
+    [(ICMPV6, message), (HOP_BY_HOP, behind)]
+        .map(|(next, payload)| {
+            let packet = frames::ipv6(from.ip6, all_nodes(), next, &payload);
+            Frame::new(to.mac, from.mac).payload(frames::IPV6, &packet).padded(60)
+        })
+        .into()
+}
+
+/// UDP between these ports over IPv4 and over IPv6.
+fn datagrams(from: &Station, to: &Station, ports: [(u16, u16); 2], marker: Marker) -> Vec<Vec<u8>> {
+    let [v4, v6] = ports.map(|(source, target)| frames::udp(source, target, &marker.octets()));
+    let v4 = frames::ipv4(from.ip, Ipv4Addr::BROADCAST, UDP, &v4);
+    let v6 = frames::ipv6(from.ip6, all_nodes(), UDP, &v6);
+    let frame = |kind, packet: &[u8]| Frame::new(to.mac, from.mac).payload(kind, packet).padded(60);
+    vec![frame(frames::IPV4, &v4), frame(frames::IPV6, &v6)]
+}
+
+/// How many of these frames arrive.
+#[track_caller]
+fn arrive(from: &Station, to: &Station, frames: &[Vec<u8>], marker: Marker) -> usize {
+    let fence = Marker::new();
+    let mut tap = Tap::on_device(&to.ns, &to.dev);
+    let injector = Injector::new(&from.ns, &from.dev);
+    frames.iter().for_each(|frame| injector.send(frame));
+    injector.send(&frames::marked(to.mac, from.mac, fence));
+    tap.wait_for(fence, 1);
+    tap.came_in(marker)
+}
+
+/// What was dropped of `g1` as router and as DHCP server.
+fn drops(gained: &Stats) -> (u64, u64) {
+    let dropped = |reason| gained.dropped("g1", reason).packets;
+    (dropped(DropReason::RaGuard), dropped(DropReason::DhcpGuard))
+}
+
+#[test]
+fn routers_and_dhcp_servers_are_refused_where_asked_for() {
+    needs!(require::lab, require::binary);
+    for args in [&[][..], &["--xdp", "native"], &["--xdp", "generic"]] {
+        let lab = Lab::with().ipv6().build();
+        let (hostile, sibling) = (lab.child("g1", Mode::Bridge), lab.child("g2", Mode::Bridge));
+        let attached = Attached::new(&lab, args);
+        let expect = |ra: bool, dhcp: bool| {
+            for to in [&lab.wire, &lab.host, &sibling] {
+                let (marker, before) = (Marker::new(), attached.stats());
+                let mut bad_ra = messages(&hostile, to, 134, marker);
+                bad_ra.extend(messages(&hostile, to, 137, marker));
+                let mut bad_dhcp = datagrams(&hostile, to, [(67, 68), (547, 546)], marker);
+                bad_dhcp.extend(datagrams(&hostile, to, [(67, 67), (547, 9)], marker));
+                let mut fine = messages(&hostile, to, 133, marker);
+                fine.extend(datagrams(&hostile, to, [(68, 67), (546, 547)], marker));
+                let all = [&bad_ra[..], &bad_dhcp, &fine].concat();
+                let gone = (if ra { 4 } else { 0 }, if dhcp { 4 } else { 0 });
+                let came = arrive(&hostile, to, &all, marker);
+                let case = format!("{args:?}: to {}, ra {ra}, dhcp {dhcp}", to.dev);
+                assert_eq!(came as u64, all.len() as u64 - gone.0 - gone.1, "{case}");
+                assert_eq!(drops(&(&attached.stats() - &before)), gone, "{case}");
+                // A sibling may do what it likes.
+                let marker = Marker::new();
+                if to.mac != sibling.mac {
+                    assert_eq!(arrive(&sibling, to, &messages(&sibling, to, 134, marker), marker), 2);
+                }
+            }
+        };
+        expect(false, false);
+        lab.ctl(&["child", "set", "eth0", "g1", "--no-ra"]).succeeded();
+        expect(true, false);
+        lab.ctl(&["child", "set", "eth0", "g1,ra=on", "--no-dhcp-server"]).succeeded();
+        expect(false, true);
+        lab.ctl(&["child", "set", "eth0", "g1,ra=off"]).succeeded();
+        expect(true, true);
+        let shown = child(&attached.status(), "g1").clone();
+        assert_eq!((&shown["ra"], &shown["dhcp_server"]), (&false.into(), &false.into()));
+        let table = lab.ctl(&["status", "eth0"]).succeeded().stdout;
+        assert!(table.lines().any(|line| line == "g1: ra off, dhcp-server off"), "{table}");
+    }
+}
+
+#[test]
+fn a_configuration_makes_everybody_a_mere_client() {
+    needs!(require::lab, require::binary);
+    const FILE: &str = "/run/macvlan-ctl.toml";
+    let lab = Lab::with().ipv6().build();
+    let hostile = lab.child("g1", Mode::Bridge);
+    let text = "[[master]]\nname = \"eth0\"\n[[master.policy]]\nmatch = { name = \"*\" }\nra = false\n\
+                dhcp-server = false\nanti-spoof = \"ip\"\n";
+    lab.mounts().enter(|| fs::write(FILE, text).or_fail("write a configuration"));
+    lab.ctl(&["apply", "--config", FILE]).succeeded();
+    let shown = child(&status(&lab), "g1").clone();
+    assert_eq!(
+        (&shown["ra"], &shown["dhcp_server"], &shown["anti_spoof"]),
+        (&false.into(), &false.into(), &"ip".into())
+    );
+    let marker = Marker::new();
+    let mut frames = messages(&hostile, &lab.wire, 134, marker);
+    frames.extend(datagrams(&hostile, &lab.wire, [(67, 68), (547, 546)], marker));
+    assert_eq!(arrive(&hostile, &lab.wire, &frames, marker), 0);
+    let before = lab.ctl(&["check", "--config", FILE]).succeeded();
+    assert_eq!(before.stdout, "up to date\n");
+}
+
+/// A passthru child bears the host's MAC, and that is told.
+#[test]
+fn a_passthru_child_is_not_guarded_and_status_says_so() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let _passthru = lab.child("t1", Mode::Passthru);
+    let attached = Attached::new(&lab, &[]);
+    lab.ctl(&["child", "set", "eth0", "t1,ra=off"]).succeeded();
+    let degraded = attached.status()["degraded"].to_string();
+    assert!(degraded.contains("a passthru child bears the host's MAC"), "{degraded}");
+}
