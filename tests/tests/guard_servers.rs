@@ -72,7 +72,9 @@ fn routers_and_dhcp_servers_are_refused_where_asked_for() {
         let (hostile, sibling) = (lab.child("g1", Mode::Bridge), lab.child("g2", Mode::Bridge));
         let attached = Attached::new(&lab, args);
         let expect = |ra: bool, dhcp: bool| {
-            for to in [&lab.wire, &lab.host, &sibling] {
+            // Generic XDP matters to the direct path between siblings alone.
+            let receivers = [&sibling, &lab.host, &lab.wire];
+            for to in if args.contains(&"generic") { &receivers[..1] } else { &receivers[..] } {
                 let (marker, before) = (Marker::new(), attached.stats());
                 let mut bad_ra = messages(&hostile, to, 134, marker);
                 bad_ra.extend(messages(&hostile, to, 137, marker));
@@ -86,20 +88,20 @@ fn routers_and_dhcp_servers_are_refused_where_asked_for() {
                 let case = format!("{args:?}: to {}, ra {ra}, dhcp {dhcp}", to.dev);
                 assert_eq!(came as u64, all.len() as u64 - gone.0 - gone.1, "{case}");
                 assert_eq!(drops(&(&attached.stats() - &before)), gone, "{case}");
-                // A sibling may do what it likes.
-                let marker = Marker::new();
-                if to.mac != sibling.mac {
-                    assert_eq!(arrive(&sibling, to, &messages(&sibling, to, 134, marker), marker), 2);
-                }
             }
         };
-        expect(false, false);
-        lab.ctl(&["child", "set", "eth0", "g1", "--no-ra"]).succeeded();
-        expect(true, false);
-        lab.ctl(&["child", "set", "eth0", "g1,ra=on", "--no-dhcp-server"]).succeeded();
-        expect(false, true);
-        lab.ctl(&["child", "set", "eth0", "g1,ra=off"]).succeeded();
+        if args.is_empty() {
+            expect(false, false);
+            lab.ctl(&["child", "set", "eth0", "g1", "--no-ra"]).succeeded();
+            expect(true, false);
+            lab.ctl(&["child", "set", "eth0", "g1,ra=on", "--no-dhcp-server"]).succeeded();
+            expect(false, true);
+        }
+        lab.ctl(&["child", "set", "eth0", "g1", "--no-dhcp-server", "--no-ra"]).succeeded();
         expect(true, true);
+        // A sibling may do what it likes.
+        let marker = Marker::new();
+        assert_eq!(arrive(&sibling, &lab.wire, &messages(&sibling, &lab.wire, 134, marker), marker), 2);
         let shown = child(&attached.status(), "g1").clone();
         assert_eq!((&shown["ra"], &shown["dhcp_server"]), (&false.into(), &false.into()));
         let table = lab.ctl(&["status", "eth0"]).succeeded().stdout;
