@@ -6,9 +6,9 @@ use anyhow::{Context, Error, Result, bail};
 use serde::Serialize;
 
 use crate::{
-    attach::check_room,
+    attach::{check_room, refuse_missing},
     config::{Config, MasterConfig},
-    execute::{execute, no_bpf},
+    execute::{execute, no_bpf, shim_instead},
     ids::IfName,
     master::Master,
     model::Child,
@@ -127,17 +127,18 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
     }
     check_room(&session, request, &plan)?;
     unknown::check(&session, &request.options, &plan).await?;
-    let steps = steps::describe(&session, request, &plan)?;
+    refuse_missing(&session, request)?;
+    let steps = steps::describe(&session, request, &plan).await?;
     let changes = steps.into_iter().filter(|step| step.changes);
     let steps: Vec<Step> =
         changes.map(|step| Step { ifname: config.name.clone(), step: step.text }).collect();
     if let Some(reason) = &session.refusal {
-        if request.require_bpf {
-            bail!("{reason}");
-        }
         // Whoever acts tells it again, with the same words.
         if access == Access::Read || steps.is_empty() {
-            let told = no_bpf(reason, session.children().len());
+            let told = match session.shims() {
+                [] => no_bpf(reason, session.children().len()),
+                _ => shim_instead(reason, &session.master),
+            };
             warnings.extend(named(&config.name, vec![told]));
         }
     }

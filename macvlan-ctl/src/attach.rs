@@ -4,7 +4,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     config::Policies,
-    datapath::bpf::{DEFAULT_MAX_CHILDREN, Options},
+    datapath::{
+        bpf::{DEFAULT_MAX_CHILDREN, Options},
+        choose::MissingChoice,
+    },
     execute::execute,
     groups,
     model::{Child, ChildSpec},
@@ -21,8 +24,8 @@ pub struct Request {
     pub children: Vec<ChildSpec>,
     /// About the data path.
     pub options: Options,
-    /// Fail where the data path would be the kernel's alone.
-    pub require_bpf: bool,
+    /// What to do where BPF cannot be had; `None`: a shim that is there is kept, and else there is none.
+    pub on_missing_bpf: Option<MissingChoice>,
     /// Only say what would be done.
     pub dry_run: bool,
     /// What children may do of whom `children` says nothing.
@@ -60,13 +63,26 @@ async fn attach_unnamed(name: &str, request: &Request) -> Result<Outcome> {
     let plan = Plan { children, doomed: Vec::new() };
     check_room(&session, request, &plan)?;
     unknown::check(&session, &request.options, &plan).await?;
-    let steps = steps::describe(&session, request, &plan)?;
+    refuse_missing(&session, request)?;
+    let steps = steps::describe(&session, request, &plan).await?;
     let steps = steps.into_iter().map(|step| step.text).collect();
     if request.dry_run {
         return Ok(Outcome { steps, ..Outcome::default() });
     }
     let warnings = execute(&mut session, request, &plan).await?;
     Ok(Outcome { warnings, steps })
+}
+
+/// Refuses to go on without BPF, where that is wanted and known already: nothing was changed yet.
+///
+/// # Errors
+///
+/// When it is.
+pub fn refuse_missing(session: &Session, request: &Request) -> Result<()> {
+    match &session.refusal {
+        Some(reason) if request.on_missing_bpf == Some(MissingChoice::Fail) => bail!("{reason}"),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses more children than the data path has, or will have, room for.

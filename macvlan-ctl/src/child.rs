@@ -16,6 +16,7 @@ use crate::{
     plan::{Differing, plan_children, policies},
     policy::PolicyChange,
     session::{Access, Members, Session},
+    shim,
 };
 
 /// Makes children on a master.
@@ -26,8 +27,9 @@ use crate::{
 pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
     let mut session = open(master).await?;
     session.master.require_up().with_context(|| format!("cannot add children to {master:?}"))?;
-    if specs.iter().any(|spec| !spec.settings.policy.is_empty()) {
-        require_datapath(&session).with_context(|| format!("cannot add children to {master:?}"))?;
+    for spec in specs.iter().filter(|spec| !spec.settings.policy.is_empty()) {
+        require_datapath(&session, &spec.settings.policy)
+            .with_context(|| format!("cannot add children to {master:?}"))?;
     }
     groups::check(&session, specs).with_context(|| format!("cannot add children to {master:?}"))?;
     let planned = plan_children(&session, specs, Differing::Refuse).await?;
@@ -112,10 +114,15 @@ fn cannot(verb: &str, spec: &ChildSpec) -> String {
     format!("cannot {verb} child {:?}", spec.name.as_str())
 }
 
-/// Brings the map to what the kernel has now.
+/// Brings the map, or the shim, to what the kernel has now.
 async fn sync(session: &mut Session, policies: &BTreeMap<Mac, PolicyChange>) -> Result<Vec<String>> {
     let adopts = match &session.attached {
         Ok(bpf) => bpf.description().adopts,
+        Err(_) if !session.shims().is_empty() => {
+            let children: Vec<&Child> = session.children().iter().collect();
+            let access = shim::access(policies);
+            return shim::raise(&session.netlink, &session.master, session.shims(), &children, &access).await;
+        }
         Err(reason) => {
             return Ok(vec![format!(
                 "children of {:?} run as plain kernel macvlan: {reason}",
@@ -169,7 +176,7 @@ fn check_change(session: &Session, child: &Child, settings: &Settings) -> Result
         bail!("{}", change::NOT_OURS);
     }
     if !settings.policy.is_empty() {
-        require_datapath(session)?;
+        require_datapath(session, &settings.policy)?;
     }
     Ok(change)
 }
@@ -188,9 +195,12 @@ async fn change_one(
     changed.make(&inside, child, wanted).await
 }
 
-fn require_datapath(session: &Session) -> Result<()> {
+/// A shim heeds host access, and no other policy.
+fn require_datapath(session: &Session, policy: &PolicyChange) -> Result<()> {
+    let is_host_access_alone = PolicyChange { host_access: None, ..*policy }.is_empty();
     match &session.attached {
         Ok(_) => Ok(()),
+        Err(_) if !session.shims().is_empty() && is_host_access_alone => Ok(()),
         Err(reason) => {
             bail!("host access and other policies need the data path, and there is none: {reason}")
         }

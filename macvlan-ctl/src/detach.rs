@@ -6,6 +6,7 @@ use crate::{
     datapath::Datapath as _,
     model::Child,
     session::{Access, Session},
+    shim,
 };
 
 /// What came of it.
@@ -33,6 +34,10 @@ async fn detach_unnamed(name: &str, delete_children: bool) -> Result<Outcome> {
     if let Ok(bpf) = &mut session.attached {
         outcome.was_attached = true;
         detached = detached.and(bpf.detach(&session.master).await);
+    }
+    match shim::remove(&session.netlink, &session.master, session.shims()).await {
+        Ok(was_there) => outcome.was_attached |= was_there,
+        Err(error) => detached = detached.and(Err(error)),
     }
     if delete_children {
         let ours: Vec<Child> = session.children().iter().filter(|child| child.owned).cloned().collect();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use macvlan_common::mac::Mac;
 
 use crate::{
@@ -13,12 +13,14 @@ use crate::{
     datapath::{
         Datapath as _, Degraded,
         bpf::{Bpf, Options},
-        choose::{TcChoice, XdpChoice},
+        choose::{MissingChoice, TcChoice, XdpChoice},
     },
+    master::Master,
     model::Child,
     plan::{Plan, PlannedChild, policies},
     policy::PolicyChange,
     session::{Members, Session},
+    shim,
     steps::is_same,
 };
 
@@ -85,7 +87,12 @@ async fn put_in_place(
         let children: Vec<&Child> = session.observed.of(session.master.index).iter().collect();
         bpf.vouch(&children, &members.policies).await?;
         bpf.set_owners(&session.master, &owners)?;
-        return Ok(warnings(&bpf.description().degraded, &request.options));
+        let warnings = warnings(&bpf.description().degraded, &request.options);
+        remove_shims(session).await?;
+        return Ok(warnings);
+    }
+    if let Some(reason) = session.refusal.clone() {
+        return step_down(session, request, &plan.doomed, &shim::access(&changes), reason).await;
     }
     session.remove_broken().await?;
     match Bpf::install(&session.netlink, &session.master, &request.options, &members).await {
@@ -93,11 +100,56 @@ async fn put_in_place(
             let children: Vec<&Child> = session.children().iter().collect();
             bpf.vouch(&children, &members.policies).await?;
             bpf.set_owners(&session.master, &owners)?;
+            // Only now: until the hairpin stands, host and children talk through the shim.
+            remove_shims(session).await?;
             Ok(warnings(&bpf.description().degraded, &request.options))
         }
-        Err(error) if request.require_bpf => Err(error),
-        Err(error) => Ok(vec![no_bpf(&format!("BPF cannot be had: {error:#}"), members.policies.len())]),
+        Err(error) if request.on_missing_bpf == Some(MissingChoice::Fail) => Err(error),
+        Err(error) => {
+            let reason = format!("BPF cannot be had: {error:#}");
+            step_down(session, request, &plan.doomed, &shim::access(&changes), reason).await
+        }
     }
+}
+
+/// Leaves a master to the kernel, with a shim if wanted. What is left of a data path goes last: until
+/// there is something else, host and children talk through it.
+async fn step_down(
+    session: &mut Session,
+    request: &Request,
+    doomed: &[Child],
+    access: &BTreeMap<Mac, bool>,
+    reason: String,
+) -> Result<Vec<String>> {
+    let wants_shim = match request.on_missing_bpf {
+        Some(MissingChoice::Shim) => true,
+        Some(MissingChoice::Plain) => false,
+        Some(MissingChoice::Fail) => bail!("{reason}"),
+        None => !session.shims().is_empty(),
+    };
+    let is_doomed = |child: &Child| doomed.iter().any(|doomed| is_same(child, doomed));
+    let children: Vec<&Child> = session.children().iter().filter(|child| !is_doomed(child)).collect();
+    let warnings = if wants_shim {
+        let mut access = access.clone();
+        if request.options.no_adopt {
+            access.extend(children.iter().filter(|child| !child.owned).map(|child| (child.mac, false)));
+        }
+        let shims = session.shims();
+        match shim::raise(&session.netlink, &session.master, shims, &children, &access).await {
+            Ok(left_out) => [shim_instead(&reason, &session.master)].into_iter().chain(left_out).collect(),
+            Err(error) => vec![format!("{}; {error:#}", no_bpf(&reason, children.len()))],
+        }
+    } else {
+        let told = vec![no_bpf(&reason, children.len())];
+        remove_shims(session).await?;
+        told
+    };
+    session.remove_broken().await?;
+    Ok(warnings)
+}
+
+async fn remove_shims(session: &Session) -> Result<()> {
+    shim::remove(&session.netlink, &session.master, session.shims()).await.map(drop)
 }
 
 /// What children may do, as far as anybody says: a child that gets another MAC as before, then
@@ -130,6 +182,11 @@ async fn changes(
 /// Says that a master is left to plain kernel macvlan, for this reason.
 pub fn no_bpf(reason: &str, children: usize) -> String {
     format!("{reason}; {children} children run as plain kernel macvlan, which cannot talk to the host")
+}
+
+/// Says that a master is left to the kernel and its shim, for this reason.
+pub fn shim_instead(reason: &str, master: &Master) -> String {
+    format!("{reason}; host and children talk through shim {:?}", shim::name_for(master))
 }
 
 /// What a person should look at: not what `auto` chose for good reasons.

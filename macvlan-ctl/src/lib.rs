@@ -4,7 +4,7 @@
 //! cleans up after killed runs and finds all children ([`observe`]); [`plan`] checks what was asked
 //! for ([`model`], [`policy`], [`rate_limit`], [`config`]) against that, with [`addressing`]; [`steps`] puts it in words;
 //! [`execute`] carries it out: [`create`] makes children, [`change`] changes them, [`datapath`] puts
-//! the programs on the master or says why it cannot. [`attach`], [`apply`], [`detach`], [`child`],
+//! the programs on the master or says why it cannot, [`shim`] is the kernel's own way instead. [`attach`], [`apply`], [`detach`], [`child`],
 //! [`status`] and [`stats`] are the commands, and [`doctor`] says what they will find. [`watch`] hears
 //! of what changes, [`follow`] keeps a data path in step with it; [`exporter`], [`top`], with
 //! [`rates`], and [`trace`] show it.
@@ -40,6 +40,7 @@ pub mod policy;
 pub mod rate_limit;
 pub mod rates;
 pub mod session;
+pub mod shim;
 pub mod stats;
 pub mod status;
 pub mod steps;

@@ -19,6 +19,7 @@ use crate::{
     },
     netns::{Known, Netns, NetnsId, NetnsRef, held_open, known},
     session::Access,
+    shim::Shim,
 };
 
 /// The children of every master in one namespace, and the way to theirs.
@@ -26,6 +27,8 @@ use crate::{
 pub struct Observed {
     /// Children by the index of their master, in the order of their namespaces and indexes.
     pub children: BTreeMap<u32, Vec<Child>>,
+    /// Our shims by the index of their master: no children of anybody's.
+    pub shims: BTreeMap<u32, Vec<Shim>>,
     places: BTreeMap<i32, Known>,
 }
 
@@ -33,6 +36,11 @@ impl Observed {
     /// The children of the master with this index.
     pub fn of(&self, master: u32) -> &[Child] {
         self.children.get(&master).map_or(&[], Vec::as_slice)
+    }
+
+    /// The shims of the master with this index: one, unless a run was killed.
+    pub fn shims_of(&self, master: u32) -> &[Shim] {
+        self.shims.get(&master).map_or(&[], Vec::as_slice)
     }
 
     /// Numbered namespaces that a path is known to.
@@ -150,15 +158,21 @@ impl Observed {
     /// Whether a device lets a MAC in that is none of its known children's.
     fn misses_some_of(&self, filters: &BTreeMap<u32, Vec<Mac>>) -> bool {
         filters.iter().any(|(index, macs)| {
-            let children = self.of(*index);
-            macs.iter().any(|mac| children.iter().all(|child| child.mac != *mac))
+            let known = |mac: &Mac| {
+                self.of(*index).iter().any(|child| child.mac == *mac)
+                    || self.shims_of(*index).iter().any(|shim| shim.mac == *mac)
+            };
+            !macs.iter().all(known)
         })
     }
 
     fn add(&mut self, link: Link, place: Place) {
-        if let Some(master) = link.lower
-            && let Some(child) = Child::from_link(link, place)
+        let Some(master) = link.lower else { return };
+        if place.nsid.is_none()
+            && let Some(shim) = Shim::from_link(&link)
         {
+            self.shims.entry(master).or_default().push(shim);
+        } else if let Some(child) = Child::from_link(link, place) {
             self.children.entry(master).or_default().push(child);
         }
     }

@@ -52,7 +52,7 @@ fn master_pairs(master: &mut MasterStats) -> Vec<&mut Pair> {
 /// Every counter of a child, in a fixed order.
 fn child_pairs(child: &mut ChildStats) -> Vec<&mut Pair> {
     let mut pairs: Vec<&mut Pair> = Vec::new();
-    for path in [&mut child.wire, &mut child.host, &mut child.sibling] {
+    for path in [&mut child.stats64, &mut child.wire, &mut child.host, &mut child.sibling] {
         for both in path.as_mut_slice() {
             pairs.extend([&mut both.rx, &mut both.tx]);
         }
@@ -99,6 +99,7 @@ mod tests {
         ChildStats {
             ifname: "web".into(),
             address: "02:00:00:00:00:01".parse().unwrap(),
+            stats64: None,
             wire: Some(both(packets)),
             host: None,
             sibling: Some(both(packets)),

@@ -22,6 +22,7 @@ use crate::{
     observe::{self, Observed},
     policy::{Groups, PolicyChange},
     rate_limit::RateLimits,
+    shim::Shim,
 };
 
 /// The programs on a master; `Err` says why there are none.
@@ -116,6 +117,11 @@ impl Session {
     /// The children of the master.
     pub fn children(&self) -> &[Child] {
         self.observed.of(self.master.index)
+    }
+
+    /// The shims of the master: one, unless a run was killed.
+    pub fn shims(&self) -> &[Shim] {
+        self.observed.shims_of(self.master.index)
     }
 
     /// The master, its programs, and the lock that keeps other commands away from them.
@@ -279,13 +285,17 @@ pub async fn find_datapath(netlink: &Netlink, master: &Master) -> (Attached, boo
 }
 
 /// What is on a master, and what could be.
-struct FoundDatapath {
-    attached: Attached,
-    broken: bool,
-    refusal: Option<String>,
+pub struct FoundDatapath {
+    /// The programs, or why there are none.
+    pub attached: Attached,
+    /// Unusable remains of some are there.
+    pub broken: bool,
+    /// Why this machine lets us have no BPF, where nothing usable is attached and that is so.
+    pub refusal: Option<String>,
 }
 
-async fn look_for_datapath(netlink: &Netlink, master: &Master) -> FoundDatapath {
+/// Looks at a master and, where no data path is on it, tries whether one could be.
+pub async fn look_for_datapath(netlink: &Netlink, master: &Master) -> FoundDatapath {
     let found = Bpf::find(netlink, master).await;
     if let Found::Whole(bpf) = found {
         return FoundDatapath { attached: Ok(bpf), broken: false, refusal: None };
@@ -301,10 +311,23 @@ async fn look_for_datapath(netlink: &Netlink, master: &Master) -> FoundDatapath 
     FoundDatapath { attached: Err(reason), broken, refusal }
 }
 
-/// The data path of a master: the programs, or the driver alone and why.
-pub fn boxed(attached: Attached) -> Box<dyn Datapath> {
+/// The data path of a master: the programs, or the driver and what it tells, and why not more.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell of the children.
+pub async fn datapath_of(
+    netlink: &Netlink,
+    master: &Master,
+    attached: Attached,
+    observed: &Observed,
+) -> Result<Box<dyn Datapath>> {
     match attached {
-        Ok(bpf) => bpf,
-        Err(reason) => Box::new(Kernel::new(reason)),
+        Ok(bpf) => Ok(bpf),
+        Err(reason) => {
+            let children: Vec<&Child> = observed.of(master.index).iter().collect();
+            let shims = observed.shims_of(master.index);
+            Ok(Box::new(Kernel::look(netlink, master, shims, &children, reason).await?))
+        }
     }
 }

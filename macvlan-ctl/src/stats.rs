@@ -77,6 +77,8 @@ pub struct ChildStats {
     pub address: Mac,
     /// The container it belongs to, where an engine says so.
     pub container: Option<Container>,
+    /// In all, as the child's device counts itself: where the data path is the kernel's alone.
+    pub stats64: Option<BothWays>,
     /// With what is beyond the master. Includes the broadcasts that the child sent.
     pub wire: Option<BothWays>,
     /// With the host.
@@ -107,7 +109,7 @@ async fn stats_unnamed(name: Option<&str>, containers: &mut Containers) -> Resul
     let mut all = Vec::new();
     for master in masters(&netlink, &observed, name).await? {
         let (datapath, _) = find_datapath(&netlink, &master).await;
-        let datapath = session::boxed(datapath);
+        let datapath = session::datapath_of(&netlink, &master, datapath, &observed).await?;
         let children = observed.of(master.index);
         let mut stats = describe(&master.name, datapath.as_ref(), children)?;
         let link = netlink.link_by_index(master.index, None).await;
@@ -151,11 +153,13 @@ pub fn describe(ifname: &str, datapath: &dyn Datapath, children: &[Child]) -> Re
 
 fn child_stats(child: &Child, counters: &Counters) -> ChildStats {
     let counted = counters.children.get(&child.mac);
+    let totals = counters.totals.get(&(child.place.nsid, child.index));
     let path = |path: Path| counted.map(|counters| both_ways(counters, path));
     ChildStats {
         ifname: child.name.clone(),
         address: child.mac,
         container: None,
+        stats64: totals.map(|totals| BothWays { rx: totals.rx.into(), tx: totals.tx.into() }),
         wire: path(Path::Wire),
         host: path(Path::Host),
         sibling: path(Path::Sibling),

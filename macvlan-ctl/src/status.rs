@@ -107,7 +107,7 @@ async fn status_unnamed(name: Option<&str>) -> Result<Vec<MasterStatus>> {
     let mut statuses = Vec::new();
     for master in masters(&netlink, &observed, name).await? {
         let (datapath, _) = find_datapath(&netlink, &master).await;
-        let datapath = session::boxed(datapath);
+        let datapath = session::datapath_of(&netlink, &master, datapath, &observed).await?;
         let children = observed.of(master.index);
         let mut status = describe(&master, datapath.as_ref(), children)?;
         name_containers(&mut status, children, &mut containers).await;

@@ -10,11 +10,13 @@ use macvlan_common::{
 
 use crate::{
     attach::Request,
+    datapath::choose::MissingChoice,
     model::Child,
     plan::{Plan, PlannedChild},
     policy::{Groups, PolicyChange},
     rate_limit::RateLimits,
     session::{Members, Session},
+    shim,
 };
 
 /// One step.
@@ -41,7 +43,7 @@ impl Step {
 /// # Errors
 ///
 /// When the data path cannot be brought to the request, or the kernel refuses to tell of it.
-pub fn describe(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step>> {
+pub async fn describe(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = session
         .children()
         .iter()
@@ -66,12 +68,40 @@ pub fn describe(session: &Session, request: &Request, plan: &Plan) -> Result<Vec
         }
         Err(_) if session.refusal.is_some() => {
             steps.push(Step::keep(format!("leave {name:?} to plain kernel macvlan")));
+            steps.extend(shim(session, request).await?);
+            return Ok(steps);
         }
         Err(_) => steps.push(Step::change(format!(
             "attach the data path to {name:?}: TC ingress, TC egress, demultiplexer"
         ))),
     }
+    steps.extend(session.shims().iter().map(|shim| Step::change(format!("remove shim {:?}", shim.name))));
     Ok(steps)
+}
+
+/// What is done about a shim where BPF cannot be had.
+async fn shim(session: &Session, request: &Request) -> Result<Vec<Step>> {
+    let shims = session.shims();
+    let wants_one = match request.on_missing_bpf {
+        Some(MissingChoice::Shim) => true,
+        Some(MissingChoice::Plain | MissingChoice::Fail) => false,
+        None => !shims.is_empty(),
+    };
+    if !wants_one {
+        return Ok(shims.iter().map(|shim| Step::change(format!("remove shim {:?}", shim.name))).collect());
+    }
+    let Some(shim) = shims.iter().find(|shim| shim.finished) else {
+        let name = shim::name_for(&session.master);
+        return Ok(vec![Step::change(format!("make shim {name:?}, a macvlan of the host's own"))]);
+    };
+    let children: Vec<&Child> = session.children().iter().collect();
+    let known = |child: &&Child| Some((child.mac, request.policies.of(child).host_access?));
+    let access: BTreeMap<Mac, bool> = children.iter().filter_map(known).collect();
+    let survey = shim::survey(&session.master, Some(shim), &children, &access).await?;
+    Ok(vec![match survey.is_in_step() {
+        true => Step::keep(format!("keep shim {:?}", shim.name)),
+        false => Step::change(format!("bring shim {:?} in step", shim.name)),
+    }])
 }
 
 /// What changes in the map, but for children that are made, changed or deleted by steps of their own.

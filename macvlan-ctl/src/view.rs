@@ -1,11 +1,14 @@
 //! What a follower knows of its masters at one moment, for those who only look: the exporter.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::status::MasterStatus;
+use macvlan_common::mac::Mac;
+
+use crate::{netlink::link::Totals, status::MasterStatus};
 
 /// Every master that is followed.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +24,8 @@ pub struct MasterView {
     pub status: MasterStatus,
     /// Where its maps are pinned; `None` where the kernel carries it alone.
     pub pins: Option<PathBuf>,
+    /// What the kernel counted of each child by its MAC, where it carries them alone.
+    pub totals: BTreeMap<Mac, Totals>,
 }
 
 /// What a follower has been through since it started. Every field only grows.

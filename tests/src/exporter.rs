@@ -96,7 +96,9 @@ impl Exporter {
                 let statuses = runtime.or_fail("start an event loop").block_on(status(Some(dev)));
                 let pins = only_pins();
                 let masters = statuses.or_fail("tell the status").into_iter();
-                let masters = masters.map(|status| MasterView { status, pins: pins.clone() }).collect();
+                let masters = masters
+                    .map(|status| MasterView { status, pins: pins.clone(), totals: Default::default() })
+                    .collect();
                 prepare();
                 Self::here(ns, View { masters })
             })

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead as _, BufReader, Read},
     os::unix::net::UnixDatagram,
     path::PathBuf,
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -47,9 +47,23 @@ impl<'lab> Following<'lab> {
         following
     }
 
+    /// Starts `run` with these arguments, after `prepare` had its way with the command, and waits until
+    /// it is ready.
+    #[track_caller]
+    pub fn start_prepared(lab: &'lab Lab, args: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        let following = Self::launch_prepared(lab, args, prepare);
+        following.wait_for_word("READY=1");
+        following
+    }
+
     /// Starts `run` with these arguments.
     #[track_caller]
     pub fn launch(lab: &'lab Lab, args: &[&str]) -> Self {
+        Self::launch_prepared(lab, args, |_| {})
+    }
+
+    #[track_caller]
+    fn launch_prepared(lab: &'lab Lab, args: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("macvlan-tests-{}-{number}", std::process::id()));
@@ -60,6 +74,7 @@ impl<'lab> Following<'lab> {
         let mut command = lab.ctl_command(&["run"]);
         command.args(args).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        prepare(&mut command);
         let mut process = command.spawn().or_fail("run the program under test");
         let lines = Arc::new(Mutex::new(Vec::new()));
         collect(process.stdout.take().or_fail("read standard output"), &lines);

@@ -18,6 +18,7 @@
 pub mod attached;
 pub mod cli;
 pub mod control;
+pub mod conversation;
 pub mod crowd;
 pub mod dashboard;
 pub mod deny;

@@ -60,6 +60,11 @@ impl Mounts {
         self.enter(|| fresh("tmpfs", "/sys/fs"));
     }
 
+    /// Gives that place back.
+    pub fn with_place_for_bpffs(&self) {
+        self.enter(|| umount2("/sys/fs", MntFlags::MNT_DETACH)).or_fail("uncover /sys/fs");
+    }
+
     /// Gives a network namespace a name, as `ip netns add` does.
     #[track_caller]
     pub fn name_netns(&self, name: &str, ns: &Netns) {

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     attach::Request,
-    datapath::bpf::{MOST_CHILDREN, Options, storm_limit},
+    datapath::{
+        bpf::{MOST_CHILDREN, Options, storm_limit},
+        choose::MissingChoice,
+    },
     ids::IfName,
     model::{ChildSpec, Settings, parse_gateway, parse_kind, parse_mac, parse_mode},
     policy::parse_new_group,
@@ -47,6 +50,7 @@ const KEYS: &[&str] = &[
     "directed-neigh",
     "storm-limit",
     "max-children",
+    "on-missing-bpf",
     "require-bpf",
     "prune",
     "groups",
@@ -93,7 +97,7 @@ pub fn read_master(fields: Fields<'_>, places: &mut Places) -> Result<MasterConf
         drop_unknown: fields.text("drop-unknown", |text| choice("drop-unknown", text))?,
         vepa_switch: fields.boolean("vepa-switch")?,
     };
-    let require_bpf = fields.boolean("require-bpf")?.unwrap_or_default();
+    let on_missing_bpf = read_on_missing(&mut fields)?;
     let prune = fields.boolean("prune")?.unwrap_or_default();
     let groups = fields.texts("groups", parse_new_group)?;
     let mut children = Vec::new();
@@ -108,7 +112,7 @@ pub fn read_master(fields: Fields<'_>, places: &mut Places) -> Result<MasterConf
     let request = Request {
         children,
         options,
-        require_bpf,
+        on_missing_bpf,
         dry_run: false,
         policies: policies.clone(),
         follows: false,
@@ -124,6 +128,20 @@ fn choice<T: ValueEnum>(key: &str, text: &str) -> Result<T> {
         let names: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
         anyhow!("unknown {key} {text:?}: one of {}", names.join(", "))
     })
+}
+
+/// `require-bpf = true` says the same as `on-missing-bpf = "fail"`.
+fn read_on_missing(fields: &mut Fields<'_>) -> Result<Option<MissingChoice>> {
+    let at = fields.place_of("on-missing-bpf");
+    let chosen = fields.text("on-missing-bpf", |text| choice("on-missing-bpf", text))?;
+    let required = fields.boolean("require-bpf")?.unwrap_or_default();
+    match chosen {
+        Some(chosen) if required && chosen != MissingChoice::Fail => {
+            Err(fields.source().error(at, "on-missing-bpf contradicts require-bpf = true: leave one out"))
+        }
+        _ if required => Ok(Some(MissingChoice::Fail)),
+        chosen => Ok(chosen),
+    }
 }
 
 fn read_max_children(fields: &mut Fields<'_>) -> Result<Option<u32>> {

@@ -69,6 +69,17 @@ impl DropUnknown {
     }
 }
 
+/// `--on-missing-bpf`: what to do where BPF cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MissingChoice {
+    /// Leave plain kernel macvlan: host and children cannot talk.
+    Plain,
+    /// A macvlan of the host's own, with a route to each address of a child in mode bridge.
+    Shim,
+    /// Fail.
+    Fail,
+}
+
 /// What to do about XDP on one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum XdpPlan {

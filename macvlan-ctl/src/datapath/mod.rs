@@ -20,7 +20,13 @@ use macvlan_common::{
 use serde::{Deserialize, Serialize};
 
 use self::choose::DropUnknown;
-use crate::{master::Master, policy::Groups, rate_limit::RateLimits, session::Members};
+use crate::{
+    master::Master,
+    netlink::{events::DeviceKey, link::Totals},
+    policy::Groups,
+    rate_limit::RateLimits,
+    session::Members,
+};
 
 /// A data path that is in place.
 pub trait Datapath {
@@ -77,6 +83,8 @@ pub struct Counters {
     pub master: Option<MasterCounters>,
     /// Its children's, by MAC.
     pub children: BTreeMap<Mac, ChildCounters>,
+    /// What the kernel's own driver counted of each child, by its device.
+    pub totals: BTreeMap<DeviceKey, Totals>,
 }
 
 /// Who carries the frames.
@@ -123,6 +131,8 @@ pub enum Hairpin {
     Tcx,
     /// By filters of a clsact qdisc.
     Clsact,
+    /// Past the master, through a macvlan of the host's own: see [`shim`](crate::shim).
+    Shim,
     /// Not at all.
     Off,
 }
@@ -133,6 +143,7 @@ impl Hairpin {
         match self {
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",
+            Self::Shim => "shim",
             Self::Off => "off",
         }
     }

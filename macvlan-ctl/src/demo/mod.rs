@@ -18,7 +18,7 @@ use self::{
 use crate::{
     attach::{Request, attach},
     container::Containers,
-    datapath::bpf::Options,
+    datapath::choose::MissingChoice,
     detach::detach,
     netns::Netns,
     stats::{MasterStats, stats},
@@ -64,7 +64,7 @@ fn show(lab: &Lab, out: &mut dyn Write) -> Result<bool> {
     let plain = ask_all(lab, false, out)?;
 
     writeln!(out, "\n$ macvlan-ctl attach {MASTER}\n")?;
-    let request = Request { options: Options::default(), require_bpf: true, ..Request::default() };
+    let request = Request { on_missing_bpf: Some(MissingChoice::Fail), ..Request::default() };
     on(lab.at(Place::Host), async || attach(MASTER, &request).await)?;
     let attached = ask_all(lab, true, out)?;
 

@@ -65,13 +65,13 @@ metrics! {
     CHILD_RATE_LIMIT_PACKETS = gauge "macvlan_child_rate_limit_packets_per_second" ["master", "mac", "direction"],
         "Frames a second that a child may receive or send; absent without a limit.";
     CHILD_RECEIVE_PACKETS = counter "macvlan_child_receive_packets_total" ["master", "mac", "path"],
-        "Frames that a child received, by whom from: wire, host or sibling.";
+        "Frames that a child received, by whom from: wire, host or sibling; all where only the kernel counts.";
     CHILD_RECEIVE_BYTES = counter "macvlan_child_receive_bytes_total" ["master", "mac", "path"],
-        "Octets that a child received, layer 2 without FCS, by whom from: wire, host or sibling.";
+        "Octets that a child received, layer 2 without FCS, by whom from: wire, host or sibling; all where only the kernel counts.";
     CHILD_TRANSMIT_PACKETS = counter "macvlan_child_transmit_packets_total" ["master", "mac", "path"],
-        "Frames that a child sent, by whom to: wire (with every broadcast), host or sibling.";
+        "Frames that a child sent, by whom to: wire (with every broadcast), host or sibling; all where only the kernel counts.";
     CHILD_TRANSMIT_BYTES = counter "macvlan_child_transmit_bytes_total" ["master", "mac", "path"],
-        "Octets that a child sent, layer 2 without FCS, by whom to: wire (with every broadcast), host or sibling.";
+        "Octets that a child sent, layer 2 without FCS, by whom to: wire (with every broadcast), host or sibling; all where only the kernel counts.";
     CHILD_DROP_PACKETS = counter "macvlan_child_drop_packets_total" ["master", "mac", "reason"],
         "Frames of a child that the data path dropped, each under one reason.";
     CHILD_DROP_BYTES = counter "macvlan_child_drop_bytes_total" ["master", "mac", "reason"],

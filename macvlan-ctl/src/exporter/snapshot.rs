@@ -1,14 +1,20 @@
 //! What one scrape tells, gathered before a word of it is written.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Result;
+use macvlan_common::mac::Mac;
 
 use crate::{
     datapath::{
         Counters,
         bpf::{ProgramRuns, Reader, Usage},
     },
+    netlink::link::Totals,
     status::MasterStatus,
     view::{MasterView, View},
 };
@@ -29,6 +35,8 @@ pub struct Snapshot {
 pub struct MasterSnapshot {
     /// What `status` would say of it.
     pub status: MasterStatus,
+    /// What the kernel counted of each child by its MAC, where it carries them alone.
+    pub totals: BTreeMap<Mac, Totals>,
     /// What its pins tell.
     pub reading: Reading,
     /// Frames that the kernel dropped on its receive side; `None` where it does not tell.
@@ -63,7 +71,7 @@ impl Snapshot {
     pub fn take(view: &View) -> Self {
         let mut snapshot = Self::default();
         let mut names = BTreeSet::new();
-        for MasterView { status, pins } in &view.masters {
+        for MasterView { status, pins, totals } in &view.masters {
             if !names.insert(&status.ifname) {
                 snapshot.failures += 1;
                 continue;
@@ -75,7 +83,8 @@ impl Snapshot {
                     Reading::Failed(format!("{error:#}"))
                 }),
             };
-            snapshot.masters.push(MasterSnapshot { status: status.clone(), reading, rx_dropped: None });
+            let (status, totals) = (status.clone(), totals.clone());
+            snapshot.masters.push(MasterSnapshot { status, totals, reading, rx_dropped: None });
         }
         snapshot
     }

@@ -1,6 +1,6 @@
 //! One master that is followed: waited for, attached to, kept in step.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::{
     detach,
     lock::Lock,
     master::Master,
-    netlink::Netlink,
+    netlink::{Netlink, events::DeviceKey},
     session::Access,
     view::{MasterView, Tallies},
     watch::{Change, Watcher, What, change::Subject},
@@ -108,7 +108,8 @@ impl Followed {
         let master = Master::find(watcher.netlink(), name).await;
         let master = master.with_context(|| format!("cannot follow {name:?}"))?;
         report(Note::Info(format!("{name}: attached")));
-        let here = Here::new(master, &self.wanted.config.policies, watcher)?;
+        let adopts = !self.wanted.config.request.options.no_adopt;
+        let here = Here::new(master, &self.wanted.config.policies, adopts, watcher)?;
         self.state = State::Here(Box::new(here));
         Ok(())
     }
@@ -161,6 +162,13 @@ impl Followed {
                 here.master.mtu = link.mtu;
                 here.master.up = link.up;
             }
+        }
+    }
+
+    /// Takes notice of addresses that changed.
+    pub fn note_addresses(&mut self, changed: &BTreeSet<DeviceKey>, watcher: &Watcher) {
+        if let State::Here(here) = &mut self.state {
+            here.note_addresses(changed, watcher);
         }
     }
 

@@ -17,9 +17,10 @@ use crate::{
     master::Master,
     model::Child,
     neighbours::Addresses,
+    netlink::{events::DeviceKey, link::Totals},
     policy::PolicyChange,
-    session::{self, Members, members},
-    status,
+    session::{FoundDatapath, Members, look_for_datapath, members},
+    shim, status,
     view::MasterView,
     watch::{Watcher, What},
 };
@@ -32,6 +33,12 @@ pub struct Here {
     description: Description,
     members: Members,
     pins: Option<PathBuf>,
+    /// What the kernel counted of each child, where it carries them alone.
+    totals: BTreeMap<DeviceKey, Totals>,
+    /// When we looked last, BPF could not be had.
+    refused: bool,
+    /// Children of others belong to it.
+    adopts: bool,
     /// What is to be set with the next sync, whatever it was.
     overrides: BTreeMap<Mac, PolicyChange>,
     /// MACs that children had before those that they have now.
@@ -62,7 +69,7 @@ impl Here {
     /// # Errors
     ///
     /// When netlink refuses a socket.
-    pub fn new(master: Master, policies: &Policies, watcher: &Watcher) -> Result<Self> {
+    pub fn new(master: Master, policies: &Policies, adopts: bool, watcher: &Watcher) -> Result<Self> {
         let children = watcher.children(master.index);
         let asked = children.iter().map(|child| (child.mac, policies.of(child)));
         Ok(Self {
@@ -71,6 +78,9 @@ impl Here {
             description: Kernel::new("not looked at yet").description().clone(),
             members: Members::default(),
             pins: None,
+            totals: BTreeMap::new(),
+            refused: false,
+            adopts,
             former: BTreeMap::new(),
             nameless: BTreeSet::new(),
             due: Some(Instant::now()),
@@ -83,7 +93,25 @@ impl Here {
     pub fn view(&self, watcher: &Watcher) -> MasterView {
         let children = watcher.children(self.master.index);
         let status = status::compose(&self.master, None, &self.description, &self.members, &children);
-        MasterView { status, pins: self.pins.clone() }
+        MasterView { status, pins: self.pins.clone(), totals: self.totals_by_mac(&children) }
+    }
+
+    /// Of two children with one MAC the one that is up has it (`macvlan_addr_busy`).
+    fn totals_by_mac(&self, children: &[&Child]) -> BTreeMap<Mac, Totals> {
+        let mut children = children.to_vec();
+        children.sort_by_key(|child| child.up);
+        let totals = |child: &&Child| self.totals.get(&(child.place.nsid, child.index)).copied();
+        children.into_iter().filter_map(|child| Some((child.mac, totals(&child)?))).collect()
+    }
+
+    /// Takes notice of addresses that changed: a shim leads to those of the children, with the master's.
+    pub fn note_addresses(&mut self, changed: &BTreeSet<DeviceKey>, watcher: &Watcher) {
+        let index = self.master.index;
+        let is_of_ours =
+            || watcher.children(index).iter().any(|child| changed.contains(&(child.place.nsid, child.index)));
+        if !watcher.shims(index).is_empty() && (changed.contains(&(None, index)) || is_of_ours()) {
+            self.due = Some(Instant::now());
+        }
     }
 
     /// Warns of something, once.
@@ -141,7 +169,9 @@ impl Here {
     /// When the kernel refuses.
     pub async fn sync(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<Synced> {
         let Some(_lock) = Lock::try_take(&self.master)? else { return Ok(Synced::Busy) };
-        let (attached, broken) = session::find_datapath(watcher.netlink(), &self.master).await;
+        let found = look_for_datapath(watcher.netlink(), &self.master).await;
+        let FoundDatapath { attached, broken, refusal } = found;
+        let was_refused = std::mem::replace(&mut self.refused, refusal.is_some());
         let mut bpf = match attached {
             Ok(bpf) => bpf,
             Err(reason) if broken => return Ok(Synced::Lost(reason)),
@@ -149,9 +179,10 @@ impl Here {
                 if self.pins.take().is_some() {
                     report(Note::Warning(format!("{}: another command has detached it", self.master.name)));
                 }
-                self.description = Kernel::new(reason).description().clone();
-                self.members = Members::default();
-                return Ok(Synced::Done);
+                if was_refused && refusal.is_none() {
+                    return Ok(Synced::Lost("BPF can be had now".into()));
+                }
+                return self.sync_kernel(reason, watcher).await;
             }
         };
         if bpf.is_traced_in_vain() {
@@ -189,6 +220,26 @@ impl Here {
         self.description = bpf.description().clone();
         self.pins = Some(bpf.pins().to_owned());
         self.members = wanted;
+        self.totals.clear();
+        Ok(Synced::Done)
+    }
+
+    /// Keeps the shim in step, where there is one, and reads what the kernel counts.
+    async fn sync_kernel(&mut self, reason: String, watcher: &Watcher) -> Result<Synced> {
+        let (netlink, index) = (watcher.netlink(), self.master.index);
+        let (shims, children) = (watcher.shims(index), watcher.children(index));
+        if !shims.is_empty() {
+            let mut access = shim::access(&self.overrides);
+            if !self.adopts {
+                access.extend(children.iter().filter(|child| !child.owned).map(|child| (child.mac, false)));
+            }
+            shim::raise(netlink, &self.master, &shims, &children, &access).await?;
+            self.overrides.clear();
+        }
+        let kernel = Kernel::look(netlink, &self.master, &shims, &children, reason).await?;
+        self.description = kernel.description().clone();
+        self.members = Members { policies: kernel.members()?, ..Members::default() };
+        self.totals = kernel.totals().clone();
         Ok(Synced::Done)
     }
 }

@@ -153,6 +153,11 @@ impl Follower {
                 "the kernel had more events than could be held: looked at everything".into(),
             ));
         }
+        if !events.addresses.is_empty() {
+            self.masters
+                .iter_mut()
+                .for_each(|followed| followed.note_addresses(&events.addresses, &self.watcher));
+        }
         self.apply(&changes, report).await;
         Ok(())
     }

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use caps::{CapSet, Capability, CapsHashSet};
 
 use super::Settings;
+use crate::datapath::choose::MissingChoice;
 
 /// What following needs:
 ///
@@ -18,6 +19,9 @@ const FOLLOWING: [Capability; 4] =
 /// (`setns(2)`).
 const ENTERING: Capability = Capability::CAP_SYS_ADMIN;
 
+/// Telling children that the host is at another MAC now, where a shim may come and go (`packet(7)`).
+const ANNOUNCING: Capability = Capability::CAP_NET_RAW;
+
 /// Which capabilities these settings need.
 pub fn needed(settings: &Settings) -> CapsHashSet {
     let mut needed: CapsHashSet = FOLLOWING.into_iter().collect();
@@ -25,6 +29,10 @@ pub fn needed(settings: &Settings) -> CapsHashSet {
     let guards = || settings.masters.iter().any(|wanted| wanted.config.policies.hold_to_addresses());
     if children.any(|child| child.settings.netns.is_some()) || guards() {
         needed.insert(ENTERING);
+    }
+    let mut requests = settings.masters.iter().map(|wanted| &wanted.config.request);
+    if requests.any(|request| request.on_missing_bpf == Some(MissingChoice::Shim)) {
+        needed.insert(ANNOUNCING);
     }
     needed
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Error, Result, anyhow, bail};
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressMessage},
+    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
@@ -25,6 +25,42 @@ pub struct IpNet {
     pub address: IpAddr,
     /// Bits of the prefix.
     pub prefix: u8,
+}
+
+impl IpNet {
+    /// A single host.
+    pub const fn host(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Whether `address` is within the prefix.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(128))).unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `address` stands for the network, or for everybody in it (RFC 919, RFC 4291 2.6.1).
+    pub fn is_reserved(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(other) if self.prefix < 31 => {
+                let host = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
+                matches!(other.to_bits() & host, 0) || other.to_bits() & host == host
+            }
+            IpAddr::V6(other) if self.prefix < 127 => {
+                other.to_bits() & u128::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
 }
 
 impl FromStr for IpNet {
@@ -76,6 +112,51 @@ impl Netlink {
             addresses.entry(index).or_default().push(net);
         }
         Ok(addresses)
+    }
+
+    /// The addresses of one device of the socket's namespace by which others may reach this host for
+    /// good: not those of a link alone, under test, found to be doubled, outdated or temporary.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn lasting_addresses(&self, index: u32) -> Result<Vec<IpNet>> {
+        let mut message = AddressMessage::default();
+        // Only a strict socket's dump heeds it.
+        message.header.index = index;
+        let objects = self.dump(RouteNetlinkMessage::GetAddress(message)).await;
+        let objects = objects.context("cannot list addresses")?;
+        let lasting = objects.into_iter().filter(is_lasting).filter_map(parse_address);
+        Ok(lasting.filter(|(of, _)| *of == index).map(|(_, net)| net).collect())
+    }
+
+    /// Gives a device an address of this host alone, without a look whether somebody has it (duplicate
+    /// address detection); one that it has already is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn add_own_address(&self, index: u32, address: IpAddr) -> Result<()> {
+        let mut message = address_message(index, IpNet::host(address));
+        message.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute));
+        match self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).await {
+            Err(error) if super::kernel_errno(&error) == Some(nix::errno::Errno::EEXIST) => Ok(()),
+            other => other.with_context(|| format!("cannot add address {address}")),
+        }
+    }
+
+    /// Takes such an address away again; that it is gone already is no error.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn remove_own_address(&self, index: u32, address: IpAddr) -> Result<()> {
+        use nix::errno::Errno::{EADDRNOTAVAIL, ENODEV};
+        match self.remove_address(index, IpNet::host(address)).await {
+            Err(error) if matches!(super::kernel_errno(&error), Some(EADDRNOTAVAIL | ENODEV)) => Ok(()),
+            other => other,
+        }
     }
 
     /// Gives a device an address; one that it has already is left as it is. Tells whether it had not.
@@ -184,6 +265,20 @@ fn parse_address(object: RouteNetlinkMessage) -> Option<(u32, IpNet)> {
     Some((message.header.index, IpNet { address, prefix: message.header.prefix_len }))
 }
 
+fn is_lasting(object: &RouteNetlinkMessage) -> bool {
+    let RouteNetlinkMessage::NewAddress(message) = object else { return false };
+    let is_ipv6 = message.header.family == AddressFamily::Inet6;
+    let flags = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    let flags = flags.unwrap_or(AddressFlags::from_bits_retain(message.header.flags.bits().into()));
+    let passing = AddressFlags::Tentative | AddressFlags::Dadfailed | AddressFlags::Deprecated;
+    // One bit means "temporary" of an IPv6 address, and "a further one" of an IPv4 address.
+    let is_temporary = is_ipv6 && flags.contains(AddressFlags::Secondary);
+    message.header.scope == AddressScope::Universe && !flags.intersects(passing) && !is_temporary
+}
+
 fn parse_default_route(object: RouteNetlinkMessage) -> Option<DefaultRoute> {
     // `IP6_RT_PRIO_USER`; IPv4 has 0.
     const IPV6_METRIC: u32 = 1024;
@@ -211,6 +306,28 @@ fn parse_default_route(object: RouteNetlinkMessage) -> Option<DefaultRoute> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_contains_its_hosts() {
+        let contains = |net: &str, address: &str| {
+            net.parse::<IpNet>().unwrap().contains(address.parse::<IpAddr>().unwrap())
+        };
+        assert!(contains("10.9.0.2/24", "10.9.0.255") && !contains("10.9.0.2/24", "10.9.1.2"));
+        assert!(contains("fd09::2/64", "fd09::ffff") && !contains("fd09::2/64", "fd09:0:0:1::2"));
+        assert!(contains("10.9.0.2/32", "10.9.0.2") && !contains("10.9.0.2/32", "10.9.0.3"));
+        assert!(contains("10.9.0.2/0", "8.8.8.8") && contains("fd09::2/0", "2001:db8::1"));
+        assert!(!contains("10.9.0.2/0", "fd09::2"));
+    }
+
+    #[test]
+    fn the_network_and_everybody_in_it_are_no_hosts() {
+        let is_reserved = |net: &str, address: &str| {
+            net.parse::<IpNet>().unwrap().is_reserved(address.parse::<IpAddr>().unwrap())
+        };
+        assert!(is_reserved("10.9.0.2/24", "10.9.0.0") && is_reserved("10.9.0.2/24", "10.9.0.255"));
+        assert!(!is_reserved("10.9.0.2/16", "10.9.0.255") && !is_reserved("10.9.0.2/31", "10.9.0.3"));
+        assert!(is_reserved("fd09::2/64", "fd09::") && !is_reserved("fd09::2/64", "fd09::ffff"));
+    }
 
     #[test]
     fn an_address_has_a_prefix_that_fits() {

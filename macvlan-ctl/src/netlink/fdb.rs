@@ -37,7 +37,8 @@ impl Netlink {
     }
 }
 
-fn mac_of(entry: &NeighbourMessage) -> Option<Mac> {
+/// The MAC of a neighbour, where it has one.
+pub(super) fn mac_of(entry: &NeighbourMessage) -> Option<Mac> {
     entry.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::LinkLayerAddress(octets) => {
             <[u8; 6]>::try_from(octets.as_slice()).ok().map(Mac::new)

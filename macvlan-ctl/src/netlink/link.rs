@@ -1,7 +1,9 @@
 //! Network devices as the kernel reports them.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
-use macvlan_common::{child::Mode, mac::Mac};
+use macvlan_common::{child::Mode, counters::Count, mac::Mac};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
@@ -56,6 +58,15 @@ impl Link {
     pub fn is_child(&self) -> bool {
         matches!(self.kind.as_deref(), Some("macvlan" | "macvtap"))
     }
+}
+
+/// What a device received and sent in all, as it counts itself (`ip -s link`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Received: octets without those of a VLAN tag that the NIC took off, and without FCS.
+    pub rx: Count,
+    /// Sent.
+    pub tx: Count,
 }
 
 /// Which devices to list.
@@ -115,6 +126,35 @@ impl Netlink {
         });
         Ok(links.collect())
     }
+}
+
+impl Netlink {
+    /// What every device of a namespace counted, by index: of the one with this id, or the socket's own.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, for one because the namespace is gone.
+    pub async fn link_totals(&self, nsid: Option<i32>) -> Result<BTreeMap<u32, Totals>> {
+        let mut message = LinkMessage::default();
+        message.attributes.extend(nsid.map(LinkAttribute::IfNetnsId));
+        let objects = self.dump(RouteNetlinkMessage::GetLink(message)).await;
+        let objects = objects.context("cannot read the statistics of network devices")?;
+        let counted = objects.into_iter().filter_map(|object| match object {
+            RouteNetlinkMessage::NewLink(message) => Some((message.header.index, totals(&message)?)),
+            _ => None,
+        });
+        Ok(counted.collect())
+    }
+}
+
+fn totals(message: &LinkMessage) -> Option<Totals> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Stats64(stats) => Some(Totals {
+            rx: Count { packets: stats.rx_packets, bytes: stats.rx_bytes },
+            tx: Count { packets: stats.tx_packets, bytes: stats.tx_bytes },
+        }),
+        _ => None,
+    })
 }
 
 fn parse(message: LinkMessage) -> Link {

@@ -6,7 +6,10 @@ pub mod events;
 pub mod fdb;
 pub mod link;
 pub mod macvlan;
+pub mod neighbour;
 pub mod nsid;
+pub mod route;
+pub mod shim;
 pub mod sockets;
 
 use std::{

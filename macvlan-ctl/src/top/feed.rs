@@ -14,11 +14,11 @@ use macvlan_common::mac::Mac;
 
 use crate::{
     container::Containers,
-    datapath::{Datapath, Description, bpf, kernel::Kernel},
+    datapath::{Datapath, Description, bpf},
     master::Master,
     netlink::Netlink,
     observe::{self, Observed},
-    session::{Access, boxed, find_datapath},
+    session::{Access, datapath_of, find_datapath},
     stats::{self, MasterStats},
     status::{self, MasterStatus},
 };
@@ -116,7 +116,7 @@ impl Feed {
         let mut all = Vec::new();
         for master in &masters {
             let children = observed.of(master.index);
-            let datapath = self.datapath(master).await;
+            let datapath = self.datapath(master, &observed).await?;
             let mut status = status::describe(master, datapath.as_ref(), children)?;
             status::name_containers(&mut status, children, &mut self.containers).await;
             all.push(status);
@@ -128,7 +128,7 @@ impl Feed {
         let mut status = known.status.clone();
         let mut stats = Vec::new();
         for (index, master) in known.masters.iter().enumerate() {
-            let datapath = self.datapath(master).await;
+            let datapath = self.datapath(master, &known.observed).await?;
             let Description { carrier, demux, hairpin, degraded, .. } = datapath.description();
             let shown = &status[index];
             if (shown.datapath, shown.demux, shown.hairpin, &shown.degraded)
@@ -144,19 +144,19 @@ impl Feed {
     }
 
     /// The data path as it is now: another command may have put another one in place.
-    async fn datapath(&mut self, master: &Master) -> Box<dyn Datapath> {
+    async fn datapath(&mut self, master: &Master, observed: &Observed) -> Result<Box<dyn Datapath>> {
         let key = master.key.to_string();
         if let Some(reason) = self.refusals.get(&key)
             && !bpf::is_pinned(master)
         {
-            return Box::new(Kernel::new(reason.clone()));
+            return datapath_of(&self.netlink, master, Err(reason.clone()), observed).await;
         }
         let (attached, is_broken) = find_datapath(&self.netlink, master).await;
         match &attached {
             Err(reason) if !is_broken => self.refusals.insert(key, reason.clone()),
             _ => self.refusals.remove(&key),
         };
-        boxed(attached)
+        datapath_of(&self.netlink, master, attached, observed).await
     }
 }
 

@@ -197,7 +197,7 @@ impl Row {
             self.phase = Phase::Gone(at);
         }
         let Row { rate, .. } = self;
-        (rate.wire, rate.host, rate.sibling, rate.drops) = (None, None, None, None);
+        (rate.wire, rate.host, rate.sibling, rate.drops, rate.stats64) = (None, None, None, None, None);
     }
 }
 
@@ -209,7 +209,8 @@ impl MasterRow {
             let children = stats.children.iter().filter_map(|child| dropped(child.drops.as_ref(), None));
             Some(children.fold(own, plus))
         };
-        let counted = rate.unknown_unicast.is_some();
+        let counted =
+            rate.unknown_unicast.is_some() || rate.children.iter().any(|child| child.stats64.is_some());
         Self {
             status: MasterStatus { children: Vec::new(), ..status.clone() },
             children: status.children.len(),
@@ -233,7 +234,7 @@ fn on(stats: &ChildStats, path: Option<Path>) -> Option<BothWays> {
         Some(Path::Sibling) => stats.sibling,
         None => {
             let paths = [stats.wire, stats.host, stats.sibling];
-            paths.into_iter().flatten().reduce(both_plus)
+            paths.into_iter().flatten().reduce(both_plus).or(stats.stats64)
         }
     }
 }

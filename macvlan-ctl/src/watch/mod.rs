@@ -26,6 +26,7 @@ use crate::{
     netns::{Known, held_open, known},
     observe,
     session::Access,
+    shim::Shim,
 };
 
 /// Events come in bursts, a dozen for one container: waiting this long makes one job of them.
@@ -334,6 +335,11 @@ impl Watcher {
     /// The children of the master with this index.
     pub fn children(&self, master: u32) -> Vec<&Child> {
         self.world.children(master)
+    }
+
+    /// The shims of the master with this index: one, unless a run was killed.
+    pub fn shims(&self, master: u32) -> Vec<Shim> {
+        self.world.shims(master)
     }
 
     /// The device of this index in the watcher's own namespace.

@@ -12,6 +12,7 @@ use crate::{
     model::{Child, Place},
     netlink::{address::IpNet, events::DeviceKey, link::Link},
     observe::Observed,
+    shim::Shim,
 };
 
 /// Devices of one namespace, and the children on them in all namespaces.
@@ -21,12 +22,17 @@ pub struct World {
     pub own_nsid: Option<i32>,
     children: BTreeMap<DeviceKey, (u32, Child)>,
     devices: BTreeMap<u32, Link>,
+    /// By their own index: our shims and the indexes of their masters.
+    shims: BTreeMap<u32, (u32, Shim)>,
 }
 
 impl World {
     /// A device is now as `link` says, or gone; gives what changed.
     pub fn set(&mut self, key: DeviceKey, link: Option<Link>, place: Place, own: Option<i32>) -> Vec<Change> {
         let (nsid, index) = key;
+        if nsid.is_none() {
+            self.shims.remove(&index);
+        }
         let Some(link) = link else {
             let device = if nsid.is_none() { self.remove_device(index) } else { None };
             return device.into_iter().chain(self.remove_child(key)).collect();
@@ -43,6 +49,12 @@ impl World {
             None => link.lower_nsid.is_none(),
             Some(nsid) => own.is_some() && own != Some(nsid) && link.lower_nsid == own,
         };
+        if nsid.is_none()
+            && let Some(shim) = link.lower.zip(Shim::from_link(&link))
+        {
+            self.shims.insert(index, shim);
+            return self.remove_child(key).into_iter().collect();
+        }
         match link.lower.filter(|_| is_ours).zip(Child::from_link(link, place)) {
             Some((master, child)) => self.set_child(key, master, child),
             None => self.remove_child(key).into_iter().collect(),
@@ -128,6 +140,9 @@ impl World {
         for link in links.into_iter().filter(|link| !link.is_child()) {
             changes.extend(self.set_device(link));
         }
+        let shims = observed.shims.into_iter();
+        let shims = shims.flat_map(|(master, shims)| shims.into_iter().map(move |shim| (master, shim)));
+        self.shims = shims.map(|(master, shim)| (shim.index, (master, shim))).collect();
         let mut present = BTreeSet::new();
         for (master, children) in observed.children {
             for child in children {
@@ -201,6 +216,11 @@ impl World {
         self.children.values().filter(|(above, _)| *above == master).map(|(_, child)| child).collect()
     }
 
+    /// The shims of the master with this index.
+    pub fn shims(&self, master: u32) -> Vec<Shim> {
+        self.shims.values().filter(|(above, _)| *above == master).map(|(_, shim)| shim.clone()).collect()
+    }
+
     /// The device of this index.
     pub fn device(&self, index: u32) -> Option<&Link> {
         self.devices.get(&index)
@@ -214,7 +234,9 @@ impl World {
     /// Whether a device lets a MAC in that is none of its known children's.
     pub fn misses_some_of(&self, filters: &BTreeMap<u32, Vec<Mac>>) -> bool {
         filters.iter().filter(|(index, _)| self.is_master(**index)).any(|(index, macs)| {
-            let known: BTreeSet<Mac> = self.children(*index).into_iter().map(|child| child.mac).collect();
+            let shims = self.shims(*index);
+            let children = self.children(*index).into_iter().map(|child| child.mac);
+            let known: BTreeSet<Mac> = children.chain(shims.iter().map(|shim| shim.mac)).collect();
             macs.iter().any(|mac| !known.contains(mac))
         })
     }

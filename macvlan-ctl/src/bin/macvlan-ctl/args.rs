@@ -8,7 +8,7 @@ use macvlan_common::child::AntiSpoof;
 use macvlan_ctl::{
     datapath::{
         bpf::{MOST_CHILDREN, Options, storm_limit},
-        choose::{DropUnknown, TcChoice, XdpChoice},
+        choose::{DropUnknown, MissingChoice, TcChoice, XdpChoice},
     },
     netns::NetnsRef,
     policy::{PolicyChange, parse_anti_spoof},
@@ -154,13 +154,32 @@ pub struct Attach {
     #[command(flatten)]
     pub options: DatapathOptions,
 
-    /// Fail where BPF cannot be had, instead of leaving plain kernel macvlan.
-    #[arg(long)]
-    pub require_bpf: bool,
+    /// What to do where BPF cannot be had.
+    #[command(flatten)]
+    pub on_missing: OnMissing,
 
     /// Only say what would be done.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What to do where BPF cannot be had.
+#[derive(Debug, Args)]
+pub struct OnMissing {
+    /// What to do where BPF cannot be had; as it is or, at first, plain if left out.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub on_missing_bpf: Option<MissingChoice>,
+
+    /// Same as --on-missing-bpf fail.
+    #[arg(long, conflicts_with = "on_missing_bpf")]
+    pub require_bpf: bool,
+}
+
+impl OnMissing {
+    /// As the library takes it.
+    pub fn to_choice(&self) -> Option<MissingChoice> {
+        if self.require_bpf { Some(MissingChoice::Fail) } else { self.on_missing_bpf }
+    }
 }
 
 /// Options of the data path.
@@ -240,9 +259,9 @@ pub struct Run {
     #[command(flatten)]
     pub options: DatapathOptions,
 
-    /// Fail where BPF cannot be had, instead of leaving plain kernel macvlan.
-    #[arg(long)]
-    pub require_bpf: bool,
+    /// What to do where BPF cannot be had.
+    #[command(flatten)]
+    pub on_missing: OnMissing,
 
     /// Serve Prometheus metrics here.
     #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:9099")]

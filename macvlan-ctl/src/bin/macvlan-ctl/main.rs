@@ -90,7 +90,7 @@ async fn run_attach(cli: &Cli, args: &Attach) -> Result<()> {
     let request = attach::Request {
         children: parse(&args.children)?,
         options: args.options.to_options(),
-        require_bpf: args.require_bpf,
+        on_missing_bpf: args.on_missing.to_choice(),
         dry_run: args.dry_run,
         ..attach::Request::default()
     };

@@ -184,6 +184,9 @@ fn print_master(out: &mut impl io::Write, master: &MasterStats, per_second: &str
     let (Some(unknown), Some(floods), Some(drops)) = (&master.unknown_unicast, &master.flood, &master.drops)
     else {
         writeln!(out, "  plain kernel macvlan: nothing is counted by path")?;
+        if master.children.iter().any(|child| child.stats64.is_some()) {
+            writeln!(out, "{}", stats_table(&master.children, per_second))?;
+        }
         return Ok(());
     };
     writeln!(out, "  unknown unicast {}", pair(unknown))?;
@@ -215,7 +218,9 @@ fn stats_table(children: &[ChildStats], per_second: &str) -> String {
     for child in children {
         let container = child.container.as_ref().map(container_cell);
         let mut names = [Some(child.ifname.clone()), container].into_iter().flatten();
-        for (path, counted) in [("wire", child.wire), ("host", child.host), ("sibling", child.sibling)] {
+        let paths = [("wire", child.wire), ("host", child.host), ("sibling", child.sibling)];
+        let shown: &[_] = if child.stats64.is_some() { &[("all", child.stats64)] } else { &paths };
+        for &(path, counted) in shown {
             let cell = |pick: fn(BothWays) -> u64| counted.map_or("-".to_owned(), |both| count(pick(both)));
             records.push([
                 names.next().unwrap_or_default(),
@@ -226,6 +231,12 @@ fn stats_table(children: &[ChildStats], per_second: &str) -> String {
                 cell(|both| both.tx.bytes),
             ]);
         }
+        // Where there are fewer rows than names.
+        records.extend(
+            names.map(|name| {
+                [name, String::new(), String::new(), String::new(), String::new(), String::new()]
+            }),
+        );
         for (reason, dropped) in child.drops.iter().flatten().filter(|(_, dropped)| dropped.packets > 0) {
             let cells = [count(dropped.packets), count(dropped.bytes)];
             let [packets, bytes] = cells;
@@ -292,6 +303,7 @@ mod tests {
             ifname: "web".into(),
             address: "02:00:00:00:00:01".parse().unwrap(),
             container: None,
+            stats64: None,
             wire: Some(both),
             host: None,
             sibling: Some(both),

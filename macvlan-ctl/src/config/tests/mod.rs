@@ -6,7 +6,7 @@ use macvlan_common::child::Mode;
 
 use super::*;
 use crate::{
-    datapath::choose::{TcChoice, XdpChoice},
+    datapath::choose::{MissingChoice, TcChoice, XdpChoice},
     model::Kind,
 };
 
@@ -19,6 +19,23 @@ fn refused(text: &str) -> String {
     let message = format!("{:#}", parse(text).unwrap_err());
     assert_eq!(message.lines().count(), 1, "{message}");
     message
+}
+
+#[test]
+fn what_to_do_without_bpf_is_said_once() {
+    let choice = |text: &str| {
+        let config = parse(&format!("[[master]]\nname = \"eth0\"\n{text}")).unwrap();
+        config.masters[0].request.on_missing_bpf
+    };
+    assert_eq!(choice(""), None);
+    assert_eq!(choice("require-bpf = false"), None);
+    assert_eq!(choice("require-bpf = true"), Some(MissingChoice::Fail));
+    assert_eq!(choice("on-missing-bpf = \"shim\""), Some(MissingChoice::Shim));
+    assert_eq!(choice("on-missing-bpf = \"fail\"\nrequire-bpf = true"), Some(MissingChoice::Fail));
+    let both = "[[master]]\nname = \"eth0\"\non-missing-bpf = \"shim\"\nrequire-bpf = true";
+    assert!(refused(both).contains("contradicts require-bpf"));
+    let unknown = "[[master]]\nname = \"eth0\"\non-missing-bpf = \"shims\"";
+    assert!(refused(unknown).contains("one of plain, shim, fail"));
 }
 
 #[test]
@@ -73,7 +90,7 @@ fn every_key_is_understood() {
     let request = &eth0.request;
     assert_eq!((request.options.xdp, request.options.tc), (Some(XdpChoice::Native), Some(TcChoice::Clsact)));
     assert_eq!((request.options.no_adopt, request.options.max_children), (true, Some(16)));
-    assert!(request.require_bpf && request.prune && !request.dry_run);
+    assert!(request.on_missing_bpf == Some(MissingChoice::Fail) && request.prune && !request.dry_run);
     assert_eq!(request.policies, eth0.policies);
     assert_eq!((&eth1.policies, &eth1.request), (&Policies::default(), &crate::attach::Request::default()));
     // The command line says the same.
@@ -104,7 +121,7 @@ fn the_example_is_a_configuration_and_so_are_its_defaults() {
     assert_eq!(whole.detach_on_exit, config.detach_on_exit);
     let (one, other) = (&whole.masters[0].request, &config.masters[0].request);
     assert_eq!(one.options.no_adopt, other.options.no_adopt);
-    assert_eq!((one.require_bpf, one.prune), (other.require_bpf, other.prune));
+    assert_eq!((one.on_missing_bpf, one.prune), (Some(MissingChoice::Plain), other.prune));
     assert_eq!(one.options.max_children, Some(crate::datapath::bpf::DEFAULT_MAX_CHILDREN));
     assert_eq!((one.options.xdp, one.options.tc), (Some(XdpChoice::default()), Some(TcChoice::default())));
     let settings = &one.children[0].settings;

@@ -200,7 +200,7 @@ impl<'a> Hooks<'a> {
                 Hairpin::Clsact => {
                     SchedClassifierLink::attached(&master.name, hook, priority, FILTER_HANDLE, None)?
                 }
-                Hairpin::Off => return Ok(()),
+                Hairpin::Shim | Hairpin::Off => return Ok(()),
             };
             let program = self.classifier(name)?;
             let id = program
@@ -285,7 +285,7 @@ pub async fn verify(netlink: &Netlink, directory: &Path, master: &Master, record
     match record.hairpin {
         Hairpin::Tcx => links.extend([LINK_INGRESS, LINK_EGRESS]),
         Hairpin::Clsact => verify_filters(netlink, directory, master).await?,
-        Hairpin::Off => {}
+        Hairpin::Shim | Hairpin::Off => {}
     }
     if matches!(record.demux, Demux::XdpNative | Demux::XdpGeneric) {
         links.push(LINK_XDP);
@@ -325,7 +325,7 @@ pub fn lost_device(directory: &Path) -> bool {
 ///
 /// The first failure, after everything else was tried.
 pub async fn remove(netlink: &Netlink, master: &Master, directory: &Path, owns_clsact: bool) -> Result<()> {
-    let ours = our_programs(directory);
+    let ours = Ours::of(directory);
     let children = vouching::remove(directory);
     let egress = detach_link(&directory.join(LINK_EGRESS));
     let xdp = detach_link(&directory.join(LINK_XDP));
@@ -365,13 +365,42 @@ fn our_programs(directory: &Path) -> Vec<u32> {
     programs
 }
 
-async fn remove_filters(netlink: &Netlink, master: &Master, ours: &[u32], owns_clsact: bool) -> Result<()> {
+/// What tells our filters from others.
+enum Ours {
+    /// The ids of our programs.
+    Programs(Vec<u32>),
+    /// Our place among other filters: programs are pinned, and bpf(2) is refused.
+    Place,
+}
+
+impl Ours {
+    fn of(directory: &Path) -> Self {
+        let programs = our_programs(directory);
+        let is_pinned = [names::INGRESS, names::EGRESS].iter().any(|name| directory.join(name).exists());
+        if programs.is_empty() && is_pinned { Self::Place } else { Self::Programs(programs) }
+    }
+
+    fn has(&self, filter: &Filter) -> bool {
+        match self {
+            Self::Programs(programs) => filter.program.is_some_and(|id| programs.contains(&id)),
+            Self::Place => {
+                let priority = match filter.hook {
+                    clsact::Hook::Ingress => PRIORITY_INGRESS,
+                    clsact::Hook::Egress => PRIORITY_EGRESS,
+                };
+                filter.program.is_some()
+                    && (filter.priority, filter.handle) == (priority, u32::from(FILTER_HANDLE))
+            }
+        }
+    }
+}
+
+async fn remove_filters(netlink: &Netlink, master: &Master, ours: &Ours, owns_clsact: bool) -> Result<()> {
     if !netlink.has_clsact(master.index).await? {
         return Ok(());
     }
     let filters = netlink.clsact_filters(master.index).await?;
-    let is_ours = |filter: &&Filter| filter.program.is_some_and(|id| ours.contains(&id));
-    let mut mine: Vec<&Filter> = filters.iter().filter(is_ours).collect();
+    let mut mine: Vec<&Filter> = filters.iter().filter(|filter| ours.has(filter)).collect();
     mine.sort_by_key(|filter| filter.hook != clsact::Hook::Egress);
     for filter in &mine {
         netlink.delete_filter(master.index, filter).await?;

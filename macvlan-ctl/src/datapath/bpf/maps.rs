@@ -420,7 +420,7 @@ impl Maps {
             let (key, shares) = item.context("cannot read the counters of the children")?;
             children.insert(Mac::from_key(key), sum(&shares));
         }
-        Ok(Counters { master: Some(master), children })
+        Ok(Counters { master: Some(master), children, ..Counters::default() })
     }
 
     /// Leaves `text` for later commands.

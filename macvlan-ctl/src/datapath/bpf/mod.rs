@@ -22,6 +22,7 @@ use std::{
     fs, io,
     net::IpAddr,
     num::NonZeroU32,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -219,6 +220,9 @@ impl Bpf {
         let (hairpin, reason) = hooks
             .attach_tc(netlink, master, record.tc, |owns_clsact| {
                 record.owns_clsact = owns_clsact;
+                if owns_clsact {
+                    mark_clsact(building)?;
+                }
                 maps.write_record(&record.to_text()?)
             })
             .await?;
@@ -466,9 +470,17 @@ pub async fn clean_up(netlink: &Netlink, master: &Master, broken: bool) -> Resul
 /// Takes off `master` what is pinned in a directory, whole or not, and removes the directory.
 async fn take_off(netlink: &Netlink, master: &Master, directory: &Path) -> Result<()> {
     let record = maps::read_record(directory).and_then(|text| Record::from_text(&text));
-    let owns_clsact = record.is_ok_and(|record| record.owns_clsact);
+    let is_marked = fs::symlink_metadata(directory.join(CLSACT_MARK)).is_ok();
+    let owns_clsact = is_marked || record.is_ok_and(|record| record.owns_clsact);
     hooks::remove(netlink, master, directory, owns_clsact).await?;
     bpffs::remove_directory(directory)
+}
+
+/// Says that the clsact qdisc is ours to whoever cannot read the record, for bpf(2) is refused. The
+/// BPF file system has no plain files, but links.
+fn mark_clsact(directory: &Path) -> Result<()> {
+    let mark = directory.join(CLSACT_MARK);
+    symlink("ours", &mark).with_context(|| format!("cannot make {mark:?}"))
 }
 
 /// Removes pin directories of masters that are gone.
@@ -524,6 +536,8 @@ const VOUCHING: &str = "anti-spoof";
 
 /// Appended to the name of a directory that is not whole. The BPF file system allows no dots.
 const BUILDING: &str = "-building";
+/// File name of the mark that the clsact qdisc is ours.
+const CLSACT_MARK: &str = "clsact_ours";
 const LEAVING: &str = "-leaving";
 
 fn directory(master: &Master) -> PathBuf {

@@ -15,9 +15,13 @@ use crate::{
         metrics::{self, Metric},
         snapshot::{MasterSnapshot, Reading, Snapshot},
     },
+    netlink::link::Totals,
     rate_limit::RateLimit,
     status::ChildStatus,
 };
+
+/// What stands for the path where only the kernel counts, which does not tell paths apart.
+const ALL_PATHS: &str = "all";
 
 /// Writes all metrics of children.
 pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
@@ -40,12 +44,33 @@ pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
     rate_limits(snapshot, text, &metrics::CHILD_RATE_LIMIT_PACKETS, |limit| Some(limit.packets? as f64))?;
     let paths = PATHS.map(Path::as_str);
     let reasons = DROP_REASONS.map(DropReason::as_str);
-    counted(snapshot, text, &metrics::CHILD_RECEIVE_PACKETS, paths, |child| child.rx.map(packets))?;
-    counted(snapshot, text, &metrics::CHILD_RECEIVE_BYTES, paths, |child| child.rx.map(bytes))?;
-    counted(snapshot, text, &metrics::CHILD_TRANSMIT_PACKETS, paths, |child| child.tx.map(packets))?;
-    counted(snapshot, text, &metrics::CHILD_TRANSMIT_BYTES, paths, |child| child.tx.map(bytes))?;
-    counted(snapshot, text, &metrics::CHILD_DROP_PACKETS, reasons, |child| child.drops.map(packets))?;
-    counted(snapshot, text, &metrics::CHILD_DROP_BYTES, reasons, |child| child.drops.map(bytes))
+    type Counter =
+        (&'static Metric, fn(&ChildCounters) -> &[Count; PATHS.len()], fn(Totals) -> Count, fn(Count) -> u64);
+    let counters: [Counter; 4] = [
+        (&metrics::CHILD_RECEIVE_PACKETS, |child| &child.rx, |totals| totals.rx, packets),
+        (&metrics::CHILD_RECEIVE_BYTES, |child| &child.rx, |totals| totals.rx, bytes),
+        (&metrics::CHILD_TRANSMIT_PACKETS, |child| &child.tx, |totals| totals.tx, packets),
+        (&metrics::CHILD_TRANSMIT_BYTES, |child| &child.tx, |totals| totals.tx, bytes),
+    ];
+    for (metric, by_path, in_all, value) in counters {
+        let mut family = Family::new(metric);
+        counted(snapshot, &mut family, paths, |child| by_path(child).map(value));
+        for master in &snapshot.masters {
+            for (mac, totals) in &master.totals {
+                let labels = [&*master.status.ifname, &mac.to_string(), ALL_PATHS];
+                family.add(&labels, value(in_all(*totals)) as f64);
+            }
+        }
+        family.write(text)?;
+    }
+    for (metric, value) in
+        [(&metrics::CHILD_DROP_PACKETS, packets as fn(Count) -> u64), (&metrics::CHILD_DROP_BYTES, bytes)]
+    {
+        let mut family = Family::new(metric);
+        counted(snapshot, &mut family, reasons, |child| child.drops.map(value));
+        family.write(text)?;
+    }
+    Ok(())
 }
 
 fn rate_limits(
@@ -131,15 +156,13 @@ fn by_mac(master: &MasterSnapshot) -> BTreeMap<Mac, &ChildStatus> {
     children
 }
 
-/// Writes one metric that has `N` values for each child, told apart by its last label.
+/// Adds `N` values for each child that the programs count, told apart by the last label.
 fn counted<const N: usize>(
     snapshot: &Snapshot,
-    text: &mut String,
-    metric: &Metric,
+    family: &mut Family<'_>,
     last_labels: [&'static str; N],
-    values: fn(&ChildCounters) -> [u64; N],
-) -> Result<()> {
-    let mut family = Family::new(metric);
+    values: impl Fn(&ChildCounters) -> [u64; N],
+) {
     for MasterSnapshot { status, reading, .. } in &snapshot.masters {
         let Reading::Whole { counters, .. } = reading else { continue };
         for (mac, child) in &counters.children {
@@ -149,7 +172,6 @@ fn counted<const N: usize>(
             }
         }
     }
-    family.write(text)
 }
 
 fn packets(count: Count) -> u64 {

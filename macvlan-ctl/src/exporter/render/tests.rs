@@ -1,6 +1,9 @@
 //! Rendering, to the letter.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use macvlan_common::{
     counters::{ChildCounters, Count, MasterCounters},
@@ -17,6 +20,7 @@ use crate::{
     },
     exporter::snapshot::{MasterSnapshot, Reading},
     model::Kind,
+    netlink::link::Totals,
     policy::PolicyStatus,
     status::{ChildStatus, MasterStatus},
 };
@@ -81,12 +85,16 @@ fn attached() -> MasterSnapshot {
         copy_failed: count(15),
     };
     let reading = Reading::Whole {
-        counters: Box::new(Counters { master: Some(master), children: [(WEB, counters)].into() }),
+        counters: Box::new(Counters {
+            master: Some(master),
+            children: [(WEB, counters)].into(),
+            ..Counters::default()
+        }),
         usage: Usage { map: "MACVLAN_CHILD", entries: 1, max_entries: 4096 },
         programs: vec![ProgramRuns { program: "macvlan_in", runs: 16, time: Duration::from_nanos(1700) }],
         is_current: true,
     };
-    MasterSnapshot { status, reading, rx_dropped: Some(30) }
+    MasterSnapshot { status, totals: BTreeMap::new(), reading, rx_dropped: Some(30) }
 }
 
 fn unread(reading: Reading) -> MasterSnapshot {
@@ -148,6 +156,18 @@ fn what_cannot_be_known_is_absent_rather_than_zero() {
         assert_eq!(names, expected);
         assert!(text.contains("hairpin=\"tcx\",version=\"\"} 1\n"));
     }
+}
+
+#[test]
+fn what_only_the_kernel_counts_is_of_all_paths() {
+    let totals = Totals { rx: count(20), tx: count(21) };
+    let master = MasterSnapshot { totals: [(WEB, totals)].into(), ..unread(Reading::Unpinned) };
+    let text = written(vec![master]);
+    let counted: Vec<_> = samples(&text).into_iter().filter(|line| line.contains(",path=")).collect();
+    assert_eq!(counted.len(), 4, "{counted:#?}");
+    assert!(counted.iter().all(|line| line.contains("path=\"all\"")), "{counted:#?}");
+    assert!(counted[0].starts_with("macvlan_child_receive_packets_total{") && counted[0].ends_with(" 20"));
+    assert!(counted[2].starts_with("macvlan_child_transmit_packets_total{") && counted[2].ends_with(" 21"));
 }
 
 #[test]

@@ -86,10 +86,14 @@ fn identity(master: &MasterRow) -> Vec<String> {
 
 fn rates(master: &MasterRow) -> Vec<String> {
     let Some(traffic) = master.traffic else { return vec!["nothing is counted".to_owned()] };
-    let packets = |pair: Option<Pair>| si(pair.unwrap_or_default().packets);
-    vec![
-        format!("rx {} tx {} b/s", si(bits(traffic.rx)), si(bits(traffic.tx))),
-        format!("drops {}/s, {} in all", packets(master.drops), packets(master.dropped)),
-        format!("for nobody {}/s", packets(master.unknown_unicast)),
-    ]
+    let packets = |pair: Pair| si(pair.packets);
+    let mut rates = vec![format!("rx {} tx {} b/s", si(bits(traffic.rx)), si(bits(traffic.tx)))];
+    rates.extend(
+        master
+            .drops
+            .zip(master.dropped)
+            .map(|(now, all)| format!("drops {}/s, {} in all", packets(now), packets(all))),
+    );
+    rates.extend(master.unknown_unicast.map(|unknown| format!("for nobody {}/s", packets(unknown))));
+    rates
 }

@@ -199,6 +199,39 @@ q quit  ? help  / filter  <> sort  r reverse  v view  Enter detail  Space pause
 }
 
 #[test]
+fn what_the_kernel_counts_is_of_all_paths() {
+    let mut show = Show::new();
+    let counted = |frames| {
+        let (mut status, mut stats) = master("eth0", &[who("web", 1, frames)]);
+        (status.datapath, status.demux, status.hairpin) = (Carrier::Kernel, Demux::Kernel, Hairpin::Shim);
+        (stats.unknown_unicast, stats.drops) = (None, None);
+        let stats64 = stats.children[0].wire;
+        stats.children[0] = ChildStats {
+            stats64,
+            wire: None,
+            host: None,
+            sibling: None,
+            drops: None,
+            ..stats.children[0].clone()
+        };
+        (status, stats)
+    };
+    show.reads_masters(vec![counted(1000)]);
+    show.reads_masters(vec![counted(3000)]);
+    check(
+        &show.lines(80, 10),
+        r#"
+macvlan-ctl top  all paths  by RX b/s▼  every 1s
+eth0: kernel, demux kernel, hairpin shim, 1 degraded, 1 child
+ CHILD            RX p/s RX b/s▼  TX p/s  TX b/s  DROP/s   DROPS HISTORY
+ web               2.00k   16.0M   1.00k   8.00M       -       -              █
+[5 blank lines]
+q quit  ? help  / filter  <> sort  r reverse  v view  Enter detail  Space pause
+"#,
+    );
+}
+
+#[test]
 fn the_keys() {
     let mut show = busy();
     show.types("?");

@@ -85,6 +85,7 @@ fn counted(who: Who) -> ChildStats {
     ChildStats {
         ifname: who.name.into(),
         address: mac(who.octet),
+        stats64: None,
         wire: both(who.frames, who.frames / 2),
         host: both(who.frames / 10, who.frames / 10),
         sibling: both(0, 0),

@@ -82,7 +82,7 @@ fn wanted(args: &Run, config: &Config, name: IfName) -> Wanted {
     request.options.no_adopt |= options.no_adopt;
     request.options.storm_limit = options.storm_limit.or(request.options.storm_limit);
     request.options.no_directed_neigh |= options.no_directed_neigh;
-    request.require_bpf |= args.require_bpf;
+    request.on_missing_bpf = args.on_missing.to_choice().or(request.on_missing_bpf);
     Wanted { config: master, configured: configured.is_some() }
 }
 
