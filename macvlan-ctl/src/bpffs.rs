@@ -13,6 +13,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::statfs::{FsType, statfs},
+    unistd::{AccessFlags, access},
 };
 
 use crate::netns::errno;
@@ -57,14 +58,16 @@ pub fn prepare() -> Result<(PathBuf, Lifetime)> {
     Ok((directory, lifetime))
 }
 
-/// Whether the file system is there or could be mounted; changes nothing.
+/// Whether the file system is there, or could be mounted, and can be written to; changes nothing.
 ///
 /// # Errors
 ///
 /// Why not.
 pub fn probe() -> Result<()> {
     if is_mounted() {
-        return Ok(());
+        return access(MOUNT_POINT, AccessFlags::W_OK).map_err(|errno| {
+            anyhow!("cannot write to the BPF file system at {MOUNT_POINT}: {}", errno.desc().to_lowercase())
+        });
     }
     // A mount namespace of its own ends with the thread, and takes the mount with it.
     let tried = thread::spawn(|| {

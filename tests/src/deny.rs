@@ -27,6 +27,18 @@ pub fn bpf(command: &mut Command, errno: i32) {
     unsafe { command.pre_exec(install) };
 }
 
+/// Lets `command` lock no memory, and raise no limit of itself.
+pub fn locked_memory(command: &mut Command) {
+    let limit = || {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the pointer is to a live `rlimit`.
+        let done = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const none) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec this makes one system call and allocates nothing.
+    unsafe { command.pre_exec(limit) };
+}
+
 /// The program under test in the host's namespace, as root without these capabilities; it cannot
 /// be told `-n` when one of them is `sys_admin`.
 pub fn capabilities(lab: &Lab, without: &[&str], args: &[&str]) -> Command {

@@ -50,6 +50,35 @@ impl Mounts {
         self.enter(|| while umount2(BPFFS, MntFlags::MNT_DETACH).is_ok() {});
     }
 
+    /// Lets nobody write to the BPF file system, or anybody again.
+    #[track_caller]
+    pub fn set_bpffs_read_only(&self, read_only: bool) {
+        let flags = if read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
+        let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+        self.enter(|| mount(None::<&str>, BPFFS, None::<&str>, flags, None::<&str>))
+            .or_fail("remount the BPF file system");
+    }
+
+    /// Lets nobody write to `/run`, or anybody again.
+    #[track_caller]
+    pub fn set_run_read_only(&self, read_only: bool) {
+        let flags = if read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
+        let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+        self.enter(|| mount(None::<&str>, "/run", None::<&str>, flags, None::<&str>)).or_fail("remount /run");
+    }
+
+    /// Puts a `/run` over this one in which there is no room for a file, or takes it away again.
+    #[track_caller]
+    pub fn set_run_full(&self, full: bool) {
+        // The root directory of the file system is the one.
+        let options = Some("nr_inodes=1");
+        self.enter(|| match full {
+            true => mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), options),
+            false => umount2("/run", MntFlags::MNT_DETACH),
+        })
+        .or_fail("fill /run");
+    }
+
     /// Puts an empty directory over this one, for those who have these mounts and nobody else.
     pub fn hide(&self, directory: &str) {
         self.enter(|| fresh("tmpfs", directory));

@@ -264,7 +264,10 @@ fn served(children: u32) -> (Netns, Exporter) {
         children: children.collect(),
     };
     let ns = Netns::new();
-    let exporter = Exporter::of_view(&ns, View { masters: vec![MasterView { status, pins: None }] });
+    let exporter = Exporter::of_view(
+        &ns,
+        View { masters: vec![MasterView { status, pins: None, totals: Default::default() }] },
+    );
     (ns, exporter)
 }
 

@@ -56,7 +56,7 @@ fn judge_attached(description: &Description, reason: &str) -> Finding {
 fn judge_degraded(degraded: &Degraded) -> Finding {
     let Degraded { feature, wanted, got, reason } = degraded;
     // One demultiplexer or hook for another is a choice; the rest is missed by somebody.
-    let is_lost = feature == "pins" || feature == "datapath" || got == "off";
+    let is_lost = ["pins", "datapath", "shim"].contains(&feature.as_str()) || got == "off";
     let status = if is_lost { Status::Warning } else { Status::Note };
     Finding::new(status, format!("data-path-{feature}"), format!("{got} instead of {wanted}"), reason)
 }

@@ -95,6 +95,9 @@ fn meaning(feature: &Feature) -> (String, &'static str, Status) {
         Feature::XdpGeneric => {
             ("xdp-generic", "XDP for devices whose driver has none; only on demand", Status::Note)
         }
+        Feature::Shim => {
+            ("shim", "without BPF it is the way from host to children (--on-missing-bpf shim)", Status::Note)
+        }
         Feature::Macvlan => ("macvlan", "without it there are no children", Status::Problem),
         Feature::Nsid => {
             ("nsid", "children in other namespaces are told apart by these ids", Status::Problem)
@@ -112,7 +115,7 @@ fn good(feature: &Feature) -> &'static str {
         Feature::Program(_) => "the kernel takes it",
         Feature::Scratch => "made",
         Feature::Tcx | Feature::Clsact | Feature::XdpNative | Feature::XdpGeneric => "attaching works",
-        Feature::Macvlan => "can be made",
+        Feature::Macvlan | Feature::Shim => "can be made",
         Feature::Nsid => "given",
         Feature::ListenAllNsid => "possible",
     }
@@ -126,13 +129,15 @@ fn remedy(feature: &Feature, surroundings: &Surroundings) -> Option<String> {
         }
         Feature::Maps | Feature::Program(_) => {
             "a kernel with CONFIG_BPF_SYSCALL, and CAP_BPF and CAP_PERFMON; without BPF, children run as \
-             plain kernel macvlan"
+             plain kernel macvlan, or talk to the host through a shim (--on-missing-bpf shim)"
         }
         Feature::Scratch => "run as root, outside of containers; the kernel needs veth (modprobe veth)",
         Feature::Macvlan => "modprobe macvlan, or a kernel with CONFIG_MACVLAN",
         Feature::Clsact => "modprobe sch_ingress cls_bpf, or a kernel with CONFIG_NET_CLS_BPF",
         Feature::ListenAllNsid => "run as root, or give it CAP_NET_BROADCAST",
-        Feature::Tcx | Feature::XdpNative | Feature::XdpGeneric | Feature::Nsid => return None,
+        Feature::Tcx | Feature::XdpNative | Feature::XdpGeneric | Feature::Nsid | Feature::Shim => {
+            return None;
+        }
     };
     Some(text.to_owned())
 }

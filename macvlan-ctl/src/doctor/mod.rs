@@ -38,7 +38,7 @@ use crate::{
     master::Master,
     netlink::{Netlink, link::Link},
     observe::{self, Observed},
-    session::{Access, find_datapath},
+    session::{Access, datapath_of, find_datapath},
     status,
 };
 
@@ -109,13 +109,22 @@ async fn examine_device(
     let programs = Programs::read(netlink, &master.name, master.index).await?;
     let children = observed.of(master.index);
     let mut more = programs::judge(&programs, ours.as_deref());
-    more.extend(judge_datapath(&master.name, &read_datapath(netlink, &master, root).await?, children));
+    more.extend(judge_datapath(
+        &master.name,
+        &read_datapath(netlink, &master, observed, root).await?,
+        children,
+    ));
     more.push(judge_macs(master.mac, children));
     findings.extend(more.into_iter().map(|finding| finding.on(&master.name)));
     Ok(findings)
 }
 
-async fn read_datapath(netlink: &Netlink, master: &Master, root: bool) -> Result<DataPath> {
+async fn read_datapath(
+    netlink: &Netlink,
+    master: &Master,
+    observed: &Observed,
+    root: bool,
+) -> Result<DataPath> {
     if !root {
         return Ok(DataPath::Hidden);
     }
@@ -125,6 +134,11 @@ async fn read_datapath(netlink: &Netlink, master: &Master, root: bool) -> Result
             DataPath::Attached(bpf.description().clone(), members)
         }
         (Err(why), true) => DataPath::Broken(why),
+        (Err(why), false) if !observed.shims_of(master.index).is_empty() => {
+            let kernel = datapath_of(netlink, master, Err(why), observed).await?;
+            let all = observed.of(master.index).iter().map(|child| child.mac).collect();
+            DataPath::Attached(kernel.description().clone(), all)
+        }
         (Err(why), false) => DataPath::Absent(why),
     })
 }

@@ -2,8 +2,12 @@
 
 pub mod address;
 pub mod clsact;
+mod codec;
 pub mod events;
 pub mod fdb;
+#[cfg(test)]
+mod hostile;
+mod ipnet;
 pub mod link;
 pub mod macvlan;
 pub mod neighbour;
@@ -18,24 +22,30 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
-use futures_util::StreamExt as _;
+use anyhow::{Context, Result, bail};
+use futures_util::{Stream, StreamExt as _};
 use netlink_packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::{Socket, TokioSocket, protocols::NETLINK_ROUTE};
+use netlink_sys::{AsyncSocket, Socket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
+use rtnetlink::proto::{ConnectionHandle, from_socket_with_codec};
+use tokio::time::timeout;
 
+use self::codec::CheckedCodec;
 use crate::netns::{Netns, errno};
 
 /// How often an interrupted dump is begun anew, and how long to wait before: it doubles each time.
 const DUMP_TRIES: u32 = 12;
 const DUMP_PAUSE: Duration = Duration::from_micros(250);
 
+/// How long the kernel may take for one message: far longer than it does.
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(60) };
+
 /// A route netlink socket in one network namespace.
 #[derive(Debug, Clone)]
 pub struct Netlink {
-    handle: rtnetlink::Handle,
+    handle: ConnectionHandle<RouteNetlinkMessage>,
 }
 
 /// What the kernel answered to a refused request.
@@ -97,9 +107,16 @@ impl Netlink {
     fn from_socket(socket: Socket) -> Result<Self> {
         // SAFETY: the descriptor was just given up by its only owner.
         let socket = unsafe { TokioSocket::from_raw_fd(socket.into_raw_fd()) };
-        let (connection, handle, _) = rtnetlink::from_socket(socket);
+        Ok(Self::over(socket))
+    }
+
+    fn over<S: AsyncSocket + Send + 'static>(socket: S) -> Self {
+        let (mut connection, handle, _) = from_socket_with_codec::<_, _, CheckedCodec>(socket);
+        // An answer that does not end so is no whole answer.
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Self { handle }
     }
 
     /// Sends a request that changes something, and waits until the kernel has done it.
@@ -110,13 +127,14 @@ impl Netlink {
     pub async fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let mut answers = self.handle.clone().request(request)?;
-        while let Some(answer) = answers.next().await {
-            if let NetlinkPayload::Error(error) = answer.payload {
-                return check(&error);
+        let mut answers = self.handle.request(request, kernel())?;
+        loop {
+            match next(&mut answers).await? {
+                NetlinkPayload::Error(error) => return check(&error),
+                NetlinkPayload::Overrun(_) => bail!("{CUT_OFF}"),
+                _ => {}
             }
         }
-        Ok(())
     }
 
     /// Asks for one object.
@@ -127,10 +145,11 @@ impl Netlink {
     pub async fn get(&self, message: RouteNetlinkMessage) -> Result<Option<RouteNetlinkMessage>> {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST;
-        let mut answers = self.handle.clone().request(request)?;
-        match answers.next().await.map(|answer| answer.payload) {
-            Some(NetlinkPayload::InnerMessage(message)) => Ok(Some(message)),
-            Some(NetlinkPayload::Error(error)) => check(&error).map(|()| None),
+        let mut answers = self.handle.request(request, kernel())?;
+        match next(&mut answers).await? {
+            NetlinkPayload::InnerMessage(message) => Ok(Some(message)),
+            NetlinkPayload::Error(error) => check(&error).map(|()| None),
+            NetlinkPayload::Overrun(_) => bail!("{CUT_OFF}"),
             _ => Ok(None),
         }
     }
@@ -138,35 +157,74 @@ impl Netlink {
     /// Asks for every object of a kind.
     ///
     /// The kernel marks an answer during which the objects changed (`NLM_F_DUMP_INTR`): such a
-    /// dump may miss or repeat objects, so it is begun anew.
+    /// dump may miss or repeat objects, so it is begun anew. So is one that is cut off.
     ///
     /// # Errors
     ///
-    /// [`KernelError`] when the kernel refuses, or when every try was interrupted.
+    /// [`KernelError`] when the kernel refuses, or when every try was interrupted or cut off.
     pub async fn dump(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
+        let mut trouble = CUT_OFF;
         for attempt in 0..DUMP_TRIES {
             if attempt > 0 {
                 tokio::time::sleep(DUMP_PAUSE * (1 << attempt)).await;
             }
             let mut request = NetlinkMessage::from(message.clone());
             request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-            let mut answers = self.handle.clone().request(request)?;
-            let mut objects = Vec::new();
-            let mut interrupted = false;
-            while let Some(answer) = answers.next().await {
-                interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
-                match answer.payload {
-                    NetlinkPayload::InnerMessage(object) => objects.push(object),
-                    NetlinkPayload::Error(error) => check(&error)?,
-                    _ => {}
+            let mut answers = self.handle.request(request, kernel())?;
+            match whole(&mut answers).await? {
+                Dump::Whole(objects) => return Ok(objects),
+                Dump::Interrupted => {
+                    trouble = "the kernel's tables kept changing while they were read: try again";
                 }
-            }
-            if !interrupted {
-                return Ok(objects);
+                Dump::CutOff => trouble = CUT_OFF,
             }
         }
-        anyhow::bail!("the kernel's tables kept changing while they were read: try again")
+        bail!("{trouble}")
     }
+}
+
+/// What came of one try to read every object.
+enum Dump {
+    Whole(Vec<RouteNetlinkMessage>),
+    Interrupted,
+    CutOff,
+}
+
+const CUT_OFF: &str = "the kernel's answer was cut off: try again";
+
+type Answers<'a> = &'a mut (dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Unpin + Send);
+
+async fn whole(answers: Answers<'_>) -> Result<Dump> {
+    let (mut objects, mut interrupted) = (Vec::new(), false);
+    loop {
+        let answer = within_patience(answers).await?;
+        interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
+        match answer.payload {
+            NetlinkPayload::InnerMessage(object) => objects.push(object),
+            NetlinkPayload::Error(error) => check(&error)?,
+            NetlinkPayload::Overrun(_) => return Ok(Dump::CutOff),
+            // `netlink_dump_done` in net/netlink/af_netlink.c: an error may come only now.
+            NetlinkPayload::Done(done) if done.code < 0 => return Err(refusal(done.code, None)),
+            NetlinkPayload::Done(_) if interrupted => return Ok(Dump::Interrupted),
+            NetlinkPayload::Done(_) => return Ok(Dump::Whole(objects)),
+            _ => {}
+        }
+    }
+}
+
+async fn next(answers: Answers<'_>) -> Result<NetlinkPayload<RouteNetlinkMessage>> {
+    Ok(within_patience(answers).await?.payload)
+}
+
+/// The next message. The kernel answers at once or, with the RTNL taken by others, soon.
+async fn within_patience(answers: Answers<'_>) -> Result<NetlinkMessage<RouteNetlinkMessage>> {
+    let answer = timeout(PATIENCE, answers.next()).await;
+    answer.context("the kernel gives no answer")?.context("the kernel gave no whole answer")
+}
+
+/// Where requests go.
+fn kernel() -> SocketAddr {
+    SocketAddr::new(0, 0)
 }
 
 fn new_socket() -> io::Result<Socket> {
@@ -180,12 +238,12 @@ fn new_socket() -> io::Result<Socket> {
 fn check(error: &ErrorMessage) -> Result<()> {
     match error.raw_code() {
         0 => Ok(()),
-        code => Err(KernelError {
-            errno: nix::errno::Errno::from_raw(code.saturating_abs()),
-            message: extended_ack(&error.header),
-        }
-        .into()),
+        code => Err(refusal(code, extended_ack(&error.header))),
     }
+}
+
+fn refusal(code: i32, message: Option<String>) -> anyhow::Error {
+    KernelError { errno: nix::errno::Errno::from_raw(code.saturating_abs()), message }.into()
 }
 
 /// The text of an extended acknowledgement: attributes behind the header of the refused request

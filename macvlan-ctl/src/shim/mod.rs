@@ -10,6 +10,7 @@
 //! namespace. A container that gives its child that alias hides nothing.
 
 mod announce;
+pub mod contents;
 pub mod wanted;
 
 use std::{
@@ -23,7 +24,8 @@ use macvlan_common::{child::Mode, mac::Mac};
 
 use self::{
     announce::{Audience, announce},
-    wanted::{Contents, Host, Step, decide},
+    contents::{Contents, Step},
+    wanted::{Host, decide},
 };
 use crate::{
     ids::IfName,

@@ -2,6 +2,8 @@
 //!
 //! The namespace and all that is tried in it end with the probe. No device of the machine is touched.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
@@ -18,14 +20,20 @@ use rtnetlink::LinkVeth;
 use tokio::runtime::Builder;
 
 use super::{
-    OBJECT, flat,
+    flat,
     hooks::{reason, refused},
-    no_maps,
+    no_maps, object,
 };
 use crate::{
+    master::Master,
     model::Kind,
-    netlink::{Netlink, macvlan::NewChild},
+    netlink::{
+        Netlink,
+        macvlan::{Change, NewChild},
+        route::HostRoute,
+    },
     netns::{Netns, errno},
+    shim,
 };
 
 /// Something that the data path is made of.
@@ -47,6 +55,8 @@ pub enum Feature {
     XdpGeneric,
     /// A macvlan on a device.
     Macvlan,
+    /// A macvlan of the host's own with a route to a child: see [`shim`](crate::shim).
+    Shim,
     /// Ids of network namespaces.
     Nsid,
     /// A netlink socket that hears of all numbered namespaces (`NETLINK_LISTEN_ALL_NSID`).
@@ -90,7 +100,7 @@ pub fn probe_features() -> Vec<Tried> {
 
 /// Makes the maps and loads the programs, one by one.
 fn load(tried: &mut Vec<Tried>) -> Option<Ebpf> {
-    let mut object = match EbpfLoader::new().load(OBJECT) {
+    let mut object = match EbpfLoader::new().load(object()) {
         Ok(object) => object,
         Err(error) => {
             tried.push(Tried::new(Feature::Maps, Err(no_maps(&error))));
@@ -124,6 +134,7 @@ async fn scratch(tried: &mut Vec<Tried>, object: &mut Option<Ebpf>) {
     };
     tried.push(Tried::new(Feature::Scratch, Ok(())));
     tried.push(Tried::new(Feature::Macvlan, make_macvlan(&netlink, index).await));
+    tried.push(Tried::new(Feature::Shim, make_shim(&netlink).await));
     tried.push(Tried::new(Feature::Nsid, number_a_namespace(&netlink).await));
     tried.push(Tried::new(Feature::ListenAllNsid, listen_to_all()));
     let Some(object) = object else { return };
@@ -163,6 +174,23 @@ async fn make_macvlan(netlink: &Netlink, master: u32) -> Result<()> {
         bcqueuelen: None,
     };
     netlink.create_child(&child, &Netns::current()?).await.context("cannot make a macvlan")
+}
+
+/// Makes a shim on the device and takes it off again.
+async fn make_shim(netlink: &Netlink) -> Result<()> {
+    let change = Change { up: Some(true), ..Change::default() };
+    let link = netlink.link_by_name(DEVICE).await?.context("the device vanished")?;
+    netlink.change_child(link.index, Kind::Macvlan, &change).await.context("cannot bring a device up")?;
+    netlink.add_address(link.index, "192.0.2.1/24".parse()?).await?;
+    let master = Master::from_link(netlink, link).await?;
+    let made = shim::raise(netlink, &master, &[], &[], &BTreeMap::new()).await;
+    let name = shim::name_for(&master);
+    if let Some(link) = netlink.link_by_name(&name).await? {
+        let route = HostRoute { to: "192.0.2.2".parse()?, source: "192.0.2.1".parse()? };
+        netlink.add_host_route(link.index, route).await?;
+        netlink.delete_link(link.index, None).await?;
+    }
+    made.map(drop)
 }
 
 async fn number_a_namespace(netlink: &Netlink) -> Result<()> {

@@ -9,6 +9,7 @@ mod hooks;
 mod link;
 mod maps;
 mod meters;
+mod object;
 mod own;
 mod owners;
 mod reader;
@@ -40,7 +41,12 @@ use macvlan_common::{
 
 pub use self::reader::{ProgramRuns, Reader, Usage};
 pub use self::trace::{TraceWatch, Traced, Tracing};
-use self::{hooks::Hooks, maps::Maps, record::Record};
+use self::{
+    hooks::Hooks,
+    maps::Maps,
+    object::{allow_memory, object},
+    record::Record,
+};
 use super::{
     Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin,
     choose::{DropUnknown, TcChoice, XdpChoice, XdpPlan, plan_xdp},
@@ -57,9 +63,6 @@ use crate::{
     rate_limit::RateLimits,
     session::Members,
 };
-
-/// The object that `cargo xtask build-ebpf` makes.
-pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/macvlan.bpfel.o");
 
 /// Children that fit unless told otherwise.
 pub const DEFAULT_MAX_CHILDREN: u32 = 4096;
@@ -527,7 +530,8 @@ pub fn probe() -> Result<()> {
     bpffs::probe()?;
     let mut loader = EbpfLoader::new();
     loader.map_max_entries(trace::RING, 1);
-    let mut object = loader.load(OBJECT).map_err(|error| no_maps(&error))?;
+    allow_memory();
+    let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
     Hooks::try_load(&mut object)
 }
 
@@ -560,7 +564,8 @@ fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
         loader.map_max_entries(names::OWN, owners::room_beside(max_children));
         loader.map_max_entries(names::PLACES, owners::room_beside(max_children));
     }
-    loader.load(OBJECT).map_err(|error| no_maps(&error))
+    allow_memory();
+    loader.load(object()).map_err(|error| no_maps(&error))
 }
 
 /// Makes the lasting maps and pins them in `directory`, or finds them there.

@@ -8,7 +8,7 @@ use macvlan_common::ABI_VERSION;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::OBJECT;
+use super::object;
 use crate::datapath::{
     Degraded, Demux, Hairpin,
     choose::{DropUnknown, TcChoice, XdpChoice},
@@ -101,5 +101,5 @@ pub const TRACED: &str = "+trace";
 
 /// SHA-256 of the embedded object, in hexadecimal.
 pub fn object_digest() -> String {
-    Sha256::digest(OBJECT).iter().map(|octet| format!("{octet:02x}")).collect()
+    Sha256::digest(object()).iter().map(|octet| format!("{octet:02x}")).collect()
 }

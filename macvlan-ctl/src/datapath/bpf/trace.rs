@@ -95,7 +95,7 @@ impl Bpf {
         loader.map_max_entries(RING, RING_LEN);
         loader.override_global(names::TRACE_SAMPLE, &sample, true);
         loader.override_global(names::TRACE_MAC, &only, true);
-        let mut object = loader.load(super::OBJECT).map_err(|error| no_maps(&error))?;
+        let mut object = loader.load(super::object()).map_err(|error| no_maps(&error))?;
         self.write_object(format!("{}{TRACED}", record::object_digest()))?;
         if let Err(error) = self.replace_programs(master, &mut object, true) {
             self.end_trace(master).context("cannot put the programs back")?;

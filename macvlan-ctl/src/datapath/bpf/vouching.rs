@@ -146,7 +146,7 @@ fn attach(directory: &Path, child: &Child, held: bool) -> Result<FdLink> {
     loader.map_max_entries(trace::RING, 1);
     loader.override_global(names::CHILD_OWN, &own, true);
     loader.override_global(names::CHILD_HELD, &held, true);
-    let mut object = loader.load(super::OBJECT).map_err(|error| anyhow!("{}", flat(&error)))?;
+    let mut object = loader.load(super::object()).map_err(|error| anyhow!("{}", flat(&error)))?;
     let program = object.program_mut(names::CHILD_EGRESS).context("no such program in the object")?;
     let program: &mut SchedClassifier = program.try_into()?;
     program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;

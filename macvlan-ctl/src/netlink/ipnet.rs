@@ -1,0 +1,115 @@
+//! An address with the prefix of its network.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use anyhow::{Error, Result, anyhow, bail};
+
+/// An address and the length of its network prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IpNet {
+    /// The address.
+    pub address: IpAddr,
+    /// Bits of the prefix.
+    pub prefix: u8,
+}
+
+impl IpNet {
+    /// A single host.
+    pub const fn host(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Whether `address` is within the prefix.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(128))).unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `address` stands for the network, or for everybody in it (RFC 919, RFC 4291 2.6.1).
+    pub fn is_reserved(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(other) if self.prefix < 31 => {
+                let host = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
+                matches!(other.to_bits() & host, 0) || other.to_bits() & host == host
+            }
+            IpAddr::V6(other) if self.prefix < 127 => {
+                other.to_bits() & u128::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for IpNet {
+    type Err = Error;
+
+    /// `10.9.0.7/24`, `fd00::7/64`; without a length, a single host.
+    fn from_str(text: &str) -> Result<Self> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(ip, len)| (ip, Some(len)));
+        let address: IpAddr =
+            address.parse().map_err(|_| anyhow!("{text:?} is not an IP address with prefix length"))?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse().map_err(|_| anyhow!("{text:?} has no valid prefix length"))?,
+            None => longest,
+        };
+        if prefix > longest {
+            bail!("the prefix of {text:?} is longer than {longest}");
+        }
+        if address.is_multicast() || address.is_unspecified() {
+            bail!("{text:?} is not an address that a device can have");
+        }
+        Ok(Self { address, prefix })
+    }
+}
+
+impl fmt::Display for IpNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_contains_its_hosts() {
+        let contains = |net: &str, address: &str| {
+            net.parse::<IpNet>().unwrap().contains(address.parse::<IpAddr>().unwrap())
+        };
+        assert!(contains("10.9.0.2/24", "10.9.0.255") && !contains("10.9.0.2/24", "10.9.1.2"));
+        assert!(contains("fd09::2/64", "fd09::ffff") && !contains("fd09::2/64", "fd09:0:0:1::2"));
+        assert!(contains("10.9.0.2/32", "10.9.0.2") && !contains("10.9.0.2/32", "10.9.0.3"));
+        assert!(contains("10.9.0.2/0", "8.8.8.8") && contains("fd09::2/0", "2001:db8::1"));
+        assert!(!contains("10.9.0.2/0", "fd09::2"));
+    }
+
+    #[test]
+    fn the_network_and_everybody_in_it_are_no_hosts() {
+        let is_reserved = |net: &str, address: &str| {
+            net.parse::<IpNet>().unwrap().is_reserved(address.parse::<IpAddr>().unwrap())
+        };
+        assert!(is_reserved("10.9.0.2/24", "10.9.0.0") && is_reserved("10.9.0.2/24", "10.9.0.255"));
+        assert!(!is_reserved("10.9.0.2/16", "10.9.0.255") && !is_reserved("10.9.0.2/31", "10.9.0.3"));
+        assert!(is_reserved("fd09::2/64", "fd09::") && !is_reserved("fd09::2/64", "fd09::ffff"));
+    }
+
+    #[test]
+    fn an_address_has_a_prefix_that_fits() {
+        assert_eq!("10.9.0.7/24".parse::<IpNet>().unwrap().to_string(), "10.9.0.7/24");
+        assert_eq!("fd00::7".parse::<IpNet>().unwrap().prefix, 128);
+        for text in ["", "10.9.0.7/33", "10.9.0/24", "fd00::/129", "10.9.0.7/", "224.0.0.1/24", "::/64"] {
+            assert!(text.parse::<IpNet>().is_err(), "{text:?}");
+        }
+    }
+}
