@@ -9,7 +9,7 @@ use std::{
 use aya::programs::{SchedClassifier, TcAttachType};
 use serde_json::Value;
 
-use crate::{cli::run, fail::OrFail as _, lab::Lab, mounts::BPFFS};
+use crate::{cli::run, fail::OrFail as _, lab::Lab, mounts::BPFFS, require};
 
 /// What there is on a lab's host: devices, queueing, programs, pins.
 ///
@@ -104,6 +104,10 @@ impl KernelObjects {
 }
 
 fn tcx_programs(device: &str, side: TcAttachType) -> Vec<(u32, String)> {
+    if require::tcx().is_err() {
+        // Where there are no such hooks, nothing hangs on them.
+        return Vec::new();
+    }
     let (_, programs) = SchedClassifier::query_tcx(device, side).or_fail("query TCX programs");
     let known = programs.iter().map(|program| {
         let name = program.name_as_str().unwrap_or_default();

@@ -23,6 +23,7 @@ mod sources;
 mod test;
 mod toolchain;
 mod unpacked;
+mod vm;
 mod workspace;
 
 /// Builds, checks and tests macvlan-ctl.
@@ -54,6 +55,8 @@ enum Task {
     Test(test::Options),
     /// Searches for inputs that break what reads them
     Fuzz(fuzz::Options),
+    /// Runs tests on Debian's kernels in virtual machines
+    VmTest(vm::Options),
     /// Builds the static binary and the Debian package
     Dist(dist::Options),
     /// Checks rules for the project's files that no other tool knows
@@ -81,6 +84,7 @@ fn run(task: Task) -> Result<()> {
         Task::BuildEbpf { check: true, elsewhere: true } => build_ebpf::check_elsewhere(&root),
         Task::Test(options) => test::test(&root, &options),
         Task::Fuzz(options) => fuzz::fuzz(&root, &options),
+        Task::VmTest(options) => vm::test(&root, &options),
         Task::Dist(options) => dist::dist(&root, &options),
         Task::Hygiene => hygiene::check(&root),
         Task::Ci => ci::run_all(&root),

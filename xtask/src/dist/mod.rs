@@ -4,6 +4,8 @@ mod binary;
 mod deb;
 mod stage;
 
+pub use self::binary::host;
+
 use std::{
     fs,
     path::{Path, PathBuf},
