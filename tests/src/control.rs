@@ -1,9 +1,13 @@
 //! Children made by the command under test, and what its maps hold of them.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use aya::maps::{Map, MapData, PerCpuHashMap};
-use macvlan_common::{child::ChildEntry, mac::Mac, names};
+use aya::maps::{Array, Map, MapData, PerCpuHashMap};
+use macvlan_common::{child::ChildEntry, config::Record, mac::Mac, names};
 use serde_json::Value;
 
 use crate::{
@@ -62,15 +66,42 @@ pub fn names_of(status: &Value) -> BTreeSet<String> {
 #[track_caller]
 pub fn members(lab: &Lab) -> BTreeSet<Mac> {
     lab.mounts().enter(|| {
-        let root = Path::new(BPFFS).join(ALIAS);
-        let mut directories = fs::read_dir(&root).or_fail("list the pin directories");
-        let directory = directories.next().or_fail("find a pin directory").or_fail("list pin directories");
-        assert!(directories.next().is_none(), "more than one pin directory in {}", root.display());
-        let map = MapData::from_pin(directory.path().join(names::CHILDREN)).or_fail("open the children map");
+        let map = MapData::from_pin(pin_directory().join(names::CHILDREN)).or_fail("open the children map");
         let map: PerCpuHashMap<_, u64, ChildEntry> =
             Map::PerCpuHashMap(map).try_into().or_fail("take the children map for what it is");
         map.keys().map(|key| Mac::from_key(key.or_fail("read the children map"))).collect()
     })
+}
+
+/// Makes the data path of the lab's only master look like one that another version of the program
+/// has put there: the next `attach` brings it to this one.
+#[track_caller]
+pub fn make_older(lab: &Lab) {
+    const NO_OBJECT: &str = "0000";
+    lab.mounts().enter(|| {
+        let directory = pin_directory();
+        let map = MapData::from_pin(directory.join(names::RECORD)).or_fail("open the record map");
+        let mut map: Array<_, Record> =
+            Map::Array(map).try_into().or_fail("take the record map for what it is");
+        let mut record = map.get(&0, 0).or_fail("read the record");
+        let mut text: Value =
+            serde_json::from_slice(&record.text[..record.len as usize]).or_fail("read the record");
+        text["object"] = NO_OBJECT.into();
+        let text = text.to_string();
+        record.len = text.len() as u32;
+        record.text[..text.len()].copy_from_slice(text.as_bytes());
+        map.set(0, record, 0).or_fail("write the record");
+    });
+}
+
+/// The only pin directory in the mounts of the calling thread.
+#[track_caller]
+fn pin_directory() -> PathBuf {
+    let root = Path::new(BPFFS).join(ALIAS);
+    let mut directories = fs::read_dir(&root).or_fail("list the pin directories");
+    let directory = directories.next().or_fail("find a pin directory").or_fail("list pin directories");
+    assert!(directories.next().is_none(), "more than one pin directory in {}", root.display());
+    directory.path()
 }
 
 /// The macvlan and macvtap devices in a station's namespace, as `ip -j -d link` tells of them.

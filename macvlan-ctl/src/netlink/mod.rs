@@ -23,7 +23,10 @@ use netlink_packet_core::{
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, TokioSocket, protocols::NETLINK_ROUTE};
 
-use crate::netns::{Netns, errno};
+use crate::{
+    crash,
+    netns::{Netns, errno},
+};
 
 /// How often an interrupted dump is begun anew, and how long to wait before: it doubles each time.
 const DUMP_TRIES: u32 = 12;
@@ -110,6 +113,7 @@ impl Netlink {
         let mut answers = self.handle.clone().request(request)?;
         while let Some(answer) = answers.next().await {
             if let NetlinkPayload::Error(error) = answer.payload {
+                crash::point("a netlink request");
                 return check(&error);
             }
         }

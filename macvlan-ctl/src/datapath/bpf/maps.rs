@@ -24,6 +24,7 @@ use macvlan_common::{
 
 use super::{owners::Owners, retired::RetiredCounters};
 use crate::{
+    crash,
     datapath::{Counters, Demux},
     master::Master,
     policy::Groups,
@@ -228,11 +229,16 @@ impl Maps {
     fn retire(&mut self, key: u64) -> Result<()> {
         let shares = self.children.get(&key, 0).context("cannot read the counters of a child")?;
         self.retired.keep(key, sum(&shares))?;
-        self.children.remove(&key).context("cannot remove a child from the map")
+        crash::point("keeping the counters of a child that goes");
+        self.children.remove(&key).context("cannot remove a child from the map")?;
+        crash::point("removing a child from the map");
+        Ok(())
     }
 
     fn set_policy(&mut self, slot: u32, policy: Policy) -> Result<()> {
-        self.policy.set(slot, policy, 0).context("cannot write the policy map")
+        self.policy.set(slot, policy, 0).context("cannot write the policy map")?;
+        crash::point("writing a policy");
+        Ok(())
     }
 
     fn insert(&mut self, key: u64, slot: u32) -> Result<()> {
@@ -254,6 +260,7 @@ impl Maps {
                 }
                 other => {
                     other.context("cannot add a child to the map")?;
+                    crash::point("adding a child to the map");
                     break;
                 }
             }
@@ -277,6 +284,7 @@ impl Maps {
             if *old != new {
                 self.filter.set(index, new, 0).context("cannot write the filter map")?;
                 *old = new;
+                crash::point("writing a word of the filter");
             }
         }
         Ok(())
@@ -365,6 +373,7 @@ impl Maps {
         let new = change(old);
         if new != old {
             self.config.set(0, new, 0).context("cannot write the configuration map")?;
+            crash::point("writing the configuration");
         }
         Ok(())
     }
@@ -395,7 +404,9 @@ impl Maps {
         let mut record = Record { len: u32::try_from(text.len())?, text: [0; RECORD_LEN] };
         let room = record.text.get_mut(..text.len()).context("the record does not fit its map")?;
         room.copy_from_slice(text.as_bytes());
-        self.record.set(0, record, 0).context("cannot write the record map")
+        self.record.set(0, record, 0).context("cannot write the record map")?;
+        crash::point("writing the record");
+        Ok(())
     }
 }
 

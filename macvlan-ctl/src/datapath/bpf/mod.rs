@@ -45,6 +45,7 @@ use super::{
 use crate::{
     bpffs,
     bpffs::Lifetime,
+    crash,
     master::{Master, MasterKey},
     model::Child,
     netlink::Netlink,
@@ -163,11 +164,13 @@ impl Bpf {
         let building = root.join(format!("{}{BUILDING}", master.key));
         bpffs::remove_directory(&building)?;
         fs::create_dir_all(&building).with_context(|| format!("cannot make {building:?}"))?;
+        crash::point("making a pin directory");
         let built = Self::build(netlink, master, options, members, &building, &lifetime).await;
         match built {
             Ok((maps, record)) => {
                 let directory = directory(master);
                 fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
+                crash::point("naming a pin directory whole");
                 let description = describe(&record, &maps, &directory)?;
                 Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
             }
@@ -189,6 +192,7 @@ impl Bpf {
     ) -> Result<(Maps, Record)> {
         let max_children = options.max_children.unwrap_or(DEFAULT_MAX_CHILDREN);
         let mut object = load_object(building, Some(max_children))?;
+        crash::point("pinning the maps");
         let mut maps = Maps::open(building)?;
         maps.draw_secrets()?;
         maps.set_directs(!options.no_directed_neigh)?;
@@ -413,6 +417,7 @@ impl Bpf {
         bpffs::remove_directory(&leaving)?;
         fs::rename(&self.directory, &leaving)
             .with_context(|| format!("cannot rename {:?}", self.directory))?;
+        crash::point("naming a pin directory half");
         take_off(&self.netlink, master, &leaving).await?;
         bpffs::remove_root();
         Ok(())

@@ -24,6 +24,7 @@ use super::{
     record::{self, Record, TRACED},
 };
 use crate::{
+    crash,
     datapath::{Degraded, Demux},
     lock::Lock,
     master::Master,
@@ -179,6 +180,7 @@ impl Hooks<'_> {
         let id = program
             .attach_to_link(link)
             .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(&error)))?;
+        crash::point("replacing the XDP program");
         // The pin holds the link.
         drop(program.take_link(id)?);
         Ok(())
