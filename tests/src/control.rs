@@ -1,14 +1,25 @@
 //! Children made by the command under test, and what its maps hold of them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use aya::maps::{Array, Map, MapData, PerCpuHashMap};
-use macvlan_common::{child::ChildEntry, config::Record, mac::Mac, names};
-use serde_json::Value;
+use aya::{
+    maps::{Array, Map, MapData, PerCpuHashMap},
+    programs::{
+        ProgramInfo,
+        links::{FdLink, PinnedLink},
+    },
+};
+use macvlan_common::{
+    child::ChildEntry,
+    config::{RECORD_LEN, Record},
+    mac::Mac,
+    names,
+};
+use serde_json::{Value, json};
 
 use crate::{
     fail::OrFail as _,
@@ -77,21 +88,77 @@ pub fn members(lab: &Lab) -> BTreeSet<Mac> {
 /// has put there: the next `attach` brings it to this one.
 #[track_caller]
 pub fn make_older(lab: &Lab) {
-    const NO_OBJECT: &str = "0000";
-    lab.mounts().enter(|| {
-        let directory = pin_directory();
-        let map = MapData::from_pin(directory.join(names::RECORD)).or_fail("open the record map");
-        let mut map: Array<_, Record> =
-            Map::Array(map).try_into().or_fail("take the record map for what it is");
-        let mut record = map.get(&0, 0).or_fail("read the record");
-        let mut text: Value =
-            serde_json::from_slice(&record.text[..record.len as usize]).or_fail("read the record");
-        text["object"] = NO_OBJECT.into();
-        let text = text.to_string();
-        record.len = text.len() as u32;
-        record.text[..text.len()].copy_from_slice(text.as_bytes());
-        map.set(0, record, 0).or_fail("write the record");
+    change_record(lab, |record| record["object"] = "0000".into());
+}
+
+/// Makes it look like one of another version whose maps are laid out in a way unknown here.
+#[track_caller]
+pub fn make_foreign(lab: &Lab, layout: u32) {
+    change_record(lab, |record| {
+        let owns_clsact = record["owns_clsact"].clone();
+        *record = json!({ "abi": layout, "owns_clsact": owns_clsact, "unheard": [1, 2] });
     });
+}
+
+/// The record that the last attach left in the lab's only data path.
+#[track_caller]
+pub fn record(lab: &Lab) -> Value {
+    lab.mounts().enter(|| {
+        let record = open_record().get(&0, 0).or_fail("read the record");
+        serde_json::from_slice(&record.text[..record.len as usize]).or_fail("read the record")
+    })
+}
+
+#[track_caller]
+fn change_record(lab: &Lab, change: impl FnOnce(&mut Value)) {
+    let mut text = record(lab);
+    change(&mut text);
+    let text = text.to_string();
+    lab.mounts().enter(|| {
+        let mut record = Record { len: text.len() as u32, text: [0; RECORD_LEN] };
+        record.text[..text.len()].copy_from_slice(text.as_bytes());
+        open_record().set(0, record, 0).or_fail("write the record");
+    });
+}
+
+#[track_caller]
+fn open_record() -> Array<MapData, Record> {
+    let map = MapData::from_pin(pin_directory().join(names::RECORD)).or_fail("open the record map");
+    Map::Array(map).try_into().or_fail("take the record map for what it is")
+}
+
+/// What a pin is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pinned {
+    /// A map of this id.
+    Map(u32),
+    /// A program of this id.
+    Program(u32),
+    /// A link of this id, and its program's.
+    Link(u32, u32),
+}
+
+/// What is pinned for the lab's only master, by file name.
+#[track_caller]
+pub fn pinned(lab: &Lab) -> BTreeMap<String, Pinned> {
+    let look = |path: PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let pinned = if names::MAPS.contains(&name.as_str()) {
+            let map = MapData::from_pin(&path).or_fail("open a pinned map");
+            Pinned::Map(map.info().or_fail("look at a pinned map").id())
+        } else if name.starts_with("link_") {
+            let link = FdLink::from(PinnedLink::from_pin(&path).or_fail("open a pinned link"));
+            let info = link.info().or_fail("look at a pinned link");
+            Pinned::Link(info.id(), info.program_id())
+        } else {
+            Pinned::Program(ProgramInfo::from_pin(&path).or_fail("open a pinned program").id())
+        };
+        (name, pinned)
+    };
+    lab.mounts().enter(|| {
+        let pins = fs::read_dir(pin_directory()).or_fail("list the pins");
+        pins.map(|pin| look(pin.or_fail("list the pins").path())).collect()
+    })
 }
 
 /// The only pin directory in the mounts of the calling thread.

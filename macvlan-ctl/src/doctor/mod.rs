@@ -124,6 +124,7 @@ async fn read_datapath(netlink: &Netlink, master: &Master, root: bool) -> Result
             let members = bpf.members()?.into_keys().collect();
             DataPath::Attached(bpf.description().clone(), members)
         }
+        (Err(why), true) if bpf::incompatible(master).is_some() => DataPath::Foreign(why),
         (Err(why), true) => DataPath::Broken(why),
         (Err(why), false) => DataPath::Absent(why),
     })

@@ -37,7 +37,11 @@ use macvlan_common::{
 
 pub use self::reader::{ProgramRuns, Reader, Usage};
 pub use self::trace::{TraceWatch, Traced, Tracing};
-use self::{hooks::Hooks, maps::Maps, record::Record};
+use self::{
+    hooks::Hooks,
+    maps::Maps,
+    record::{Lasting, Record},
+};
 use super::{
     Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin,
     choose::{DropUnknown, TcChoice, XdpChoice, XdpPlan, plan_xdp},
@@ -136,14 +140,12 @@ impl Bpf {
     }
 
     async fn open(netlink: &Netlink, master: &Master, directory: PathBuf) -> Result<Self> {
-        let maps = Maps::open(&directory)?;
-        let record = Record::from_text(&maps::read_record(&directory)?)?;
-        if !record.is_compatible() {
-            return Err(anyhow!(
-                "the data path was made by another version of macvlan-ctl (map layout {}, ours is {ABI_VERSION})",
-                record.abi
-            ));
+        // Before anything else is read: a layout that is not ours says nothing to us.
+        if let Some(reason) = foreign_layout(&directory, &master.name) {
+            return Err(anyhow!(reason));
         }
+        let record = Record::from_text(&maps::read_record(&directory)?)?;
+        let maps = Maps::open(&directory)?;
         hooks::verify(netlink, &directory, master, &record).await?;
         let description = describe(&record, &maps, &directory)?;
         Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
@@ -429,6 +431,22 @@ pub fn is_pinned(master: &Master) -> bool {
     fs::exists(directory(master)).unwrap_or(false)
 }
 
+/// Why the data path that is pinned for `master` is not for this version to touch, where another
+/// one has made it with maps of another layout.
+pub fn incompatible(master: &Master) -> Option<String> {
+    foreign_layout(&directory(master), &master.name)
+}
+
+fn foreign_layout(directory: &Path, name: &str) -> Option<String> {
+    let record = maps::read_record(directory).and_then(|text| Lasting::from_text(&text)).ok()?;
+    let reason = format!(
+        "its data path is of another version of macvlan-ctl (map layout {}, ours is {ABI_VERSION}) and goes on \
+         working; to replace it, with counters and host access anew, first run: macvlan-ctl detach {name}",
+        record.abi
+    );
+    (!record.is_compatible()).then_some(reason)
+}
+
 /// Ids of the programs that are pinned for `master`: what tells ours from others of the same name.
 pub fn program_ids(master: &Master) -> Vec<u32> {
     hooks::program_ids(&directory(master))
@@ -457,7 +475,7 @@ pub async fn clean_up(netlink: &Netlink, master: &Master, broken: bool) -> Resul
 
 /// Takes off `master` what is pinned in a directory, whole or not, and removes the directory.
 async fn take_off(netlink: &Netlink, master: &Master, directory: &Path) -> Result<()> {
-    let record = maps::read_record(directory).and_then(|text| Record::from_text(&text));
+    let record = maps::read_record(directory).and_then(|text| Lasting::from_text(&text));
     let owns_clsact = record.is_ok_and(|record| record.owns_clsact);
     hooks::remove(netlink, master, directory, owns_clsact).await?;
     bpffs::remove_directory(directory)
