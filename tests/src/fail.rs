@@ -7,7 +7,7 @@ use std::{
 };
 
 /// How long anything may take before a test gives up on it; generous, as machines are slow at times.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ends the test when something it needs did not work.
 pub trait OrFail<T> {

@@ -12,7 +12,7 @@ use crate::{
     command::{cargo, run},
     fuzz, hygiene, machine, ordinary,
     setup_ebpf::{self, RustSrc},
-    test,
+    test, vm,
 };
 
 /// A step's name and what it does in the workspace.
@@ -31,6 +31,7 @@ const STEPS: [Step; 11] = [
     ("fuzz", |root| fuzz::fuzz(root, &fuzz::Options::quick())),
     ("test as an ordinary user", ordinary::test),
     ("test", |root| test::test(root, &test::Options::default())),
+    ("test on other kernels", |root| vm::test(root, &vm::Options::default())),
 ];
 
 /// Runs every step until one fails, and says how long each took.

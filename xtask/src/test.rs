@@ -97,7 +97,11 @@ fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
     Ok(cargo)
 }
 
-fn build_program(root: &Path, release: bool) -> Result<PathBuf> {
+/// The control program as the tests start it, built.
+///
+/// # Errors
+/// It does not compile.
+pub fn build_program(root: &Path, release: bool) -> Result<PathBuf> {
     let mut build = cargo(root);
     // With what tests of killed runs need, and no release has.
     build.args(["build", "--package", "macvlan-ctl", "--features", "crash-points"]);

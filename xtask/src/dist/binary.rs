@@ -61,10 +61,7 @@ fn is_static(said: &str) -> bool {
 }
 
 /// The compiler's own target.
-///
-/// # Errors
-/// The compiler does not run, or does not say.
-pub fn host() -> Result<String> {
+fn host() -> Result<String> {
     let version = read(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc does not say what machine it is for")?.to_owned())

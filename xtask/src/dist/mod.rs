@@ -4,8 +4,6 @@ mod binary;
 mod deb;
 mod stage;
 
-pub use self::binary::host;
-
 use std::{
     fs,
     path::{Path, PathBuf},

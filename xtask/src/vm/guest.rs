@@ -1,5 +1,5 @@
-//! What runs in the machine: static builds of the control program and the tests, and the tools
-//! that tests start with the libraries that those need.
+//! What runs in the machine: the control program, the tests, and the tools that tests start, with the
+//! libraries that all of them need.
 
 use std::{
     collections::BTreeSet,
@@ -13,13 +13,13 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     artifacts,
     command::{cargo, find, read, run},
-    dist,
+    test,
 };
 
 /// Programs that the tests start.
 const TOOLS: [&str; 5] = ["ip", "tc", "setpriv", "cat", "sh"];
 
-/// The static programs.
+/// The programs under test, and those that test.
 pub struct Programs {
     init: PathBuf,
     control: PathBuf,
@@ -34,7 +34,6 @@ impl Programs {
     /// # Errors
     /// One does not compile.
     pub fn build(root: &Path, tests: &BTreeSet<&str>) -> Result<Self> {
-        let mut control = build(root, &["build", "--package", "macvlan-ctl"])?;
         let mut guest = build(root, &["build", "--package", "macvlan-tests", "--bin", "guest"])?;
         let mut line = vec!["test", "--no-run", "--package", "macvlan-tests"];
         line.extend(tests.iter().flat_map(|test| ["--test", test]));
@@ -42,7 +41,7 @@ impl Programs {
         let tests = built.into_iter().filter(|program| program.is_test && tests.contains(&*program.name));
         Ok(Self {
             init: take(&mut guest, "guest")?,
-            control: take(&mut control, "macvlan-ctl")?,
+            control: test::build_program(root, false)?,
             object: root.join("macvlan-ctl/bpf/macvlan.bpfel.o"),
             tests: tests.map(|program| (program.name, program.path)).collect(),
         })
@@ -53,31 +52,27 @@ impl Programs {
     /// # Errors
     /// A file cannot be written, or a tool is missing.
     pub fn put(&self, tree: &Path) -> Result<()> {
-        strip(&self.init, &tree.join("init"))?;
-        strip(&self.control, &tree.join("bin/macvlan-ctl"))?;
+        install(&self.init, tree, Path::new("init"))?;
+        install(&self.control, tree, Path::new("bin/macvlan-ctl"))?;
         copy(&self.object, &tree.join(self.object.strip_prefix("/").unwrap_or(&self.object)))?;
         for (name, path) in &self.tests {
-            strip(path, &tree.join("tests").join(name))?;
+            install(path, tree, &Path::new("tests").join(name))?;
         }
         for tool in TOOLS {
             let path = find(tool).with_context(|| format!("this machine has no '{tool}'"))?;
             copy(&path, &tree.join("bin").join(tool))?;
-            for library in libraries(&path)? {
-                copy(&library, &tree.join(library.strip_prefix("/").unwrap_or(&library)))?;
-            }
+            put_libraries(&path, tree)?;
         }
         Ok(())
     }
 }
 
-/// Builds something static, and tells what came of it.
+/// Builds something, and tells what came of it.
 fn build(root: &Path, line: &[&str]) -> Result<Vec<artifacts::Executable>> {
     let mut build = cargo(root);
-    // A named target keeps the flags away from build scripts and macros, which cannot be static.
-    // Optimised: under emulation it is the difference between minutes and an hour.
-    build.args(line).args(["--release", "--locked", "--target", &dist::host()?]);
-    build.arg("--message-format=json-render-diagnostics");
-    artifacts::executables(&read(build.env("RUSTFLAGS", "-Ctarget-feature=+crt-static"))?)
+    // As `cargo xtask test` builds them: in CI they are there already.
+    build.args(line).args(["--locked", "--message-format=json-render-diagnostics"]);
+    artifacts::executables(&read(&mut build)?)
 }
 
 fn take(built: &mut Vec<artifacts::Executable>, name: &str) -> Result<PathBuf> {
@@ -86,10 +81,20 @@ fn take(built: &mut Vec<artifacts::Executable>, name: &str) -> Result<PathBuf> {
     Ok(built.swap_remove(place).path)
 }
 
-/// Copies a program without its symbols: the machine keeps all of its files in memory.
-fn strip(program: &Path, target: &Path) -> Result<()> {
-    make_parent(target)?;
-    run(Command::new("strip").arg("-o").args([target, program]))
+/// Copies a program without its symbols, as the machine keeps all of its files in memory, and the
+/// libraries that it needs.
+fn install(program: &Path, tree: &Path, target: &Path) -> Result<()> {
+    let target = tree.join(target);
+    make_parent(&target)?;
+    run(Command::new("strip").arg("-o").args([&target, program]))?;
+    put_libraries(program, tree)
+}
+
+fn put_libraries(program: &Path, tree: &Path) -> Result<()> {
+    for library in libraries(program)? {
+        copy(&library, &tree.join(library.strip_prefix("/").unwrap_or(&library)))?;
+    }
+    Ok(())
 }
 
 /// Copies what a file is, not that it is a link.

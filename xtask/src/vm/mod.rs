@@ -8,7 +8,14 @@ mod kernels;
 mod qemu;
 mod suites;
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
@@ -21,7 +28,7 @@ use self::{
 use crate::{command::run, machine};
 
 /// Which kernels, and what is run on them.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct Options {
     /// One of these kernels alone: 5.10, 6.1, 6.12, newest; may be given again
     #[arg(long = "kernel", value_name = "NAME")]
@@ -29,7 +36,13 @@ pub struct Options {
     /// One of these suites alone; may be given again
     #[arg(long = "suite", value_name = "NAME")]
     suites: Vec<String>,
+    /// The long suites too
+    #[arg(long)]
+    all: bool,
 }
+
+/// Machines that run at the same time. Each has two processors, which mostly wait.
+const AT_ONCE: usize = 2;
 
 /// Boots every kernel and runs every suite in it.
 ///
@@ -37,18 +50,54 @@ pub struct Options {
 /// A kernel cannot be had or does not boot, or a test fails on it.
 pub fn test(root: &Path, options: &Options) -> Result<()> {
     let kernels = chosen(KERNELS.iter(), |kernel| kernel.name, &options.kernels)?;
-    let suites = chosen(SUITES.iter(), |suite| suite.name, &options.suites)?;
+    let mut suites = chosen(SUITES.iter(), |suite| suite.name, &options.suites)?;
+    suites.retain(|suite| options.all || !suite.long || !options.suites.is_empty());
     machine::install_vm_tools()?;
-    let programs = Programs::build(root, &suites::programs(&suites))?;
     let directory = root.join("target/vm");
+    let programs = Programs::build(root, &suites::programs(&suites))?;
+    // The newest first: its machine takes longest.
+    let waiting = Mutex::new(kernels.clone());
+    let outcomes = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(kernel) = pop(&waiting) {
+                    let start = Instant::now();
+                    let outcome = test_on(kernel, &suites, &programs, &directory);
+                    push(&outcomes, (kernel.name, start.elapsed(), outcome));
+                }
+            });
+        }
+    });
+    report(outcomes.into_inner().unwrap_or_default())
+}
+
+fn pop<T>(list: &Mutex<Vec<T>>) -> Option<T> {
+    list.lock().ok()?.pop()
+}
+
+fn push<T>(list: &Mutex<Vec<T>>, item: T) {
+    if let Ok(mut list) = list.lock() {
+        list.push(item);
+    }
+}
+
+/// How long each kernel took, and which failed.
+fn report(mut outcomes: Vec<(&str, Duration, Result<()>)>) -> Result<()> {
+    outcomes.sort_by_key(|(kernel, _, _)| *kernel);
     let mut failed = Vec::new();
-    for kernel in kernels {
-        if let Err(error) = test_on(kernel, &suites, &programs, &directory) {
-            eprintln!("{error:#}");
-            failed.push(kernel.name);
+    for (kernel, time, outcome) in &outcomes {
+        let seconds = time.as_secs_f64();
+        match outcome {
+            Ok(()) => eprintln!("{seconds:>7.1} s  kernel {kernel} passed"),
+            Err(error) => {
+                eprintln!("{seconds:>7.1} s  kernel {kernel} failed: {error:#}");
+                failed.push(*kernel);
+            }
         }
     }
     ensure!(failed.is_empty(), "the tests failed on kernel {}", failed.join(", "));
+    ensure!(!outcomes.is_empty(), "no kernel was booted");
     Ok(())
 }
 
@@ -77,12 +126,13 @@ fn test_on(kernel: &Kernel, suites: &[&Suite], programs: &Programs, directory: &
     let tree = scratch.path().join("tree");
     programs.put(&tree)?;
     unpacked.put_modules(&tree.join("guest/modules"))?;
-    let lines: String = suites.iter().map(|suite| suite.line() + "\n").collect();
+    let lines: String = suites.iter().map(|suite| suite.line(kernel.name) + "\n").collect();
     fs::write(tree.join("guest/programs"), lines).context("cannot write the list of programs")?;
     let archive = scratch.path().join("initramfs");
     pack(&tree, &archive)?;
     eprintln!("\n=== kernel {}", unpacked.release);
-    qemu::run(&unpacked.image, &archive, suites).with_context(|| format!("kernel {}", unpacked.release))
+    qemu::run(kernel, &unpacked.image, &archive, suites)
+        .with_context(|| format!("kernel {}", unpacked.release))
 }
 
 /// Makes an initial file system of a directory.

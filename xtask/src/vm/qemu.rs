@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::suites::Suite;
+use super::{kernels::Kernel, suites::Suite};
 
 /// How long all suites may take in one machine. Emulation is slow, and slower beside other work.
 const LIMIT: Duration = Duration::from_secs(1800);
@@ -23,18 +23,18 @@ const TAG: &str = "@guest ";
 /// (Documentation/admin-guide/tainted-kernels.rst).
 const FAULTS: u64 = 1 << 5 | 1 << 7 | 1 << 9;
 
-/// Runs the machine to its end.
+/// Runs the machine to its end. What it says is shown with the kernel's name before each line.
 ///
 /// # Errors
 /// It does not boot or end in time, a suite fails or did not run, or the kernel had a fault.
-pub fn run(kernel: &Path, initramfs: &Path, suites: &[&Suite]) -> Result<()> {
+pub fn run(kernel: &Kernel, image: &Path, initramfs: &Path, suites: &[&Suite]) -> Result<()> {
     let mut qemu = Command::new("qemu-system-x86_64");
     // Without cmpxchg16b: QEMU 7.2 emulates it with wrong flags at times, and the kernel's allocator
     // (mm/slub.c) then faults. It does without where there is none.
-    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-smp", "2", "-m", "2048"]);
+    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-smp", "2", "-m", "1280"]);
     qemu.args(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-serial", "stdio"]);
-    qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
-    qemu.args(["-append", "console=ttyS0 loglevel=3 oops=panic panic=-1 rdinit=/init"]);
+    qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
+    qemu.args(["-append", "console=ttyS0 loglevel=3 oops=panic panic=-1 no_timer_check rdinit=/init"]);
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut machine = Machine(qemu.spawn().context("cannot run 'qemu-system-x86_64'")?);
     let lines = machine.lines()?;
@@ -43,10 +43,10 @@ pub fn run(kernel: &Path, initramfs: &Path, suites: &[&Suite]) -> Result<()> {
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
-                println!("{line}");
+                println!("[{}] {line}", kernel.name);
                 verdict.hear(&line)?;
             }
-            Err(RecvTimeoutError::Disconnected) => return verdict.judge(suites),
+            Err(RecvTimeoutError::Disconnected) => return verdict.judge(kernel.name, suites),
             Err(RecvTimeoutError::Timeout) => bail!("the machine did not end within {} s", LIMIT.as_secs()),
         }
     }
@@ -104,10 +104,10 @@ impl Verdict {
         Ok(())
     }
 
-    fn judge(&self, suites: &[&Suite]) -> Result<()> {
+    fn judge(&self, kernel: &str, suites: &[&Suite]) -> Result<()> {
         let mut faults = Vec::new();
         for suite in suites {
-            match self.ended.iter().find(|(line, _)| *line == suite.line()) {
+            match self.ended.iter().find(|(line, _)| *line == suite.line(kernel)) {
                 Some((_, 0)) => {}
                 Some((_, code)) => faults.push(format!("suite {:?} ended with {code}", suite.name)),
                 None => faults.push(format!("suite {:?} did not run to its end", suite.name)),
@@ -128,12 +128,12 @@ mod tests {
     use super::*;
 
     fn judged(lines: &[&str]) -> Result<()> {
-        let suite = Suite { name: "one", program: "one", filters: &[], without: &[] };
+        let suite = Suite { name: "one", program: "one", filters: &[], long: false, without: &[] };
         let mut verdict = Verdict::default();
         for line in lines {
             verdict.hear(line)?;
         }
-        verdict.judge(&[&suite])
+        verdict.judge("6.1", &[&suite])
     }
 
     #[test]
