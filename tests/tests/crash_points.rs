@@ -1,6 +1,6 @@
-//! An upgrade, or a change of children, stopped dead after each of its steps: wire and children go on
-//! talking, every command works at once, and the next run leaves the system as if nothing had
-//! happened.
+//! Attach, upgrade, detach, and each change of children, stopped dead after each of its steps: wire
+//! and children go on talking, every command works at once, and the next run leaves the system as if
+//! nothing had happened.
 //!
 //! `control_killed` kills at any moment; this kills at every step, none left out.
 
@@ -26,6 +26,25 @@ const MEANS: [Args; 3] = [TCX, CLSACT, NATIVE];
 
 /// No command has so many steps.
 const MOST: usize = 500;
+
+#[test]
+fn after_every_step_of_an_attach() {
+    needs!(require::lab, require::tc, require::crash_points);
+    for args in MEANS {
+        let case = Case::new(args);
+        case.stop_at_each_step(|| {}, &case.attach());
+    }
+}
+
+#[test]
+fn after_every_step_of_a_detach() {
+    needs!(require::lab, require::tc, require::crash_points);
+    let detach = ["detach", "eth0", "--delete-children"].map(str::to_owned);
+    for args in MEANS {
+        let case = Case::new(args);
+        case.stop_at_each_step(|| case.ctl(&case.attach()), &detach);
+    }
+}
 
 #[test]
 fn after_every_step_of_an_upgrade() {
@@ -69,7 +88,7 @@ fn after_every_step_of_changing_a_child() {
         assert!(number < MOST, "it never ends");
         case_back();
         let Stopped::Dead(when) = victim(number) else { break };
-        case.check_survivors(&when);
+        case.check_survivors(number, &when);
         case_back();
         case.check_whole(&when);
         case.clear(&when);
@@ -137,11 +156,18 @@ impl Case {
             assert!(number < MOST, "it never ends");
             prepare();
             let Stopped::Dead(when) = self.stop(number, victim) else { break };
-            self.check_survivors(&when);
-            // What comes next may as well be the end: every other time it is.
-            if number % 2 == 0 {
-                self.ctl(&self.attach());
-                self.check_whole(&when);
+            self.check_survivors(number, &when);
+            match number % 3 {
+                0 => {
+                    self.ctl(&self.attach());
+                    self.check_whole(&when);
+                }
+                1 => {
+                    self.ctl(&["child", "add", "eth0", "extra"]);
+                    self.ctl(&["child", "del", "eth0", "extra"]);
+                }
+                // What comes next may as well be the end.
+                _ => {}
             }
             self.clear(&when);
         }
@@ -150,12 +176,11 @@ impl Case {
 
     /// What plain macvlan gives is there whatever happened, and looking is possible.
     #[track_caller]
-    fn check_survivors(&self, when: &str) {
+    fn check_survivors(&self, number: usize, when: &str) {
         assert!(ping(&self.lab.wire, self.db.ip.into()), "wire to child, {when}");
         assert!(ping(&self.db, self.lab.wire.ip.into()), "child to wire, {when}");
-        for line in [&["status", "eth0"][..], &["stats", "eth0"]] {
-            self.ctl(line);
-        }
+        let looks = [&["status", "eth0"][..], &["stats", "eth0"], &["child", "list", "eth0"]];
+        self.ctl(looks[number % looks.len()]);
     }
 
     /// All is as if the command had not been stopped.
