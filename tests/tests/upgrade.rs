@@ -13,6 +13,7 @@ use macvlan_tests::{
     cli,
     control::{Pinned, child, devices, make_foreign, make_older, named, pinned, record, spec, status},
     fail::OrFail as _,
+    following::Following,
     frames::{EXPERIMENTAL, Frame},
     generator::Generator,
     lab::{Family, Lab, Station},
@@ -238,4 +239,24 @@ fn maps_of_another_layout_are_refused_and_not_misread() {
             assert_eq!(Traces::of(&lab), before, "{args:?}");
         }
     }
+}
+
+#[test]
+fn a_follower_leaves_maps_of_another_layout_alone() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
+    let run = Following::start(&lab, &["eth0"]);
+    assert!(ping(&lab.host, web.ip.into()));
+    make_foreign(&lab, 3);
+    let pins = pinned(&lab);
+
+    let late = lab.child("late", Mode::Bridge);
+    run.wait_for_line("map layout 3, ours is");
+    // It looks again by itself, and finds the same.
+    assert_eq!(pinned(&lab), pins);
+    assert!(ping(&lab.host, web.ip.into()), "it works on");
+
+    lab.ctl(&["detach", "eth0"]).succeeded();
+    assert!(ping(&lab.host, late.ip.into()), "attached anew");
 }
