@@ -8,7 +8,8 @@
 //! * [`lab`], [`netns`], [`mounts`]: where the devices live.
 //! * [`attached`], [`cli`], [`control`], [`following`], [`tracer`]: the product, run as a user runs it.
 //! * [`engine`]: real container engines.
-//! * [`crowd`], [`departure`], [`frames`], [`sniff`], [`talk`], [`tap`]: traffic, and who saw it.
+//! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`talk`], [`tap`]: traffic, and who
+//!   saw it.
 //! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
 //!   others.
 //! * [`exporter`], [`http`], [`dashboard`]: the metrics, who asks for them, and what is made of them.
@@ -18,6 +19,7 @@
 pub mod attached;
 pub mod cli;
 pub mod control;
+pub mod conversation;
 pub mod crowd;
 pub mod dashboard;
 pub mod deny;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod artifacts;
 mod build_ebpf;
+mod churn;
 mod ci;
 mod command;
 mod debian;
@@ -57,6 +58,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Runs tests on Debian's kernels in virtual machines
     VmTest(vm::Options),
+    /// Attaches, detaches, adds and removes children thousands of times; needs root
+    Churn(churn::Options),
     /// Builds the static binary and the Debian package
     Dist(dist::Options),
     /// Checks rules for the project's files that no other tool knows
@@ -85,6 +88,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(options) => test::test(&root, &options),
         Task::Fuzz(options) => fuzz::fuzz(&root, &options),
         Task::VmTest(options) => vm::test(&root, &options),
+        Task::Churn(options) => churn::churn(&root, &options),
         Task::Dist(options) => dist::dist(&root, &options),
         Task::Hygiene => hygiene::check(&root),
         Task::Ci => ci::run_all(&root),

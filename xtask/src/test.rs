@@ -87,7 +87,10 @@ fn cargo_test(root: &Path, release: bool) -> Command {
 }
 
 /// `cargo test` of the package that needs root, with the control program it is to test.
-fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
+///
+/// # Errors
+/// That does not compile.
+pub fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
     let program = build_program(root, release)?;
     let mut cargo = cargo_test(root, release);
     // A test that finds a privilege or a tool missing fails instead of passing over it.
