@@ -18,7 +18,7 @@ use macvlan_tests::{
 const BULK: usize = 256 << 10;
 
 /// Ways of attaching that every kernel has, on any device.
-const MEANS: &[&[&str]] = &[&[], &["--xdp", "generic"], &["--tc", "clsact"]];
+const MEANS: &[&[&str]] = &[&[], &["--xdp", "generic", "--tc", "clsact"]];
 
 /// Those that every kernel has on a veth.
 const MEANS_OF_VETH: &[&[&str]] = &[

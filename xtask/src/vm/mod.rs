@@ -41,7 +41,7 @@ pub struct Options {
     all: bool,
 }
 
-/// Machines that run at the same time. Each has two processors, which mostly wait.
+/// Machines that run at the same time. Each has one processor.
 const AT_ONCE: usize = 2;
 
 /// Boots every kernel and runs every suite in it.
