@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    fail::{OrFail as _, PATIENCE, wait_for},
+    fail::{OrFail as _, patience, wait_for},
     lab::Station,
 };
 
@@ -33,12 +33,12 @@ impl Conversation {
     pub fn start(from: &Station, to: &Station) -> Self {
         let listener = to.ns.enter(|| TcpListener::bind((to.ip, 0))).or_fail("listen");
         let address = listener.local_addr().or_fail("read a socket's address");
-        let client = from.ns.enter(|| TcpStream::connect_timeout(&address, PATIENCE)).or_fail("connect");
+        let client = from.ns.enter(|| TcpStream::connect_timeout(&address, patience())).or_fail("connect");
         let (server, _) = listener.accept().or_fail("accept a connection");
         for stream in [&client, &server] {
             stream.set_nodelay(true).or_fail("send at once");
-            stream.set_read_timeout(Some(PATIENCE)).or_fail("set a timeout");
-            stream.set_write_timeout(Some(PATIENCE)).or_fail("set a timeout");
+            stream.set_read_timeout(Some(patience())).or_fail("set a timeout");
+            stream.set_write_timeout(Some(patience())).or_fail("set a timeout");
         }
         let exchanges = Arc::new(AtomicU64::new(0));
         let (stream, count) = (client.try_clone().or_fail("share a socket"), Arc::clone(&exchanges));

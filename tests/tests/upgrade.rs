@@ -12,6 +12,7 @@ use macvlan_tests::{
     attached::Attached,
     cli,
     control::{Pinned, child, devices, make_foreign, make_older, named, pinned, record, spec, status},
+    conversation::Conversation,
     fail::OrFail as _,
     following::Following,
     frames::{EXPERIMENTAL, Frame},
@@ -136,6 +137,28 @@ fn an_upgrade_under_load_loses_no_frame_of_the_host() {
         });
 
         check_all_arrived(&attached, received(&web) - before, Path::Host, &sent);
+        attached.detach(&[]).succeeded();
+    }
+}
+
+#[test]
+fn connections_live_through_upgrades() {
+    needs!(require::lab, require::binary);
+    for args in [TCX, CLSACT, NATIVE, GENERIC] {
+        let lab = Lab::new();
+        let web = lab.child("web", Mode::Bridge);
+        let attached = Attached::new(&lab, args);
+        let connections = [&lab.host, &lab.wire].map(|station| Conversation::start(station, &web));
+        for number in 1..=UPGRADES {
+            make_older(&lab);
+            lab.ctl(&[&["attach", "eth0"], args].concat()).succeeded();
+            for connection in &connections {
+                connection.goes_on(&format!("{args:?}, upgrade {number}"));
+            }
+        }
+        for connection in connections {
+            connection.end();
+        }
         attached.detach(&[]).succeeded();
     }
 }

@@ -66,6 +66,8 @@ fn run() {
         println!("{TAG} begin {line}");
         let mut command = Command::new(program);
         command.args(words).env("MACVLAN_TESTS_STRICT", "1").env("MACVLAN_CTL_BIN", "/bin/macvlan-ctl");
+        // Emulation is slow, and slower beside other work.
+        command.env("MACVLAN_TESTS_PATIENCE", "600");
         command.env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin").env("RUST_BACKTRACE", "0");
         let status = command.status().or_fail(format!("run {program}"));
         println!("{TAG} end {} {line}", status.code().unwrap_or(-1));

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{kernels::Kernel, suites::Suite};
 
 /// How long all suites may take in one machine. Emulation is slow, and slower beside other work.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_secs(3600);
 
 /// Begins every line of the machine's first process (`tests/src/bin/guest.rs`).
 const TAG: &str = "@guest ";

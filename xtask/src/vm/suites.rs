@@ -27,13 +27,7 @@ pub const SUITES: [Suite; 4] = [
         // net/bpf/test_run.c). Suite "masters" sends real frames through them.
         without: &[("5.10", "every_case_of_the_contract_holds_in_xdp")],
     },
-    Suite {
-        name: "isolation",
-        program: "traffic_relay",
-        filters: &["stay_apart"],
-        long: false,
-        without: &[],
-    },
+    Suite { name: "isolation", program: "traffic_relay", filters: &["stay_apart"], long: true, without: &[] },
     Suite { name: "masters", program: "masters", filters: &[], long: false, without: &[] },
     Suite { name: "contract", program: "traffic_matrix", filters: &[], long: true, without: &[] },
 ];

@@ -214,6 +214,7 @@ impl Maps {
     fn name_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
         for (number, name) in wanted.iter().filter(|(number, name)| present.name_of(*number) != Some(*name)) {
             self.groups.insert(u32::from(number), name, 0).context("cannot write the groups map")?;
+            crash::point("naming a group");
         }
         Ok(())
     }
@@ -221,6 +222,7 @@ impl Maps {
     fn forget_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
         for (number, _) in present.iter().filter(|(number, _)| wanted.name_of(*number).is_none()) {
             self.groups.remove(&u32::from(number)).context("cannot remove a group from its map")?;
+            crash::point("forgetting a group");
         }
         Ok(())
     }
@@ -355,6 +357,7 @@ impl Maps {
     pub fn set_storm_limit(&mut self, limit: Option<NonZeroU32>) -> Result<()> {
         let pace = Pace::of_frames(limit.map_or(0, NonZeroU32::get));
         self.pace.set(0, pace, 0).context("cannot write the storm limit")?;
+        crash::point("writing the storm limit");
         let flag = if limit.is_some() { Config::STORM_GUARD } else { 0 };
         self.change_config(|config| Config { flags: config.flags & !Config::STORM_GUARD | flag, ..config })
     }
