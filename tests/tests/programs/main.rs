@@ -42,6 +42,7 @@ fn every_program_loads() {
     let plain = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS];
     let mut expected: BTreeSet<&str> = plain.into_iter().collect();
     expected.extend(plain.into_iter().filter_map(names::traced));
+    expected.insert(names::CHILD_EGRESS);
     let octets = fs::read(object()).or_fail("read the BPF object");
     let mut object = Ebpf::load(&octets).or_fail("load the BPF object");
     let named: BTreeSet<String> = object.programs().map(|(name, _)| name.to_owned()).collect();
