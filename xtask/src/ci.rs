@@ -19,7 +19,7 @@ use crate::{
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
 /// The quick ones first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("format", format),
     ("hygiene", hygiene::check),
     ("lint", lint),
