@@ -107,6 +107,7 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
     let request = &config.request;
     let session = Session::open(config.name.as_str(), access).await?;
     session.master.require_up()?;
+    session.require_our_layout()?;
     let children = plan_children(&session, &request.children, Differing::Change).await?;
     let mut plan = Plan { children, doomed: Vec::new() };
     refuse_unadopted(config, &plan)?;

@@ -58,6 +58,7 @@ async fn attach_unnamed(name: &str, request: &Request) -> Result<Outcome> {
     let access = if request.dry_run { Access::Read } else { Access::Change };
     let mut session = Session::open(name, access).await?;
     session.master.require_up()?;
+    session.require_our_layout()?;
     groups::check(&session, &request.children)?;
     let children = plan_children(&session, &request.children, Differing::Refuse).await?;
     let plan = Plan { children, doomed: Vec::new() };

@@ -16,7 +16,7 @@ use nix::{
     unistd::{AccessFlags, access},
 };
 
-use crate::netns::errno;
+use crate::{crash, netns::errno};
 
 /// Where every distribution mounts it.
 const MOUNT_POINT: &str = "/sys/fs/bpf";
@@ -50,6 +50,7 @@ pub fn prepare() -> Result<(PathBuf, Lifetime)> {
     let directory = root();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.map_err(|error| anyhow!("cannot make {directory:?}: {}", errno(&error)))?;
+    crash::point("making our directory");
     let lifetime = if mounted_here && !in_first_mount_namespace() {
         Lifetime::MountNamespace
     } else {
@@ -120,7 +121,9 @@ pub fn remove_directory(directory: &Path) -> Result<()> {
         let path = entry?.path();
         remove_pin(&path)?;
     }
-    fs::remove_dir(directory).with_context(|| format!("cannot remove {directory:?}"))
+    fs::remove_dir(directory).with_context(|| format!("cannot remove {directory:?}"))?;
+    crash::point("removing a pin directory");
+    Ok(())
 }
 
 /// Removes our directory, once nothing is in it.
@@ -139,6 +142,9 @@ pub fn remove_pin(path: &Path) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove pin {path:?}"))
         }
-        _ => Ok(()),
+        _ => {
+            crash::point("removing a pin");
+            Ok(())
+        }
     }
 }

@@ -106,8 +106,10 @@ fn kept_policy(session: &Session, mac: Mac) -> Result<PolicyChange> {
 }
 
 async fn open(master: &str) -> Result<Session> {
-    let opened = Session::open(master, Access::Change).await;
-    opened.with_context(|| format!("cannot change children of {master:?}"))
+    let cannot = || format!("cannot change children of {master:?}");
+    let session = Session::open(master, Access::Change).await.with_context(cannot)?;
+    session.require_our_layout().with_context(cannot)?;
+    Ok(session)
 }
 
 fn cannot(verb: &str, spec: &ChildSpec) -> String {

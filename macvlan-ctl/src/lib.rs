@@ -8,7 +8,8 @@
 //! [`status`] and [`stats`] are the commands, and [`doctor`] says what they will find. [`watch`] hears
 //! of what changes, [`follow`] keeps a data path in step with it; [`exporter`], [`top`], with
 //! [`rates`], and [`trace`] show it.
-//! [`neighbours`] knows who has which address. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
+//! [`neighbours`] knows who has which address. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel;
+//! [`crash`] is for tests of killed runs.
 
 pub mod addressing;
 pub mod apply;
@@ -18,6 +19,7 @@ pub mod change;
 pub mod child;
 pub mod config;
 pub mod container;
+pub mod crash;
 pub mod create;
 pub mod datapath;
 pub mod demo;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::master::Master;
+use crate::{crash, master::Master};
 
 /// Held while a command works on a master; the kernel lets go of it when the process ends,
 /// however it ends.
@@ -25,6 +25,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Still held: whoever waits for it sees that the file is another one, and begins anew.
         let _ = fs::remove_file(&self.path);
+        crash::point("removing a lock file");
         // It stays while other locks are in it.
         let _ = fs::remove_dir(DIRECTORY);
     }
@@ -111,7 +112,10 @@ impl Lock {
                 other => other.with_context(|| format!("cannot open lock file {path:?}"))?,
             };
             match file.try_lock() {
-                Ok(()) if is_at(&file, &path) => return Ok(Some(Self { _file: file, path })),
+                Ok(()) if is_at(&file, &path) => {
+                    crash::point("taking a lock");
+                    return Ok(Some(Self { _file: file, path }));
+                }
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(INTERVAL),
                 Err(TryLockError::WouldBlock) => return Ok(None),

@@ -139,6 +139,18 @@ impl Session {
         Ok(())
     }
 
+    /// Leaves a data path with maps of another layout to the version that made it.
+    ///
+    /// # Errors
+    ///
+    /// When that is what is on the master; says what to do.
+    pub fn require_our_layout(&self) -> Result<()> {
+        match bpf::incompatible(&self.master) {
+            Some(reason) => bail!("{reason}"),
+            None => Ok(()),
+        }
+    }
+
     /// Removes programs that are of no use any more.
     ///
     /// # Errors

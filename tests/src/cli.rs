@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::fail::{OrFail as _, PATIENCE};
+use crate::fail::{OrFail as _, patience};
 
 /// The program under test: `MACVLAN_CTL_BIN`, or what `cargo build` made.
 pub fn binary() -> PathBuf {
@@ -108,15 +108,15 @@ pub fn output(command: &mut Command) -> Ran {
     thread::scope(|scope| {
         let stdout = scope.spawn(move || text(stdout));
         let stderr = scope.spawn(move || text(stderr));
-        let start = Instant::now();
+        let (start, patience) = (Instant::now(), patience());
         let status = loop {
             if let Some(status) = child.try_wait().or_fail(format!("wait for {line}")) {
                 break status;
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience {
                 // It may have ended just now; that is as good.
                 let _ = child.kill();
-                panic!("{line} did not end within {PATIENCE:?}");
+                panic!("{line} did not end within {patience:?}");
             }
             thread::sleep(Duration::from_millis(1));
         };

@@ -1,107 +1,112 @@
-//! An established TCP connection that goes on talking while something else happens.
+//! A TCP connection that is in use all the time, to see that it survives what happens beside it.
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
 };
 
 use crate::{
-    fail::{OrFail as _, PATIENCE, wait_for},
+    fail::{OrFail as _, patience, wait_for},
     lab::{Family, Station},
 };
 
-/// Octets that go there and back each time.
-const LEN: usize = 512;
+/// Octets that go there and come back, again and again.
+const MESSAGE: [u8; 512] = [0x5a; 512];
 
-/// Two stations that say something and wait for the echo, again and again, until this is dropped.
+/// Two stations, of which one says what the other says back.
 #[derive(Debug)]
 pub struct Conversation {
-    said: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    talking: Option<JoinHandle<io::Result<()>>>,
+    client: TcpStream,
+    exchanges: Arc<AtomicU64>,
+    talking: Option<JoinHandle<std::io::Result<()>>>,
+    answering: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Conversation {
-    /// Begins one.
+    /// Connects `from` to `to`, and lets them talk until [`end`](Self::end).
     #[track_caller]
     pub fn start(from: &Station, to: &Station, family: Family) -> Self {
-        let address = (to.address(family), 0);
-        let listener = to.ns.enter(|| TcpListener::bind(address)).or_fail("listen");
+        let listener = to.ns.enter(|| TcpListener::bind((to.address(family), 0))).or_fail("listen");
         let address = listener.local_addr().or_fail("read a socket's address");
-        let accepting = thread::spawn(move || listener.accept().map(|(stream, _)| stream));
-        let stream = from.ns.enter(|| TcpStream::connect_timeout(&address, PATIENCE)).or_fail("connect");
-        let other = accepting.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause));
-        let other = other.or_fail("accept a connection");
-        for stream in [&stream, &other] {
+        let client = from.ns.enter(|| TcpStream::connect_timeout(&address, patience())).or_fail("connect");
+        let (server, _) = listener.accept().or_fail("accept a connection");
+        for stream in [&client, &server] {
             stream.set_nodelay(true).or_fail("send at once");
-            stream.set_read_timeout(Some(PATIENCE)).or_fail("set a timeout");
+            stream.set_read_timeout(Some(patience())).or_fail("set a timeout");
+            stream.set_write_timeout(Some(patience())).or_fail("set a timeout");
         }
-        thread::spawn(move || echo(&other));
-        let (said, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let talking = {
-            let (said, stop) = (Arc::clone(&said), Arc::clone(&stop));
-            thread::spawn(move || talk(&stream, &said, &stop))
-        };
-        let conversation = Self { said, stop, talking: Some(talking) };
-        conversation.goes_on();
-        conversation
+        let exchanges = Arc::new(AtomicU64::new(0));
+        let (stream, count) = (client.try_clone().or_fail("share a socket"), Arc::clone(&exchanges));
+        Self {
+            client,
+            exchanges,
+            talking: Some(std::thread::spawn(move || talk(stream, &count))),
+            answering: Some(std::thread::spawn(move || answer(server))),
+        }
     }
 
-    /// Waits until more was said and echoed.
+    /// Waits until something has gone there and back after this call.
+    ///
+    /// # Panics
+    ///
+    /// When nothing does: the connection is broken, or stuck.
     #[track_caller]
-    pub fn goes_on(&self) {
-        const MORE: u64 = 5;
-        let wanted = self.said.load(Ordering::Relaxed) + MORE;
-        wait_for("a TCP connection to go on", || {
-            let ended = self.talking.as_ref().is_none_or(JoinHandle::is_finished);
-            assert!(!ended, "the connection broke");
-            (self.said.load(Ordering::Relaxed) >= wanted).then_some(())
+    pub fn goes_on(&self, when: &str) {
+        // One may have been on its way already.
+        let enough = self.exchanges.load(Ordering::Relaxed) + 2;
+        wait_for(format_args!("the connection to go on, {when}"), || {
+            (self.exchanges.load(Ordering::Relaxed) >= enough).then_some(())
         });
     }
 
-    /// Ends it.
+    /// Ends it, and tells how often something went there and back.
     ///
     /// # Panics
     ///
     /// When it had broken.
     #[track_caller]
-    pub fn end(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let talking = self.talking.take().or_fail("end a conversation");
-        talking.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause)).or_fail("go on over TCP");
-    }
-}
-
-impl Drop for Conversation {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-fn talk(mut stream: &TcpStream, said: &AtomicU64, stop: &AtomicBool) -> io::Result<()> {
-    let mut number = 0_u64;
-    while !stop.load(Ordering::Relaxed) {
-        number += 1;
-        let word = [number as u8; LEN];
-        stream.write_all(&word)?;
-        let mut echo = [0; LEN];
-        stream.read_exact(&mut echo)?;
-        if echo != word {
-            return Err(io::Error::other("the echo is not what was said"));
+    pub fn end(mut self) -> u64 {
+        self.goes_on("at its end");
+        self.client.shutdown(Shutdown::Write).or_fail("end a connection");
+        for side in [&mut self.talking, &mut self.answering] {
+            let side = side.take().or_fail("end a connection twice");
+            let outcome = side.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause));
+            outcome.or_fail("keep a connection");
         }
-        said.store(number, Ordering::Relaxed);
-        // It is to last, not to fill the machine.
-        thread::sleep(std::time::Duration::from_millis(1));
+        self.exchanges.load(Ordering::Relaxed)
     }
-    Ok(())
 }
 
-fn echo(mut stream: &TcpStream) {
-    let mut buffer = [0; LEN];
-    while stream.read_exact(&mut buffer).is_ok() && stream.write_all(&buffer).is_ok() {}
+/// Until it may not write any more.
+fn talk(mut stream: TcpStream, exchanges: &AtomicU64) -> std::io::Result<()> {
+    let mut back = MESSAGE;
+    loop {
+        match stream.write_all(&MESSAGE) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            other => other?,
+        }
+        match stream.read_exact(&mut back) {
+            // The end came between the two.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
+            other => other?,
+        }
+        assert_eq!(back, MESSAGE, "what came back is not what was sent");
+        exchanges.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Until the other says no more.
+fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut buffer = MESSAGE;
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(()),
+            len => stream.write_all(&buffer[..len])?,
+        }
+    }
 }

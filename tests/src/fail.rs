@@ -7,7 +7,14 @@ use std::{
 };
 
 /// How long anything may take before a test gives up on it; generous, as machines are slow at times.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long anything may take where this runs: [`PATIENCE`], or the seconds in
+/// `MACVLAN_TESTS_PATIENCE`, as an emulated machine needs it.
+pub fn patience() -> Duration {
+    let seconds = std::env::var("MACVLAN_TESTS_PATIENCE").ok().and_then(|text| text.parse().ok());
+    seconds.map_or(PATIENCE, Duration::from_secs)
+}
 
 /// Ends the test when something it needs did not work.
 pub trait OrFail<T> {
@@ -39,15 +46,15 @@ impl<T> OrFail<T> for Option<T> {
 ///
 /// # Panics
 ///
-/// When [`PATIENCE`] runs out first.
+/// When [`patience`] runs out first.
 #[track_caller]
 pub fn wait_for<T>(what: impl Display, mut ready: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
+    let (start, patience) = (Instant::now(), patience());
     loop {
         if let Some(value) = ready() {
             return value;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(start.elapsed() < patience, "waited {patience:?} in vain for {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -4,12 +4,20 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use serde_json::Value;
 
-use crate::{cli::run, fail::OrFail as _, lab::Lab, mounts::BPFFS};
+use crate::{
+    cli::run,
+    fail::{OrFail as _, PATIENCE},
+    lab::Lab,
+    mounts::BPFFS,
+    require,
+};
 
 /// What there is on a lab's host: devices, queueing, programs, pins.
 ///
@@ -69,7 +77,7 @@ pub fn pins(lab: &Lab) -> BTreeSet<PathBuf> {
 }
 
 /// Ids of the programs, maps and links in the kernel, of whatever namespace: for tests that run alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelObjects {
     /// Programs with a name of ours.
     pub programs: BTreeSet<u32>,
@@ -103,7 +111,67 @@ impl KernelObjects {
     }
 }
 
+impl KernelObjects {
+    /// Waits until what is here and was not in `before` is gone. Tests beside this one make such objects
+    /// too, and take them away when they end; what leaks stays.
+    ///
+    /// # Panics
+    ///
+    /// When something stays.
+    #[track_caller]
+    pub fn wait_until_gone(before: &Self) {
+        let mut left = Self::now().without(before);
+        let start = Instant::now();
+        while left != Self::default() {
+            assert!(start.elapsed() < 2 * PATIENCE, "left in the kernel: {left:?}");
+            thread::sleep(Duration::from_millis(50));
+            left = left.which_is_in(&Self::now());
+        }
+    }
+
+    fn without(&self, other: &Self) -> Self {
+        self.each(other, |ids, others| ids - others)
+    }
+
+    fn which_is_in(&self, other: &Self) -> Self {
+        self.each(other, |ids, others| ids & others)
+    }
+
+    fn each(&self, other: &Self, of: fn(&BTreeSet<u32>, &BTreeSet<u32>) -> BTreeSet<u32>) -> Self {
+        Self {
+            programs: of(&self.programs, &other.programs),
+            maps: of(&self.maps, &other.maps),
+            links: of(&self.links, &other.links),
+        }
+    }
+}
+
+/// What a process holds of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Open files.
+    pub files: usize,
+    /// Octets in memory.
+    pub memory: u64,
+}
+
+impl Held {
+    /// By this process, now.
+    #[track_caller]
+    pub fn now() -> Self {
+        let files = fs::read_dir("/proc/self/fd").or_fail("list open files").count();
+        let status = fs::read_to_string("/proc/self/status").or_fail("read a process's status");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = resident.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+        Self { files, memory: 1024 * kibibytes.or_fail("read a process's memory") }
+    }
+}
+
 fn tcx_programs(device: &str, side: TcAttachType) -> Vec<(u32, String)> {
+    if require::tcx().is_err() {
+        // Where there are no such hooks, nothing hangs on them.
+        return Vec::new();
+    }
     let (_, programs) = SchedClassifier::query_tcx(device, side).or_fail("query TCX programs");
     let known = programs.iter().map(|program| {
         let name = program.name_as_str().unwrap_or_default();

@@ -8,7 +8,8 @@
 //! * [`lab`], [`netns`], [`mounts`]: where the devices live.
 //! * [`attached`], [`cli`], [`control`], [`following`], [`tracer`]: the product, run as a user runs it.
 //! * [`engine`]: real container engines.
-//! * [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]: traffic, and who saw it.
+//! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]:
+//!   traffic, and who saw it.
 //! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
 //!   others.
 //! * [`exporter`], [`http`], [`dashboard`]: the metrics, who asks for them, and what is made of them.

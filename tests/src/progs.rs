@@ -21,7 +21,7 @@ use macvlan_common::{
     rate::Meters,
 };
 
-use crate::{cli::workspace, fail::OrFail as _};
+use crate::{cli::workspace, fail::OrFail as _, syscall::has_xdp_frags};
 
 /// The object under test: `MACVLAN_BPF_OBJECT`, or the committed one.
 pub fn object() -> PathBuf {
@@ -49,6 +49,7 @@ pub struct Programs {
     totals: PerCpuArray<MapData, MasterCounters>,
     meters: HashMap<MapData, u32, Meters>,
     own: HashMap<MapData, OwnAddress, u32>,
+    xdp: Vec<&'static str>,
     present: Vec<u64>,
 }
 
@@ -59,7 +60,9 @@ impl Programs {
         let path = object();
         let octets = fs::read(&path).or_fail(format!("read {}", path.display()));
         let mut ebpf = Ebpf::load(&octets).or_fail("load the BPF object");
-        for name in [names::XDP, names::XDP_FRAGS] {
+        let mut xdp = vec![names::XDP];
+        xdp.extend(has_xdp_frags().then_some(names::XDP_FRAGS));
+        for name in &xdp {
             xdp_mut(&mut ebpf, name).load().or_fail(format!("load {name}"));
         }
         for name in [names::INGRESS, names::EGRESS] {
@@ -75,8 +78,14 @@ impl Programs {
             totals: map(names::TOTALS).try_into().or_fail("open the totals"),
             own: map(names::OWN).try_into().or_fail("open the children's addresses"),
             ebpf,
+            xdp,
             present: Vec::new(),
         }
+    }
+
+    /// The XDP programs that this kernel has.
+    pub fn xdp_names(&self) -> &[&'static str] {
+        &self.xdp
     }
 
     /// Makes the maps hold `world`, all its counters at zero.

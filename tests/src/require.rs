@@ -1,6 +1,11 @@
 //! What a test needs of the machine; what is missing is said aloud, never passed over.
 
-use std::{env, fs, io::Write as _, os::fd::AsRawFd as _, path::Path};
+use std::{
+    env, fs,
+    io::Write as _,
+    os::{fd::AsRawFd as _, unix::process::ExitStatusExt as _},
+    path::Path,
+};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 
@@ -132,6 +137,44 @@ pub fn program(name: &str) -> Result<(), String> {
     tool(name)
 }
 
+/// VLAN devices (8021q).
+///
+/// # Errors
+///
+/// When the kernel has none.
+pub fn vlan() -> Result<(), String> {
+    device("link add link probe0 name probe1 type vlan id 7")
+}
+
+/// Bond devices.
+///
+/// # Errors
+///
+/// When the kernel has none.
+pub fn bond() -> Result<(), String> {
+    device("link add probe1 type bond")
+}
+
+/// Bridge devices.
+///
+/// # Errors
+///
+/// When the kernel has none.
+pub fn bridge() -> Result<(), String> {
+    device("link add probe1 type bridge")
+}
+
+/// Whether this `ip` command makes a device beside `probe0`.
+fn device(make: &str) -> Result<(), String> {
+    let ns = crate::netns::Netns::new();
+    ns.ip("link add probe0 type veth peer name probe-end");
+    let made = ns.command("ip").args(make.split_whitespace()).output().map_err(|error| error.to_string())?;
+    if made.status.success() {
+        return Ok(());
+    }
+    Err(format!("`ip {make}`: {}", String::from_utf8_lossy(&made.stderr).trim()))
+}
+
 /// Sockets that tell the priority of what they receive (kernel 6.14).
 ///
 /// # Errors
@@ -151,6 +194,22 @@ pub fn receive_priority() -> Result<(), String> {
         )
     };
     if done == 0 { Ok(()) } else { Err("the kernel has no SO_RCVPRIORITY".into()) }
+}
+
+/// A program under test that can be stopped dead at a step.
+///
+/// # Errors
+///
+/// When it was built without that.
+pub fn crash_points() -> Result<(), String> {
+    binary()?;
+    let lab = crate::lab::Lab::new();
+    let mut attach = lab.ctl_command(&["attach", "eth0"]);
+    let ran = crate::cli::output(attach.env("MACVLAN_CTL_CRASH_AT", "1"));
+    if ran.status.signal() == Some(libc::SIGKILL) {
+        return Ok(());
+    }
+    Err("the program under test has no crash points: build it with `--features crash-points`".into())
 }
 
 /// The program under test.

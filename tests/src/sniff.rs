@@ -48,7 +48,7 @@ pub struct Seen {
     pub kind: Kind,
     /// The VLAN tag that the kernel holds beside the frame: EtherType and tag.
     pub tag: Option<(u16, u16)>,
-    /// The packet mark.
+    /// The packet mark; 0 on a kernel that does not tell, see [`Tap::tells_marks`].
     pub mark: u32,
     /// The packet priority; 0 unless asked for with [`Tap::with_priority`].
     pub priority: u32,
@@ -74,6 +74,7 @@ impl Seen {
 #[derive(Debug)]
 pub struct Tap {
     fd: OwnedFd,
+    tells_marks: bool,
     buffer: Vec<u8>,
     seen: Vec<Seen>,
 }
@@ -102,8 +103,17 @@ impl Tap {
         let fd = packet_socket(ns, device, protocol);
         set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER);
         set_option(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1);
-        set_option(&fd, libc::SOL_SOCKET, SO_RCVMARK, 1);
-        Self { fd, buffer: vec![0; LARGEST_FRAME], seen: Vec::new() }
+        let tells_marks = match try_option(&fd, libc::SOL_SOCKET, SO_RCVMARK, 1) {
+            Ok(()) => true,
+            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => false,
+            Err(error) => panic!("cannot ask for packet marks: {error}"),
+        };
+        Self { fd, tells_marks, buffer: vec![0; LARGEST_FRAME], seen: Vec::new() }
+    }
+
+    /// Whether the kernel tells the marks of packets (`SO_RCVMARK`, kernel 5.19).
+    pub fn tells_marks(&self) -> bool {
+        self.tells_marks
     }
 
     /// Reads priorities too, see [`crate::require::receive_priority`].
@@ -285,10 +295,15 @@ fn packet_socket(ns: &Netns, device: &str, protocol: u16) -> OwnedFd {
 }
 
 fn set_option(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
+    let done = try_option(fd, level, option, value);
+    done.unwrap_or_else(|error| panic!("cannot set socket option {level}/{option}: {error}"));
+}
+
+fn try_option(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let len = size_of_val(&value) as u32;
     // SAFETY: the pointer is to a live integer of that length.
     let done = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), len) };
-    assert!(done == 0, "cannot set socket option {level}/{option}: {}", io::Error::last_os_error());
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Frames that found the socket's buffer full since the last call.

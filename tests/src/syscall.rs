@@ -35,6 +35,11 @@ struct Load {
     instructions: u32,
     code: u64,
     license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
 }
 
 /// Head of `union bpf_attr` for `BPF_LINK_CREATE`.
@@ -64,10 +69,32 @@ pub const fn instruction(code: u8, destination: u8, source: u8, offset: i16, num
         | (number as u32 as u64) << 32
 }
 
+/// `BPF_F_XDP_HAS_FRAGS`: the program takes frames in several buffers (kernel 5.18).
+const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+
 /// A program that does nothing but return `value`.
 #[track_caller]
 pub fn returning(kind: ProgramType, value: i32) -> OwnedFd {
-    load(kind, &[instruction(MOVE_NUMBER, 0, 0, 0, value), instruction(EXIT, 0, 0, 0, 0)])
+    try_load(kind, &returning_code(value), 0).or_fail("load a program")
+}
+
+const fn returning_code(value: i32) -> [u64; 2] {
+    [instruction(MOVE_NUMBER, 0, 0, 0, value), instruction(EXIT, 0, 0, 0, 0)]
+}
+
+/// Whether the kernel has XDP programs that take frames in several buffers.
+///
+/// # Panics
+///
+/// When it refuses them for another reason than that it does not know of such.
+#[track_caller]
+pub fn has_xdp_frags() -> bool {
+    const XDP_PASS: i32 = 2;
+    match try_load(ProgramType::Xdp, &returning_code(XDP_PASS), BPF_F_XDP_HAS_FRAGS) {
+        Ok(_) => true,
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => false,
+        Err(error) => panic!("cannot load a program: {error}"),
+    }
 }
 
 /// A TC program that shows what no socket sees: it sends every frame out of the device with index
@@ -85,21 +112,25 @@ pub fn telling_tags(to: u32) -> OwnedFd {
         instruction(CALL, 0, 0, 0, BPF_REDIRECT),
         instruction(EXIT, 0, 0, 0, 0),
     ];
-    load(ProgramType::SchedCls, &code)
+    try_load(ProgramType::SchedCls, &code, 0).or_fail("load a program")
 }
 
-#[track_caller]
-fn load(kind: ProgramType, code: &[u64]) -> OwnedFd {
+fn try_load(kind: ProgramType, code: &[u64], flags: u32) -> io::Result<OwnedFd> {
     let license = c"GPL";
     let mut load = Load {
         kind: kind as u32,
         instructions: code.len() as u32,
         code: code.as_ptr() as u64,
         license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags,
     };
-    let fd = bpf(BPF_PROG_LOAD, &mut load).or_fail("load a program");
+    let fd = bpf(BPF_PROG_LOAD, &mut load)?;
     // SAFETY: the kernel has just made this descriptor for us.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// An empty program at a device's TC ingress, as long as what is returned lives.

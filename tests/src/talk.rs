@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    fail::{OrFail as _, PATIENCE},
+    fail::{OrFail as _, patience},
     frames::checksum,
     lab::Station,
     netns::Netns,
@@ -22,7 +22,7 @@ pub const BRIEF: Duration = Duration::from_millis(300);
 
 /// Whether `to` answers an echo request, asking again as `ping` does.
 pub fn ping(from: &Station, to: IpAddr) -> bool {
-    echo(&from.ns, to, PATIENCE)
+    echo(&from.ns, to, patience())
 }
 
 /// Whether `to` answers an echo request by then, asking again as `ping` does.
@@ -77,12 +77,12 @@ pub fn udp_echo(from: &Station, to: &Station, family: crate::lab::Family, count:
     returned
 }
 
-/// A UDP socket on this address, any port, that waits for a datagram as long as [`PATIENCE`].
+/// A UDP socket on this address, any port, that waits for a datagram as long as [`patience`].
 #[track_caller]
 pub fn udp_socket(ns: &Netns, address: IpAddr) -> UdpSocket {
     let socket =
         ns.enter(|| UdpSocket::bind((address, 0))).or_fail(format!("open a UDP socket on {address}"));
-    socket.set_read_timeout(Some(PATIENCE)).or_fail("set a timeout");
+    socket.set_read_timeout(Some(patience())).or_fail("set a timeout");
     socket
 }
 
@@ -96,14 +96,14 @@ pub fn tcp_transfer(from: &Station, to: &Station, family: crate::lab::Family, le
     let received = thread::scope(|scope| {
         let server = scope.spawn(move || {
             let stream = accept(&listener)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(patience()))?;
             let mut received = Vec::with_capacity(len);
             (&stream).read_to_end(&mut received)?;
             io::Result::Ok(received)
         });
         let mut client =
             from.ns.enter(|| connect(server_address)).or_fail(format!("connect to {server_address}"));
-        client.set_write_timeout(Some(PATIENCE)).or_fail("set a timeout");
+        client.set_write_timeout(Some(patience())).or_fail("set a timeout");
         client.write_all(&data).or_fail("send over TCP");
         client.shutdown(Shutdown::Write).or_fail("end the transfer");
         server.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause)).or_fail("receive over TCP")
@@ -112,11 +112,11 @@ pub fn tcp_transfer(from: &Station, to: &Station, family: crate::lab::Family, le
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    TcpStream::connect_timeout(&address, PATIENCE)
+    TcpStream::connect_timeout(&address, patience())
 }
 
 fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
-    if !is_readable(listener, PATIENCE) {
+    if !is_readable(listener, patience()) {
         return Err(io::ErrorKind::TimedOut.into());
     }
     listener.accept().map(|(stream, _)| stream)

@@ -1,4 +1,5 @@
-//! The source of the compiler's library from Debian, for machines whose rustup cannot fetch it.
+//! Packages of Debian's suites: the source of the compiler's library, for machines whose rustup cannot
+//! fetch it, and kernels to test on.
 //!
 //! The machine's own package sources say where the archive is; they and everything else that
 //! belongs to apt stay as they are, and no package is installed.
@@ -31,7 +32,9 @@ pub fn install_rust_src(toolchain: &Toolchain, pins: &Pins) -> Result<()> {
     let scratch =
         TempDir::new_in(&rust_src).with_context(|| format!("cannot write in '{}'", rust_src.display()))?;
 
-    let package = Apt::new(scratch.path(), &pins.debian_suite)?.download("rust-src", &pins.rust)?;
+    let package = Apt::new(scratch.path(), &pins.debian_suite)
+        .and_then(|apt| apt.download("rust-src", &pins.rust))
+        .context("run `rustup component add rust-src` instead")?;
     let unpacked = scratch.path().join("unpacked");
     run(Command::new("dpkg").arg("-x").args([&package, &unpacked]))?;
 
@@ -41,12 +44,16 @@ pub fn install_rust_src(toolchain: &Toolchain, pins: &Pins) -> Result<()> {
 }
 
 /// apt with package lists and caches of its own.
-struct Apt {
+pub struct Apt {
     directory: PathBuf,
 }
 
 impl Apt {
-    fn new(scratch: &Path, suite: &str) -> Result<Self> {
+    /// One that knows this suite and no other; its files are below `scratch`.
+    ///
+    /// # Errors
+    /// The machine has no Debian package source, or its archive has no such suite.
+    pub fn new(scratch: &Path, suite: &str) -> Result<Self> {
         let apt = Self { directory: scratch.join("apt") };
         for directory in ["lists/partial", "cache/archives/partial"] {
             let directory = apt.directory.join(directory);
@@ -72,8 +79,41 @@ impl Apt {
             .with_context(|| format!("apt-get left no {package} in '{}'", self.directory.display()))
     }
 
+    /// Names of the packages that `package` needs, those included that they need in turn.
+    ///
+    /// # Errors
+    /// The suite has no such package.
+    pub fn needed_by(&self, package: &str) -> Result<Vec<String>> {
+        let mut depends = self.command("apt-cache");
+        depends.args(["depends", "--recurse", "--important", package]);
+        let names = read(&mut depends).with_context(|| format!("Debian has no package {package}"))?;
+        // What is indented tells of a package that was named before.
+        let names = names.lines().filter(|line| !line.starts_with([' ', '|', '<']));
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// Downloads these packages and unpacks them all into `directory`; installs nothing.
+    ///
+    /// # Errors
+    /// A package cannot be downloaded or unpacked.
+    pub fn unpack(&self, packages: &[String], directory: &Path) -> Result<()> {
+        run(self.get().arg("download").args(packages)).context("cannot download Debian packages")?;
+        let unlisted = || format!("cannot list '{}'", self.directory.display());
+        for entry in fs::read_dir(&self.directory).with_context(unlisted)? {
+            let path = entry.with_context(unlisted)?.path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                run(Command::new("dpkg").arg("-x").args([path.as_path(), directory]))?;
+            }
+        }
+        Ok(())
+    }
+
     fn get(&self) -> Command {
-        let mut command = Command::new("apt-get");
+        self.command("apt-get")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(&self.directory).arg("--quiet");
         for (option, file) in [
             ("Dir::Etc::SourceList", "sources.list"),
@@ -100,7 +140,7 @@ fn archive() -> Result<String> {
     let list = read(&mut targets).context("cannot ask apt for its sources")?;
     match list.lines().next() {
         Some(archive) => Ok(archive.to_owned()),
-        None => bail!("this machine's apt has no Debian source: run `rustup component add rust-src` instead"),
+        None => bail!("this machine's apt has no Debian source to take packages from"),
     }
 }
 

@@ -33,6 +33,17 @@ const TOOLS: [(&str, &str); 14] = [
     ("bpftool", "bpftool"),
 ];
 
+/// Programs that boot other kernels and make what those boot from, and the package of each.
+const VM_TOOLS: [(&str, &str); 7] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("cpio", "cpio"),
+    ("modprobe", "kmod"),
+    ("xz", "xz-utils"),
+    ("strip", "binutils"),
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+];
+
 /// Where `macvlan-ctl` pins its maps and links.
 const PINS: &str = "/sys/fs/bpf/macvlan-ctl";
 
@@ -58,18 +69,30 @@ pub fn require_root() -> Result<()> {
 /// # Errors
 /// A package cannot be installed, or its tool is nowhere in `PATH`.
 pub fn install_tools() -> Result<()> {
-    let packages: BTreeSet<&str> = missing_tools().map(|(_, package)| package).collect();
+    install_missing(&TOOLS)
+}
+
+/// Installs the packages of those tools that are missing of what virtual machines need.
+///
+/// # Errors
+/// As [`install_tools`].
+pub fn install_vm_tools() -> Result<()> {
+    install_missing(&VM_TOOLS)
+}
+
+fn install_missing(tools: &[(&'static str, &'static str)]) -> Result<()> {
+    let packages: BTreeSet<&str> = missing(tools).map(|(_, package)| package).collect();
     if !packages.is_empty() {
         install(&packages)?;
     }
-    if let Some((tool, package)) = missing_tools().next() {
+    if let Some((tool, package)) = missing(tools).next() {
         bail!("'{package}' is installed, but PATH has no '{tool}': add /usr/sbin to PATH");
     }
     Ok(())
 }
 
-fn missing_tools() -> impl Iterator<Item = (&'static str, &'static str)> {
-    TOOLS.into_iter().filter(|(tool, _)| find(tool).is_none())
+fn missing(tools: &[(&'static str, &'static str)]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    tools.iter().copied().filter(|(tool, _)| find(tool).is_none())
 }
 
 fn install(packages: &BTreeSet<&str>) -> Result<()> {

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod artifacts;
 mod build_ebpf;
+mod churn;
 mod ci;
 mod command;
 mod debian;
@@ -23,6 +24,7 @@ mod sources;
 mod test;
 mod toolchain;
 mod unpacked;
+mod vm;
 mod workspace;
 
 /// Builds, checks and tests macvlan-ctl.
@@ -54,6 +56,10 @@ enum Task {
     Test(test::Options),
     /// Searches for inputs that break what reads them
     Fuzz(fuzz::Options),
+    /// Runs tests on Debian's kernels in virtual machines
+    VmTest(vm::Options),
+    /// Attaches, detaches, adds and removes children thousands of times; needs root
+    Churn(churn::Options),
     /// Builds the static binary and the Debian package
     Dist(dist::Options),
     /// Checks rules for the project's files that no other tool knows
@@ -81,6 +87,8 @@ fn run(task: Task) -> Result<()> {
         Task::BuildEbpf { check: true, elsewhere: true } => build_ebpf::check_elsewhere(&root),
         Task::Test(options) => test::test(&root, &options),
         Task::Fuzz(options) => fuzz::fuzz(&root, &options),
+        Task::VmTest(options) => vm::test(&root, &options),
+        Task::Churn(options) => churn::churn(&root, &options),
         Task::Dist(options) => dist::dist(&root, &options),
         Task::Hygiene => hygiene::check(&root),
         Task::Ci => ci::run_all(&root),

@@ -22,6 +22,9 @@ const PACKAGE: &str = "macvlan-tests";
 /// Its measurements: alone on the machine, in release, after everything else.
 const MEASUREMENTS: [&str; 2] = ["guard_speed", "speed"];
 
+/// Tests that need devices which not every kernel has: `vm-test` runs them on kernels that do.
+const ON_OTHER_KERNELS: &str = "masters";
+
 /// What to test, and how.
 #[derive(Args, Default)]
 pub struct Options {
@@ -84,7 +87,10 @@ fn cargo_test(root: &Path, release: bool) -> Command {
 }
 
 /// `cargo test` of the package that needs root, with the control program it is to test.
-fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
+///
+/// # Errors
+/// That does not compile.
+pub fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
     let program = build_program(root, release)?;
     let mut cargo = cargo_test(root, release);
     // A test that finds a privilege or a tool missing fails instead of passing over it.
@@ -94,9 +100,15 @@ fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
     Ok(cargo)
 }
 
-fn build_program(root: &Path, release: bool) -> Result<PathBuf> {
+/// The control program as the tests start it, built.
+///
+/// # Errors
+/// It does not compile.
+pub fn build_program(root: &Path, release: bool) -> Result<PathBuf> {
     let mut build = cargo(root);
-    build.args(["build", "--package", "macvlan-ctl", "--message-format=json-render-diagnostics"]);
+    // With what tests of killed runs need, and no release has.
+    build.args(["build", "--package", "macvlan-ctl", "--features", "crash-points"]);
+    build.arg("--message-format=json-render-diagnostics");
     let messages = read(build.args(release.then_some("--release")))?;
     let built = artifacts::executables(&messages)?;
     let program = built.into_iter().find(|executable| executable.name == "macvlan-ctl");
@@ -118,7 +130,9 @@ fn test_targets(directory: &Path) -> Result<(Vec<String>, bool)> {
     tests.sort();
     let all = tests.len();
     tests.retain(|test| !MEASUREMENTS.contains(&test.as_str()));
-    Ok((tests.clone(), tests.len() < all))
+    let measured = tests.len() < all;
+    tests.retain(|test| test != ON_OTHER_KERNELS);
+    Ok((tests, measured))
 }
 
 #[cfg(test)]
@@ -128,9 +142,15 @@ mod tests {
     #[test]
     fn measurements_are_set_apart_from_tests() {
         let directory = tempfile::tempdir().unwrap();
-        for file in
-            ["traffic.rs", "speed.rs", "guard_speed.rs", "programs/main.rs", "fixtures/data.json", "note.txt"]
-        {
+        for file in [
+            "traffic.rs",
+            "speed.rs",
+            "guard_speed.rs",
+            "masters.rs",
+            "programs/main.rs",
+            "fixtures/data.json",
+            "note.txt",
+        ] {
             let path = directory.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();

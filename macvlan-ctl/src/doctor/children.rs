@@ -21,6 +21,8 @@ pub enum DataPath {
     Attached(Description, BTreeSet<Mac>),
     /// Remains of one are of no use, because of this.
     Broken(String),
+    /// It has maps of another layout, which another version made.
+    Foreign(String),
     /// There is none, because of this.
     Absent(String),
     /// An ordinary user cannot see it.
@@ -36,6 +38,10 @@ pub fn judge_datapath(ifname: &str, datapath: &DataPath, children: &[Child]) -> 
         DataPath::Hidden => vec![Finding::new(Status::Note, check, "only root can tell", reason)],
         DataPath::Broken(why) => {
             vec![Finding::new(Status::Problem, check, format!("broken: {why}"), reason).remedy(attach)]
+        }
+        DataPath::Foreign(why) => {
+            let remedy = format!("macvlan-ctl detach {ifname}");
+            vec![Finding::new(Status::Problem, check, why, reason).remedy(remedy)]
         }
         DataPath::Absent(why) => vec![Finding::new(Status::Note, check, why, reason).remedy(attach)],
         DataPath::Attached(description, members) => {
@@ -235,6 +241,7 @@ mod tests {
         let status = |path| judge_datapath("eth0", &path, &[])[0].status;
         assert_eq!(status(DataPath::Absent("x".into())), Status::Note);
         assert_eq!(status(DataPath::Broken("x".into())), Status::Problem);
+        assert_eq!(status(DataPath::Foreign("x".into())), Status::Problem);
         assert_eq!(status(DataPath::Hidden), Status::Note);
     }
 

@@ -133,6 +133,7 @@ async fn read_datapath(
             let members = bpf.members()?.into_keys().collect();
             DataPath::Attached(bpf.description().clone(), members)
         }
+        (Err(why), true) if bpf::incompatible(master).is_some() => DataPath::Foreign(why),
         (Err(why), true) => DataPath::Broken(why),
         (Err(why), false) if !observed.shims_of(master.index).is_empty() => {
             let kernel = datapath_of(netlink, master, Err(why), observed).await?;

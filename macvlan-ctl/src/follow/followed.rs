@@ -277,7 +277,9 @@ async fn bring_about(wanted: &Wanted) -> Result<Vec<String>> {
 
 /// Removes the pins of a master that is gone.
 async fn clean_up(netlink: &Netlink, master: &Master) -> Result<()> {
-    if let Some(_lock) = Lock::try_take(master)? {
+    if let Some(_lock) = Lock::try_take(master)?
+        && bpf::incompatible(master).is_none()
+    {
         bpf::clean_up(netlink, master, true).await?;
     }
     Ok(())

@@ -33,7 +33,10 @@ use rtnetlink::proto::{ConnectionHandle, from_socket_with_codec};
 use tokio::time::timeout;
 
 use self::codec::CheckedCodec;
-use crate::netns::{Netns, errno};
+use crate::{
+    crash,
+    netns::{Netns, errno},
+};
 
 /// How often an interrupted dump is begun anew, and how long to wait before: it doubles each time.
 const DUMP_TRIES: u32 = 12;
@@ -130,7 +133,10 @@ impl Netlink {
         let mut answers = self.handle.request(request, kernel())?;
         loop {
             match next(&mut answers).await? {
-                NetlinkPayload::Error(error) => return check(&error),
+                NetlinkPayload::Error(error) => {
+                    crash::point("a netlink request");
+                    return check(&error);
+                }
                 NetlinkPayload::Overrun(_) => bail!("{CUT_OFF}"),
                 _ => {}
             }

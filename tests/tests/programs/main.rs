@@ -12,7 +12,12 @@ mod neighbourhood;
 mod random;
 mod rates;
 
-use aya::programs::XdpMode;
+use std::{collections::BTreeSet, fs};
+
+use aya::{
+    Ebpf,
+    programs::{Program, XdpMode},
+};
 use macvlan_common::{
     cases::{self, HOST, World},
     config::Config,
@@ -22,11 +27,13 @@ use macvlan_common::{
 };
 use macvlan_tests::{
     direct::Direct,
+    fail::OrFail as _,
     frames::{self, Frame as FrameBuilder},
     needs,
-    progs::Programs,
+    progs::{Programs, object},
     require,
     rng::{self, Rng},
+    syscall::has_xdp_frags,
 };
 
 use crate::bench::{DEVICE, ONE_BUFFER, Offload, XDP_PASS, charged, in_bench, runs_as_skb, size_of_skb};
@@ -34,7 +41,28 @@ use crate::bench::{DEVICE, ONE_BUFFER, Offload, XDP_PASS, charged, in_bench, run
 #[test]
 fn every_program_loads() {
     needs!(require::lab);
-    Programs::load();
+    let plain = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS];
+    let mut expected: BTreeSet<&str> = plain.into_iter().collect();
+    expected.extend(plain.into_iter().filter_map(names::traced));
+    expected.insert(names::CHILD_EGRESS);
+    let octets = fs::read(object()).or_fail("read the BPF object");
+    let mut object = Ebpf::load(&octets).or_fail("load the BPF object");
+    let named: BTreeSet<String> = object.programs().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(named.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected);
+    let takes_frags = has_xdp_frags();
+    for (name, program) in object.programs_mut() {
+        let is_frags = [Some(names::XDP_FRAGS), names::traced(names::XDP_FRAGS)].contains(&Some(name));
+        let loaded = match program {
+            Program::Xdp(program) => program.load(),
+            Program::SchedClassifier(program) => program.load(),
+            other => panic!("{name} is a {:?}", other.prog_type()),
+        };
+        if is_frags && !takes_frags {
+            assert!(loaded.is_err(), "{name} loads on a kernel without the flag");
+        } else {
+            loaded.or_fail(format!("load {name}"));
+        }
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn established_connections_survive_each_climb_and_each_step_down() {
         lab.ctl(&["attach", "eth0", "--tc", tc]).succeeded();
         assert!(!has_shim(&lab));
         assert_eq!(control::status(&lab)["hairpin"], tc);
-        all().for_each(Conversation::goes_on);
+        all().for_each(|talk| talk.goes_on("on the next rung"));
 
         attach_shim(&lab, &[]);
         assert_eq!(status(&lab)["hairpin"], "shim");
@@ -41,12 +41,12 @@ fn established_connections_survive_each_climb_and_each_step_down() {
             })
         );
         assert_eq!(Traces::of(&lab).tcx, traces.tcx);
-        all().for_each(Conversation::goes_on);
+        all().for_each(|talk| talk.goes_on("on the next rung"));
         check_talk(&lab, &web);
     }
 
     without_bpf(&lab, &["attach", "eth0", "--on-missing-bpf", "plain"]).succeeded();
-    with_wire.iter().for_each(Conversation::goes_on);
+    with_wire.iter().for_each(|talk| talk.goes_on("on the next rung"));
     with_wire.into_iter().for_each(Conversation::end);
     assert_eq!(Traces::of(&lab), traces);
 }
@@ -62,7 +62,7 @@ fn a_bare_step_down_leaves_plain_macvlan_and_nothing_else() {
         let talk = Conversation::start(&lab.wire, &web, macvlan_tests::lab::Family::V4);
         let ran = without_bpf(&lab, &["attach", "eth0"]).succeeded();
         assert!(ran.stderr.contains("run as plain kernel macvlan"), "{}", ran.report());
-        talk.goes_on();
+        talk.goes_on("on the next rung");
         assert_eq!(Traces::of(&lab), traces);
     }
 }

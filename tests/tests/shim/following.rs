@@ -96,13 +96,13 @@ fn it_climbs_by_itself_when_bpf_can_be_had_and_steps_down_at_the_next_run() {
     lab.mounts().with_place_for_bpffs();
     following.wait_for_line("BPF can be had now");
     wait_for("the shim to go", || (!has_shim(&lab)).then_some(()));
-    talks.iter().for_each(Conversation::goes_on);
+    talks.iter().for_each(|talk| talk.goes_on("on the next rung"));
     assert_eq!(macvlan_tests::control::status(&lab)["hairpin"], "tcx");
     following.end(Signal::SIGTERM);
 
     let following = follow(&lab, &[]);
     assert_eq!(status(&lab)["hairpin"], "shim");
-    talks.iter().for_each(Conversation::goes_on);
+    talks.iter().for_each(|talk| talk.goes_on("on the next rung"));
     drop(following);
 }
 

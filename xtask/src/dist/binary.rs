@@ -1,6 +1,7 @@
 //! The static binary.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -42,9 +43,17 @@ pub fn check(binary: &Path) -> Result<()> {
     let said = [said.stdout, said.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     ensure!(is_static(&said), "'{}' is not static: {}", binary.display(), said.trim());
+    let content = fs::read(binary).with_context(|| format!("cannot read '{}'", binary.display()))?;
+    ensure!(!can_crash(&content), "'{}' has crash points, which are for tests", binary.display());
     let version = read(Command::new(binary).arg("--version").env_clear())?;
     ensure!(version.starts_with("macvlan-ctl "), "'{}' says {version:?}", binary.display());
     Ok(())
+}
+
+/// Whether the program reads the variable that stops it dead (macvlan-ctl/src/crash.rs).
+fn can_crash(content: &[u8]) -> bool {
+    const VARIABLE: &[u8] = b"MACVLAN_CTL_CRASH_AT";
+    content.windows(VARIABLE.len()).any(|octets| octets == VARIABLE)
 }
 
 fn is_static(said: &str) -> bool {
@@ -61,6 +70,12 @@ fn host() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_with_crash_points_is_seen() {
+        assert!(can_crash(b"..MACVLAN_CTL_CRASH_AT.."));
+        assert!(!can_crash(b"MACVLAN_CTL_CRASH"));
+    }
 
     #[test]
     fn a_library_of_the_machine_is_seen() {

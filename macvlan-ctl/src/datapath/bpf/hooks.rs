@@ -23,7 +23,7 @@ use super::{
     vouching,
 };
 use crate::{
-    bpffs,
+    bpffs, crash,
     datapath::{
         Degraded, Demux, Hairpin,
         choose::{TcChoice, XdpChoice, XdpPlan, plan_xdp},
@@ -72,6 +72,7 @@ impl<'a> Hooks<'a> {
                 .classifier(name)?
                 .pin(&pin)
                 .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
+            crash::point("pinning a program");
         }
         Ok(hooks)
     }
@@ -98,6 +99,7 @@ impl<'a> Hooks<'a> {
                 .classifier(name)?
                 .pin(&beside)
                 .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
+            crash::point("pinning a program");
         }
         Ok(hooks)
     }
@@ -156,9 +158,11 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_with_options(&master.name, hook, TcAttachOptions::TcxOrder(order))
                 .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(&error)))?;
+            crash::point("attaching a TCX link");
             let link: FdLink = program.take_link(id)?.try_into()?;
             link.pin(directory.join(pin))
                 .map_err(|error| anyhow!("cannot pin a TCX link: {}", flat(&error)))?;
+            crash::point("pinning a TCX link");
         }
         Ok(())
     }
@@ -167,6 +171,7 @@ impl<'a> Hooks<'a> {
         if add {
             qdisc_add_clsact(&master.name)
                 .map_err(|error| anyhow!("cannot add a clsact qdisc: {}", flat(&error)))?;
+            crash::point("adding a clsact qdisc");
         }
         let hooks = [
             (names::INGRESS, TcAttachType::Ingress, PRIORITY_INGRESS),
@@ -178,6 +183,7 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_with_options(&master.name, hook, TcAttachOptions::Netlink(options))
                 .map_err(|error| anyhow!("cannot add a TC filter: {}", reason(&error)))?;
+            crash::point("adding a TC filter");
             // The filter stays: aya would remove it when the link is dropped.
             std::mem::forget(program.take_link(id)?);
         }
@@ -206,6 +212,7 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_to_link(link)
                 .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(&error)))?;
+            crash::point("replacing a program");
             let link = program.take_link(id)?;
             if hairpin == Hairpin::Clsact {
                 std::mem::forget(link);
@@ -213,6 +220,7 @@ impl<'a> Hooks<'a> {
             let beside = self.directory.join(format!("{name}_new"));
             fs::rename(&beside, self.directory.join(name))
                 .with_context(|| format!("cannot rename {beside:?}"))?;
+            crash::point("replacing the pin of a program");
         }
         Ok(())
     }
@@ -266,7 +274,9 @@ impl<'a> Hooks<'a> {
         // On a kernel without XDP links (before 5.9) the program would end with this process.
         let link = FdLink::try_from(link).context("the kernel has no XDP links")?;
         let pin = self.directory.join(LINK_XDP);
+        crash::point("attaching the XDP link");
         link.pin(pin).map_err(|error| anyhow!("cannot pin the XDP link: {}", flat(&error)))?;
+        crash::point("pinning the XDP link");
         // It works without: only its run time stays unknown.
         if let Err(error) = program.pin(self.directory.join(PROGRAM_XDP)) {
             log::warn!("cannot pin program {name}: {}", flat(&error));
@@ -340,6 +350,7 @@ pub(super) fn detach_link(pin: &Path) -> Result<()> {
     if fs::exists(pin)? {
         // On a kernel without BPF_LINK_DETACH (before 5.9) it goes with its pin.
         let _ = detach_pinned_link(pin);
+        crash::point("detaching a link");
     }
     bpffs::remove_pin(pin)
 }

@@ -24,6 +24,7 @@ use macvlan_common::{
 
 use super::{meters::MeterMap, own::OwnAddresses, owners::Owners, retired::RetiredCounters};
 use crate::{
+    crash,
     datapath::{Counters, Demux},
     master::Master,
     neighbours::Own,
@@ -250,6 +251,7 @@ impl Maps {
     fn name_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
         for (number, name) in wanted.iter().filter(|(number, name)| present.name_of(*number) != Some(*name)) {
             self.groups.insert(u32::from(number), name, 0).context("cannot write the groups map")?;
+            crash::point("naming a group");
         }
         Ok(())
     }
@@ -257,6 +259,7 @@ impl Maps {
     fn forget_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
         for (number, _) in present.iter().filter(|(number, _)| wanted.name_of(*number).is_none()) {
             self.groups.remove(&u32::from(number)).context("cannot remove a group from its map")?;
+            crash::point("forgetting a group");
         }
         Ok(())
     }
@@ -265,11 +268,16 @@ impl Maps {
     fn retire(&mut self, key: u64) -> Result<()> {
         let shares = self.children.get(&key, 0).context("cannot read the counters of a child")?;
         self.retired.keep(key, sum(&shares))?;
-        self.children.remove(&key).context("cannot remove a child from the map")
+        crash::point("keeping the counters of a child that goes");
+        self.children.remove(&key).context("cannot remove a child from the map")?;
+        crash::point("removing a child from the map");
+        Ok(())
     }
 
     fn set_policy(&mut self, slot: u32, policy: Policy) -> Result<()> {
-        self.policy.set(slot, policy, 0).context("cannot write the policy map")
+        self.policy.set(slot, policy, 0).context("cannot write the policy map")?;
+        crash::point("writing a policy");
+        Ok(())
     }
 
     fn insert(&mut self, key: u64, slot: u32) -> Result<()> {
@@ -291,6 +299,7 @@ impl Maps {
                 }
                 other => {
                     other.context("cannot add a child to the map")?;
+                    crash::point("adding a child to the map");
                     break;
                 }
             }
@@ -314,6 +323,7 @@ impl Maps {
             if *old != new {
                 self.filter.set(index, new, 0).context("cannot write the filter map")?;
                 *old = new;
+                crash::point("writing a word of the filter");
             }
         }
         Ok(())
@@ -384,6 +394,7 @@ impl Maps {
     pub fn set_storm_limit(&mut self, limit: Option<NonZeroU32>) -> Result<()> {
         let pace = Pace::of_frames(limit.map_or(0, NonZeroU32::get));
         self.pace.set(0, pace, 0).context("cannot write the storm limit")?;
+        crash::point("writing the storm limit");
         let flag = if limit.is_some() { Config::STORM_GUARD } else { 0 };
         self.change_config(|config| Config { flags: config.flags & !Config::STORM_GUARD | flag, ..config })
     }
@@ -402,6 +413,7 @@ impl Maps {
         let new = change(old);
         if new != old {
             self.config.set(0, new, 0).context("cannot write the configuration map")?;
+            crash::point("writing the configuration");
         }
         Ok(())
     }
@@ -432,7 +444,9 @@ impl Maps {
         let mut record = Record { len: u32::try_from(text.len())?, text: [0; RECORD_LEN] };
         let room = record.text.get_mut(..text.len()).context("the record does not fit its map")?;
         room.copy_from_slice(text.as_bytes());
-        self.record.set(0, record, 0).context("cannot write the record map")
+        self.record.set(0, record, 0).context("cannot write the record map")?;
+        crash::point("writing the record");
+        Ok(())
     }
 }
 

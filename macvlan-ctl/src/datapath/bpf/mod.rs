@@ -45,7 +45,7 @@ use self::{
     hooks::Hooks,
     maps::Maps,
     object::{allow_memory, object},
-    record::Record,
+    record::{Lasting, Record},
 };
 use super::{
     Carrier, Counters, Datapath, Degraded, Demux, Description, Hairpin,
@@ -54,6 +54,7 @@ use super::{
 use crate::{
     bpffs,
     bpffs::Lifetime,
+    crash,
     master::{Master, MasterKey},
     model::Child,
     neighbours::Own,
@@ -143,14 +144,12 @@ impl Bpf {
     }
 
     async fn open(netlink: &Netlink, master: &Master, directory: PathBuf) -> Result<Self> {
-        let maps = Maps::open(&directory)?;
-        let record = Record::from_text(&maps::read_record(&directory)?)?;
-        if !record.is_compatible() {
-            return Err(anyhow!(
-                "the data path was made by another version of macvlan-ctl (map layout {}, ours is {ABI_VERSION})",
-                record.abi
-            ));
+        // Before anything else is read: a layout that is not ours says nothing to us.
+        if let Some(reason) = foreign_layout(&directory, &master.name) {
+            return Err(anyhow!(reason));
         }
+        let record = Record::from_text(&maps::read_record(&directory)?)?;
+        let maps = Maps::open(&directory)?;
         hooks::verify(netlink, &directory, master, &record).await?;
         let description = describe(&record, &maps, &directory)?;
         Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
@@ -171,11 +170,13 @@ impl Bpf {
         let building = root.join(format!("{}{BUILDING}", master.key));
         bpffs::remove_directory(&building)?;
         fs::create_dir_all(&building).with_context(|| format!("cannot make {building:?}"))?;
+        crash::point("making a pin directory");
         let built = Self::build(netlink, master, options, members, &building, &lifetime).await;
         match built {
             Ok((maps, record)) => {
                 let directory = directory(master);
                 fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
+                crash::point("naming a pin directory whole");
                 let description = describe(&record, &maps, &directory)?;
                 Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
             }
@@ -197,6 +198,7 @@ impl Bpf {
     ) -> Result<(Maps, Record)> {
         let max_children = options.max_children.unwrap_or(DEFAULT_MAX_CHILDREN);
         let mut object = load_object(building, Some(max_children))?;
+        crash::point("pinning the maps");
         let mut maps = Maps::open(building)?;
         maps.draw_secrets()?;
         maps.set_directs(!options.no_directed_neigh)?;
@@ -433,6 +435,7 @@ impl Bpf {
         bpffs::remove_directory(&leaving)?;
         fs::rename(&self.directory, &leaving)
             .with_context(|| format!("cannot rename {:?}", self.directory))?;
+        crash::point("naming a pin directory half");
         take_off(&self.netlink, master, &leaving).await?;
         bpffs::remove_root();
         Ok(())
@@ -442,6 +445,22 @@ impl Bpf {
 /// Whether something of ours is pinned for `master`.
 pub fn is_pinned(master: &Master) -> bool {
     fs::exists(directory(master)).unwrap_or(false)
+}
+
+/// Why the data path that is pinned for `master` is not for this version to touch, where another
+/// one has made it with maps of another layout.
+pub fn incompatible(master: &Master) -> Option<String> {
+    foreign_layout(&directory(master), &master.name)
+}
+
+fn foreign_layout(directory: &Path, name: &str) -> Option<String> {
+    let record = maps::read_record(directory).and_then(|text| Lasting::from_text(&text)).ok()?;
+    let reason = format!(
+        "its data path is of another version of macvlan-ctl (map layout {}, ours is {ABI_VERSION}) and goes on \
+         working; to replace it, with counters and host access anew, first run: macvlan-ctl detach {name}",
+        record.abi
+    );
+    (!record.is_compatible()).then_some(reason)
 }
 
 /// Ids of the programs that are pinned for `master`: what tells ours from others of the same name.
@@ -472,7 +491,7 @@ pub async fn clean_up(netlink: &Netlink, master: &Master, broken: bool) -> Resul
 
 /// Takes off `master` what is pinned in a directory, whole or not, and removes the directory.
 async fn take_off(netlink: &Netlink, master: &Master, directory: &Path) -> Result<()> {
-    let record = maps::read_record(directory).and_then(|text| Record::from_text(&text));
+    let record = maps::read_record(directory).and_then(|text| Lasting::from_text(&text));
     let is_marked = fs::symlink_metadata(directory.join(CLSACT_MARK)).is_ok();
     let owns_clsact = is_marked || record.is_ok_and(|record| record.owns_clsact);
     hooks::remove(netlink, master, directory, owns_clsact).await?;

@@ -18,7 +18,7 @@ use super::{
     flat,
     hooks::PROGRAM_XDP,
     maps::{self, Maps},
-    record::Record,
+    record::{Lasting, Record},
 };
 use crate::{datapath::Counters, netns::errno};
 
@@ -60,13 +60,15 @@ impl Reader {
     /// When it is not there, is replaced meanwhile, or was made by a version with other maps.
     pub fn open(directory: &Path) -> Result<Self> {
         let inode = inode(directory)?;
-        let record = Record::from_text(&maps::read_record(directory)?)?;
-        if !record.is_compatible() {
+        let text = maps::read_record(directory)?;
+        let lasting = Lasting::from_text(&text)?;
+        if !lasting.is_compatible() {
             bail!(
                 "{directory:?} was made by another version of macvlan-ctl (map layout {}, ours is {ABI_VERSION})",
-                record.abi
+                lasting.abi
             );
         }
+        let record = Record::from_text(&text)?;
         let maps = Maps::open(directory)?;
         // Each map was opened by its own path: all of the same attach, or none.
         if self::inode(directory)? != inode {

@@ -14,6 +14,35 @@ use crate::datapath::{
     choose::{DropUnknown, TcChoice, XdpChoice},
 };
 
+/// What the record of every version has under these names, so that a data path can be told apart and
+/// taken off by a version that understands nothing else of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Lasting {
+    /// Layout of the maps.
+    pub abi: u32,
+    /// A clsact qdisc goes with it.
+    #[serde(default)]
+    pub owns_clsact: bool,
+}
+
+impl Lasting {
+    /// Reads the record of whatever version.
+    ///
+    /// # Errors
+    ///
+    /// When it is not such a text.
+    pub fn from_text(text: &str) -> Result<Self> {
+        serde_json::from_str(text).context(UNREADABLE)
+    }
+
+    /// The maps are laid out as this program lays them out.
+    pub fn is_compatible(&self) -> bool {
+        self.abi == ABI_VERSION
+    }
+}
+
+const UNREADABLE: &str = "the record of the last attach cannot be read";
+
 /// The record of one attach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -55,7 +84,7 @@ impl Record {
     ///
     /// When it is not such a text.
     pub fn from_text(text: &str) -> Result<Self> {
-        serde_json::from_str(text).context("the record of the last attach cannot be read")
+        serde_json::from_str(text).context(UNREADABLE)
     }
 
     /// The record as text. Reasons are cut so that it fits its map.
@@ -72,11 +101,6 @@ impl Record {
             }
         }
         Ok(serde_json::to_string(&record)?)
-    }
-
-    /// Its maps are laid out as this program lays them out.
-    pub fn is_compatible(&self) -> bool {
-        self.abi == ABI_VERSION
     }
 
     /// Its programs are those of this program, and not traced.
@@ -102,4 +126,43 @@ pub const TRACED: &str = "+trace";
 /// SHA-256 of the embedded object, in hexadecimal.
 pub fn object_digest() -> String {
     Sha256::digest(object()).iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_read_of_a_record_that_nothing_else_is_known_of() {
+        let known = |text: &str| Lasting::from_text(text).ok();
+        let foreign = Lasting { abi: 9, owns_clsact: true };
+        assert_eq!(known(r#"{"abi": 9, "owns_clsact": true, "new": []}"#), Some(foreign));
+        assert_eq!(known(r#"{"abi": 9}"#), Some(Lasting { abi: 9, owns_clsact: false }));
+        assert_eq!(known("{}"), None);
+        assert_eq!(known(r#"{"abi": -1}"#), None);
+    }
+
+    #[test]
+    fn a_record_of_ours_has_what_lasts() {
+        let record = Record {
+            abi: ABI_VERSION,
+            object: object_digest(),
+            xdp: XdpChoice::default(),
+            tc: TcChoice::default(),
+            adopts: true,
+            drop_unknown: DropUnknown::Off,
+            vepa_switch: false,
+            directs: true,
+            storm_limit: NonZeroU32::new(100),
+            demux: Demux::Tc,
+            hairpin: Hairpin::Clsact,
+            owns_clsact: true,
+            netns_inode: 1,
+            degraded: Vec::new(),
+        };
+        let text = record.to_text().unwrap();
+        let lasting = Lasting::from_text(&text).unwrap();
+        assert!(lasting.is_compatible() && lasting.owns_clsact);
+        assert_eq!(Record::from_text(&text).unwrap(), record);
+    }
 }

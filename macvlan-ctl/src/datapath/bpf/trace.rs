@@ -3,7 +3,10 @@
 //! The record says that programs are traced before the first of them is: whoever finds them after a
 //! killed trace replaces them as programs of another version.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::{
@@ -19,11 +22,12 @@ use macvlan_common::{mac::Mac, names, trace::Scratch};
 
 use super::{
     Bpf, Hooks, flat,
-    hooks::{LINK_XDP, reason, refused},
+    hooks::{LINK_XDP, PROGRAM_XDP, reason, refused},
     loader, maps, no_maps,
     record::{self, Record, TRACED},
 };
 use crate::{
+    bpffs, crash,
     datapath::{Degraded, Demux},
     lock::Lock,
     master::Master,
@@ -179,8 +183,16 @@ impl Hooks<'_> {
         let id = program
             .attach_to_link(link)
             .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(&error)))?;
+        crash::point("replacing the XDP program");
         // The pin holds the link.
         drop(program.take_link(id)?);
+        let beside = self.directory.join(format!("{PROGRAM_XDP}_new"));
+        bpffs::remove_pin(&beside)?;
+        program.pin(&beside).map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
+        crash::point("pinning a program");
+        fs::rename(&beside, self.directory.join(PROGRAM_XDP))
+            .with_context(|| format!("cannot rename {beside:?}"))?;
+        crash::point("replacing the pin of a program");
         Ok(())
     }
 }

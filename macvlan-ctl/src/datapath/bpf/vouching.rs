@@ -17,7 +17,7 @@ use super::{
     link::{pinned_link_ifindex, pinned_link_program},
     loader, trace,
 };
-use crate::{bpffs, model::Child, netlink::Netlink, observe::open_place};
+use crate::{bpffs, crash, model::Child, netlink::Netlink, observe::open_place};
 
 /// How the pins of links begin: for a child that is held to its MAC, and for one that is not.
 const HELD: &str = "child_held_";
@@ -134,8 +134,11 @@ async fn put_one(netlink: &Netlink, directory: &Path, child: &Child, held: bool)
     netns.run(|| {
         attach(directory, child, held)?.pin(&next).map(drop).map_err(|error| anyhow!("{}", flat(&error)))
     })?;
+    crash::point("pinning the link of a child's device");
     detach_link(&pin)?;
-    fs::rename(&next, &pin).with_context(|| format!("cannot rename {next:?}"))
+    fs::rename(&next, &pin).with_context(|| format!("cannot rename {next:?}"))?;
+    crash::point("replacing the pin of a child's link");
+    Ok(())
 }
 
 /// Attaches in the namespace of the calling thread: last, as no other program is to change a frame

@@ -1,0 +1,209 @@
+//! Attach, upgrade, detach, and each change of children, stopped dead after each of its steps: wire
+//! and children go on talking, every command works at once, and the next run leaves the system as if
+//! nothing had happened.
+//!
+//! `control_killed` kills at any moment; this kills at every step, none left out.
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use macvlan_common::child::Mode;
+use macvlan_tests::{
+    cli,
+    control::{devices, make_older, named, spec, status},
+    lab::{Lab, Station},
+    leak::Traces,
+    needs, require,
+    talk::ping,
+};
+
+/// What the data path is attached with.
+type Args = &'static [&'static str];
+
+const TCX: Args = &["--tc", "tcx"];
+const CLSACT: Args = &["--tc", "clsact"];
+const NATIVE: Args = &["--xdp", "native"];
+const MEANS: [Args; 3] = [TCX, CLSACT, NATIVE];
+
+/// No command has so many steps.
+const MOST: usize = 500;
+
+#[test]
+fn after_every_step_of_an_attach() {
+    needs!(require::lab, require::tc, require::crash_points);
+    for args in MEANS {
+        let case = Case::new(args);
+        case.stop_at_each_step(|| {}, &case.attach());
+    }
+}
+
+#[test]
+fn after_every_step_of_a_detach() {
+    needs!(require::lab, require::tc, require::crash_points);
+    let detach = ["detach", "eth0", "--delete-children"].map(str::to_owned);
+    for args in MEANS {
+        let case = Case::new(args);
+        case.stop_at_each_step(|| case.ctl(&case.attach()), &detach);
+    }
+}
+
+#[test]
+fn after_every_step_of_an_upgrade() {
+    needs!(require::lab, require::tc, require::crash_points);
+    for args in MEANS {
+        let case = Case::new(args);
+        let prepare = || {
+            case.ctl(&case.attach());
+            make_older(&case.lab);
+        };
+        case.stop_at_each_step(prepare, &case.attach());
+    }
+}
+
+#[test]
+fn after_every_step_of_adding_and_removing_a_child() {
+    needs!(require::lab, require::tc, require::crash_points);
+    let case = Case::new(TCX);
+    let bare = case.line(&["attach", "eth0"]);
+    let web = spec(&case.web, "");
+    let add = ["child", "add", "eth0", web.as_str(), "near"].map(str::to_owned);
+    case.stop_at_each_step(|| case.ctl(&bare), &add);
+    let web = named(&case.web, "");
+    let del = ["child", "del", "eth0", web.as_str(), "near"].map(str::to_owned);
+    case.stop_at_each_step(|| case.ctl(&case.attach()), &del);
+}
+
+#[test]
+fn after_every_step_of_changing_a_child() {
+    needs!(require::lab, require::tc, require::crash_points);
+    let case = Case::new(TCX);
+    let web = named(&case.web, "mtu=1400,host-access=off,group=lan");
+    let set = ["child", "set", "eth0", web.as_str()].map(str::to_owned);
+    let back = named(&case.web, "mtu=1500,host-access=on");
+    let case_back = || {
+        case.ctl(&case.attach());
+        case.ctl(&["child", "set", "eth0", &back]);
+    };
+    let victim = |number| case.stop(number, &set);
+    for number in 1.. {
+        assert!(number < MOST, "it never ends");
+        case_back();
+        let Stopped::Dead(when) = victim(number) else { break };
+        case.check_survivors(number, &when);
+        case_back();
+        case.check_whole(&when);
+        case.clear(&when);
+    }
+}
+
+/// A lab with a child of somebody else, `db`, a place for one of ours, and the arguments that its data
+/// path is attached with.
+struct Case {
+    lab: Lab,
+    db: Station,
+    web: Station,
+    args: Args,
+    before: Traces,
+}
+
+enum Stopped {
+    /// After the step that this names.
+    Dead(String),
+    /// There was no such step: the command came to its end.
+    Never,
+}
+
+impl Case {
+    fn new(args: Args) -> Self {
+        let lab = Lab::new();
+        let db = lab.child("db", Mode::Bridge);
+        let web = lab.newcomer("web");
+        let before = Traces::of(&lab);
+        Self { lab, db, web, args, before }
+    }
+
+    /// A command line with the case's own arguments.
+    fn line(&self, line: &[&str]) -> Vec<String> {
+        line.iter().chain(self.args).map(|word| (*word).to_owned()).collect()
+    }
+
+    /// Attaches, and makes both children that are ours.
+    fn attach(&self) -> Vec<String> {
+        self.line(&["attach", "eth0", "--child", &spec(&self.web, ""), "--child", "near"])
+    }
+
+    #[track_caller]
+    fn ctl(&self, line: &[impl AsRef<str>]) {
+        self.lab.ctl(&words(line)).succeeded();
+    }
+
+    /// Runs a command that is to stop dead after so many steps.
+    #[track_caller]
+    fn stop(&self, number: usize, line: &[String]) -> Stopped {
+        let mut command = self.lab.ctl_command(&words(line));
+        let ran = cli::output(command.env("MACVLAN_CTL_CRASH_AT", number.to_string()));
+        if ran.status.signal() == Some(libc::SIGKILL) {
+            return Stopped::Dead(format!("{} ({})", ran.stderr.trim(), ran.line));
+        }
+        ran.succeeded();
+        assert!(number > 1, "the command has no crash points");
+        Stopped::Never
+    }
+
+    /// Stops `victim` after each of its steps, from the same beginning every time.
+    #[track_caller]
+    fn stop_at_each_step(&self, prepare: impl Fn(), victim: &[String]) {
+        for number in 1.. {
+            assert!(number < MOST, "it never ends");
+            prepare();
+            let Stopped::Dead(when) = self.stop(number, victim) else { break };
+            self.check_survivors(number, &when);
+            match number % 3 {
+                0 => {
+                    self.ctl(&self.attach());
+                    self.check_whole(&when);
+                }
+                1 => {
+                    self.ctl(&["child", "add", "eth0", "extra"]);
+                    self.ctl(&["child", "del", "eth0", "extra"]);
+                }
+                // What comes next may as well be the end.
+                _ => {}
+            }
+            self.clear(&when);
+        }
+        self.clear("at the end");
+    }
+
+    /// What plain macvlan gives is there whatever happened, and looking is possible.
+    #[track_caller]
+    fn check_survivors(&self, number: usize, when: &str) {
+        assert!(ping(&self.lab.wire, self.db.ip.into()), "wire to child, {when}");
+        assert!(ping(&self.db, self.lab.wire.ip.into()), "child to wire, {when}");
+        let looks = [&["status", "eth0"][..], &["stats", "eth0"], &["child", "list", "eth0"]];
+        self.ctl(looks[number % looks.len()]);
+    }
+
+    /// All is as if the command had not been stopped.
+    #[track_caller]
+    fn check_whole(&self, when: &str) {
+        for child in [&self.web, &self.db] {
+            assert!(ping(&self.lab.host, child.ip.into()), "host to {}, {when}", child.dev);
+            assert!(ping(child, self.lab.host.ip.into()), "{} to host, {when}", child.dev);
+        }
+        let status = status(&self.lab);
+        assert_eq!(status["datapath"], "bpf", "{when}");
+        assert_eq!(status["children"].as_array().map_or(0, Vec::len), 3, "{when}: {status:#}");
+    }
+
+    #[track_caller]
+    fn clear(&self, when: &str) {
+        self.ctl(&["detach", "eth0", "--delete-children"]);
+        assert!(devices(&self.web).is_empty(), "a child is left, {when}");
+        assert_eq!(Traces::of(&self.lab), self.before, "{when}");
+        assert_eq!(devices(&self.db).len(), 1, "a child of somebody else, {when}");
+    }
+}
+
+fn words(line: &[impl AsRef<str>]) -> Vec<&str> {
+    line.iter().map(AsRef::as_ref).collect()
+}

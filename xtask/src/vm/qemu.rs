@@ -1,0 +1,177 @@
+//! Boots a kernel, and judges what the machine says on its serial line.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::{kernels::Kernel, suites::Suite};
+
+/// How long all suites may take in one machine. Emulation is slow, and slower beside other work.
+const LIMIT: Duration = Duration::from_secs(3600);
+
+/// Begins every line of the machine's first process (`tests/src/bin/guest.rs`).
+const TAG: &str = "@guest ";
+
+/// Bits of the kernel's taint that tell of a fault: bad page, oops, warning
+/// (Documentation/admin-guide/tainted-kernels.rst).
+const FAULTS: u64 = 1 << 5 | 1 << 7 | 1 << 9;
+
+/// How often a machine is started that does not come to its first process.
+const BOOTS: usize = 3;
+
+/// Runs the machine to its end. What it says is shown with the kernel's name before each line.
+///
+/// # Errors
+/// It does not boot or end in time, a suite fails or did not run, or the kernel had a fault.
+pub fn run(kernel: &Kernel, image: &Path, initramfs: &Path, suites: &[&Suite]) -> Result<()> {
+    for _ in 1..BOOTS {
+        let verdict = run_once(kernel, image, initramfs)?;
+        if verdict.booted {
+            return verdict.judge(kernel.name, suites);
+        }
+        // Nothing of ours has run yet: this is the emulator's fault.
+        eprintln!("kernel {} did not boot: again", kernel.name);
+    }
+    run_once(kernel, image, initramfs)?.judge(kernel.name, suites)
+}
+
+fn run_once(kernel: &Kernel, image: &Path, initramfs: &Path) -> Result<Verdict> {
+    let mut qemu = Command::new("qemu-system-x86_64");
+    // One processor: with more, QEMU 7.2 at times runs code that the kernel is just rewriting on another
+    // (arch/x86/kernel/alternative.c), and the kernel faults. Without cmpxchg16b: it is emulated with
+    // wrong flags at times, and the allocator (mm/slub.c) does without where there is none.
+    qemu.args(["-accel", "tcg", "-cpu", "max,-cx16", "-smp", "1", "-m", "1280"]);
+    qemu.args(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-serial", "stdio"]);
+    qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
+    qemu.args(["-append", "console=ttyS0 loglevel=3 oops=panic panic=-1 no_timer_check rdinit=/init"]);
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut machine = Machine(qemu.spawn().context("cannot run 'qemu-system-x86_64'")?);
+    let lines = machine.lines()?;
+    let deadline = Instant::now() + LIMIT;
+    let mut verdict = Verdict::default();
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                println!("[{}] {line}", kernel.name);
+                verdict.hear(&line)?;
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(verdict),
+            Err(RecvTimeoutError::Timeout) => bail!("the machine did not end within {} s", LIMIT.as_secs()),
+        }
+    }
+}
+
+/// A running emulator, which ends with this.
+struct Machine(Child);
+
+impl Machine {
+    fn lines(&mut self) -> Result<mpsc::Receiver<String>> {
+        let stdout = self.0.stdout.take().context("the emulator has no output")?;
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It may have ended by itself; that is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the machine has said so far.
+#[derive(Default)]
+struct Verdict {
+    booted: bool,
+    ended: Vec<(String, i32)>,
+    taint: Option<u64>,
+    done: bool,
+}
+
+impl Verdict {
+    fn hear(&mut self, line: &str) -> Result<()> {
+        // A line of a test may have no end of its own.
+        let Some((_, said)) = line.split_once(TAG) else { return Ok(()) };
+        match said.split_once(' ').unwrap_or((said, "")) {
+            ("begin", _) => self.booted = true,
+            ("end", rest) => {
+                let (code, line) =
+                    rest.split_once(' ').with_context(|| format!("cannot understand {said:?}"))?;
+                self.ended.push((line.to_owned(), code.parse().context("cannot read an exit code")?));
+            }
+            ("taint", bits) => self.taint = Some(bits.parse().context("cannot read the kernel's taint")?),
+            ("done", _) => self.done = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn judge(&self, kernel: &str, suites: &[&Suite]) -> Result<()> {
+        let mut faults = Vec::new();
+        for suite in suites {
+            match self.ended.iter().find(|(line, _)| *line == suite.line(kernel)) {
+                Some((_, 0)) => {}
+                Some((_, code)) => faults.push(format!("suite {:?} ended with {code}", suite.name)),
+                None => faults.push(format!("suite {:?} did not run to its end", suite.name)),
+            }
+        }
+        match self.taint {
+            Some(taint) if taint & FAULTS == 0 => {}
+            Some(taint) => faults.push(format!("the kernel had a fault (taint {taint:#x})")),
+            None => faults.push("the machine did not come to its end".to_owned()),
+        }
+        ensure!(faults.is_empty() && self.done, "{}", faults.join("; "));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(lines: &[&str]) -> Result<()> {
+        let suite = Suite { name: "one", program: "one", filters: &[], long: false, without: &[] };
+        let mut verdict = Verdict::default();
+        for line in lines {
+            verdict.hear(line)?;
+        }
+        verdict.judge("6.1", &[&suite])
+    }
+
+    #[test]
+    fn a_machine_has_booted_once_its_first_process_speaks() {
+        let mut verdict = Verdict::default();
+        verdict.hear("Kernel panic - not syncing").unwrap();
+        assert!(!verdict.booted);
+        verdict.hear("@guest begin /tests/one").unwrap();
+        assert!(verdict.booted);
+    }
+
+    #[test]
+    fn only_a_machine_whose_suites_all_ended_well_passes() {
+        let end = "test x ... @guest end 0 /tests/one --test-threads=2";
+        judged(&[end, "@guest taint 0", "@guest done"]).unwrap();
+        assert!(judged(&["@guest taint 0", "@guest done"]).is_err());
+        assert!(judged(&[end, "@guest taint 512", "@guest done"]).is_err());
+        assert!(judged(&[end, "@guest failed"]).is_err());
+        assert!(
+            judged(&["@guest end 101 /tests/one --test-threads=2", "@guest taint 0", "@guest done"]).is_err()
+        );
+    }
+}

@@ -1,0 +1,62 @@
+//! What is run on every kernel.
+
+use std::collections::BTreeSet;
+
+/// Some tests of one test program.
+pub struct Suite {
+    /// What it shows.
+    pub name: &'static str,
+    /// The test program.
+    pub program: &'static str,
+    /// Names of the tests contain one of these; all of them when there is none.
+    pub filters: &'static [&'static str],
+    /// Only with `--all`: it takes minutes, and what differs between kernels is in the others too.
+    pub long: bool,
+    /// Kernels by name, and tests that ask something of them which they do not have.
+    pub without: &'static [(&'static str, &'static str)],
+}
+
+/// All of them.
+pub const SUITES: [Suite; 4] = [
+    Suite {
+        name: "verifier",
+        program: "programs",
+        filters: &["every_program_loads", "every_case"],
+        long: false,
+        // Test runs of XDP programs take and tell of metadata since 5.15 (`xdp_convert_md_to_buff` in
+        // net/bpf/test_run.c). Suite "masters" sends real frames through them.
+        without: &[("5.10", "every_case_of_the_contract_holds_in_xdp")],
+    },
+    Suite { name: "isolation", program: "traffic_relay", filters: &["stay_apart"], long: true, without: &[] },
+    Suite { name: "masters", program: "masters", filters: &[], long: false, without: &[] },
+    Suite { name: "contract", program: "traffic_matrix", filters: &[], long: true, without: &[] },
+];
+
+impl Suite {
+    /// The line of the machine's list of programs that runs it on the kernel of this name.
+    pub fn line(&self, kernel: &str) -> String {
+        let mut words = vec![format!("/tests/{}", self.program), "--test-threads=2".to_owned()];
+        words.extend(self.filters.iter().map(ToString::to_string));
+        let lacking = self.without.iter().filter(|(lacks, _)| *lacks == kernel);
+        words.extend(lacking.map(|(_, test)| format!("--skip={test}")));
+        words.join(" ")
+    }
+}
+
+/// The test programs of these suites.
+pub fn programs(suites: &[&Suite]) -> BTreeSet<&'static str> {
+    suites.iter().map(|suite| suite.program).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_what_a_test_program_understands() {
+        let suite =
+            Suite { name: "n", program: "p", filters: &["a", "b"], long: false, without: &[("5.10", "c")] };
+        assert_eq!(suite.line("5.10"), "/tests/p --test-threads=2 a b --skip=c");
+        assert_eq!(suite.line("6.1"), "/tests/p --test-threads=2 a b");
+    }
+}
