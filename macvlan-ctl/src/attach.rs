@@ -74,7 +74,7 @@ async fn attach_unnamed(name: &str, request: &Request) -> Result<Outcome> {
 /// When they are.
 pub fn check_room(session: &Session, request: &Request, plan: &Plan) -> Result<()> {
     let is_counted = |child: &&Child| {
-        (!request.options.no_adopt || child.owned)
+        (!request.options.no_adopt || child.is_ours())
             && !child.unfinished
             && !plan.doomed.iter().any(|doomed| is_same(doomed, child))
     };

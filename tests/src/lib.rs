@@ -17,6 +17,7 @@
 
 pub mod attached;
 pub mod cli;
+pub mod cni;
 pub mod control;
 pub mod crowd;
 pub mod dashboard;

@@ -123,6 +123,21 @@ pub fn prometheus() -> Result<(), String> {
     tool("prometheus").and_then(|()| tool("promtool"))
 }
 
+/// The plugin under test, and the reference CNI plugins.
+///
+/// # Errors
+///
+/// What of these is not there.
+pub fn cni() -> Result<(), String> {
+    let programs = ["macvlan", "host-local", "static", "dhcp"];
+    let reference = programs.map(|name| Path::new(crate::cni::REFERENCE).join(name));
+    let missing = reference.iter().find(|path| !path.exists()).cloned();
+    match missing.or(Some(crate::cni::plugin()).filter(|path| !path.exists())) {
+        Some(path) => Err(format!("{} is not there", path.display())),
+        None => Ok(()),
+    }
+}
+
 /// A program on the path.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 14] = [
+const TOOLS: [(&str, &str); 16] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
@@ -31,6 +31,8 @@ const TOOLS: [(&str, &str); 14] = [
     ("man", "man-db"),
     ("systemd-analyze", "systemd"),
     ("bpftool", "bpftool"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("/usr/lib/cni/macvlan", "containernetworking-plugins"),
 ];
 
 /// Where `macvlan-ctl` pins its maps and links.

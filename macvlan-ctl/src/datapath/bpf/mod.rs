@@ -341,6 +341,17 @@ impl Bpf {
         Ok(())
     }
 
+    /// Makes it know one child more, or less without a policy.
+    ///
+    /// # Errors
+    ///
+    /// When they are too many, or the kernel refuses.
+    pub fn sync_one(&mut self, master: &Master, mac: Mac, policy: Option<Policy>) -> Result<()> {
+        self.maps.sync_one(master, mac, policy)?;
+        self.description = describe(&self.record, &self.maps, &self.directory)?;
+        Ok(())
+    }
+
     /// How many children fit.
     pub fn max_children(&self) -> u32 {
         self.maps.max_children()

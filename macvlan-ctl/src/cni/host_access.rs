@@ -1,0 +1,121 @@
+//! The data path on the master, as attachments come and go.
+//!
+//! One that is there learns of each child. One that is not is attached by the first child that
+//! wants host access, and leaves the children of others alone. It stays when the last child goes:
+//! `macvlan-ctl detach` takes it off.
+
+use std::collections::BTreeMap;
+
+use macvlan_common::{child::Policy, mac::Mac};
+
+use super::{
+    config::{Config, OnMissingBpf},
+    error::{CniError, CniResult, code},
+};
+use crate::{
+    attach,
+    datapath::{
+        Datapath as _,
+        bpf::{Bpf, Found, Options},
+    },
+    master::Master,
+    netlink::Netlink,
+    session::{Access, Session},
+};
+
+/// What became of a child that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// The data path knows it, or it needs none.
+    Done,
+    /// There is no data path yet: see [`attach`](attach()).
+    NotAttached,
+}
+
+/// Tells the data path of a child. The master must be locked.
+///
+/// # Errors
+///
+/// Code 11 when it has no room.
+pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac) -> CniResult<Joined> {
+    let wants = config.wants_host_access();
+    let Found::Whole(mut bpf) = Bpf::find(netlink, master).await else {
+        return Ok(if wants { Joined::NotAttached } else { Joined::Done });
+    };
+    let policy = Policy::new(config.mode, wants);
+    bpf.sync_one(master, mac, Some(policy))
+        .map_err(|error| CniError::new(code::TRY_AGAIN, format!("{error:#}")))?;
+    Ok(Joined::Done)
+}
+
+/// Makes the data path forget a child. The master must be locked.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub async fn leave(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<()> {
+    if let Found::Whole(mut bpf) = Bpf::find(netlink, master).await {
+        bpf.sync_one(master, mac, None)?;
+    }
+    Ok(())
+}
+
+/// Puts the data path on a master. Gives what is less than it could be. The master must not be
+/// locked.
+///
+/// # Errors
+///
+/// Code 50 when the programs cannot be had and the network is not to be without.
+pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
+    let request = attach::Request {
+        options: Options { xdp: config.xdp, no_adopt: true, ..Options::default() },
+        require_bpf: config.on_missing_bpf == OnMissingBpf::Fail,
+        ..attach::Request::default()
+    };
+    match attach::attach(master, &request).await {
+        Ok(outcome) => Ok(outcome.warnings),
+        Err(error) if config.on_missing_bpf == OnMissingBpf::Continue => {
+            Ok(vec![format!("{error:#}; containers on {master:?} cannot talk to the host")])
+        }
+        Err(error) => Err(CniError::new(code::NOT_AVAILABLE, "host access cannot be had")
+            .with_details(format_args!("{error:#}"))),
+    }
+}
+
+/// Brings the data path of a master to the children that there are now.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn resync(session: &mut Session) -> CniResult<()> {
+    let adopts = match &session.attached {
+        Ok(bpf) => bpf.description().adopts,
+        Err(_) => return Ok(()),
+    };
+    let members = session.wanted_members(adopts, &BTreeMap::new())?;
+    if let Ok(bpf) = &mut session.attached {
+        bpf.sync(&session.master, &members)?;
+    }
+    Ok(())
+}
+
+/// A hold on a master, to look for what is not where it should be.
+///
+/// # Errors
+///
+/// When it is no master.
+pub async fn hold(master: &str) -> CniResult<Session> {
+    Ok(Session::open(master, Access::Change).await?)
+}
+
+/// Whether the host can talk with a child; `None` where there is no data path.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell.
+pub async fn reaches(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<Option<bool>> {
+    match Bpf::find(netlink, master).await {
+        Found::Whole(bpf) => Ok(Some(bpf.members()?.get(&mac).is_some_and(|policy| policy.reaches_host()))),
+        _ => Ok(None),
+    }
+}

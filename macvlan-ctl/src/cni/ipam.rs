@@ -1,0 +1,231 @@
+//! Another plugin that manages addresses, found and run as the specification says ("Delegation").
+
+use std::{
+    ffi::OsString,
+    io::{Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    error::{CniError, CniResult, code},
+    request::{MOST_INPUT, Request, Target, Verb, is_name},
+    result::AddResult,
+    version::Version,
+};
+
+/// A plugin that manages addresses.
+#[derive(Debug)]
+pub struct Ipam<'a> {
+    name: &'a str,
+    program: PathBuf,
+    path: OsString,
+    args: &'a str,
+    input: &'a [u8],
+}
+
+impl<'a> Ipam<'a> {
+    /// The plugin of this name in the directories of `CNI_PATH`.
+    ///
+    /// # Errors
+    ///
+    /// Code 7 when the name is a path, or there is no such program.
+    pub fn find(name: &'a str, request: &'a Request) -> CniResult<Self> {
+        if !is_name(name) {
+            return Err(CniError::new(code::INVALID_CONFIG, format!("IPAM plugin name {name:?} is invalid")));
+        }
+        let program = request.path.iter().map(|directory| directory.join(name)).find(|path| is_program(path));
+        let program = program.ok_or_else(|| {
+            CniError::new(code::INVALID_CONFIG, format!("no IPAM plugin {name:?} in CNI_PATH"))
+        })?;
+        let path = std::env::join_paths(&request.path).unwrap_or_default();
+        Ok(Self { name, program, path, args: &request.args, input: &request.input })
+    }
+
+    /// Gives addresses to a container.
+    ///
+    /// # Errors
+    ///
+    /// The plugin's own, or that it answered something else than a result.
+    pub fn add(&self, target: &Target) -> CniResult<AddResult> {
+        let output = self.run(Verb::Add, Some(target))?;
+        AddResult::of_ipam(&output, self.name)
+    }
+
+    /// Runs another verb than ADD.
+    ///
+    /// # Errors
+    ///
+    /// The plugin's own.
+    pub fn call(&self, verb: Verb, target: Option<&Target>) -> CniResult<()> {
+        self.run(verb, target).map(drop)
+    }
+
+    /// Whether it keeps its books without a look at the device: it may then work while the device
+    /// goes. `dhcp` on the other hand sends through it.
+    pub fn needs_no_device(&self) -> bool {
+        matches!(self.name, "host-local" | "static")
+    }
+
+    /// Whether it speaks a version. Older plugins know neither GC nor STATUS, and refuse them in ways
+    /// of their own.
+    pub fn speaks(&self, version: Version) -> bool {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Versions {
+            supported_versions: Vec<String>,
+        }
+        let told = self.run_with(Verb::Version, None, self.input).ok();
+        let told = told.and_then(|output| serde_json::from_slice::<Versions>(&output).ok());
+        told.is_some_and(|told| told.supported_versions.iter().any(|one| one == version.as_str()))
+    }
+
+    /// One that does not speak the newest version is spoken to in the one before: requests and
+    /// results are the same in both, but for attributes that nobody must have.
+    fn run(&self, verb: Verb, target: Option<&Target>) -> CniResult<Vec<u8>> {
+        let first = self.run_with(verb, target, self.input);
+        match (&first, in_version(self.input, Version::V1_1_0, Version::V1_0_0)) {
+            (Err(error), Some(input)) if error.code == code::INCOMPATIBLE_VERSION => {
+                self.run_with(verb, target, &input)
+            }
+            _ => first,
+        }
+    }
+
+    fn run_with(&self, verb: Verb, target: Option<&Target>, input: &[u8]) -> CniResult<Vec<u8>> {
+        let failed = |what: &str, error: std::io::Error| {
+            CniError::new(code::IO_FAILURE, format!("cannot {what} IPAM plugin {:?}", self.name))
+                .with_details(error)
+        };
+        let mut command = Command::new(&self.program);
+        command.env("CNI_COMMAND", verb.as_str()).env("CNI_PATH", &self.path).env("CNI_ARGS", self.args);
+        for name in ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS"] {
+            command.env_remove(name);
+        }
+        if let Some(target) = target {
+            command.env("CNI_CONTAINERID", &target.container).env("CNI_IFNAME", target.ifname.as_str());
+            command.env("CNI_NETNS", target.netns.as_deref().unwrap_or(Path::new("")));
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().map_err(|error| failed("run", error))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let mut output = Vec::new();
+        let read = thread::scope(|scope| {
+            // It may answer before it has read everything, and end without reading anything.
+            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
+            stdout.map_or(Ok(0), |stdout| stdout.take(MOST_INPUT as u64).read_to_end(&mut output))
+        });
+        let status = child.wait().map_err(|error| failed("wait for", error))?;
+        read.map_err(|error| failed("read from", error))?;
+        if status.success() {
+            return Ok(output);
+        }
+        Err(serde_json::from_slice::<CniError>(&output).unwrap_or_else(|_| {
+            CniError::new(code::FAILED, format!("IPAM plugin {:?} failed: {status}", self.name))
+                .with_details(String::from_utf8_lossy(&output).chars().take(512).collect::<String>())
+        }))
+    }
+}
+
+/// A configuration of one version in another; `None` when it is not of that version.
+fn in_version(input: &[u8], from: Version, to: Version) -> Option<Vec<u8>> {
+    let mut config: Value = serde_json::from_slice(input).ok()?;
+    let version = config.get_mut("cniVersion").filter(|version| **version == from.as_str())?;
+    *version = to.as_str().into();
+    serde_json::to_vec(&config).ok()
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn request(path: &Path) -> Request {
+        Request {
+            verb: Verb::Add,
+            target: None,
+            args: String::new(),
+            path: vec![path.into()],
+            input: vec![b' '; MOST_INPUT],
+        }
+    }
+
+    fn target() -> Target {
+        Target { container: "c1".into(), ifname: "eth0".parse().unwrap(), netns: None }
+    }
+
+    fn plugin(script: &str) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        directory
+    }
+
+    #[test]
+    fn a_name_must_be_that_of_a_program_in_the_path() {
+        let directory = plugin("exit 0");
+        fs::write(directory.path().join("data"), "").unwrap();
+        let request = request(directory.path());
+        assert!(Ipam::find("test", &request).is_ok());
+        for name in ["../test", "/bin/sh", "", "data", "absent"] {
+            assert_eq!(Ipam::find(name, &request).unwrap_err().code, code::INVALID_CONFIG, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_reads_nothing_and_says_nothing_is_an_error_and_no_hang() {
+        let directory = plugin("exit 3");
+        let request = request(directory.path());
+        let error = Ipam::find("test", &request).unwrap().add(&target()).unwrap_err();
+        assert_eq!(error.code, code::FAILED);
+    }
+
+    #[test]
+    fn one_of_an_older_version_is_spoken_to_in_that() {
+        let script = r#"if grep -q '"cniVersion":"1.0.0"'; then echo '{"ips": [{"address": "10.9.0.7/24"}]}'
+            else echo '{"code": 1, "msg": "incompatible"}'; exit 1; fi"#;
+        let directory = plugin(script);
+        let mut request = request(directory.path());
+        for (version, succeeds) in [("1.1.0", true), ("1.0.0", true), ("0.4.0", false)] {
+            request.input = format!(r#"{{"cniVersion":"{version}"}}"#).into_bytes();
+            let added = Ipam::find("test", &request).unwrap().add(&target());
+            assert_eq!(added.is_ok(), succeeds, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_spoken_that_is_told() {
+        let directory = plugin(r#"echo '{"cniVersion": "1.0.0", "supportedVersions": ["0.4.0", "1.0.0"]}'"#);
+        let request = request(directory.path());
+        let ipam = Ipam::find("test", &request).unwrap();
+        assert_eq!([Version::V1_0_0, Version::V1_1_0].map(|version| ipam.speaks(version)), [true, false]);
+    }
+
+    #[test]
+    fn its_own_error_is_handed_on() {
+        let directory = plugin(r#"echo '{"code": 11, "msg": "later"}'; exit 1"#);
+        let request = request(directory.path());
+        let error = Ipam::find("test", &request).unwrap().call(Verb::Del, Some(&target())).unwrap_err();
+        assert_eq!(error, CniError::new(code::TRY_AGAIN, "later"));
+    }
+
+    #[test]
+    fn it_is_told_for_whom() {
+        let script = r#"echo "{\"ips\": [{\"address\": \"$CNI_CONTAINERID-$CNI_IFNAME-$CNI_COMMAND\"}]}""#;
+        let directory = plugin(script);
+        let request = request(directory.path());
+        let result = Ipam::find("test", &request).unwrap().add(&target()).unwrap();
+        assert_eq!(result.ips[0].address, "c1-eth0-ADD");
+    }
+}
