@@ -7,18 +7,20 @@ use serde_json::Value;
 
 use super::{
     Task,
-    announce::{self, Device},
+    announce::{self, Arp, Device},
     del,
     error::{CniError, CniResult, code},
     host_access::{self, Joined},
     identity::Identity,
-    ipam::Ipam,
+    ipam::{Ipam, Running},
     request::{Target, Verb},
     result::{AddResult, Address, Interface},
     settings,
     site::{self, Site, open_netns},
 };
 use crate::{
+    lock::Lock,
+    master::Master,
     netlink::{address::IpNet, link::Link},
     netns::Netns,
 };
@@ -33,12 +35,12 @@ pub fn add(task: &Task<'_>) -> CniResult<Value> {
     let path = target.netns.as_deref().unwrap_or(Path::new(""));
     let netns = open_netns(path)?;
     let ipam = task.ipam()?;
-    let made = task.runtime.block_on(make(task, target, netns))?;
-    // After the device: what manages addresses may send through it.
-    let addressed = ipam.as_ref().map(|ipam| address(task, ipam, target, &made)).transpose();
-    let result = match addressed {
+    let room = task.runtime.block_on(make_room(task, target, netns))?;
+    let (made, given) = device_and_addresses(task, ipam.as_ref(), target, room)?;
+    let result = match given.map(|result| put(task, &made, &result).map(|()| result)).transpose() {
         Ok(result) => result.unwrap_or_default(),
         Err(error) => {
+            release(ipam.as_ref(), target);
             undo(task, target, &made);
             return Err(error);
         }
@@ -54,6 +56,24 @@ pub fn add(task: &Task<'_>) -> CniResult<Value> {
     result.to_json(task.version)
 }
 
+/// A place for a device: its name is free, and stays so while the master is locked.
+struct Room {
+    site: Site,
+    lower: Link,
+    locked: Option<(Master, Lock)>,
+    identity: Identity,
+}
+
+async fn make_room(task: &Task<'_>, target: &Target, netns: Netns) -> CniResult<Room> {
+    let config = &task.config;
+    let identity = Identity::new(&config.name, target);
+    let site = Site::open(config, netns)?;
+    let lower = site::master(&site.above, config).await?;
+    let locked = site::lock(&site.above, config, &lower).await?;
+    site.free(&identity, target.ifname.as_str()).await?;
+    Ok(Room { site, lower, locked, identity })
+}
+
 /// A device that is there, up and marked.
 struct Made {
     site: Site,
@@ -61,12 +81,41 @@ struct Made {
     mac: Mac,
 }
 
-async fn make(task: &Task<'_>, target: &Target, netns: Netns) -> CniResult<Made> {
+/// Makes the device while its addresses are looked for, where their plugin needs no device. Another
+/// one comes after: it may send through the device. Whatever fails, nothing of both is left.
+fn device_and_addresses(
+    task: &Task<'_>,
+    ipam: Option<&Ipam<'_>>,
+    target: &Target,
+    room: Room,
+) -> CniResult<(Made, Option<AddResult>)> {
+    // Without the lock, an ADD of the same attachment might come between: its addresses are not ours
+    // to release.
+    let at_once = ipam.filter(|ipam| ipam.needs_no_device() && room.locked.is_some());
+    let looking = at_once.map(|ipam| ipam.start_add(target)).transpose()?;
+    let made = task.runtime.block_on(make(task, target, room));
+    let looked = looking.map(Running::result);
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => {
+            release(at_once, target);
+            return Err(error);
+        }
+    };
+    match looked.or_else(|| ipam.map(|ipam| ipam.add(target))).transpose() {
+        Ok(given) => Ok((made, given)),
+        Err(error) => {
+            // Also when it failed itself: it may have kept an address.
+            release(ipam, target);
+            undo(task, target, &made);
+            Err(error)
+        }
+    }
+}
+
+async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
     let config = &task.config;
-    let identity = Identity::new(&config.name, target);
-    let site = Site::open(config, netns)?;
-    let lower = site::master(&site.above, config).await?;
-    let locked = site::lock(&site.above, config, &lower).await?;
+    let Room { site, lower, locked, identity } = room;
     let link = site.make(config, &lower, &identity, target.ifname.as_str()).await?;
     let mac = link.mac.ok_or_else(|| CniError::new(code::FAILED, "the device has no MAC"))?;
     let mut joined = Ok(Joined::Done);
@@ -89,18 +138,6 @@ async fn make(task: &Task<'_>, target: &Target, netns: Netns) -> CniResult<Made>
     Ok(Made { site, link, mac })
 }
 
-fn address(task: &Task<'_>, ipam: &Ipam<'_>, target: &Target, made: &Made) -> CniResult<AddResult> {
-    let put = ipam.add(target).and_then(|result| {
-        put(task, made, &result)?;
-        Ok(result)
-    });
-    if put.is_err() {
-        // Also when it failed itself: it may have kept an address.
-        let _ = ipam.call(Verb::Del, Some(target));
-    }
-    put
-}
-
 /// Puts addresses and routes on the device, once nobody else has them.
 fn put(task: &Task<'_>, made: &Made, result: &AddResult) -> CniResult<()> {
     let nets: Vec<IpNet> = result.ips.iter().map(Address::net).collect::<CniResult<_>>()?;
@@ -109,13 +146,22 @@ fn put(task: &Task<'_>, made: &Made, result: &AddResult) -> CniResult<()> {
     if nets.iter().any(|net| net.address.is_ipv6()) {
         settings::allow_ipv6(&site.netns, &link.name);
     }
-    announce::probe(device, &nets)?;
+    let arp = Arp::open(device, &nets)?;
+    arp.probe(&nets, task.config.duplicate_wait)?;
     task.runtime.block_on(async {
         settings::add_addresses(&site.inside, link.index, &nets).await?;
         settings::settle(&site.inside, link.index, &nets).await?;
         settings::add_routes(&site.inside, link.index, result).await
     })?;
-    announce::announce(device, &nets)
+    arp.announce(&nets)?;
+    announce::advertise(device, &nets)
+}
+
+/// Gives back what a plugin may have given. The error that led here is the one to report.
+fn release(ipam: Option<&Ipam<'_>>, target: &Target) {
+    if let Some(ipam) = ipam {
+        let _ = ipam.call(Verb::Del, Some(target));
+    }
 }
 
 fn undo(task: &Task<'_>, target: &Target, made: &Made) {

@@ -1,9 +1,9 @@
 //! Asking whether anybody has an address, and telling everybody that a container has it now.
 //!
 //! IPv4 is asked by ARP probes (RFC 5227, 2.1.1). Where that waits for seconds we wait for
-//! [`PROBING`]: a container is not to start seconds late for a rare mistake, and on a network
-//! without a fault an answer takes less than a millisecond. IPv6 is left to the kernel, see
-//! [`settings::settle`](super::settings::settle).
+//! [`PROBING`] unless the network says otherwise: a container is not to start seconds late for a rare
+//! mistake, and on a wired network an answer takes less than a millisecond. IPv6 is left to the
+//! kernel, see [`settings::settle`](super::settings::settle).
 
 use std::{
     io,
@@ -20,13 +20,13 @@ use nix::{
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, sendto, socket},
 };
 
-use super::{error::CniResult, settings::duplicate};
+use super::{background, error::CniResult, settings::duplicate};
 use crate::{netlink::address::IpNet, netns::Netns};
 
-/// How long to wait for an answer to the last probe.
-pub const PROBING: Duration = Duration::from_millis(4);
+/// How long to wait for answers to all probes, where the network does not say.
+pub const PROBING: Duration = Duration::from_millis(2);
 
-/// Probes before the wait ends.
+/// Probes, evenly over that time: one may be lost.
 const PROBES: u32 = 2;
 
 const ETHERTYPE_ARP: u16 = 0x0806;
@@ -47,53 +47,86 @@ pub struct Device<'a> {
     pub mac: Mac,
 }
 
-/// Finds out whether somebody has one of these addresses already.
-///
-/// # Errors
-///
-/// Code 101 when somebody has.
-pub fn probe(device: Device<'_>, nets: &[IpNet]) -> CniResult<()> {
-    let wanted: Vec<Ipv4Addr> = ipv4(nets).collect();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let socket = device.netns.run(|| packet_socket(device.index).context("cannot open a packet socket"))?;
-    for _ in 0..PROBES {
-        for address in &wanted {
-            let frame = arp(ARP_REQUEST, device.mac, Ipv4Addr::UNSPECIFIED, NOBODY, *address);
-            send(&socket, &frame).context("cannot send an ARP probe")?;
-        }
-        if let Some((address, mac)) = conflict(&socket, device.mac, &wanted)? {
-            return Err(duplicate(address.into(), format_args!("an ARP answer of {mac}")));
-        }
-    }
-    Ok(())
+/// ARP on a device: a packet socket, which is slow to close and so serves for all.
+pub struct Arp<'a> {
+    device: Device<'a>,
+    socket: Option<OwnedFd>,
 }
 
-/// Tells everybody who has these addresses now: neighbours may know another MAC by them.
+impl Drop for Arp<'_> {
+    fn drop(&mut self) {
+        self.socket.take().into_iter().for_each(background::close);
+    }
+}
+
+impl<'a> Arp<'a> {
+    /// ARP for these addresses, if any is of IPv4.
+    ///
+    /// # Errors
+    ///
+    /// When there can be no packet socket.
+    pub fn open(device: Device<'a>, nets: &[IpNet]) -> CniResult<Self> {
+        let open = || packet_socket(device.index).context("cannot open a packet socket");
+        let is_needed = ipv4(nets).next().is_some();
+        Ok(Self { device, socket: is_needed.then(|| device.netns.run(open)).transpose()? })
+    }
+
+    /// Finds out whether somebody has one of these addresses already.
+    ///
+    /// # Errors
+    ///
+    /// Code 101 when somebody has.
+    pub fn probe(&self, nets: &[IpNet], patience: Duration) -> CniResult<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        if patience.is_zero() {
+            return Ok(());
+        }
+        let wanted: Vec<Ipv4Addr> = ipv4(nets).collect();
+        for _ in 0..PROBES {
+            for address in &wanted {
+                let frame = arp(ARP_REQUEST, self.device.mac, Ipv4Addr::UNSPECIFIED, NOBODY, *address);
+                send(socket, &frame).context("cannot send an ARP probe")?;
+            }
+            if let Some((address, mac)) = conflict(socket, self.device.mac, &wanted, patience / PROBES)? {
+                return Err(duplicate(address.into(), format_args!("an ARP answer of {mac}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells everybody who has these addresses now: neighbours may know another MAC by them.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be sent.
+    pub fn announce(&self, nets: &[IpNet]) -> CniResult<()> {
+        if let Some(socket) = &self.socket {
+            for address in ipv4(nets) {
+                // Some take notice of the one, some of the other (RFC 5227, 3).
+                for operation in [ARP_REQUEST, ARP_REPLY] {
+                    let frame = arp(operation, self.device.mac, address, NOBODY, address);
+                    send(socket, &frame).context("cannot send a gratuitous ARP")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells everybody who has these IPv6 addresses now.
 ///
 /// # Errors
 ///
 /// When nothing can be sent.
-pub fn announce(device: Device<'_>, nets: &[IpNet]) -> CniResult<()> {
+pub fn advertise(device: Device<'_>, nets: &[IpNet]) -> CniResult<()> {
+    let mut addresses = ipv6(nets).peekable();
+    if addresses.peek().is_none() {
+        return Ok(());
+    }
     device.netns.run(|| {
-        let mut addresses = ipv4(nets).peekable();
-        if addresses.peek().is_some() {
-            let socket = packet_socket(device.index).context("cannot open a packet socket")?;
-            for address in addresses {
-                // Some take notice of the one, some of the other (RFC 5227, 3).
-                for operation in [ARP_REQUEST, ARP_REPLY] {
-                    let frame = arp(operation, device.mac, address, NOBODY, address);
-                    send(&socket, &frame).context("cannot send a gratuitous ARP")?;
-                }
-            }
-        }
-        for net in nets {
-            if let IpAddr::V6(address) = net.address {
-                advertise(device, address).context("cannot send a neighbour advertisement")?;
-            }
-        }
-        Ok(())
+        addresses.try_for_each(|address| {
+            advertise_one(device, address).context("cannot send a neighbour advertisement")
+        })
     })?;
     Ok(())
 }
@@ -105,9 +138,21 @@ fn ipv4(nets: &[IpNet]) -> impl Iterator<Item = Ipv4Addr> {
     })
 }
 
+fn ipv6(nets: &[IpNet]) -> impl Iterator<Item = Ipv6Addr> {
+    nets.iter().filter_map(|net| match net.address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(address),
+    })
+}
+
 /// Waits for somebody else's ARP that claims one of the addresses.
-fn conflict(socket: &OwnedFd, own: Mac, wanted: &[Ipv4Addr]) -> anyhow::Result<Option<(Ipv4Addr, Mac)>> {
-    let deadline = Instant::now() + PROBING / PROBES;
+fn conflict(
+    socket: &OwnedFd,
+    own: Mac,
+    wanted: &[Ipv4Addr],
+    patience: Duration,
+) -> anyhow::Result<Option<(Ipv4Addr, Mac)>> {
+    let deadline = Instant::now() + patience;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up: no busy wait in the last millisecond.
@@ -155,7 +200,7 @@ fn arp(operation: u16, mac: Mac, sender: Ipv4Addr, target_mac: Mac, target: Ipv4
 }
 
 /// An unsolicited neighbour advertisement that overrides (RFC 4861, 7.2.6).
-fn advertise(device: Device<'_>, address: Ipv6Addr) -> anyhow::Result<()> {
+fn advertise_one(device: Device<'_>, address: Ipv6Addr) -> anyhow::Result<()> {
     const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     const ADVERTISEMENT: [u8; 8] = [136, 0, 0, 0, 0x20, 0, 0, 0];
     const TARGET_LINK_LAYER: [u8; 2] = [2, 1];

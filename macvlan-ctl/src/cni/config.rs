@@ -1,11 +1,14 @@
 //! A network's configuration: the keys of the reference `macvlan` plugin, and our own.
 
+use std::time::Duration;
+
 use clap::ValueEnum as _;
 use macvlan_common::{child::Mode, mac::Mac};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
+    announce::PROBING,
     error::{CniError, CniResult, code},
     request::{Target, is_name},
     result::AddResult,
@@ -54,6 +57,8 @@ pub struct Config {
     pub xdp: Option<XdpChoice>,
     /// What to do where the programs cannot be had.
     pub on_missing_bpf: OnMissingBpf,
+    /// How long to wait for somebody who has an address of the container already; zero is not to ask.
+    pub duplicate_wait: Duration,
     /// What ADD answered.
     pub prev_result: Option<AddResult>,
     /// Attachments that GC is to leave alone; `None` where the configuration has no such list.
@@ -101,6 +106,7 @@ struct Raw {
     xdp: Option<String>,
     #[serde(default)]
     on_missing_bpf: OnMissingBpf,
+    duplicate_wait: Option<i64>,
     prev_result: Option<AddResult>,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid_attachments: Option<Vec<Attachment>>,
@@ -167,6 +173,7 @@ impl Config {
                 None => None,
             },
             on_missing_bpf: raw.on_missing_bpf,
+            duplicate_wait: raw.duplicate_wait.map_or(Ok(PROBING), duplicate_wait)?,
             prev_result: raw.prev_result,
             valid_attachments: raw.valid_attachments,
         })
@@ -227,6 +234,18 @@ fn number(key: &str, value: i64) -> CniResult<Option<u32>> {
     Ok(Some(value).filter(|value| *value != 0))
 }
 
+/// Longest wait for somebody who has an address: what RFC 5227 takes in all.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Milliseconds.
+fn duplicate_wait(value: i64) -> CniResult<Duration> {
+    let wait = u64::try_from(value).map(Duration::from_millis).ok().filter(|wait| *wait <= LONGEST_WAIT);
+    wait.ok_or_else(|| {
+        let most = LONGEST_WAIT.as_millis();
+        invalid(format!("duplicateWait {value} is out of range: 0 to {most} milliseconds"))
+    })
+}
+
 fn xdp(word: &str) -> CniResult<XdpChoice> {
     XdpChoice::from_str(word, false)
         .map_err(|_| invalid(format!("xdp {word:?} is none of auto, native, generic and off")))
@@ -283,6 +302,8 @@ mod tests {
             (r#"{"name": "lan", "bcqueuelen": 4294967296}"#, "", code::INVALID_CONFIG),
             (r#"{"name": "lan", "mac": "01:00:00:00:00:01"}"#, "", code::INVALID_CONFIG),
             (r#"{"name": "lan", "xdp": "always"}"#, "", code::INVALID_CONFIG),
+            (r#"{"name": "lan", "duplicateWait": -1}"#, "", code::INVALID_CONFIG),
+            (r#"{"name": "lan", "duplicateWait": 10001}"#, "", code::INVALID_CONFIG),
             (r#"{"name": "lan", "antiSpoof": true}"#, "", code::INVALID_CONFIG),
             (r#"{"name": "lan", "group": "blue"}"#, "", code::INVALID_CONFIG),
             (r#"{"name": "lan", "rate": {"in": 1}}"#, "", code::INVALID_CONFIG),

@@ -1,14 +1,12 @@
 //! DEL: nothing of an attachment is left, whatever there was of it.
 
-use std::thread;
-
 use super::{
-    Task,
+    Task, background,
     config::Config,
     error::{CniResult, code},
     host_access,
     identity::Identity,
-    ipam::Ipam,
+    ipam::{Ipam, Running},
     request::{Target, Verb},
     site::{self, Site, open_netns},
 };
@@ -22,22 +20,20 @@ use crate::netlink::Netlink;
 pub fn del(task: &Task<'_>) -> CniResult<()> {
     let target = task.target()?;
     let ipam = task.ipam()?;
-    let release = || match &ipam {
-        Some(ipam) => ipam.call(Verb::Del, Some(target)),
-        None => Ok(()),
-    };
+    let release = || ipam.as_ref().map(|ipam| ipam.start(Verb::Del, Some(target))).transpose();
     let remove = || task.runtime.block_on(remove_attachment(task, target));
-    if !ipam.as_ref().is_some_and(Ipam::needs_no_device) {
-        let released = release();
-        return remove().and(released);
-    }
-    // The kernel takes some time to take a device down, the plugin to start.
-    thread::scope(|scope| {
-        let releasing = scope.spawn(release);
+    if ipam.as_ref().is_some_and(Ipam::needs_no_device) {
+        // The kernel takes some time to take a device down, the plugin to start.
+        let releasing = release();
         let removed = remove();
-        let released = releasing.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause));
-        removed.and(released)
-    })
+        return removed.and(end(releasing));
+    }
+    let released = end(release());
+    remove().and(released)
+}
+
+fn end(releasing: CniResult<Option<Running<'_>>>) -> CniResult<()> {
+    releasing?.map_or(Ok(()), Running::end)
 }
 
 async fn remove_attachment(task: &Task<'_>, target: &Target) -> CniResult<()> {
@@ -61,7 +57,7 @@ async fn remove_attachment(task: &Task<'_>, target: &Target) -> CniResult<()> {
 /// When the kernel refuses.
 pub async fn remove(site: &Site, config: &Config, identity: &Identity, target: &Target) -> CniResult<()> {
     let Some(link) = site.find(identity, target, true).await? else { return Ok(()) };
-    site.inside.delete_link(link.index, None).await?;
+    background::delete_link(&site.netns, link.index)?;
     // Only now: whoever looked at the children before may just have told the data path of it.
     let Some(lower) = link.lower.filter(|_| !config.link_in_container) else { return Ok(()) };
     let Some(master) = site.above.link_by_index(lower, None).await? else { return Ok(()) };

@@ -2,10 +2,10 @@
 
 use std::{
     ffi::OsString,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _, pipe},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
 };
 
@@ -53,8 +53,16 @@ impl<'a> Ipam<'a> {
     ///
     /// The plugin's own, or that it answered something else than a result.
     pub fn add(&self, target: &Target) -> CniResult<AddResult> {
-        let output = self.run(Verb::Add, Some(target))?;
-        AddResult::of_ipam(&output, self.name)
+        self.start_add(target)?.result()
+    }
+
+    /// Begins to give addresses to a container: the plugin works meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run.
+    pub fn start_add(&self, target: &Target) -> CniResult<Running<'_>> {
+        self.start(Verb::Add, Some(target))
     }
 
     /// Runs another verb than ADD.
@@ -63,7 +71,21 @@ impl<'a> Ipam<'a> {
     ///
     /// The plugin's own.
     pub fn call(&self, verb: Verb, target: Option<&Target>) -> CniResult<()> {
-        self.run(verb, target).map(drop)
+        self.start(verb, target)?.end()
+    }
+
+    /// Begins another verb than ADD: the plugin works meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run.
+    pub fn start(&self, verb: Verb, target: Option<&Target>) -> CniResult<Running<'_>> {
+        Ok(Running {
+            process: self.spawn(verb, target, self.input)?,
+            ipam: self,
+            verb,
+            target: target.cloned(),
+        })
     }
 
     /// Whether it keeps its books without a look at the device: it may then work while the device
@@ -85,23 +107,11 @@ impl<'a> Ipam<'a> {
         told.is_some_and(|told| told.supported_versions.iter().any(|one| one == version.as_str()))
     }
 
-    /// One that does not speak the newest version is spoken to in the one before: requests and
-    /// results are the same in both, but for attributes that nobody must have.
-    fn run(&self, verb: Verb, target: Option<&Target>) -> CniResult<Vec<u8>> {
-        let first = self.run_with(verb, target, self.input);
-        match (&first, in_version(self.input, Version::V1_1_0, Version::V1_0_0)) {
-            (Err(error), Some(input)) if error.code == code::INCOMPATIBLE_VERSION => {
-                self.run_with(verb, target, &input)
-            }
-            _ => first,
-        }
+    fn run_with(&self, verb: Verb, target: Option<&Target>, input: &[u8]) -> CniResult<Vec<u8>> {
+        self.output(self.spawn(verb, target, input)?)
     }
 
-    fn run_with(&self, verb: Verb, target: Option<&Target>, input: &[u8]) -> CniResult<Vec<u8>> {
-        let failed = |what: &str, error: std::io::Error| {
-            CniError::new(code::IO_FAILURE, format!("cannot {what} IPAM plugin {:?}", self.name))
-                .with_details(error)
-        };
+    fn spawn(&self, verb: Verb, target: Option<&Target>, input: &[u8]) -> CniResult<Process> {
         let mut command = Command::new(&self.program);
         command.env("CNI_COMMAND", verb.as_str()).env("CNI_PATH", &self.path).env("CNI_ARGS", self.args);
         for name in ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS"] {
@@ -111,17 +121,31 @@ impl<'a> Ipam<'a> {
             command.env("CNI_CONTAINERID", &target.container).env("CNI_IFNAME", target.ifname.as_str());
             command.env("CNI_NETNS", target.netns.as_deref().unwrap_or(Path::new("")));
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().map_err(|error| failed("run", error))?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let mut output = Vec::new();
-        let read = thread::scope(|scope| {
+        let (reader, mut writer) = pipe().map_err(|error| self.failed("make a pipe to", error))?;
+        command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut feeder = None;
+        if input.len() <= PIPE {
+            writer.write_all(input).map_err(|error| self.failed("write to", error))?;
+            drop(writer);
+        } else {
+            let input = input.to_vec();
             // It may answer before it has read everything, and end without reading anything.
-            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
-            stdout.map_or(Ok(0), |stdout| stdout.take(MOST_INPUT as u64).read_to_end(&mut output))
-        });
-        let status = child.wait().map_err(|error| failed("wait for", error))?;
-        read.map_err(|error| failed("read from", error))?;
+            feeder = Some(thread::spawn(move || drop(writer.write_all(&input))));
+        }
+        let child = command.spawn().map_err(|error| self.failed("run", error))?;
+        Ok(Process { child, feeder })
+    }
+
+    fn output(&self, process: Process) -> CniResult<Vec<u8>> {
+        let Process { mut child, feeder } = process;
+        let mut output = Vec::new();
+        let stdout = child.stdout.take();
+        let read = stdout.map_or(Ok(0), |stdout| stdout.take(MOST_INPUT as u64).read_to_end(&mut output));
+        let status = child.wait().map_err(|error| self.failed("wait for", error))?;
+        if let Some(feeder) = feeder {
+            feeder.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause));
+        }
+        read.map_err(|error| self.failed("read from", error))?;
         if status.success() {
             return Ok(output);
         }
@@ -129,6 +153,63 @@ impl<'a> Ipam<'a> {
             CniError::new(code::FAILED, format!("IPAM plugin {:?} failed: {status}", self.name))
                 .with_details(String::from_utf8_lossy(&output).chars().take(512).collect::<String>())
         }))
+    }
+
+    fn failed(&self, what: &str, error: io::Error) -> CniError {
+        CniError::new(code::IO_FAILURE, format!("cannot {what} IPAM plugin {:?}", self.name))
+            .with_details(error)
+    }
+}
+
+/// What a pipe holds without a reader, at least (`PIPE_DEF_BUFFERS` may be cut down to one page).
+const PIPE: usize = 4096;
+
+/// A plugin at work, and who writes its input where that is long.
+struct Process {
+    child: Child,
+    feeder: Option<thread::JoinHandle<()>>,
+}
+
+/// A verb that a plugin is at work on.
+#[must_use = "the plugin must be waited for"]
+pub struct Running<'a> {
+    ipam: &'a Ipam<'a>,
+    verb: Verb,
+    target: Option<Target>,
+    process: Process,
+}
+
+impl Running<'_> {
+    /// Waits for the addresses.
+    ///
+    /// # Errors
+    ///
+    /// The plugin's own, or that it answered something else than a result.
+    pub fn result(self) -> CniResult<AddResult> {
+        let name = self.ipam.name;
+        AddResult::of_ipam(&self.output()?, name)
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// The plugin's own.
+    pub fn end(self) -> CniResult<()> {
+        self.output().map(drop)
+    }
+
+    /// One that does not speak the newest version is spoken to in the one before: requests and
+    /// results are the same in both, but for attributes that nobody must have.
+    fn output(self) -> CniResult<Vec<u8>> {
+        let Self { ipam, verb, target, process } = self;
+        let first = ipam.output(process);
+        match (&first, in_version(ipam.input, Version::V1_1_0, Version::V1_0_0)) {
+            (Err(error), Some(input)) if error.code == code::INCOMPATIBLE_VERSION => {
+                ipam.run_with(verb, target.as_ref(), &input)
+            }
+            _ => first,
+        }
     }
 }
 

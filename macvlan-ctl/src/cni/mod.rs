@@ -9,6 +9,7 @@
 
 pub mod add;
 pub mod announce;
+pub mod background;
 pub mod check;
 pub mod config;
 pub mod del;

@@ -69,12 +69,25 @@ impl Site {
         Ok(Self { netns, inside, above })
     }
 
-    /// Makes the device, up and marked as this attachment's, and gives it as the kernel made it.
-    /// The master must be locked: what is unfinished belongs to nobody then.
+    /// Sees to it that no device bears this name. The master must be locked: what is unfinished
+    /// belongs to nobody then.
     ///
     /// # Errors
     ///
-    /// Code 4 when the name is taken, 100 when the kernel refuses. Nothing is left then.
+    /// Code 4 when the name is taken.
+    pub async fn free(&self, identity: &Identity, name: &str) -> CniResult<()> {
+        match self.inside.link_by_name(name).await? {
+            Some(link) if is_unfinished(&link) => Ok(self.inside.delete_link(link.index, None).await?),
+            Some(link) => Err(taken(&link, identity)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the device, up and marked as this attachment's, and gives it as the kernel made it.
+    ///
+    /// # Errors
+    ///
+    /// Code 100 when the kernel refuses. Nothing is left then.
     pub async fn make(
         &self,
         config: &Config,
@@ -82,12 +95,6 @@ impl Site {
         identity: &Identity,
         name: &str,
     ) -> CniResult<Link> {
-        if let Some(link) = self.inside.link_by_name(name).await? {
-            if !is_unfinished(&link) {
-                return Err(taken(&link, identity));
-            }
-            self.inside.delete_link(link.index, None).await?;
-        }
         if !config.link_in_container {
             // So that other commands find the child, whoever holds the namespace.
             self.above.assign_nsid(&self.netns).await?;
