@@ -114,6 +114,15 @@ pub fn podman() -> Result<(), String> {
     ["podman", "busybox"].into_iter().try_for_each(tool)
 }
 
+/// containerd with its client, and what a container of it needs.
+///
+/// # Errors
+///
+/// What of these is not installed.
+pub fn containerd() -> Result<(), String> {
+    ["containerd", "ctr", "runc", "busybox"].into_iter().try_for_each(tool)
+}
+
 /// `prometheus` and its `promtool`.
 ///
 /// # Errors

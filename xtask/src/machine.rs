@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 16] = [
+const TOOLS: [(&str, &str); 17] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
@@ -24,6 +24,7 @@ const TOOLS: [(&str, &str); 16] = [
     ("tcpdump", "tcpdump"),
     ("iperf3", "iperf3"),
     ("dockerd", "docker.io"),
+    ("ctr", "containerd"),
     ("podman", "podman"),
     ("busybox", "busybox-static"),
     ("dpkg-deb", "dpkg"),
