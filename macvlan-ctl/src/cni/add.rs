@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Task,
     announce::{self, Arp, Device},
+    config::Config,
     del,
     error::{CniError, CniResult, code},
     host_access::{self, Joined},
@@ -118,14 +119,15 @@ async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
     let Room { site, lower, locked, identity } = room;
     let link = site.make(config, &lower, &identity, target.ifname.as_str()).await?;
     let mac = link.mac.ok_or_else(|| CniError::new(code::FAILED, "the device has no MAC"))?;
-    let mut joined = Ok(Joined::Done);
-    if let Some((master, _lock)) = locked {
-        joined = host_access::join(&site.above, &master, config, mac).await;
-    }
-    let joined = match joined {
-        Ok(Joined::NotAttached) => host_access::attach(&lower.name, config).await,
-        Ok(Joined::Done) => Ok(Vec::new()),
-        Err(error) => Err(error),
+    let joined = match locked {
+        Some((master, lock)) => match host_access::join(&site.above, &master, config, mac).await {
+            Ok(Joined::NotAttached) => {
+                drop(lock);
+                attach(config, &site, &lower, mac).await
+            }
+            joined => joined.map(|_| Vec::new()),
+        },
+        None => Ok(Vec::new()),
     };
     match joined {
         Ok(warnings) => warnings.iter().for_each(|warning| eprintln!("macvlan-cni: warning: {warning}")),
@@ -136,6 +138,15 @@ async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
         }
     }
     Ok(Made { site, link, mac })
+}
+
+/// Puts the data path on the master, and tells it of the child, which it took for any other.
+async fn attach(config: &Config, site: &Site, lower: &Link, mac: Mac) -> CniResult<Vec<String>> {
+    let warnings = host_access::attach(&lower.name, config).await?;
+    if let Some((master, _lock)) = site::lock(&site.above, config, lower).await? {
+        host_access::join(&site.above, &master, config, mac).await?;
+    }
+    Ok(warnings)
 }
 
 /// Puts addresses and routes on the device, once nobody else has them.

@@ -1,12 +1,13 @@
 //! The data path on the master, as attachments come and go.
 //!
 //! One that is there learns of each child. One that is not is attached by the first child that
-//! wants host access, and leaves the children of others alone. It stays when the last child goes:
-//! `macvlan-ctl detach` takes it off.
+//! wants host access or a guard, and leaves the children of others alone; but for `antiSpoof`, which
+//! must know every child to tell what is forged. It stays when the last child goes: `macvlan-ctl
+//! detach` takes it off.
 
 use std::collections::BTreeMap;
 
-use macvlan_common::{child::Policy, mac::Mac};
+use macvlan_common::{child::AntiSpoof, mac::Mac};
 
 use super::{
     config::{Config, OnMissingBpf},
@@ -20,6 +21,7 @@ use crate::{
     },
     master::Master,
     netlink::Netlink,
+    policy::PolicyChange,
     session::{Access, Session},
 };
 
@@ -36,15 +38,29 @@ pub enum Joined {
 ///
 /// # Errors
 ///
-/// Code 11 when it has no room.
+/// Code 11 when it has no room, 7 when it leaves children of others alone and so cannot tell what
+/// is forged.
 pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac) -> CniResult<Joined> {
-    let wants = config.wants_host_access();
     let Found::Whole(mut bpf) = Bpf::find(netlink, master).await else {
-        return Ok(if wants { Joined::NotAttached } else { Joined::Done });
+        return Ok(if config.wants_data_path() { Joined::NotAttached } else { Joined::Done });
     };
-    let policy = Policy::new(config.mode, wants);
-    bpf.sync_one(master, mac, Some(policy))
-        .map_err(|error| CniError::new(code::TRY_AGAIN, format!("{error:#}")))?;
+    if config.anti_spoof != AntiSpoof::Off && !bpf.description().adopts {
+        let msg = format!(
+            "antiSpoof needs a data path that knows every child: run macvlan-ctl attach {}",
+            master.name
+        );
+        return Err(CniError::new(code::INVALID_CONFIG, msg));
+    }
+    let full = |error: anyhow::Error| CniError::new(code::TRY_AGAIN, format!("{error:#}"));
+    let change = PolicyChange {
+        host_access: Some(config.wants_host_access()),
+        group: config.group.map(Some),
+        anti_spoof: Some(config.anti_spoof),
+        ..PolicyChange::default()
+    };
+    let mut groups = bpf.groups()?;
+    let policy = change.apply(None, config.mode, &mut groups).map_err(full)?;
+    bpf.sync_one(master, mac, Some(policy), groups).map_err(full)?;
     Ok(Joined::Done)
 }
 
@@ -55,7 +71,8 @@ pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac)
 /// When the kernel refuses.
 pub async fn leave(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<()> {
     if let Found::Whole(mut bpf) = Bpf::find(netlink, master).await {
-        bpf.sync_one(master, mac, None)?;
+        let groups = bpf.groups()?;
+        bpf.sync_one(master, mac, None, groups)?;
     }
     Ok(())
 }
@@ -68,14 +85,18 @@ pub async fn leave(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<()
 /// Code 50 when the programs cannot be had and the network is not to be without.
 pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
     let request = attach::Request {
-        options: Options { xdp: config.xdp, no_adopt: true, ..Options::default() },
+        options: Options {
+            xdp: config.xdp,
+            no_adopt: config.anti_spoof == AntiSpoof::Off,
+            ..Options::default()
+        },
         require_bpf: config.on_missing_bpf == OnMissingBpf::Fail,
         ..attach::Request::default()
     };
     match attach::attach(master, &request).await {
         Ok(outcome) => Ok(outcome.warnings),
         Err(error) if config.on_missing_bpf == OnMissingBpf::Continue => {
-            Ok(vec![format!("{error:#}; containers on {master:?} cannot talk to the host")])
+            Ok(vec![format!("{error:#}; containers on {master:?} have neither host access nor guards")])
         }
         Err(error) => Err(CniError::new(code::NOT_AVAILABLE, "host access cannot be had")
             .with_details(format_args!("{error:#}"))),

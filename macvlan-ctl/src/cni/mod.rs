@@ -5,7 +5,8 @@
 //! [`gc`], [`status`]. A verb works at a [`site`], the two namespaces and the master, and has
 //! addresses managed by another plugin ([`ipam`]); [`settings`] puts them on the device,
 //! [`announce`] looks for duplicates and tells the neighbours. Nothing is kept in files: the alias of
-//! a device says whose it is ([`identity`]).
+//! a device says whose it is ([`identity`]). [`program`] is what runtimes run, [`install`] puts it where they
+//! look.
 
 pub mod add;
 pub mod announce;
@@ -17,7 +18,9 @@ pub mod error;
 pub mod gc;
 pub mod host_access;
 pub mod identity;
+pub mod install;
 pub mod ipam;
+pub mod program;
 pub mod request;
 pub mod result;
 pub mod settings;

@@ -24,7 +24,7 @@ pub fn status(task: &Task<'_>) -> CniResult<()> {
         let found = task.runtime.block_on(async { site::master(&Netlink::open()?, &task.config).await });
         found.map_err(unavailable(code::LIMITED_CONNECTIVITY))?;
     }
-    if task.config.wants_host_access() && task.config.on_missing_bpf == OnMissingBpf::Fail {
+    if task.config.wants_data_path() && task.config.on_missing_bpf == OnMissingBpf::Fail {
         bpf::probe().map_err(|error| unavailable(code::NOT_AVAILABLE)(error.into()))?;
     }
     let Some(ipam) = task.ipam().map_err(unavailable(code::NOT_AVAILABLE))? else { return Ok(()) };

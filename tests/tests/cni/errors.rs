@@ -46,7 +46,9 @@ fn bad_input_gets_its_code_and_leaves_nothing() {
         (with("master", json!("lo")), 7),
         (with("ipam", json!({"type": "../../bin/sh"})), 7),
         (with("ipam", json!({"type": "absent"})), 7),
-        (with("antiSpoof", json!(true)), 7),
+        (with("antiSpoof", json!("dna")), 7),
+        (with("group", json!("light blue")), 7),
+        (with("duplicateWait", json!(-1)), 7),
         (with("rate", json!({"in": "1mbit"})), 7),
     ];
     for (call, code) in cases {

@@ -224,14 +224,23 @@ impl Maps {
         Ok(())
     }
 
-    /// Makes the maps hold one child more, or less without a policy. It does what
-    /// [`sync`](Self::sync) would, but reads one word of the filter where that reads all.
+    /// Makes the maps hold one child more, or less without a policy, and these groups, as far as a
+    /// child is in them. It does what [`sync`](Self::sync) would, but reads one word of the filter
+    /// where that reads all.
     ///
     /// # Errors
     ///
     /// When they are too many, or the kernel refuses.
-    pub fn sync_one(&mut self, master: &Master, mac: Mac, policy: Option<Policy>) -> Result<()> {
+    pub fn sync_one(
+        &mut self,
+        master: &Master,
+        mac: Mac,
+        policy: Option<Policy>,
+        groups: Groups,
+    ) -> Result<()> {
         let key = mac.key();
+        let named = self.groups()?;
+        self.name_groups(&named, &groups)?;
         let present = self.entries()?;
         let mut wanted: BTreeMap<u64, Policy> =
             present.iter().map(|(key, member)| (*key, member.policy)).collect();
@@ -257,7 +266,8 @@ impl Maps {
             }
             (None, None) => return Ok(()),
         }
-        self.write_config(master, &wanted)
+        self.write_config(master, &wanted)?;
+        self.forget_groups(&named, &groups.used_by(wanted.values()))
     }
 
     /// Writes the word of the filter that `key` is in, as these keys make it.

@@ -346,8 +346,14 @@ impl Bpf {
     /// # Errors
     ///
     /// When they are too many, or the kernel refuses.
-    pub fn sync_one(&mut self, master: &Master, mac: Mac, policy: Option<Policy>) -> Result<()> {
-        self.maps.sync_one(master, mac, policy)?;
+    pub fn sync_one(
+        &mut self,
+        master: &Master,
+        mac: Mac,
+        policy: Option<Policy>,
+        groups: Groups,
+    ) -> Result<()> {
+        self.maps.sync_one(master, mac, policy, groups)?;
         self.description = describe(&self.record, &self.maps, &self.directory)?;
         Ok(())
     }

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use clap::ValueEnum as _;
-use macvlan_common::{child::Mode, mac::Mac};
+use macvlan_common::{
+    child::{AntiSpoof, Mode},
+    group::GroupName,
+    mac::Mac,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,6 +21,7 @@ use crate::{
     datapath::choose::XdpChoice,
     ids::IfName,
     model::{parse_mac, parse_mode},
+    policy::{parse_anti_spoof, parse_group},
 };
 
 /// What to do where the programs cannot be had.
@@ -53,6 +58,10 @@ pub struct Config {
     pub dns: Value,
     /// Whether host and children may talk; `None` is yes, where it can be.
     pub host_access: Option<bool>,
+    /// The only siblings that it may talk to.
+    pub group: Option<GroupName>,
+    /// How far it is held to its addresses.
+    pub anti_spoof: AntiSpoof,
     /// Where to demultiplex, when the data path is not there yet.
     pub xdp: Option<XdpChoice>,
     /// What to do where the programs cannot be had.
@@ -100,7 +109,7 @@ struct Raw {
     #[serde(default)]
     runtime_config: Option<RawRuntime>,
     host_access: Option<bool>,
-    anti_spoof: Option<bool>,
+    anti_spoof: Option<RawAntiSpoof>,
     group: Option<String>,
     rate: Option<Value>,
     xdp: Option<String>,
@@ -110,6 +119,14 @@ struct Raw {
     prev_result: Option<AddResult>,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid_attachments: Option<Vec<Attachment>>,
+}
+
+/// A degree by its name; `true` is the MAC.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawAntiSpoof {
+    Switch(bool),
+    Degree(String),
 }
 
 #[derive(Deserialize)]
@@ -142,7 +159,6 @@ impl Config {
                 name => format!("network name {name:?} is invalid"),
             }));
         }
-        refuse_what_is_not_there(&raw)?;
         let from_args = mac_of_args(args)?;
         let from_runtime = raw.runtime_config.map(|runtime| runtime.mac).filter(|mac| !mac.is_empty());
         let mac = from_runtime.or(from_args).or(Some(raw.mac)).filter(|mac| !mac.is_empty());
@@ -151,7 +167,7 @@ impl Config {
         if mode == Mode::Source {
             return Err(invalid("mode \"source\" needs a list of sources, which CNI has not".into()));
         }
-        Ok(Self {
+        let config = Self {
             name: raw.name,
             master: match raw.master.as_str() {
                 "" => None,
@@ -168,6 +184,18 @@ impl Config {
             ipam: raw.ipam.map(|ipam| ipam.kind).filter(|kind| !kind.is_empty()),
             dns: raw.dns.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
             host_access: raw.host_access,
+            group: match raw.group.as_deref() {
+                None | Some("") => None,
+                Some(name) => parse_group(name).map_err(|error| invalid(format!("{error:#}")))?,
+            },
+            anti_spoof: match raw.anti_spoof {
+                None => AntiSpoof::Off,
+                Some(RawAntiSpoof::Switch(on)) if on => AntiSpoof::Mac,
+                Some(RawAntiSpoof::Switch(_)) => AntiSpoof::Off,
+                Some(RawAntiSpoof::Degree(word)) => {
+                    parse_anti_spoof(&word).map_err(|error| invalid(format!("{error:#}")))?
+                }
+            },
             xdp: match raw.xdp {
                 Some(word) => Some(xdp(&word)?),
                 None => None,
@@ -176,7 +204,9 @@ impl Config {
             duplicate_wait: raw.duplicate_wait.map_or(Ok(PROBING), duplicate_wait)?,
             prev_result: raw.prev_result,
             valid_attachments: raw.valid_attachments,
-        })
+        };
+        refuse_what_cannot_be(&config, raw.rate.as_ref())?;
+        Ok(config)
     }
 
     /// Whether the data path is to be there for a child.
@@ -186,6 +216,15 @@ impl Config {
         self.host_access.unwrap_or(!self.link_in_container && self.mode.is_hairpinned())
     }
 
+    /// Whether a child needs the data path at all.
+    pub fn wants_data_path(&self) -> bool {
+        self.wants_host_access() || self.is_guarded()
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.group.is_some() || self.anti_spoof != AntiSpoof::Off
+    }
+
     /// Whether GC is to leave this attachment alone.
     pub fn is_valid(&self, target: &Target) -> bool {
         let valid = self.valid_attachments.iter().flatten();
@@ -193,19 +232,14 @@ impl Config {
     }
 }
 
-/// Keys that are ours, but ask for what this build has not.
-fn refuse_what_is_not_there(raw: &Raw) -> CniResult<()> {
-    let asked = [
-        ("antiSpoof", raw.anti_spoof == Some(true)),
-        ("group", raw.group.as_ref().is_some_and(|group| !group.is_empty())),
-        ("rate", raw.rate.as_ref().is_some_and(|rate| !rate.is_null())),
-    ];
-    if let Some((key, _)) = asked.iter().find(|(_, asked)| *asked) {
-        return Err(invalid(format!("{key:?} is more than this build of macvlan-cni can do; leave it out")));
+/// Our own keys, where they ask for what cannot be.
+fn refuse_what_cannot_be(config: &Config, rate: Option<&Value>) -> CniResult<()> {
+    if rate.is_some_and(|rate| !rate.is_null()) {
+        return Err(invalid("\"rate\" is more than this build of macvlan-cni can do; leave it out".into()));
     }
-    if raw.link_in_container && raw.host_access == Some(true) {
+    if config.link_in_container && (config.host_access == Some(true) || config.is_guarded()) {
         return Err(invalid(
-            "hostAccess needs a master of the host, and linkInContainer puts it into the container".into(),
+            "hostAccess, group and antiSpoof need a master of the host, and linkInContainer puts it into the container".into(),
         ));
     }
     Ok(())
@@ -256,78 +290,4 @@ fn invalid(msg: String) -> CniError {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn read(json: &str, args: &str) -> CniResult<Config> {
-        Config::read(json.as_bytes(), args)
-    }
-
-    #[test]
-    fn what_is_left_out_is_as_the_reference_plugin_has_it() {
-        let config = read(r#"{"name": "lan", "type": "macvlan-cni", "unheard": [1]}"#, "").unwrap();
-        assert_eq!(
-            (config.master, config.mode, config.mtu, config.mac, config.bcqueuelen, config.ipam),
-            (None, Mode::Bridge, None, None, None, None)
-        );
-        assert_eq!(config.host_access, None);
-    }
-
-    #[test]
-    fn the_runtimes_mac_wins_over_that_of_the_arguments_over_that_of_the_file() {
-        let file = r#"{"name": "lan", "mac": "02:00:00:00:00:01"}"#;
-        let both = r#"{"name": "lan", "mac": "02:00:00:00:00:01",
-                       "runtimeConfig": {"mac": "02:00:00:00:00:03"}}"#;
-        let mac = |json, args| read(json, args).unwrap().mac.unwrap().octets()[5];
-        assert_eq!(mac(file, ""), 1);
-        assert_eq!(mac(file, "IgnoreUnknown=1;MAC=02:00:00:00:00:02"), 2);
-        assert_eq!(mac(both, "MAC=02:00:00:00:00:02"), 3);
-    }
-
-    #[test]
-    fn every_bad_value_has_its_code() {
-        for (json, args, code) in [
-            ("", "", code::DECODING_FAILURE),
-            ("[]", "", code::DECODING_FAILURE),
-            (r#"{"name": "lan", "mtu": "big"}"#, "", code::DECODING_FAILURE),
-            (r#"{"name": "lan", "onMissingBpf": "panic"}"#, "", code::DECODING_FAILURE),
-            ("{}", "", code::INVALID_CONFIG),
-            (r#"{"name": "../lan"}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "master": "a/b"}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "mode": "router"}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "mode": "source"}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "mtu": -1}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "bcqueuelen": 4294967296}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "mac": "01:00:00:00:00:01"}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "xdp": "always"}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "duplicateWait": -1}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "duplicateWait": 10001}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "antiSpoof": true}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "group": "blue"}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "rate": {"in": 1}}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan", "hostAccess": true, "linkInContainer": true}"#, "", code::INVALID_CONFIG),
-            (r#"{"name": "lan"}"#, "MAC", code::INVALID_ENVIRONMENT),
-            (r#"{"name": "lan"}"#, "MAC=nonsense", code::INVALID_CONFIG),
-        ] {
-            assert_eq!(read(json, args).unwrap_err().code, code, "{json} {args}");
-        }
-    }
-
-    #[test]
-    fn own_keys_that_ask_for_nothing_are_taken() {
-        let json = r#"{"name": "lan", "antiSpoof": false, "group": "", "rate": null, "xdp": "off",
-                       "hostAccess": false, "onMissingBpf": "fail"}"#;
-        let config = read(json, "").unwrap();
-        assert!(!config.wants_host_access());
-        assert_eq!((config.xdp, config.on_missing_bpf), (Some(XdpChoice::Off), OnMissingBpf::Fail));
-    }
-
-    proptest! {
-        #[test]
-        fn any_input_is_read_without_a_panic(input: Vec<u8>, args: String) {
-            let _ = Config::read(&input, &args);
-        }
-    }
-}
+mod tests;
