@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 17] = [
+const TOOLS: [(&str, &str); 18] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
@@ -33,6 +33,7 @@ const TOOLS: [(&str, &str); 17] = [
     ("systemd-analyze", "systemd"),
     ("bpftool", "bpftool"),
     ("dnsmasq", "dnsmasq-base"),
+    ("nft", "nftables"),
     ("/usr/lib/cni/macvlan", "containernetworking-plugins"),
 ];
 

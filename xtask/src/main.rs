@@ -23,6 +23,7 @@ mod sources;
 mod test;
 mod toolchain;
 mod unpacked;
+mod validator;
 mod workspace;
 
 /// Builds, checks and tests macvlan-ctl.

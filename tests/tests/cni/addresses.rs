@@ -105,25 +105,46 @@ fn dhcp_gives_addresses(lab: &Lab, server: &Station) {
     wait_for("the DHCP daemon", || lab.mounts().enter(is_there));
     let ns = Netns::new();
     let mut config = network("1.0.0");
-    config["ipam"] = json!({"type": "dhcp", "daemonSocketPath": "/run/cni-dhcp.sock"});
+    // Routes are given to those who ask for them (RFC 3442).
+    config["ipam"] = json!({
+        "type": "dhcp", "daemonSocketPath": "/run/cni-dhcp.sock", "request": [{"option": "121"}],
+    });
     let call = Call::new(plugin(), "c1", &ns, config);
     let result = call.add(lab);
     let container = station(&ns, &result);
     assert!((100..=120).contains(&container.ip.octets()[3]), "{result:#}");
     assert_eq!(result["ips"][0]["gateway"], "10.9.0.1");
     assert_eq!(ns.ip_json("route show default")[0]["gateway"], "10.9.0.1");
+    assert_eq!(ns.ip_json("route show 198.51.100.0/24")[0]["gateway"], "10.9.0.254");
     for other in [&lab.wire, &lab.host] {
         assert!(ping(&container, other.ip.into()));
     }
+    // The first, and two that renew it.
+    wait_for("the lease to be renewed twice", || (said(lab, "DHCPACK", &container) >= 3).then_some(()));
+    assert!(ping(&lab.host, container.ip.into()));
     call.del(lab);
+    wait_for("the lease to be given back", || (said(lab, "DHCPRELEASE", &container) == 1).then_some(()));
     assert!(members(lab).is_empty() && reserved(lab).is_empty());
 }
+
+/// How often the server named a message and the container.
+fn said(lab: &Lab, message: &str, container: &Station) -> usize {
+    let log = lab.mounts().enter(|| std::fs::read_to_string(LOG)).unwrap_or_default();
+    let who = format!("{} {}", container.ip, container.mac);
+    log.lines().filter(|line| line.contains(message) && line.contains(&who)).count()
+}
+
+/// Where the server says what it does.
+const LOG: &str = "/run/dnsmasq.log";
 
 /// A DHCP server at a station, for 10.9.0.100 to 120.
 fn dnsmasq(lab: &Lab, at: &Station) -> Daemon {
     let mut command = lab.command(&at.ns, "dnsmasq");
     command.args(["--keep-in-foreground", "--port=0", "--conf-file=/dev/null", "--user=root"]);
     command.args(["--dhcp-range=10.9.0.100,10.9.0.120,5m", "--dhcp-option=3,10.9.0.1", "--bind-interfaces"]);
+    command.args(["--dhcp-option=121,198.51.100.0/24,10.9.0.254,0.0.0.0/0,10.9.0.1", "--no-ping"]);
+    // Renewed after two seconds (T1), not after half of the five minutes.
+    command.args(["--dhcp-option=58,2", "--dhcp-option=59,4", &format!("--log-facility={LOG}")]);
     command.args(["--dhcp-leasefile=/run/leases", "--pid-file=", &format!("--interface={}", at.dev)]);
     Daemon::start(&mut command)
 }

@@ -3,6 +3,11 @@
 mod addresses;
 mod clients;
 mod errors;
+mod guards;
+mod image;
 mod leftovers;
+mod manifests;
 mod many;
+mod pods;
+mod topologies;
 mod verbs;

@@ -238,7 +238,7 @@ fn detach_leaves_an_orchestrators_children() {
 }
 
 /// The macvlan devices in a container.
-fn devices_of(ns: &Netns) -> Vec<Value> {
+pub fn devices_of(ns: &Netns) -> Vec<Value> {
     let links = ns.ip_json("link show type macvlan");
     links.as_array().into_iter().flatten().filter(|link| link["ifname"].is_string()).cloned().collect()
 }
