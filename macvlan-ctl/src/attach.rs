@@ -93,7 +93,7 @@ pub fn refuse_missing(session: &Session, request: &Request) -> Result<()> {
 /// When they are.
 pub fn check_room(session: &Session, request: &Request, plan: &Plan) -> Result<()> {
     let is_counted = |child: &&Child| {
-        (!request.options.no_adopt || child.owned)
+        (!request.options.no_adopt || child.is_ours())
             && !child.unfinished
             && !plan.doomed.iter().any(|doomed| is_same(doomed, child))
     };

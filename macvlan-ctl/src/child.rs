@@ -116,8 +116,12 @@ fn cannot(verb: &str, spec: &ChildSpec) -> String {
     format!("cannot {verb} child {:?}", spec.name.as_str())
 }
 
-/// Brings the map, or the shim, to what the kernel has now.
-async fn sync(session: &mut Session, policies: &BTreeMap<Mac, PolicyChange>) -> Result<Vec<String>> {
+/// Brings the map, or the shim, to what the kernel has now. Gives what is less than was asked for.
+///
+/// # Errors
+///
+/// When the kernel refuses, or a child cannot have what is set for it.
+pub async fn sync(session: &mut Session, policies: &BTreeMap<Mac, PolicyChange>) -> Result<Vec<String>> {
     let adopts = match &session.attached {
         Ok(bpf) => bpf.description().adopts,
         Err(_) if !session.shims().is_empty() => {

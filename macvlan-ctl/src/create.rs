@@ -5,7 +5,11 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 
 use crate::{
-    netlink::{Netlink, macvlan::NewChild, sockets::Sockets},
+    netlink::{
+        Netlink,
+        macvlan::{NewChild, OWNER_ALIAS},
+        sockets::Sockets,
+    },
     netns::NetnsId,
     plan::{PlannedChild, Target},
     session::Session,
@@ -52,7 +56,7 @@ impl Created {
         }
         let socket = self.sockets.at(&child.netns)?;
         let index = self.create(session, child, &socket).await?;
-        socket.finish_child(index, child.settings.up.unwrap_or(true)).await?;
+        socket.finish_child(index, OWNER_ALIAS, child.settings.up.unwrap_or(true)).await?;
         socket.address_child(index, &child.addresses, &child.gateways).await
     }
 

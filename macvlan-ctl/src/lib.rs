@@ -8,6 +8,7 @@
 //! [`status`] and [`stats`] are the commands, and [`doctor`] says what they will find. [`watch`] hears
 //! of what changes, [`follow`] keeps a data path in step with it; [`exporter`], [`top`], with
 //! [`rates`], and [`trace`] show it.
+//! [`cni`] is the plugin `macvlan-cni`, which container runtimes run.
 //! [`neighbours`] knows who has which address. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel;
 //! [`crash`] is for tests of killed runs.
 
@@ -17,6 +18,7 @@ pub mod attach;
 pub mod bpffs;
 pub mod change;
 pub mod child;
+pub mod cni;
 pub mod config;
 pub mod container;
 pub mod crash;

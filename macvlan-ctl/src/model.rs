@@ -7,6 +7,7 @@ use macvlan_common::{child::Mode, mac::Mac};
 use serde::{Serialize, Serializer};
 
 use crate::{
+    cni::identity::Identity,
     ids::IfName,
     netlink::{address::IpNet, link::Link, macvlan::OWNER_ALIAS, macvlan::UNFINISHED_GROUP},
     netns::NetnsRef,
@@ -233,6 +234,8 @@ pub struct Child {
     pub up: bool,
     /// We made it.
     pub owned: bool,
+    /// The CNI plugin made it, for whom: neither commands nor a configuration delete it.
+    pub attachment: Option<Identity>,
     /// We began to make it and were stopped.
     pub unfinished: bool,
     /// Its IP addresses, where somebody asked for them.
@@ -273,6 +276,7 @@ impl Child {
             Some("macvtap") => Kind::Macvtap,
             _ => return None,
         };
+        let attachment = link.alias.as_deref().and_then(Identity::of_alias);
         let owned = link.alias.as_deref() == Some(OWNER_ALIAS);
         Some(Self {
             index: link.index,
@@ -284,10 +288,16 @@ impl Child {
             bcqueuelen: link.bcqueuelen,
             up: link.up,
             owned,
+            attachment,
             unfinished: link.group == UNFINISHED_GROUP && link.alias.is_none() && !link.up,
             name: link.name,
             addresses: Vec::new(),
         })
+    }
+
+    /// Whether a data path that leaves the children of others alone has it.
+    pub fn is_ours(&self) -> bool {
+        self.owned || self.attachment.is_some()
     }
 
     /// How messages name it: `"web"`, or `"web" in netns "blue"`.
@@ -314,6 +324,7 @@ impl Child {
             bcqueuelen: None,
             up: true,
             owned: false,
+            attachment: None,
             unfinished: false,
             addresses: Vec::new(),
         }

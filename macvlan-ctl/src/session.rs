@@ -268,7 +268,7 @@ pub fn members(
 ) -> Result<Members> {
     let Members { policies: present, mut groups, rates: present_rates, .. } = present;
     let (mut members, mut rates) = (BTreeMap::new(), BTreeMap::new());
-    let is_wanted = |child: &&&Child| (adopts || child.owned) && !child.unfinished;
+    let is_wanted = |child: &&&Child| (adopts || child.is_ours()) && !child.unfinished;
     // One that is up has the address for itself (`macvlan_addr_busy`): it comes last, and wins.
     let mut children: Vec<&&Child> = children.iter().filter(is_wanted).collect();
     children.sort_by_key(|child| child.up);

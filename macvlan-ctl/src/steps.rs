@@ -122,7 +122,7 @@ fn members(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step
             leaving.remove(&child.mac);
         }
         let is_last = last.get(&child.mac).is_some_and(|last| is_same(last, child));
-        if is_doomed || !is_last || (request.options.no_adopt && !child.owned) {
+        if is_doomed || !is_last || (request.options.no_adopt && !child.is_ours()) {
             continue;
         }
         let planned = plan.children.iter().find(|planned| is_planned(planned, child));

@@ -7,6 +7,7 @@
 //!
 //! * [`lab`], [`netns`], [`mounts`]: where the devices live.
 //! * [`attached`], [`cli`], [`control`], [`following`], [`tracer`]: the product, run as a user runs it.
+//! * [`cni`]: its CNI plugin, called as runtimes call it.
 //! * [`engine`]: real container engines.
 //! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]:
 //!   traffic, and who saw it.
@@ -18,6 +19,7 @@
 
 pub mod attached;
 pub mod cli;
+pub mod cni;
 pub mod control;
 pub mod conversation;
 pub mod crowd;

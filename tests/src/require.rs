@@ -119,6 +119,15 @@ pub fn podman() -> Result<(), String> {
     ["podman", "busybox"].into_iter().try_for_each(tool)
 }
 
+/// containerd with its client, and what a container of it needs.
+///
+/// # Errors
+///
+/// What of these is not installed.
+pub fn containerd() -> Result<(), String> {
+    ["containerd", "ctr", "runc", "busybox"].into_iter().try_for_each(tool)
+}
+
 /// `prometheus` and its `promtool`.
 ///
 /// # Errors
@@ -126,6 +135,21 @@ pub fn podman() -> Result<(), String> {
 /// When they are not installed.
 pub fn prometheus() -> Result<(), String> {
     tool("prometheus").and_then(|()| tool("promtool"))
+}
+
+/// The plugin under test, and the reference CNI plugins.
+///
+/// # Errors
+///
+/// What of these is not there.
+pub fn cni() -> Result<(), String> {
+    let programs = ["macvlan", "host-local", "static", "dhcp"];
+    let reference = programs.map(|name| Path::new(crate::cni::REFERENCE).join(name));
+    let missing = reference.iter().find(|path| !path.exists()).cloned();
+    match missing.or(Some(crate::cni::plugin()).filter(|path| !path.exists())) {
+        Some(path) => Err(format!("{} is not there", path.display())),
+        None => Ok(()),
+    }
 }
 
 /// A program on the path.

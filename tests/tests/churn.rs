@@ -14,7 +14,10 @@ use macvlan_common::{child::Mode, mac::Mac};
 use macvlan_ctl::{
     attach::{self, Request},
     child,
-    datapath::{bpf::Options, choose::TcChoice, choose::XdpChoice},
+    datapath::{
+        bpf::Options,
+        choose::{MissingChoice, TcChoice, XdpChoice},
+    },
     detach,
     model::ChildSpec,
 };
@@ -133,7 +136,7 @@ fn children_that_come_and_go_leave_nothing() {
 
 fn request((tc, xdp): (TcChoice, XdpChoice)) -> Request {
     let options = Options { tc: Some(tc), xdp: Some(xdp), ..Options::default() };
-    Request { options, require_bpf: true, ..Request::default() }
+    Request { options, on_missing_bpf: Some(MissingChoice::Fail), ..Request::default() }
 }
 
 /// One of every two in another namespace.

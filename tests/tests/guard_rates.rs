@@ -244,7 +244,7 @@ fn rates_come_go_and_change_while_everything_else_stays() {
     lab.introduce(&[&lab.host, &child]);
     let web = || attached.status()["children"][0].clone();
     assert!(web()["rate_rx"].is_null() && web()["rate_scope"] == "all");
-    set(&lab, "web,group=blue,anti-spoof=mac");
+    set(&lab, "web,new-group=blue,anti-spoof=mac");
     assert!(ping(&lab.host, child.ip.into()));
     let before = attached.stats().rx("web", Path::Host);
 

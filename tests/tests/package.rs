@@ -195,6 +195,10 @@ fn the_package_installs_runs_and_leaves_nothing() {
         assert!(!ran.stderr.contains("macvlan-ctl"), "{}", ran.report());
     }
 
+    let mut plugin = root.command("/usr/lib/cni/macvlan-cni");
+    let versions = to_its_end(plugin.env("CNI_COMMAND", "VERSION")).succeeded().json();
+    assert_eq!(versions["supportedVersions"][0], "0.3.0", "{versions:#}");
+
     root.put("/etc/macvlan-ctl/config.toml", b"# somebody's own\n");
     // The same package again is an upgrade to dpkg: nothing that a person wrote is touched.
     root.run("dpkg --install /tmp/macvlan-ctl.deb");

@@ -7,6 +7,9 @@
 //! `MACVLAN_TESTS_AIMS=1` asserts the aims. Run alone:
 //! `cargo test --release -p macvlan-tests --test speed -- --test-threads=1 --nocapture`.
 
+#[path = "speed/cni.rs"]
+mod cni;
+
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 14] = [
+const TOOLS: [(&str, &str); 18] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
@@ -24,6 +24,7 @@ const TOOLS: [(&str, &str); 14] = [
     ("tcpdump", "tcpdump"),
     ("iperf3", "iperf3"),
     ("dockerd", "docker.io"),
+    ("ctr", "containerd"),
     ("podman", "podman"),
     ("busybox", "busybox-static"),
     ("dpkg-deb", "dpkg"),
@@ -31,6 +32,9 @@ const TOOLS: [(&str, &str); 14] = [
     ("man", "man-db"),
     ("systemd-analyze", "systemd"),
     ("bpftool", "bpftool"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("nft", "nftables"),
+    ("/usr/lib/cni/macvlan", "containernetworking-plugins"),
 ];
 
 /// Programs that boot other kernels and make what those boot from, and the package of each.

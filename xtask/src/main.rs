@@ -24,6 +24,7 @@ mod sources;
 mod test;
 mod toolchain;
 mod unpacked;
+mod validator;
 mod vm;
 mod workspace;
 

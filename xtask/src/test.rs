@@ -13,7 +13,7 @@ use crate::{
     artifacts,
     command::{cargo, read, run},
     machine::{self, State},
-    unpacked,
+    unpacked, validator,
 };
 
 /// The package of the tests that need root.
@@ -95,7 +95,7 @@ pub fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
     let mut cargo = cargo_test(root, release);
     // A test that finds a privilege or a tool missing fails instead of passing over it.
     cargo.env("MACVLAN_TESTS_STRICT", "1").env("MACVLAN_CTL_BIN", program);
-    cargo.env("PATH", unpacked::search_path(root)?);
+    cargo.env("PATH", validator::search_path(root, &unpacked::search_path(root)?)?);
     cargo.args(["--package", PACKAGE]);
     Ok(cargo)
 }

@@ -74,7 +74,7 @@ fn judge_members(
     children: &[Child],
     attach: String,
 ) -> Option<Finding> {
-    let is_meant = |child: &&Child| description.adopts || child.owned;
+    let is_meant = |child: &&Child| description.adopts || child.is_ours();
     let strangers: Vec<&str> = children
         .iter()
         .filter(is_meant)

@@ -71,18 +71,18 @@ impl Netlink {
         self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
     }
 
-    /// Marks a device as ours and finished, and brings it up if asked. The socket must be in the
-    /// device's namespace.
+    /// Marks a device as ours, by this alias, and finished, and brings it up if asked. The socket must
+    /// be in the device's namespace.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub async fn finish_child(&self, index: u32, up: bool) -> Result<()> {
+    pub async fn finish_child(&self, index: u32, alias: &str, up: bool) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
         message
             .attributes
-            .extend([LinkAttribute::IfAlias(OWNER_ALIAS.to_owned()), LinkAttribute::Group(DEFAULT_GROUP)]);
+            .extend([LinkAttribute::IfAlias(alias.to_owned()), LinkAttribute::Group(DEFAULT_GROUP)]);
         if up {
             message.header.flags |= LinkFlags::Up;
             message.header.change_mask |= LinkFlags::Up;

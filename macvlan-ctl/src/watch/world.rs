@@ -271,7 +271,7 @@ fn differences(before: &Child, now: &Child) -> Vec<What> {
     if before.up != now.up {
         differences.push(if now.up { What::Up } else { What::Down });
     }
-    if (before.owned, before.unfinished) != (now.owned, now.unfinished) {
+    if (before.is_ours(), before.unfinished) != (now.is_ours(), now.unfinished) {
         differences.push(What::Marked);
     }
     differences

@@ -2,10 +2,11 @@
 //! own, and go with them.
 
 mod cgroups;
+mod containerd;
 mod sandbox;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     net::Ipv4Addr,
     path::PathBuf,
     process::{Command, Stdio},
@@ -14,9 +15,11 @@ use std::{
 
 use serde_json::Value;
 
+pub use self::containerd::Containerd;
 use self::{cgroups::Cgroups, sandbox::Sandbox};
 use crate::{
     cli::{output, run},
+    cni,
     fail::{OrFail as _, wait_for},
     lab::{Lab, Station},
     netns::Netns,
@@ -58,6 +61,8 @@ impl Kind {
 #[derive(Debug)]
 pub struct Engine {
     kind: Kind,
+    /// It takes CNI plugins from where the one under test is, too.
+    has_plugin: bool,
     // Before the cgroups: these can go when nobody is in them.
     sandbox: Sandbox,
     cgroups: Cgroups,
@@ -78,13 +83,44 @@ pub struct Container {
 const NETWORK: &str = "lan";
 const IMAGE: &str = "box";
 
+/// What Podman reads instead of its own configuration, where it is to find the plugin.
+const PODMAN_CONFIG: &str = "/run/containers.conf";
+
 impl Engine {
     /// Starts one and makes the network.
     #[track_caller]
     pub fn start(kind: Kind, lab: &Lab) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let engine = Self { kind, sandbox: Sandbox::new(lab), cgroups: Cgroups::new(number) };
+        Self::start_with(kind, false, lab)
+    }
+
+    /// Starts Podman with CNI as what makes its networks, and makes one of type `macvlan-cni`: as it
+    /// makes one of type `macvlan`, but for that word.
+    #[track_caller]
+    pub fn with_plugin(lab: &Lab) -> Self {
+        let engine = Self::start_with(Kind::Podman, true, lab);
+        let path = "/run/networks/lan.conflist";
+        engine.sandbox.mounts().enter(|| {
+            let network = fs::read_to_string(path).or_fail("read the network");
+            let changed = network.replace("\"type\": \"macvlan\"", "\"type\": \"macvlan-cni\"");
+            assert_ne!(changed, network, "no macvlan");
+            fs::write(path, changed).or_fail("write the network");
+        });
+        engine
+    }
+
+    #[track_caller]
+    fn start_with(kind: Kind, has_plugin: bool, lab: &Lab) -> Self {
+        let (sandbox, cgroups) = (Sandbox::new(lab), Cgroups::new(next_number()));
+        let engine = Self { kind, has_plugin, sandbox, cgroups };
+        if has_plugin {
+            let ours = cni::plugin();
+            let config = format!(
+                "[network]\nnetwork_backend = \"cni\"\ncni_plugin_dirs = [{ours:?}, {:?}]\n",
+                cni::REFERENCE,
+                ours = ours.parent().or_fail("tell the plugin's directory"),
+            );
+            engine.sandbox.mounts().enter(|| fs::write(PODMAN_CONFIG, config)).or_fail("configure podman");
+        }
         if kind == Kind::Docker {
             engine.start_daemon();
         }
@@ -152,7 +188,7 @@ impl Engine {
     #[track_caller]
     pub fn serve(&self) {
         const SOCKET: &str = "/run/podman/podman.sock";
-        let directory = self.sandbox.mounts().enter(|| std::fs::create_dir_all("/run/podman"));
+        let directory = self.sandbox.mounts().enter(|| fs::create_dir_all("/run/podman"));
         directory.or_fail("make a directory for a socket");
         let service = ["system", "service", "--time=0", &format!("unix://{SOCKET}")];
         self.sandbox.spawn(self.command(&service));
@@ -174,6 +210,9 @@ impl Engine {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.sandbox.command(self.kind.as_str());
+        if self.has_plugin {
+            command.env("CONTAINERS_CONF", PODMAN_CONFIG);
+        }
         command.env_remove("DOCKER_HOST").args(self.kind.options()).args(args);
         command
     }
@@ -190,9 +229,21 @@ impl Engine {
 
     #[track_caller]
     fn import_image(&self) {
-        const PACK: &str = "mkdir -p /run/image/bin && cp \"$(command -v busybox)\" /run/image/bin/busybox && \
-                            tar -C /run/image -cf /run/image.tar .";
-        run(self.sandbox.command("sh").args(["-c", PACK]).stdin(Stdio::null()));
+        pack_image(&self.sandbox);
         self.ask(&["import", "/run/image.tar", IMAGE]);
     }
+}
+
+/// Makes the image's tree at `/run/image`, and an archive of it.
+#[track_caller]
+fn pack_image(sandbox: &Sandbox) {
+    const PACK: &str = "mkdir -p /run/image/bin && cp \"$(command -v busybox)\" /run/image/bin/busybox && \
+                        tar -C /run/image -cf /run/image.tar .";
+    run(sandbox.command("sh").args(["-c", PACK]).stdin(Stdio::null()));
+}
+
+/// A number that no other engine of this process has.
+fn next_number() -> u32 {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
 }

@@ -100,7 +100,7 @@ fn checksums(tree: &Path) -> Result<String> {
     read(sum.current_dir(tree).args(&files)).context("cannot sum up the files")
 }
 
-/// Every file that is installed, by its path in the tree, in a fixed order.
+/// Every file that is installed, by its path in the tree, in a fixed order; links have no content.
 fn files(tree: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut directories = vec![tree.to_owned()];
@@ -111,7 +111,7 @@ fn files(tree: &Path) -> Result<Vec<PathBuf>> {
             let inside = path.strip_prefix(tree).context("a file is outside of its tree")?.to_owned();
             if path.is_dir() {
                 directories.push(path);
-            } else if !inside.starts_with("DEBIAN") {
+            } else if !inside.starts_with("DEBIAN") && !path.is_symlink() {
                 found.push(inside);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
     process::Command,
 };
@@ -13,6 +13,10 @@ use crate::command::{read, run};
 
 const DOC: &str = "usr/share/doc/macvlan-ctl";
 const MAN: &str = "usr/share/man/man8";
+
+/// The CNI plugin is the same program by another name: where Debian has plugins, and what is there.
+const PLUGIN: &str = "usr/lib/cni/macvlan-cni";
+const PROGRAM_FROM_PLUGIN: &str = "../../bin/macvlan-ctl";
 
 /// Where a shell looks for completions, and the name that `generate completions` gives the shell.
 const COMPLETIONS: [(&str, &str); 3] = [
@@ -40,6 +44,9 @@ const EXAMPLE: &str = "deploy/config.toml";
 /// A file is missing or cannot be written, or the binary does not write its pages.
 pub fn fill(root: &Path, binary: &Path, tree: &Path) -> Result<()> {
     put(&read_file(binary)?, &tree.join("usr/bin/macvlan-ctl"), 0o755)?;
+    let plugin = tree.join(PLUGIN);
+    directory(plugin.parent().unwrap_or(tree))?;
+    symlink(PROGRAM_FROM_PLUGIN, &plugin).with_context(|| format!("cannot make '{}'", plugin.display()))?;
     for (from, to, compressed) in FILES {
         let content = read_file(&root.join(from))?;
         put(&if compressed { gzip(&root.join(from))? } else { content }, &tree.join(to), 0o644)?;

@@ -102,6 +102,8 @@ pub enum Command {
         /// The device.
         master: Option<String>,
     },
+    /// Put this program where container runtimes look for CNI plugins, and a network beside it.
+    InstallCni(InstallCni),
     /// Write man pages or completions.
     #[command(subcommand, hide = true)]
     Generate(Generate),
@@ -112,7 +114,7 @@ pub enum Command {
 impl Command {
     /// Whether there is nothing that it could do for an ordinary user.
     pub const fn needs_root(&self) -> bool {
-        !matches!(self, Self::Doctor { .. } | Self::Generate(_))
+        !matches!(self, Self::Doctor { .. } | Self::Generate(_) | Self::InstallCni(_))
     }
 }
 
@@ -294,6 +296,22 @@ pub struct Trace {
     /// standard output, which then has nothing else.
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
+}
+
+/// Put this program where container runtimes look for CNI plugins, and a network beside it.
+#[derive(Debug, Args)]
+pub struct InstallCni {
+    /// The directory of plugins: gets this program as macvlan-cni.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/opt/cni/bin")]
+    pub plugins: PathBuf,
+
+    /// A network to install too: a file whose name ends in .conflist.
+    #[arg(long, value_name = "FILE")]
+    pub network: Option<PathBuf>,
+
+    /// The directory of networks.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/etc/cni/net.d")]
+    pub networks: PathBuf,
 }
 
 /// Write what is made from the command line's definition.

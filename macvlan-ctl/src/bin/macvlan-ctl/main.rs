@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Parser as _;
 use macvlan_ctl::{
-    attach, child, container::Containers, demo, detach, model::ChildSpec, rates, stats, status,
+    attach, child, cni, container::Containers, demo, detach, model::ChildSpec, rates, stats, status,
 };
 use tokio::time::MissedTickBehavior;
 
@@ -23,6 +23,9 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    if cni::program::is_called() {
+        return cni::program::main();
+    }
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,6 +84,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Monitor { masters } => commands::monitor::monitor(cli, masters).await,
         Command::Trace(args) => commands::trace::trace(cli, args).await,
         Command::Doctor { master } => commands::doctor::doctor(cli, master.as_deref()).await,
+        Command::InstallCni(args) => commands::install_cni::install_cni(cli, args),
         Command::Generate(what) => commands::generate::generate(what),
         Command::Demo => unreachable!("the demo has event loops of its own"),
     }

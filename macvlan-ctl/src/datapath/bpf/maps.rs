@@ -264,6 +264,60 @@ impl Maps {
         Ok(())
     }
 
+    /// Makes the maps hold one child more, or less without a policy, and these groups, as far as a
+    /// child is in them. It does what [`sync`](Self::sync) would, but reads one word of the filter
+    /// where that reads all.
+    ///
+    /// # Errors
+    ///
+    /// When they are too many, or the kernel refuses.
+    pub fn sync_one(
+        &mut self,
+        master: &Master,
+        mac: Mac,
+        policy: Option<Policy>,
+        groups: Groups,
+    ) -> Result<()> {
+        let key = mac.key();
+        let named = self.groups()?;
+        self.name_groups(&named, &groups)?;
+        let present = self.entries()?;
+        let mut wanted: BTreeMap<u64, Policy> =
+            present.iter().map(|(key, member)| (*key, member.policy)).collect();
+        match policy {
+            Some(policy) => wanted.insert(key, policy),
+            None => wanted.remove(&key),
+        };
+        match (present.get(&key), policy) {
+            (Some(member), Some(policy)) => self.set_policy(member.slot, policy)?,
+            (Some(_), None) => {
+                self.write_filter_word(key, wanted.keys())?;
+                self.retire(key)?;
+            }
+            (None, Some(policy)) => {
+                let used: BTreeSet<u32> = present.values().map(|member| member.slot).collect();
+                let free = (0..self.max_children).find(|slot| !used.contains(slot));
+                let slot = free.with_context(|| {
+                    format!("there is no room for more than {} children", self.max_children)
+                })?;
+                self.set_policy(slot, policy)?;
+                self.insert(key, slot)?;
+                self.write_filter_word(key, wanted.keys())?;
+            }
+            (None, None) => return Ok(()),
+        }
+        self.write_config(master, &wanted)?;
+        self.forget_groups(&named, &groups.used_by(wanted.values()))
+    }
+
+    /// Writes the word of the filter that `key` is in, as these keys make it.
+    fn write_filter_word<'a>(&mut self, key: u64, keys: impl Iterator<Item = &'a u64>) -> Result<()> {
+        let (index, _) = filter::position(key);
+        let positions = keys.map(|key| filter::position(*key));
+        let bits = positions.filter(|(word, _)| *word == index).fold(0, |bits, (_, mask)| bits | mask);
+        self.filter.set(index, bits, 0).context("cannot write the filter map")
+    }
+
     /// Removes a child, and keeps what it counted.
     fn retire(&mut self, key: u64) -> Result<()> {
         let shares = self.children.get(&key, 0).context("cannot read the counters of a child")?;

@@ -354,6 +354,23 @@ impl Bpf {
         Ok(())
     }
 
+    /// Makes it know one child more, or less without a policy.
+    ///
+    /// # Errors
+    ///
+    /// When they are too many, or the kernel refuses.
+    pub fn sync_one(
+        &mut self,
+        master: &Master,
+        mac: Mac,
+        policy: Option<Policy>,
+        groups: Groups,
+    ) -> Result<()> {
+        self.maps.sync_one(master, mac, policy, groups)?;
+        self.description = describe(&self.record, &self.maps, &self.directory)?;
+        Ok(())
+    }
+
     /// How many children fit.
     pub fn max_children(&self) -> u32 {
         self.maps.max_children()

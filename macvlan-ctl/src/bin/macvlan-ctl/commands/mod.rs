@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod doctor;
 pub mod generate;
+pub mod install_cni;
 pub mod monitor;
 pub mod run;
 pub mod top;

@@ -1,0 +1,114 @@
+//! Whose a device is: written into its alias, so that the kernel keeps it as long as the device.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use super::request::Target;
+
+/// What the alias of every device begins with that an orchestrator asked us for.
+const PREFIX: &str = "macvlan-ctl cni ";
+
+/// Longest name that stands as it is: with two of them, a device name and the prefix an alias stays
+/// below the kernel's 256 octets (`IFALIASZ`).
+const LONGEST: usize = 96;
+
+/// What stands before the digest of a longer name; no name of CNI begins so.
+const DIGEST: char = '~';
+
+/// Network, container and device name: the key of an attachment in the CNI specification.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    network: String,
+    container: String,
+    ifname: String,
+}
+
+impl Identity {
+    /// That of this attachment.
+    pub fn new(network: &str, target: &Target) -> Self {
+        Self {
+            network: bounded(network),
+            container: bounded(&target.container),
+            ifname: target.ifname.as_str().to_owned(),
+        }
+    }
+
+    /// The one in this alias; `None` when it is nobody's.
+    pub fn of_alias(alias: &str) -> Option<Self> {
+        let mut words = alias.strip_prefix(PREFIX)?.split(' ').map(str::to_owned);
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(network), Some(container), Some(ifname), None) => Some(Self { network, container, ifname }),
+            _ => None,
+        }
+    }
+
+    /// Whether it belongs to this network.
+    pub fn is_of(&self, network: &str) -> bool {
+        self.network == bounded(network)
+    }
+
+    /// Whom it names; `None` when the id was too long to be kept.
+    pub fn target(&self) -> Option<Target> {
+        if self.container.starts_with(DIGEST) {
+            return None;
+        }
+        Some(Target { container: self.container.clone(), ifname: self.ifname.parse().ok()?, netns: None })
+    }
+}
+
+impl fmt::Display for Identity {
+    /// As the alias has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{} {} {}", self.network, self.container, self.ifname)
+    }
+}
+
+fn bounded(name: &str) -> String {
+    if name.len() <= LONGEST {
+        return name.to_owned();
+    }
+    let digest: String = Sha256::digest(name).iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("{DIGEST}{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IFALIASZ: usize = 256;
+
+    fn target(container: &str) -> Target {
+        Target { container: container.into(), ifname: "eth0".parse().unwrap(), netns: None }
+    }
+
+    #[test]
+    fn an_alias_of_anybody_else_is_nobodys() {
+        for alias in ["", "macvlan-ctl", "macvlan-ctl cni", "macvlan-ctl cni a b", "macvlan-ctl cni a b c d"]
+        {
+            assert_eq!(Identity::of_alias(alias), None, "{alias:?}");
+        }
+    }
+
+    #[test]
+    fn long_names_differ_still() {
+        let long = |last: &str| Identity::new("lan", &target(&("c".repeat(254) + last)));
+        assert_ne!(long("a"), long("b"));
+        assert_eq!(long("a").target(), None);
+        assert!(Identity::new(&"n".repeat(255), &target("c")).is_of(&"n".repeat(255)));
+    }
+
+    proptest! {
+        #[test]
+        fn an_alias_is_read_as_it_was_written(
+            network in "[a-z0-9][a-z0-9_.-]{0,254}", container in "[a-z0-9][a-z0-9_.-]{0,254}"
+        ) {
+            let identity = Identity::new(&network, &target(&container));
+            let alias = identity.to_string();
+            prop_assert!(alias.len() < IFALIASZ);
+            prop_assert_eq!(Identity::of_alias(&alias), Some(identity));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What fails, is killed or is forgotten: nothing of it stays.
+
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, process::Stdio, thread, time::Duration};
+
+use macvlan_tests::{
+    cni::{Call, REFERENCE, network, plugin, reserved, station},
+    control::{members, status},
+    fail::{OrFail as _, wait_for},
+    lab::Lab,
+    needs,
+    netns::Netns,
+    require,
+};
+use serde_json::{Value, json};
+
+#[test]
+fn an_address_plugin_that_fails_leaves_no_device() {
+    needs!(require::lab, require::cni);
+    for (script, code) in [
+        ("[ $CNI_COMMAND = DEL ] && touch /run/released; echo '{\"code\": 42, \"msg\": \"no\"}'; exit 1", 42),
+        ("[ $CNI_COMMAND = DEL ] && touch /run/released; echo '{}'", 6),
+        ("[ $CNI_COMMAND = DEL ] && touch /run/released; echo '{\"ips\": [{\"address\": \"x\"}]}'", 6),
+        ("[ $CNI_COMMAND = DEL ] && touch /run/released; exit 9", 100),
+    ] {
+        let lab = Lab::new();
+        let ns = Netns::new();
+        lab.mounts().enter(|| {
+            fs::create_dir("/run/cni").or_fail("make a directory");
+            fs::write("/run/cni/fails", format!("#!/bin/sh\ncat >/dev/null\n{script}\n")).or_fail("write");
+            let executable = fs::Permissions::from_mode(0o755);
+            fs::set_permissions("/run/cni/fails", executable).or_fail("make it executable");
+        });
+        let mut config = network("1.0.0");
+        config["ipam"] = json!({"type": "fails"});
+        let call = Call { path: "/run/cni".into(), ..Call::new(plugin(), "c1", &ns, config) };
+        assert_eq!(call.refused(&lab, "ADD").0, code, "{script}");
+        assert!(is_empty(&ns));
+        assert!(members(&lab).is_empty());
+        assert!(lab.mounts().enter(|| fs::exists("/run/released")).or_fail("look"), "{script}");
+    }
+}
+
+#[test]
+fn a_killed_add_leaves_nothing_that_del_does_not_clear() {
+    needs!(require::lab, require::cni);
+    kill_and_clear(|lab, call| call.del(lab));
+}
+
+#[test]
+fn a_killed_add_leaves_no_device_that_gc_does_not_clear() {
+    needs!(require::lab, require::cni);
+    let books = kill_and_clear(|lab, call| {
+        let mut config = network("1.1.0");
+        config["cni.dev/valid-attachments"] = json!([]);
+        Call { config, ..call.clone() }.run(lab, "GC").succeeded();
+        // An address without a device is the address plugin's to find: Debian's has no GC.
+        call.del(lab);
+    });
+    assert!(books > 0, "no ADD was killed late enough to have an address");
+}
+
+/// Kills ADDs later and later, and has what is left cleared. Tells how many had an address by then.
+#[track_caller]
+fn kill_and_clear(clear: impl Fn(&Lab, &Call<'_>)) -> usize {
+    let lab = Lab::new();
+    lab.ctl(&["attach", "eth0"]).succeeded();
+    let mut addressed = 0;
+    for step in 0..24 {
+        let ns = Netns::new();
+        let call = Call::new(plugin(), "c1", &ns, network("1.0.0"));
+        let mut command = call.command(&lab, "ADD");
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = command.spawn().or_fail("run the plugin");
+        let mut input = child.stdin.take().or_fail("write to the plugin");
+        input.write_all(call.config.to_string().as_bytes()).or_fail("write to the plugin");
+        drop(input);
+        thread::sleep(Duration::from_millis(3 * step));
+        child.kill().or_fail("kill the plugin");
+        child.wait().or_fail("wait for the plugin");
+        // The address plugin outlives it for a moment.
+        thread::sleep(Duration::from_millis(30));
+        addressed += usize::from(!reserved(&lab).is_empty());
+        clear(&lab, &call);
+        assert!(is_empty(&ns), "after {} ms", 3 * step);
+        assert_eq!(reserved(&lab), Vec::<String>::new(), "after {} ms", 3 * step);
+        lab.ctl(&["attach", "eth0"]).succeeded();
+        assert!(members(&lab).is_empty(), "after {} ms", 3 * step);
+        // And another one can come.
+        call.add(&lab);
+        call.del(&lab);
+    }
+    addressed
+}
+
+#[test]
+fn gc_keeps_what_the_runtime_knows_and_what_others_have() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let nss: Vec<Netns> = (0..3).map(|_| Netns::new()).collect();
+    let mut other = network("1.0.0");
+    other["name"] = json!("other");
+    let calls = [
+        Call::new(plugin(), "kept", &nss[0], network("1.0.0")),
+        Call::new(plugin(), "stale", &nss[1], network("1.0.0")),
+        Call::new(plugin(), "foreign", &nss[2], other),
+    ];
+    let kept = station(&nss[0], &calls[0].add(&lab));
+    calls[1].add(&lab);
+    let mut foreign_config = calls[2].clone();
+    foreign_config.config["ipam"]["ranges"][0][0]["rangeStart"] = json!("10.9.0.90");
+    let foreign = station(&nss[2], &foreign_config.add(&lab));
+    let mut config = network("1.1.0");
+    let gc = |config: &Value| Call { config: config.clone(), ..calls[0].clone() };
+    assert_eq!(gc(&config).refused(&lab, "GC").0, 7);
+    config["cni.dev/valid-attachments"] = json!([{"containerID": "kept", "ifname": "eth0"}]);
+    gc(&config).run(&lab, "GC").succeeded();
+    assert!(!is_empty(&nss[0]) && is_empty(&nss[1]) && !is_empty(&nss[2]));
+    assert_eq!(members(&lab), [kept.mac, foreign.mac].into());
+    assert_eq!(reserved(&lab), [kept.ip.to_string()]);
+}
+
+#[test]
+fn a_namespace_that_vanished_takes_its_attachment_along() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let ns = Netns::new();
+    let call = Call::new(plugin(), "c1", &ns, network("1.0.0"));
+    call.add(&lab);
+    assert_eq!(members(&lab).len(), 1);
+    drop(ns);
+    wait_for("the child to vanish", || {
+        status(&lab)["children"].as_array().is_some_and(Vec::is_empty).then_some(())
+    });
+    Call { netns: Some("/run/netns/vanished".into()), ..call }.del(&lab);
+    assert!(members(&lab).is_empty());
+    assert!(reserved(&lab).is_empty());
+}
+
+#[test]
+fn a_del_without_a_namespace_finds_the_device() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let ns = Netns::new();
+    lab.mounts().name_netns("c1", &ns);
+    let call = Call::new(plugin(), "c1", &ns, network("1.0.0"));
+    call.add(&lab);
+    Call { netns: None, path: REFERENCE.into(), ..call }.del(&lab);
+    assert!(is_empty(&ns));
+    assert!(members(&lab).is_empty());
+    assert!(reserved(&lab).is_empty());
+}
+
+fn is_empty(ns: &Netns) -> bool {
+    let links = ns.ip_json("link show type macvlan");
+    links.as_array().is_none_or(|links| links.iter().all(|link| link["ifname"].is_null()))
+}

@@ -1,0 +1,13 @@
+//! The CNI plugin, called as runtimes call it, beside the reference plugins.
+
+mod addresses;
+mod clients;
+mod errors;
+mod guards;
+mod image;
+mod leftovers;
+mod manifests;
+mod many;
+mod pods;
+mod topologies;
+mod verbs;
