@@ -8,11 +8,13 @@
 //! [`status`] and [`stats`] are the commands, and [`doctor`] says what they will find. [`watch`] hears
 //! of what changes, [`follow`] keeps a data path in step with it; [`exporter`], [`top`], with
 //! [`rates`], and [`trace`] show it.
+//! [`demo`] and [`bench`] build a [`lab`] of their own and try all that there, or measure it.
 //! [`neighbours`] knows who has which address. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel.
 
 pub mod addressing;
 pub mod apply;
 pub mod attach;
+pub mod bench;
 pub mod bpffs;
 pub mod change;
 pub mod child;
@@ -27,6 +29,7 @@ pub mod execute;
 pub mod exporter;
 pub mod follow;
 pub mod ids;
+pub mod lab;
 pub mod lock;
 pub mod master;
 pub mod model;

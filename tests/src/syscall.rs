@@ -1,51 +1,15 @@
-//! bpf(2), for what aya has no call for.
+//! bpf(2), for what aya has no call for: as the product's own bench does it.
 
-use std::{
-    io,
-    mem::size_of,
-    os::fd::{FromRawFd as _, OwnedFd},
-};
+use std::os::fd::{AsFd as _, OwnedFd};
+
+pub use macvlan_ctl::bench::program::bpf;
+use macvlan_ctl::bench::program::{BPF_TCX_INGRESS, ProgramType, attach_tcx, load, returning};
 
 use crate::{
     fail::OrFail as _,
     netns::Netns,
     progs::{SKB_MARK, SKB_TAG},
 };
-
-/// `BPF_PROG_TYPE_*`.
-#[derive(Debug, Clone, Copy)]
-#[repr(u32)]
-pub enum ProgramType {
-    /// TC classifier.
-    SchedCls = 3,
-    /// XDP.
-    Xdp = 6,
-}
-
-const BPF_PROG_LOAD: libc::c_int = 5;
-const BPF_LINK_CREATE: libc::c_int = 28;
-const BPF_TCX_INGRESS: u32 = 46;
-
-/// Head of `union bpf_attr` for `BPF_PROG_LOAD`.
-#[repr(C)]
-struct Load {
-    kind: u32,
-    instructions: u32,
-    code: u64,
-    license: u64,
-}
-
-/// Head of `union bpf_attr` for `BPF_LINK_CREATE`.
-#[repr(C)]
-#[derive(Default)]
-struct LinkCreate {
-    program: u32,
-    target: u32,
-    attach_type: u32,
-    flags: u32,
-    relative: u64,
-    revision: u64,
-}
 
 const MOVE_NUMBER: u8 = 0xb7;
 const LOAD_WORD: u8 = 0x61;
@@ -60,12 +24,6 @@ pub const fn instruction(code: u8, destination: u8, source: u8, offset: i16, num
         | (source as u64) << 12
         | (offset as u16 as u64) << 16
         | (number as u32 as u64) << 32
-}
-
-/// A program that does nothing but return `value`.
-#[track_caller]
-pub fn returning(kind: ProgramType, value: i32) -> OwnedFd {
-    load(kind, &[instruction(MOVE_NUMBER, 0, 0, 0, value), instruction(EXIT, 0, 0, 0, 0)])
 }
 
 /// A TC program that shows what no socket sees: it sends every frame out of the device with index
@@ -83,54 +41,21 @@ pub fn telling_tags(to: u32) -> OwnedFd {
         instruction(CALL, 0, 0, 0, BPF_REDIRECT),
         instruction(EXIT, 0, 0, 0, 0),
     ];
-    load(ProgramType::SchedCls, &code)
-}
-
-#[track_caller]
-fn load(kind: ProgramType, code: &[u64]) -> OwnedFd {
-    let license = c"GPL";
-    let mut load = Load {
-        kind: kind as u32,
-        instructions: code.len() as u32,
-        code: code.as_ptr() as u64,
-        license: license.as_ptr() as u64,
-    };
-    let fd = bpf(BPF_PROG_LOAD, &mut load).or_fail("load a program");
-    // SAFETY: the kernel has just made this descriptor for us.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    load(ProgramType::SchedCls, &code).or_fail("load a program")
 }
 
 /// An empty program at a device's TC ingress, as long as what is returned lives.
 #[track_caller]
 pub fn empty_at_ingress(ns: &Netns, device: &str) -> OwnedFd {
     const TCX_NEXT: i32 = -1;
-    at_ingress(ns, device, &returning(ProgramType::SchedCls, TCX_NEXT))
+    let program = returning(ProgramType::SchedCls, TCX_NEXT).or_fail("load a program");
+    at_ingress(ns, device, &program)
 }
 
 /// A program at a device's TC ingress, as long as what is returned lives.
 #[track_caller]
 pub fn at_ingress(ns: &Netns, device: &str, program: &OwnedFd) -> OwnedFd {
-    use std::os::fd::AsRawFd as _;
     let target = ns.ifindex(device);
-    ns.enter(|| {
-        let program = program.as_raw_fd().unsigned_abs();
-        let mut create =
-            LinkCreate { program, target, attach_type: BPF_TCX_INGRESS, ..LinkCreate::default() };
-        let fd = bpf(BPF_LINK_CREATE, &mut create).or_fail("attach a program to TC ingress");
-        // SAFETY: the kernel has just made this descriptor for us.
-        unsafe { OwnedFd::from_raw_fd(fd) }
-    })
-}
-
-/// The system call, with the fields of `union bpf_attr` that the command reads.
-///
-/// # Errors
-///
-/// What the kernel says.
-pub fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
-    // SAFETY: `attributes` is the head of `union bpf_attr` for this command, and every address in
-    // it is that of a live buffer of the length given beside it.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+    ns.enter(|| attach_tcx(program.as_fd(), target, BPF_TCX_INGRESS))
+        .or_fail("attach a program to TC ingress")
 }

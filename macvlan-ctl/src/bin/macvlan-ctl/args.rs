@@ -100,6 +100,8 @@ pub enum Command {
         /// The device.
         master: Option<String>,
     },
+    /// Measure the data path beside everything else that connects containers, in a lab of its own.
+    Bench(Bench),
     /// Write man pages or completions.
     #[command(subcommand, hide = true)]
     Generate(Generate),
@@ -267,6 +269,18 @@ pub struct Trace {
     /// standard output, which then has nothing else.
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
+}
+
+/// Measure the data path beside everything else that connects containers.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Less of everything, in under a minute.
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Only these contenders.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub only: Vec<String>,
 }
 
 /// Write what is made from the command line's definition.

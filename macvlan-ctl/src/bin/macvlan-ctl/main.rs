@@ -47,8 +47,10 @@ fn run(cli: &Cli) -> Result<()> {
     if let Some(netns) = &cli.netns {
         netns.open()?.enter()?;
     }
-    if matches!(cli.command, Command::Demo) {
-        return demo::demo(&mut io::stdout());
+    match &cli.command {
+        Command::Demo => return demo::demo(&mut io::stdout()),
+        Command::Bench(args) => return commands::bench::bench(cli, args),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the event loop")?;
@@ -82,7 +84,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Trace(args) => commands::trace::trace(cli, args).await,
         Command::Doctor { master } => commands::doctor::doctor(cli, master.as_deref()).await,
         Command::Generate(what) => commands::generate::generate(what),
-        Command::Demo => unreachable!("the demo has event loops of its own"),
+        Command::Demo | Command::Bench(_) => unreachable!("demo and bench have event loops of their own"),
     }
 }
 

@@ -1,0 +1,74 @@
+//! `bench`: progress on a terminal, then the report.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use macvlan_ctl::bench::{self, Effort, Progress, mounts, table::table};
+
+use crate::{
+    args::{Bench, Cli},
+    output::print_json,
+};
+
+/// Measures and prints.
+pub fn bench(cli: &Cli, args: &Bench) -> Result<()> {
+    let effort = if args.quick { Effort::quick() } else { Effort::full() };
+    let effort = if args.only.is_empty() { effort } else { effort.only(&args.only)? };
+    mounts::separate()?;
+    let report = bench::bench(&effort, command_line(), &Bar::new(cli.quiet))?;
+    if cli.json {
+        print_json(&report)?;
+    } else {
+        write!(io::stdout(), "{}", table(&report))?;
+    }
+    Ok(())
+}
+
+/// The command as it was typed.
+fn command_line() -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    format!("macvlan-ctl {}", words.join(" "))
+}
+
+/// A bar with the time left; nothing where nobody looks.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new(quiet: bool) -> Self {
+        let target = if quiet || !io::stderr().is_terminal() {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta_precise} left  {wide_msg}");
+        // The template is ours; should it be wrong, the default bar does.
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Self(bar)
+    }
+}
+
+impl Progress for Bar {
+    fn expect(&self, steps: usize) {
+        self.0.set_length(steps as u64);
+    }
+
+    fn begin(&self, title: &str) {
+        self.0.set_message(title.to_owned());
+    }
+
+    fn step(&self) {
+        self.0.inc(1);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
