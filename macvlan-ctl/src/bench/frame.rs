@@ -56,6 +56,15 @@ pub fn arp_request(from: Party, wanted: Ipv4Addr) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
+/// A frame of a protocol that nobody speaks (IEEE 802, local experimental): delivered, then dropped.
+pub fn unspoken(from: Mac, to: Mac) -> Vec<u8> {
+    const LOCAL_EXPERIMENTAL: [u8; 2] = [0x88, 0xb5];
+    let mut frame = [to.octets(), from.octets()].concat();
+    frame.extend(LOCAL_EXPERIMENTAL);
+    frame.resize(SHORTEST, 0);
+    frame
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

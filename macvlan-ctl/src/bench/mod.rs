@@ -4,14 +4,18 @@
 //! ([`measure`]), and compared within the round ([`report`]). [`sections`] holds what is measured,
 //! [`traffic`] and [`generator`] make it.
 
+mod batch;
 pub mod contender;
 pub mod cpu;
+pub mod crowd;
 pub mod frame;
 pub mod generator;
 pub mod lab;
 pub mod machine;
 pub mod measure;
+pub mod memory;
 pub mod mounts;
+pub mod page;
 pub mod path;
 pub mod program;
 pub mod quantity;
@@ -58,7 +62,7 @@ impl Effort {
         Self {
             quick: false,
             rounds: 5,
-            time: Duration::from_millis(250),
+            time: Duration::from_millis(200),
             frames: 400_000,
             contenders: CONTENDERS.iter().collect(),
         }
@@ -156,9 +160,11 @@ struct Section {
     run: fn(&mut Run<'_>),
 }
 
-const SECTIONS: [Section; 2] = [
+const SECTIONS: [Section; 4] = [
     Section { steps: sections::streams::steps, run: sections::streams::run },
     Section { steps: sections::frames::steps, run: sections::frames::run },
+    Section { steps: sections::crowds::steps, run: sections::crowds::run },
+    Section { steps: sections::control::steps, run: sections::control::run },
 ];
 
 /// The machine, by a device like the masters that are measured.

@@ -76,6 +76,40 @@ impl Output {
     }
 }
 
+/// A directory that files are to be written to after [`separate`].
+#[derive(Debug)]
+pub struct OutputDirectory {
+    directory: File,
+    shown: PathBuf,
+}
+
+impl OutputDirectory {
+    /// An empty directory, which is made unless it is there: nothing in it can be overwritten.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made, or there is something in it.
+    pub fn reserve(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path).with_context(|| format!("cannot make directory {path:?}"))?;
+        let mut entries = std::fs::read_dir(path).with_context(|| format!("cannot read {path:?}"))?;
+        if entries.next().is_some() {
+            bail!("{path:?} is not empty: remove what is there, or give another directory");
+        }
+        let directory = File::open(path).with_context(|| format!("cannot open directory {path:?}"))?;
+        Ok(Self { directory, shown: path.to_owned() })
+    }
+
+    /// A new file in it.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be held open once more.
+    pub fn file(&self, name: &str) -> Result<Output> {
+        let directory = self.directory.try_clone().context("cannot hold a directory open")?;
+        Ok(Output { directory, name: name.into(), shown: self.shown.join(name) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -99,8 +99,11 @@ pub const ARP: [Quantity; 1] =
 /// What a frame costs, against the number of children.
 pub const FRAME_COST: [Quantity; 1] =
     [Quantity::less("frame-cost", "CPU time per frame, by children", Unit::Seconds)];
-/// Attaching.
-pub const ATTACH: [Quantity; 1] = [Quantity::less("attach", "attach, children in place", Unit::Seconds)];
+/// Attaching, and the memory of the maps then.
+pub const ATTACH: [Quantity; 2] = [
+    Quantity::less("attach", "attach, children in place", Unit::Seconds),
+    Quantity::less("memory-maps", "memory of the BPF maps", Unit::Octets),
+];
 /// Making and deleting children.
 pub const CHILDREN: [Quantity; 2] = [
     Quantity::less("add", "add children", Unit::Seconds),
@@ -108,9 +111,6 @@ pub const CHILDREN: [Quantity; 2] = [
 ];
 /// Memory.
 pub const MEMORY: [Quantity; 1] = [Quantity::less("memory", "kernel memory per child", Unit::Octets)];
-/// Memory of our maps.
-pub const MAPS: [Quantity; 1] = [Quantity::less("memory-maps", "memory of the BPF maps", Unit::Octets)];
-
 /// A value with its unit, short: `21.3 Gbit/s`, `54.1 µs`, `97.2 %`.
 pub fn short(value: f64, unit: Unit) -> String {
     match unit {

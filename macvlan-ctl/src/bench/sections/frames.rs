@@ -1,15 +1,11 @@
 //! What the kernel's generator gets through: frames delivered, what one costs, floods.
 
-use std::{
-    net::UdpSocket,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{net::UdpSocket, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use macvlan_common::mac::Mac;
 
-use super::{Run, cell};
+use super::{Run, cell, settled};
 use crate::bench::{
     Effort,
     contender::Contender,
@@ -30,12 +26,6 @@ const FLOOD_SHARE: u32 = 9;
 
 /// How often these take turns.
 const TURNS: u32 = 4;
-
-/// How long counters may take to stand still.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long they must do so.
-const STILL: Duration = Duration::from_millis(2);
 
 /// Series, and who is in each.
 const SERIES: [fn(&Contender) -> bool; 3] = [delivers, is_flooded, delivers_in_flood];
@@ -170,20 +160,7 @@ impl<'a> Source<'a> {
         packets_delivered(&self.lab.children[0].netns)
     }
 
-    /// The child's counter once it stands still: queues are worked off after the sender is done.
     fn settled(&self) -> Result<u64> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut last = self.received()?;
-        loop {
-            thread::sleep(STILL);
-            let now = self.received()?;
-            if now == last {
-                return Ok(now);
-            }
-            if Instant::now() > deadline {
-                bail!("frames keep arriving");
-            }
-            last = now;
-        }
+        settled(|| self.received())
     }
 }

@@ -1,11 +1,17 @@
 //! What is measured, one kind of question after the other.
 
+pub mod control;
+pub mod crowds;
 pub mod frames;
 pub mod streams;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{
     Effort, Progress,
@@ -67,4 +73,27 @@ impl Run<'_> {
 /// A cell of a series in which the number of children is not varied.
 fn cell<'a>(contender: &'static str, measure: impl FnMut() -> Result<Vec<f64>> + 'a) -> Cell<'a> {
     Cell { contender, children: None, measure: Box::new(measure) }
+}
+
+/// How long counters may take to stand still.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long they must do so: the kernel's workers have to come to their turn.
+const STILL: Duration = Duration::from_millis(10);
+
+/// A counter once it stands still: queues are worked off after the sender is done.
+fn settled(count: impl Fn() -> Result<u64>) -> Result<u64> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut last = count()?;
+    loop {
+        thread::sleep(STILL);
+        let now = count()?;
+        if now == last {
+            return Ok(now);
+        }
+        if Instant::now() > deadline {
+            bail!("frames keep arriving");
+        }
+        last = now;
+    }
 }

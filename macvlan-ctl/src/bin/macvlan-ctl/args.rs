@@ -281,6 +281,14 @@ pub struct Bench {
     /// Only these contenders.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
+
+    /// Write the report as a page into this new file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Write each chart into a new file of this directory.
+    #[arg(long, value_name = "DIR")]
+    pub svg: Option<PathBuf>,
 }
 
 /// Write what is made from the command line's definition.

@@ -7,7 +7,13 @@ use std::{
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use macvlan_ctl::bench::{self, Effort, Progress, mounts, table::table};
+use macvlan_ctl::bench::{
+    self, Effort, Progress,
+    mounts::{self, Output, OutputDirectory},
+    page::{charts, page},
+    report::Report,
+    table::table,
+};
 
 use crate::{
     args::{Bench, Cli},
@@ -18,6 +24,7 @@ use crate::{
 pub fn bench(cli: &Cli, args: &Bench) -> Result<()> {
     let effort = if args.quick { Effort::quick() } else { Effort::full() };
     let effort = if args.only.is_empty() { effort } else { effort.only(&args.only)? };
+    let outputs = Outputs::reserve(args)?;
     mounts::separate()?;
     let report = bench::bench(&effort, command_line(), &Bar::new(cli.quiet))?;
     if cli.json {
@@ -25,7 +32,34 @@ pub fn bench(cli: &Cli, args: &Bench) -> Result<()> {
     } else {
         write!(io::stdout(), "{}", table(&report))?;
     }
-    Ok(())
+    outputs.write(&report)
+}
+
+/// Files to write, checked before anything is measured.
+struct Outputs {
+    html: Option<Output>,
+    svg: Option<OutputDirectory>,
+}
+
+impl Outputs {
+    fn reserve(args: &Bench) -> Result<Self> {
+        Ok(Self {
+            html: args.html.as_deref().map(Output::reserve).transpose()?,
+            svg: args.svg.as_deref().map(OutputDirectory::reserve).transpose()?,
+        })
+    }
+
+    fn write(&self, report: &Report) -> Result<()> {
+        if let Some(html) = &self.html {
+            html.write(&page(report))?;
+        }
+        if let Some(svg) = &self.svg {
+            for chart in charts(report) {
+                svg.file(&chart.name)?.write(&chart.svg)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The command as it was typed.
