@@ -1,7 +1,5 @@
 //! Which thread runs where.
 
-use std::io;
-
 use anyhow::{Context as _, Result, bail};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -48,31 +46,36 @@ impl Cpus {
         self.0[place % self.0.len()]
     }
 
-    /// Keeps the calling thread where [`of`](Self::of) says.
+    /// Keeps the calling thread where [`of`](Self::of) says, before everybody else there: otherwise a
+    /// busy machine's other work would be measured. A second at most, so nobody starves.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// When the kernel refuses the processor.
     pub fn pin(&self, side: Side, number: usize) -> Result<()> {
-        pin(self.of(side, number))
-    }
-
-    /// Keeps the calling thread on the last processor, before everybody else there. For work that is
-    /// bounded, so nobody starves.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses.
-    pub fn take_one(&self) -> Result<()> {
-        pin(self.0[self.0.len() - 1])?;
-        let priority = libc::sched_param { sched_priority: 50 };
-        // SAFETY: `priority` is read, for the calling thread alone.
-        let status = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
-        if status != 0 {
-            return Err(io::Error::last_os_error()).context("cannot go before other threads");
-        }
+        pin(self.of(side, number))?;
+        go_first();
         Ok(())
     }
+
+    /// Keeps the calling thread on the last processor, before everybody else there.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the processor.
+    pub fn take_one(&self) -> Result<()> {
+        pin(self.0[self.0.len() - 1])?;
+        go_first();
+        Ok(())
+    }
+}
+
+/// Puts the calling thread before all without a real-time priority, if the machine lets it: one that
+/// shares out real-time (`cpu.rt_runtime_us`) does not, and measures its other work, too.
+fn go_first() {
+    let priority = libc::sched_param { sched_priority: 10 };
+    // SAFETY: `priority` is read, for the calling thread alone.
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const priority) };
 }
 
 fn pin(cpu: usize) -> Result<()> {

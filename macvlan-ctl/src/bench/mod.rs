@@ -2,7 +2,7 @@
 //!
 //! Each contender has namespaces of its own; all of them are measured in turn, round by round
 //! ([`measure`]), and compared within the round ([`report`]). [`sections`] holds what is measured,
-//! [`traffic`] and [`generator`] make it.
+//! [`traffic`] and [`generator`] make it. [`real`] measures between two nodes without a lab.
 
 mod batch;
 pub mod contender;
@@ -19,6 +19,7 @@ pub mod page;
 pub mod path;
 pub mod program;
 pub mod quantity;
+pub mod real;
 pub mod report;
 pub mod sections;
 pub mod table;
@@ -73,7 +74,7 @@ impl Effort {
         Self {
             quick: true,
             rounds: 5,
-            time: Duration::from_millis(80),
+            time: Duration::from_millis(60),
             frames: 100_000,
             contenders: CONTENDERS.iter().filter(|contender| contender.quick).collect(),
         }

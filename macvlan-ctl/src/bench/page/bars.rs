@@ -40,19 +40,21 @@ fn row(svg: &mut String, report: &Report, figure: &Figure, top: f64, longest: f6
     let across = |value: f64| (value / longest).clamp(0.0, 1.0) * WIDTH;
     let spread = figure.spread;
     let (median, least, most) = (across(spread.median), across(spread.least), across(spread.most));
-    let (bar, middle) = (top + 17.0, top + 17.0 + BAR / 2.0);
+    let middle = top + 17.0 + BAR / 2.0;
+    // A line without an end leaves the chart.
+    let end = if spread.most > longest { String::new() } else { format!("M{most:.1} {:.1}v6", middle - 3.0) };
+    let bar = top + 17.0;
     let _ = write!(
         svg,
         "<text class=\"t\" x=\"0\" y=\"{:.1}\">{}</text>\
          <text class=\"v\" x=\"{WIDTH}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
          <rect x=\"0\" y=\"{bar:.1}\" width=\"{median:.1}\" height=\"{BAR}\" rx=\"2\" fill=\"{}\"/>\
-         <path class=\"e\" d=\"M{least:.1} {middle:.1}H{most:.1}M{least:.1} {:.1}v6M{most:.1} {:.1}v6\"/>",
+         <path class=\"e\" d=\"M{least:.1} {middle:.1}H{most:.1}M{least:.1} {:.1}v6{end}\"/>",
         top + 12.0,
         escape(title(report, figure.contender)),
         top + 12.0,
         escape(&short(spread.median, figure.unit)),
         fill(report, figure.contender),
-        middle - 3.0,
         middle - 3.0,
     );
     let _ = write!(

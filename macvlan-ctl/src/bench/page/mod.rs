@@ -172,7 +172,7 @@ main{max-width:1200px;margin:0 auto;padding:24px 16px 48px}
 h1{font-size:28px;margin:0 0 8px}
 h2{font-size:20px;margin:36px 0 12px;border-bottom:1px solid #d5dae3;padding-bottom:4px}
 .lead{margin:0 0 12px;color:#4a5568}
-pre{background:#f3f5f9;border-radius:6px;padding:10px 12px;overflow-x:auto;font-size:14px}
+pre{background:#f3f5f9;border-radius:6px;padding:10px 12px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:14px}
 p,ul{max-width:75ch}
 .setup svg{display:block;width:100%;max-width:640px;height:auto}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr));gap:16px}
@@ -193,7 +193,7 @@ program that drops every frame. All traffic stays in the kernel: no wire limits 
 
 const READING: &str = "<ul>\
 <li>A bar ends at the median of all rounds; the line across it goes from the least round to the most. \
-Bars whose lines overlap do not differ for certain.</li>\
+Bars whose lines overlap do not differ for certain; a line without an end leaves the chart.</li>\
 <li>In each round all contenders run one after the other, each time another one first; a ratio is made \
 within a round, and its median is shown. So a machine that gets slower or faster meanwhile does so for all.</li>\
 <li>Rates are what arrived at the receiver. What was lost on the way is told beside them.</li>\

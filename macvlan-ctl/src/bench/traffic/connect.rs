@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{TcpListener, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -32,14 +32,18 @@ pub fn connections(cpus: &Cpus, near: End<'_>, far: End<'_>, time: Duration) -> 
         let asking = scope.spawn(move || {
             near.netns.enter()?;
             cpus.pin(Side::Near, 0)?;
-            connect_again(address, time)
+            connect_again(
+                || {
+                    let stream = TcpStream::connect_timeout(&address, PATIENCE).context("cannot connect")?;
+                    be_patient(&stream)?;
+                    Ok(stream)
+                },
+                time,
+            )
         });
         let rate = joined(asking);
-        if rate.is_err() {
-            // Whoever waits for a connection must not wait forever.
-            let _ = far.netns.run(|| say_last(address));
-        }
-        joined(answering).and(rate)
+        let answered = joined(answering);
+        rate.and_then(|rate| answered.map(|()| rate))
     })
 }
 
@@ -48,25 +52,19 @@ pub fn connections(cpus: &Cpus, near: End<'_>, far: End<'_>, time: Duration) -> 
 /// # Errors
 ///
 /// When a connection cannot be made.
-pub fn connect_again(address: SocketAddr, time: Duration) -> Result<f64> {
+pub fn connect_again(connect: impl Fn() -> Result<TcpStream>, time: Duration) -> Result<f64> {
     let start = Instant::now();
     let mut count = 0_u64;
     while start.elapsed() < time {
-        one(address, 0)?;
+        one(connect()?, 0)?;
         count += 1;
     }
     let rate = count as f64 / start.elapsed().as_secs_f64();
-    say_last(address)?;
+    one(connect()?, LAST)?;
     Ok(rate)
 }
 
-fn say_last(address: SocketAddr) -> Result<()> {
-    one(address, LAST)
-}
-
-fn one(address: SocketAddr, octet: u8) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).context("cannot connect")?;
-    be_patient(&stream)?;
+fn one(mut stream: TcpStream, octet: u8) -> Result<()> {
     stream.write_all(&[octet]).context("cannot ask")?;
     let mut answer = Vec::with_capacity(1);
     stream.read_to_end(&mut answer).context("there is no answer")?;

@@ -14,6 +14,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use nix::sys::{
+    socket::{setsockopt, sockopt::ReceiveTimeout},
+    time::{TimeVal, TimeValLike as _},
+};
 
 use crate::netns::Netns;
 
@@ -58,7 +62,19 @@ pub fn answers(near: End<'_>, far: End<'_>) -> Result<()> {
 }
 
 fn listen(far: End<'_>) -> Result<TcpListener> {
-    far.netns.run(|| TcpListener::bind((far.address, 0)).context("cannot listen"))
+    let listener = far.netns.run(|| TcpListener::bind((far.address, 0)).context("cannot listen"))?;
+    wait_patiently(&listener)?;
+    Ok(listener)
+}
+
+/// Makes a listening socket give up after [`PATIENCE`] without a connection.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn wait_patiently(listener: &TcpListener) -> Result<()> {
+    let patience = TimeVal::seconds(PATIENCE.as_secs().cast_signed());
+    setsockopt(listener, ReceiveTimeout, &patience).context("cannot limit waiting")
 }
 
 fn connect_to(near: End<'_>, address: SocketAddr) -> Result<TcpStream> {
@@ -78,11 +94,11 @@ pub fn be_patient(stream: &TcpStream) -> Result<()> {
 }
 
 /// What a thread came to; its panic is an error like others.
-pub(super) fn joined<T>(worker: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+pub(in crate::bench) fn joined<T>(worker: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     worker.join().unwrap_or_else(|_| Err(anyhow!("a measuring thread panicked")))
 }
 
 /// Whether a call was only interrupted, or waited in vain.
-pub(super) fn is_timeout(error: &io::Error) -> bool {
+pub(in crate::bench) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }

@@ -1,14 +1,20 @@
 //! The command line.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use macvlan_ctl::{
+    bench::real::PORT,
     datapath::{
         bpf::{MOST_CHILDREN, Options, storm_limit},
         choose::{DropUnknown, TcChoice, XdpChoice},
     },
+    ids::IfName,
     netns::NetnsRef,
 };
 
@@ -281,6 +287,22 @@ pub struct Bench {
     /// Only these contenders.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
+
+    /// No lab: measure what is between this device and another node. One of the two serves.
+    #[arg(long, value_name = "DEVICE", requires = "role", conflicts_with_all = ["only", "html", "svg"])]
+    pub real: Option<IfName>,
+
+    /// Be the node that serves, one client at a time, until it is stopped.
+    #[arg(long, group = "role", requires = "real")]
+    pub serve: bool,
+
+    /// Measure to the node that serves at this address, and back.
+    #[arg(long, value_name = "ADDRESS", group = "role", requires = "real")]
+    pub to: Option<IpAddr>,
+
+    /// The port of the node that serves.
+    #[arg(long, value_name = "N", requires = "real", default_value_t = PORT)]
+    pub port: u16,
 
     /// Write the report as a page into this new file.
     #[arg(long, value_name = "FILE")]

@@ -7,12 +7,16 @@ use std::{
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use macvlan_ctl::bench::{
-    self, Effort, Progress,
-    mounts::{self, Output, OutputDirectory},
-    page::{charts, page},
-    report::Report,
-    table::table,
+use macvlan_ctl::{
+    bench::{
+        self, Effort, Progress,
+        mounts::{self, Output, OutputDirectory},
+        page::{charts, page},
+        real,
+        report::Report,
+        table::table,
+    },
+    ids::IfName,
 };
 
 use crate::{
@@ -23,16 +27,35 @@ use crate::{
 /// Measures and prints.
 pub fn bench(cli: &Cli, args: &Bench) -> Result<()> {
     let effort = if args.quick { Effort::quick() } else { Effort::full() };
+    if let Some(device) = &args.real {
+        return between_nodes(cli, args, device, &effort);
+    }
     let effort = if args.only.is_empty() { effort } else { effort.only(&args.only)? };
     let outputs = Outputs::reserve(args)?;
     mounts::separate()?;
     let report = bench::bench(&effort, command_line(), &Bar::new(cli.quiet))?;
-    if cli.json {
-        print_json(&report)?;
-    } else {
-        write!(io::stdout(), "{}", table(&report))?;
-    }
+    print(cli, &report)?;
     outputs.write(&report)
+}
+
+/// Serves, or measures to a node that does.
+fn between_nodes(cli: &Cli, args: &Bench, device: &IfName, effort: &Effort) -> Result<()> {
+    match args.to {
+        None => real::serve(device.clone(), args.port, &mut io::stderr()),
+        Some(address) => {
+            let server = (address, args.port).into();
+            let bar = Bar::new(cli.quiet);
+            print(cli, &real::measure(device.clone(), server, effort, command_line(), &bar)?)
+        }
+    }
+}
+
+fn print(cli: &Cli, report: &Report) -> Result<()> {
+    if cli.json {
+        return print_json(report);
+    }
+    write!(io::stdout(), "{}", table(report))?;
+    Ok(())
 }
 
 /// Files to write, checked before anything is measured.
