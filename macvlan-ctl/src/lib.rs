@@ -9,12 +9,14 @@
 //! of what changes, [`follow`] keeps a data path in step with it; [`exporter`], [`top`], with
 //! [`rates`], and [`trace`] show it.
 //! [`cni`] is the plugin `macvlan-cni`, which container runtimes run.
+//! [`demo`] and [`bench`] build a [`lab`] of their own and try all that there, or measure it.
 //! [`neighbours`] knows who has which address. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel;
 //! [`crash`] is for tests of killed runs.
 
 pub mod addressing;
 pub mod apply;
 pub mod attach;
+pub mod bench;
 pub mod bpffs;
 pub mod change;
 pub mod child;
@@ -32,6 +34,7 @@ pub mod exporter;
 pub mod follow;
 pub mod groups;
 pub mod ids;
+pub mod lab;
 pub mod lock;
 pub mod master;
 pub mod model;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod artifacts;
+mod bench_gate;
 mod build_ebpf;
 mod churn;
 mod ci;
@@ -65,6 +66,8 @@ enum Task {
     Dist(dist::Options),
     /// Checks rules for the project's files that no other tool knows
     Hygiene,
+    /// Measures, and fails when a ratio falls by more than its noise; needs root
+    BenchGate(bench_gate::Options),
     /// Runs all that must hold before a change is taken; needs root
     Ci,
 }
@@ -92,6 +95,7 @@ fn run(task: Task) -> Result<()> {
         Task::Churn(options) => churn::churn(&root, &options),
         Task::Dist(options) => dist::dist(&root, &options),
         Task::Hygiene => hygiene::check(&root),
+        Task::BenchGate(options) => bench_gate::gate(&root, &options),
         Task::Ci => ci::run_all(&root),
     }
 }

@@ -7,15 +7,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use macvlan_common::child::Mode;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkMessage},
-};
-use rtnetlink::{LinkMacVlan, LinkVeth};
+use rtnetlink::LinkMacVlan;
 
-use super::on;
 use crate::{
+    lab::{End, bring_up, cable, create, on},
     netlink::{Netlink, address::IpNet},
     netns::Netns,
 };
@@ -77,7 +72,10 @@ impl Lab {
         for (place, device) in
             [(Place::Host, master), (Place::Wire, "wire"), (Place::Web, "web"), (Place::Db, "db")]
         {
-            let brought_up = on(lab.at(place), async || bring_up(device, place).await);
+            let address = IpNet { address: place.address(), prefix: PREFIX };
+            let brought_up = on(lab.at(place), async || {
+                bring_up(&Netlink::open()?, device, Some(address)).await.map(drop)
+            });
             brought_up.with_context(|| format!("cannot bring {:?} up", place.name()))?;
         }
         Ok(lab)
@@ -95,45 +93,20 @@ impl Lab {
     /// Makes the devices, from the host's namespace.
     async fn connect(&self, master: &str) -> Result<()> {
         let netlink = Netlink::open()?;
-        create(&netlink, LinkVeth::new(master, "wire").build()).await?;
-        move_to(&netlink, "wire", &self.wire).await?;
+        let [host, wire] = [(&self.host, master), (&self.wire, "wire")];
+        cable(&netlink, end(host), end(wire)).await?;
         let index = netlink.link_by_name(master).await?.context("the master is gone")?.index;
         for (name, netns) in [("web", &self.web), ("db", &self.db)] {
+            // Numbered, as a namespace without a name could not be found otherwise.
+            netlink.assign_nsid(netns).await?;
             let mode = Mode::Bridge.to_kernel().into();
-            create(&netlink, LinkMacVlan::new(name, index, mode).build()).await?;
-            move_to(&netlink, name, netns).await?;
+            let child = LinkMacVlan::new(name, index, mode).setns_by_fd(netns.as_fd().as_raw_fd());
+            create(&netlink, child.build()).await?;
         }
         Ok(())
     }
 }
 
-async fn create(netlink: &Netlink, message: LinkMessage) -> Result<()> {
-    netlink.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
+fn end<'a>((netns, device): (&'a Netns, &'a str)) -> End<'a> {
+    End { netns, device }
 }
-
-/// Moved, not made there: so the kernel numbers the namespace, which has no name to be found by.
-async fn move_to(netlink: &Netlink, name: &str, netns: &Netns) -> Result<()> {
-    let link = netlink.link_by_name(name).await?.context("a device vanished")?;
-    let mut message = LinkMessage::default();
-    message.header.index = link.index;
-    message.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
-    netlink.change(RouteNetlinkMessage::SetLink(message), 0).await
-}
-
-/// Gives a device its address and brings it up, in the namespace of the calling thread.
-async fn bring_up(device: &str, place: Place) -> Result<()> {
-    let netlink = Netlink::open()?;
-    let link = netlink.link_by_name(device).await?.context("a device vanished")?;
-    netlink.add_address(link.index, IpNet { address: place.address(), prefix: PREFIX }).await?;
-    for index in [LOOPBACK, link.index] {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.header.flags |= LinkFlags::Up;
-        message.header.change_mask |= LinkFlags::Up;
-        netlink.change(RouteNetlinkMessage::SetLink(message), 0).await?;
-    }
-    Ok(())
-}
-
-/// Index of the loopback device, in every namespace (`LOOPBACK_IFINDEX`).
-const LOOPBACK: u32 = 1;

@@ -9,7 +9,6 @@ mod ping;
 use std::io::{IsTerminal as _, Write, stdout};
 
 use anyhow::Result;
-use tokio::runtime::Builder;
 
 use self::{
     lab::{Lab, Place},
@@ -20,7 +19,7 @@ use crate::{
     container::Containers,
     datapath::choose::MissingChoice,
     detach::detach,
-    netns::Netns,
+    lab::on,
     stats::{MasterStats, stats},
 };
 
@@ -108,11 +107,6 @@ fn print_counters(masters: &[MasterStats], out: &mut dyn Write) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Runs a task in a namespace, with an event loop of its own.
-fn on<T: Send>(netns: &Netns, task: impl AsyncFnOnce() -> Result<T> + Send) -> Result<T> {
-    netns.run(|| Builder::new_current_thread().enable_all().build()?.block_on(task()))
 }
 
 fn paint(text: &str, colour: &str) -> String {

@@ -11,6 +11,7 @@ const GDRVINFO: u32 = 0x03;
 const GSTRINGS: u32 = 0x1b;
 const GSSET_INFO: u32 = 0x37;
 const GFEATURES: u32 = 0x3a;
+const SGRO: u32 = 0x2c;
 const SS_FEATURES: u32 = 4;
 
 /// `ETH_GSTRING_LEN`.
@@ -58,6 +59,18 @@ impl Ethtool {
         let active = self.active_features(count)?;
         let on = |bit: usize| active.get(bit / 32).is_some_and(|word| word >> (bit % 32) & 1 == 1);
         Ok(names.into_iter().enumerate().filter_map(|(bit, name)| Some((name?, on(bit)))).collect())
+    }
+
+    /// Turns generic receive offload on or off.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_gro(&self, on: bool) -> Result<()> {
+        // `struct ethtool_value`.
+        let mut value = [0_u8; 8];
+        value[4..].copy_from_slice(&u32::from(on).to_ne_bytes());
+        self.ask(SGRO, &mut value).context("cannot set generic receive offload")
     }
 
     fn feature_count(&self) -> Result<u32> {

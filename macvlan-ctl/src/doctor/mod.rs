@@ -6,7 +6,7 @@
 
 mod children;
 mod device;
-mod ethtool;
+pub(crate) mod ethtool;
 mod features;
 mod finding;
 mod genl;

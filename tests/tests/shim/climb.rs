@@ -47,7 +47,9 @@ fn established_connections_survive_each_climb_and_each_step_down() {
 
     without_bpf(&lab, &["attach", "eth0", "--on-missing-bpf", "plain"]).succeeded();
     with_wire.iter().for_each(|talk| talk.goes_on("on the next rung"));
-    with_wire.into_iter().for_each(|talk| drop(talk.end()));
+    with_wire.into_iter().for_each(|talk| {
+        talk.end();
+    });
     assert_eq!(Traces::of(&lab), traces);
 }
 

@@ -1,15 +1,21 @@
 //! The command line.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use macvlan_common::child::AntiSpoof;
 use macvlan_ctl::{
+    bench::real::PORT,
     datapath::{
         bpf::{MOST_CHILDREN, Options, storm_limit},
         choose::{DropUnknown, MissingChoice, TcChoice, XdpChoice},
     },
+    ids::IfName,
     netns::NetnsRef,
     policy::{PolicyChange, parse_anti_spoof},
 };
@@ -104,6 +110,8 @@ pub enum Command {
     },
     /// Put this program where container runtimes look for CNI plugins, and a network beside it.
     InstallCni(InstallCni),
+    /// Measure the data path beside everything else that connects containers, in a lab of its own.
+    Bench(Bench),
     /// Write man pages or completions.
     #[command(subcommand, hide = true)]
     Generate(Generate),
@@ -312,6 +320,42 @@ pub struct InstallCni {
     /// The directory of networks.
     #[arg(long, value_name = "DIRECTORY", default_value = "/etc/cni/net.d")]
     pub networks: PathBuf,
+}
+
+/// Measure the data path beside everything else that connects containers.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Less of everything, in under a minute.
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Only these contenders.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// No lab: measure what is between this device and another node. One of the two serves.
+    #[arg(long, value_name = "DEVICE", requires = "role", conflicts_with_all = ["only", "html", "svg"])]
+    pub real: Option<IfName>,
+
+    /// Be the node that serves, one client at a time, until it is stopped.
+    #[arg(long, group = "role", requires = "real")]
+    pub serve: bool,
+
+    /// Measure to the node that serves at this address, and back.
+    #[arg(long, value_name = "ADDRESS", group = "role", requires = "real")]
+    pub to: Option<IpAddr>,
+
+    /// The port of the node that serves.
+    #[arg(long, value_name = "N", requires = "real", default_value_t = PORT)]
+    pub port: u16,
+
+    /// Write the report as a page into this new file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Write each chart into a new file of this directory.
+    #[arg(long, value_name = "DIR")]
+    pub svg: Option<PathBuf>,
 }
 
 /// Write what is made from the command line's definition.

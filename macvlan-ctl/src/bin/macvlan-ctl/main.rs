@@ -50,8 +50,10 @@ fn run(cli: &Cli) -> Result<()> {
     if let Some(netns) = &cli.netns {
         netns.open()?.enter()?;
     }
-    if matches!(cli.command, Command::Demo) {
-        return demo::demo(&mut io::stdout());
+    match &cli.command {
+        Command::Demo => return demo::demo(&mut io::stdout()),
+        Command::Bench(args) => return commands::bench::bench(cli, args),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the event loop")?;
@@ -86,7 +88,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Doctor { master } => commands::doctor::doctor(cli, master.as_deref()).await,
         Command::InstallCni(args) => commands::install_cni::install_cni(cli, args),
         Command::Generate(what) => commands::generate::generate(what),
-        Command::Demo => unreachable!("the demo has event loops of its own"),
+        Command::Demo | Command::Bench(_) => unreachable!("demo and bench have event loops of their own"),
     }
 }
 

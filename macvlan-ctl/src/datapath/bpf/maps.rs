@@ -505,7 +505,7 @@ impl Maps {
 }
 
 /// The shares of all CPUs together.
-fn sum(shares: &PerCpuValues<ChildEntry>) -> ChildCounters {
+pub fn sum(shares: &[ChildEntry]) -> ChildCounters {
     let mut sum = ChildCounters::default();
     shares.iter().for_each(|share| sum.add(&share.counters));
     sum

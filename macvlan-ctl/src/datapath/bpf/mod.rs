@@ -39,6 +39,7 @@ use macvlan_common::{
     names,
 };
 
+pub use self::maps::sum;
 pub use self::reader::{ProgramRuns, Reader, Usage};
 pub use self::trace::{TraceWatch, Traced, Tracing};
 use self::{

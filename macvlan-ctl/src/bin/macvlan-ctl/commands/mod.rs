@@ -1,6 +1,7 @@
 //! The commands that live longer, or say more, than one request to the library.
 
 pub mod apply;
+pub mod bench;
 pub mod doctor;
 pub mod generate;
 pub mod install_cni;

@@ -1,0 +1,307 @@
+//! A contender's own host, wire and two children: namespaces, devices, addresses.
+
+use std::{
+    fs, io,
+    net::Ipv4Addr,
+    os::fd::{AsFd as _, OwnedFd},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use macvlan_common::mac::Mac;
+
+use super::{
+    contender::{Contender, Wiring},
+    frame::Party,
+    path::Path,
+    program::{ProgramType, XDP_DROP, attach_xdp, returning},
+    traffic::{self, End},
+    wiring,
+};
+use crate::{
+    attach::{Request, attach},
+    detach::detach,
+    doctor::ethtool::Ethtool,
+    lab::on,
+    netlink::Netlink,
+    netns::Netns,
+};
+
+/// The device that each of them talks through, in its own namespace: the host's is the master.
+pub const DEVICE: &str = "eth0";
+
+/// Everybody's network.
+pub const PREFIX: u8 = 24;
+
+/// How long the first frame of a path may take: devices come up in their own time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Somebody on the network.
+#[derive(Debug)]
+pub struct Station {
+    /// Where it lives.
+    pub netns: Netns,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+impl Station {
+    pub(super) fn new(last: u8) -> Result<Self> {
+        let station = Self { netns: Netns::create()?, address: Ipv4Addr::new(10, 97, 0, last) };
+        // No frames that nobody asked for: no router solicitations, no duplicate address detection.
+        for which in ["all", "default"] {
+            station.set(&format!("ipv6/conf/{which}/disable_ipv6"), "1")?;
+        }
+        Ok(station)
+    }
+
+    /// Sets `/proc/sys/net/NAME` of its namespace; that there is no such setting is no error.
+    pub(super) fn set(&self, name: &str, value: &str) -> Result<bool> {
+        let path = format!("/proc/sys/net/{name}");
+        self.netns.run(|| match fs::write(&path, value) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot write {path:?}")),
+        })
+    }
+
+    /// As the traffic workloads take it.
+    pub fn end(&self) -> End<'_> {
+        End { netns: &self.netns, address: self.address }
+    }
+
+    /// As frames name it.
+    ///
+    /// # Errors
+    ///
+    /// When its device is gone.
+    pub fn party(&self) -> Result<Party> {
+        Ok(Party { mac: mac_of(&self.netns, DEVICE)?, address: self.address })
+    }
+}
+
+/// The MAC of a device.
+///
+/// # Errors
+///
+/// When there is no such device.
+pub fn mac_of(netns: &Netns, device: &str) -> Result<Mac> {
+    let link = on(netns, async || Netlink::open()?.link_by_name(device).await)?;
+    link.and_then(|link| link.mac).ok_or_else(|| anyhow!("{device:?} has no MAC"))
+}
+
+/// The index of a device.
+///
+/// # Errors
+///
+/// When there is no such device.
+pub fn index_of(netns: &Netns, device: &str) -> Result<u32> {
+    let link = on(netns, async || Netlink::open()?.link_by_name(device).await)?;
+    link.map(|link| link.index).ok_or_else(|| anyhow!("no device {device:?}"))
+}
+
+/// Host, wire, two children, connected as a contender does.
+#[derive(Debug)]
+pub struct Lab {
+    /// Whose it is.
+    pub contender: &'static Contender,
+    /// Who owns the master.
+    pub host: Station,
+    /// Who is beyond the master.
+    pub wire: Station,
+    /// The children.
+    pub children: [Station; 2],
+    _drops_all: Option<OwnedFd>,
+    attached: bool,
+}
+
+impl Lab {
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// What this kernel has not got, or refuses.
+    pub fn build(contender: &'static Contender) -> Result<Self> {
+        let host = Station::new(if contender.wiring == Wiring::Shim { 3 } else { 1 })?;
+        let children = [Station::new(11)?, Station::new(12)?];
+        let wire = Station::new(2)?;
+        let mut lab = Self { contender, host, wire, children, _drops_all: None, attached: false };
+        wiring::connect(&lab)?;
+        if contender.wiring == Wiring::DropAll {
+            lab._drops_all = Some(lab.drop_all()?);
+        }
+        lab.attach()?;
+        Ok(lab)
+    }
+
+    /// Puts our data path on the master, where the contender is ours.
+    fn attach(&mut self) -> Result<()> {
+        let Some(options) = self.contender.datapath else { return Ok(()) };
+        attach_to(&self.host, options())?;
+        self.attached = true;
+        Ok(())
+    }
+
+    fn drop_all(&self) -> Result<OwnedFd> {
+        let program = returning(ProgramType::Xdp, XDP_DROP).context("cannot load an XDP program")?;
+        let index = index_of(&self.host.netns, DEVICE)?;
+        self.host.netns.run(|| attach_xdp(program.as_fd(), index).context("the master has no native XDP"))
+    }
+
+    /// Who is at the ends of a path.
+    pub fn ends(&self, path: Path) -> (&Station, &Station) {
+        let [one, other] = &self.children;
+        match path {
+            Path::HostChild => (&self.host, one),
+            Path::ChildHost => (one, &self.host),
+            Path::ChildChild => (other, one),
+            Path::WireChild => (&self.wire, one),
+            Path::ChildWire => (one, &self.wire),
+        }
+    }
+
+    /// Waits until a path carries frames both ways.
+    ///
+    /// # Errors
+    ///
+    /// When it does not within seconds.
+    pub fn wait_for(&self, path: Path) -> Result<()> {
+        let (from, to) = self.ends(path);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match traffic::answers(from.end(), to.end()) {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).with_context(|| format!("{} carries nothing", path.title()));
+                }
+                Err(_) => thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    /// Makes the device that frames from the wire reach first take those of the generator.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn take_generated(&self) -> Result<()> {
+        let first = match self.contender.wiring {
+            Wiring::Direct => &self.children[0],
+            _ => &self.host,
+        };
+        take_generated(&first.netns)
+    }
+
+    /// Whom frames from the wire to the first child must name.
+    ///
+    /// # Errors
+    ///
+    /// When a device is gone.
+    pub fn target(&self) -> Result<Party> {
+        let child = &self.children[0];
+        // A router, and the master that ipvlan children share the address of, take them first.
+        let via = match self.contender.wiring {
+            Wiring::Routed => &self.host.netns,
+            _ => &child.netns,
+        };
+        Ok(Party { mac: mac_of(via, DEVICE)?, address: child.address })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.attached {
+            // Pins would outlive the namespaces. A failure to remove them is made good when the mount
+            // namespace of the bench ends.
+            let _ = on(&self.host.netns, async || detach(DEVICE, false).await);
+        }
+    }
+}
+
+/// Makes the veth named [`DEVICE`] take frames of the generator: with GRO it has a NAPI context, which
+/// they need (`veth_xdp_xmit`).
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn take_generated(netns: &Netns) -> Result<()> {
+    netns.run(|| Ethtool::open(DEVICE.parse()?)?.set_gro(true))
+}
+
+/// Attaches our data path to the master in a host's namespace.
+///
+/// # Errors
+///
+/// When it cannot be all that was asked for: something less would be measured under its name.
+pub fn attach_to(host: &Station, options: crate::datapath::bpf::Options) -> Result<()> {
+    let request = Request {
+        options,
+        on_missing_bpf: Some(crate::datapath::choose::MissingChoice::Fail),
+        ..Request::default()
+    };
+    let outcome = on(&host.netns, async || attach(DEVICE, &request).await)?;
+    match outcome.warnings.first() {
+        Some(warning) => bail!("{warning}"),
+        None => Ok(()),
+    }
+}
+
+/// Frames that a device received, as its driver counts them.
+///
+/// # Errors
+///
+/// When there is no such device.
+pub fn received(netns: &Netns, device: &str) -> Result<u64> {
+    netns.run(|| {
+        let text = fs::read_to_string("/proc/thread-self/net/dev").context("cannot read device counters")?;
+        received_of(&text, device).with_context(|| format!("no counters of {device:?}"))
+    })
+}
+
+/// IPv4 packets that a namespace took for its own: what else reaches a device, because a bridge
+/// floods it, is not among them (`PACKET_OTHERHOST` in `ip_rcv_core`).
+///
+/// # Errors
+///
+/// When the kernel does not tell.
+pub fn packets_delivered(netns: &Netns) -> Result<u64> {
+    netns.run(|| {
+        let text = fs::read_to_string("/proc/thread-self/net/snmp").context("cannot read IP counters")?;
+        delivered_of(&text).context("the kernel does not count delivered packets")
+    })
+}
+
+/// The field below its name: two lines begin with `Ip:`.
+fn delivered_of(text: &str) -> Option<u64> {
+    let mut lines = text.lines().filter(|line| line.starts_with("Ip:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let mut fields = names.split_whitespace().zip(values.split_whitespace());
+    fields.find_map(|(name, value)| (name == "InDelivers").then(|| value.parse().ok()))?
+}
+
+/// The second field of the device's line: octets come first.
+fn received_of(text: &str, device: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix(device)?.strip_prefix(':'))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn received_frames_are_in_the_second_field() {
+        let text = "Inter-| Receive\n face |bytes packets\n    lo:       1       2    0\n  eth0: 300   4 0\n";
+        assert_eq!(received_of(text, "lo"), Some(2));
+        assert_eq!(received_of(text, "eth0"), Some(4));
+        assert_eq!(received_of(text, "eth"), None);
+    }
+
+    #[test]
+    fn delivered_packets_are_found_by_their_name() {
+        let text = "Ip: Forwarding InReceives InDelivers\nIp: 1 9 7\nIcmp: InMsgs\nIcmp: 0\n";
+        assert_eq!(delivered_of(text), Some(7));
+        assert_eq!(delivered_of("Ip: Forwarding\n"), None);
+    }
+}
