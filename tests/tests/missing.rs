@@ -15,10 +15,13 @@ use macvlan_tests::{
     talk::{is_silent, ping},
 };
 
+/// Runs the program with these arguments.
+type Run<'lab> = Box<dyn Fn(&[&str]) -> Ran + 'lab>;
+
 /// A machine that lacks something: how it is made so, how the program runs there, and what is said.
 struct Machine<'lab> {
     lab: &'lab Lab,
-    run: Box<dyn Fn(&[&str]) -> Ran + 'lab>,
+    run: Run<'lab>,
     reason: &'static str,
 }
 
