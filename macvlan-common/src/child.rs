@@ -245,11 +245,12 @@ impl Policy {
         self.0 & Self::VOUCHED != 0
     }
 
-    /// Whether there is to be a program on its own device: to hold it to its MAC or, in passthru mode,
-    /// to tell its frames from the host's, which bear the same.
+    /// Whether there is to be a program on its own device: to hold it to its MAC, to look into what it
+    /// sends before the driver gives copies to siblings or, in passthru mode, to tell its frames from
+    /// the host's, which bear the same MAC.
     #[inline(always)]
     pub const fn wants_vouching(self) -> bool {
-        self.is_guarded() || matches!(self.mode(), Mode::Passthru)
+        self.is_guarded() || self.is_inspected() || matches!(self.mode(), Mode::Passthru)
     }
 
     /// Whether it is limited to rates.

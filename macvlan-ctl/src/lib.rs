@@ -9,7 +9,7 @@
 //! of what changes, [`follow`] keeps a data path in step with it; [`exporter`], [`top`], with
 //! [`rates`], and [`trace`] show it.
 //! [`cni`] is the plugin `macvlan-cni`, which container runtimes run.
-//! [`demo`] and [`bench`] build a [`lab`] of their own and try all that there, or measure it.
+//! [`demo`] and [`mod@bench`] build a [`lab`] of their own and try all that there, or measure it.
 //! [`neighbours`] knows who has which address. [`netlink`], [`netns`] and [`bpffs`] speak to the kernel;
 //! [`crash`] is for tests of killed runs.
 

@@ -9,6 +9,7 @@ use macvlan_common::{
 
 use crate::{
     account::charge_drop,
+    guard,
     maps::Maps,
     tc::{NEXT, macs, set_tag, size},
 };
@@ -29,19 +30,30 @@ pub fn macvlan_child(ctx: TcContext) -> i32 {
     // SAFETY: as above.
     let held = unsafe { core::ptr::read_volatile(&raw const MACVLAN_HELD) } != 0;
     let Some(frame) = macs(&ctx) else { return NEXT };
-    match leave(frame.src, own, held) {
-        Leaving::Vouch => {
-            let Some(maps) = Maps::open() else { return NEXT };
-            set_tag(&ctx, maps.config().vouching_tag());
-            NEXT
-        }
-        Leaving::Pass => NEXT,
-        Leaving::Drop => {
-            let Some(maps) = Maps::open() else { return TC_ACT_SHOT };
-            if let Some(child) = maps.child(own) {
-                charge_drop(child, DropReason::Spoofed, size(&ctx, ctx.len()));
-            }
-            TC_ACT_SHOT
-        }
+    let leaving = leave(frame.src, own, held);
+    if matches!(leaving, Leaving::Drop) {
+        return drop(&ctx, own, DropReason::Spoofed);
     }
+    let Some(maps) = Maps::open() else { return NEXT };
+    let config = maps.config();
+    // The driver gives a broadcast to bridge siblings before the master's programs see it.
+    if config.inspects()
+        && let Some(child) = maps.child(own)
+        && let Some(reason) = guard::refusal(&ctx, child, own, false)
+    {
+        return drop(&ctx, own, reason);
+    }
+    if matches!(leaving, Leaving::Vouch) {
+        set_tag(&ctx, config.vouching_tag());
+    }
+    NEXT
+}
+
+#[inline(always)]
+fn drop(ctx: &TcContext, own: u64, reason: DropReason) -> i32 {
+    let Some(maps) = Maps::open() else { return TC_ACT_SHOT };
+    if let Some(child) = maps.child(own) {
+        charge_drop(child, reason, size(ctx, ctx.len()));
+    }
+    TC_ACT_SHOT
 }

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
 };
 
-use macvlan_common::{child::Mode, counters::DropReason};
+use macvlan_common::{child::Mode, counters::DropReason, mac::Mac};
 use macvlan_tests::{
     attached::Attached,
     control::{child, status},
@@ -17,6 +17,9 @@ use macvlan_tests::{
     stats::Stats,
 };
 
+/// All IPv6 nodes (RFC 2464, section 7).
+const ALL_NODES: Mac = Mac::new([0x33, 0x33, 0, 0, 0, 1]);
+
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
 const HOP_BY_HOP: u8 = 0;
@@ -26,23 +29,23 @@ fn all_nodes() -> Ipv6Addr {
 }
 
 /// An ICMPv6 message of this type, alone and behind a hop-by-hop header.
-fn messages(from: &Station, to: &Station, kind: u8, marker: Marker) -> Vec<Vec<u8>> {
+fn messages(from: &Station, to: Mac, kind: u8, marker: Marker) -> Vec<Vec<u8>> {
     let message = [&[kind, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0][..], &marker.octets()].concat();
     let behind = [&[ICMPV6, 0, 1, 4, 0, 0, 0, 0][..], &message].concat();
     [(ICMPV6, message), (HOP_BY_HOP, behind)]
         .map(|(next, payload)| {
             let packet = frames::ipv6(from.ip6, all_nodes(), next, &payload);
-            Frame::new(to.mac, from.mac).payload(frames::IPV6, &packet).padded(60)
+            Frame::new(to, from.mac).payload(frames::IPV6, &packet).padded(60)
         })
         .into()
 }
 
 /// UDP between these ports over IPv4 and over IPv6.
-fn datagrams(from: &Station, to: &Station, ports: [(u16, u16); 2], marker: Marker) -> Vec<Vec<u8>> {
+fn datagrams(from: &Station, to: Mac, ports: [(u16, u16); 2], marker: Marker) -> Vec<Vec<u8>> {
     let [v4, v6] = ports.map(|(source, target)| frames::udp(source, target, &marker.octets()));
     let v4 = frames::ipv4(from.ip, Ipv4Addr::BROADCAST, UDP, &v4);
     let v6 = frames::ipv6(from.ip6, all_nodes(), UDP, &v6);
-    let frame = |kind, packet: &[u8]| Frame::new(to.mac, from.mac).payload(kind, packet).padded(60);
+    let frame = |kind, packet: &[u8]| Frame::new(to, from.mac).payload(kind, packet).padded(60);
     vec![frame(frames::IPV4, &v4), frame(frames::IPV6, &v6)]
 }
 
@@ -76,12 +79,12 @@ fn routers_and_dhcp_servers_are_refused_where_asked_for() {
             let receivers = [&sibling, &lab.host, &lab.wire];
             for to in if args.contains(&"generic") { &receivers[..1] } else { &receivers[..] } {
                 let (marker, before) = (Marker::new(), attached.stats());
-                let mut bad_ra = messages(&hostile, to, 134, marker);
-                bad_ra.extend(messages(&hostile, to, 137, marker));
-                let mut bad_dhcp = datagrams(&hostile, to, [(67, 68), (547, 546)], marker);
-                bad_dhcp.extend(datagrams(&hostile, to, [(67, 67), (547, 9)], marker));
-                let mut fine = messages(&hostile, to, 133, marker);
-                fine.extend(datagrams(&hostile, to, [(68, 67), (546, 547)], marker));
+                let mut bad_ra = messages(&hostile, to.mac, 134, marker);
+                bad_ra.extend(messages(&hostile, to.mac, 137, marker));
+                let mut bad_dhcp = datagrams(&hostile, to.mac, [(67, 68), (547, 546)], marker);
+                bad_dhcp.extend(datagrams(&hostile, to.mac, [(67, 67), (547, 9)], marker));
+                let mut fine = messages(&hostile, to.mac, 133, marker);
+                fine.extend(datagrams(&hostile, to.mac, [(68, 67), (546, 547)], marker));
                 let all = [&bad_ra[..], &bad_dhcp, &fine].concat();
                 let gone = (if ra { 4 } else { 0 }, if dhcp { 4 } else { 0 });
                 let came = arrive(&hostile, to, &all, marker);
@@ -101,12 +104,42 @@ fn routers_and_dhcp_servers_are_refused_where_asked_for() {
         expect(true, true);
         // A sibling may do what it likes.
         let marker = Marker::new();
-        assert_eq!(arrive(&sibling, &lab.wire, &messages(&sibling, &lab.wire, 134, marker), marker), 2);
+        assert_eq!(arrive(&sibling, &lab.wire, &messages(&sibling, lab.wire.mac, 134, marker), marker), 2);
         let shown = child(&attached.status(), "g1").clone();
         assert_eq!((&shown["ra"], &shown["dhcp_server"]), (&false.into(), &false.into()));
         let table = lab.ctl(&["status", "eth0"]).succeeded().stdout;
         assert!(table.lines().any(|line| line == "g1: ra off, dhcp-server off"), "{table}");
     }
+}
+
+/// The driver gives a bridge child's broadcasts to its siblings itself, before the master's hooks.
+#[test]
+fn not_even_what_the_driver_gives_to_bridge_siblings_gets_through() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::with().ipv6().build();
+    let (hostile, sibling) = (lab.child("g1", Mode::Bridge), lab.child("g2", Mode::Bridge));
+    let attached = Attached::new(&lab, &[]);
+    let sent = |marker| {
+        let mut frames = messages(&hostile, ALL_NODES, 134, marker);
+        frames.extend(datagrams(&hostile, ALL_NODES, [(67, 68), (547, 546)], marker));
+        frames
+    };
+    let count = |frames: &[Vec<u8>], marker| {
+        let mut tap = Tap::on_device(&sibling.ns, &sibling.dev);
+        let injector = Injector::new(&hostile.ns, &hostile.dev);
+        frames.iter().for_each(|frame| injector.send(frame));
+        let fence = Marker::new();
+        injector.send(&frames::marked(ALL_NODES, hostile.mac, fence));
+        tap.wait_for(fence, 1);
+        tap.came_in(marker)
+    };
+    let marker = Marker::new();
+    let frames = sent(marker);
+    assert_eq!(count(&frames, marker), frames.len(), "the test shows nothing");
+    lab.ctl(&["child", "set", "eth0", "g1,ra=off,dhcp-server=off"]).succeeded();
+    let (before, marker) = (attached.stats(), Marker::new());
+    assert_eq!(count(&sent(marker), marker), 0);
+    assert_eq!(drops(&(&attached.stats() - &before)), (2, 2));
 }
 
 #[test]
@@ -125,8 +158,8 @@ fn a_configuration_makes_everybody_a_mere_client() {
         (&false.into(), &false.into(), &"ip".into())
     );
     let marker = Marker::new();
-    let mut frames = messages(&hostile, &lab.wire, 134, marker);
-    frames.extend(datagrams(&hostile, &lab.wire, [(67, 68), (547, 546)], marker));
+    let mut frames = messages(&hostile, lab.wire.mac, 134, marker);
+    frames.extend(datagrams(&hostile, lab.wire.mac, [(67, 68), (547, 546)], marker));
     assert_eq!(arrive(&hostile, &lab.wire, &frames, marker), 0);
     let before = lab.ctl(&["check", "--config", FILE]).succeeded();
     assert_eq!(before.stdout, "up to date\n");

@@ -343,7 +343,7 @@ impl<'ns> Bench<'ns> {
 }
 
 /// The decision, and what a guard of the sender makes of it.
-fn judge(hook: Hook, macs: Frame, world: &World, octets: &Octets<'_>) -> Verdict<usize> {
+pub fn judge(hook: Hook, macs: Frame, world: &World, octets: &Octets<'_>) -> Verdict<usize> {
     let verdict = decide(hook, macs, world);
     let Some(sender) = verdict.tx.filter(|_| world.config.inspects()) else { return verdict };
     let policy = world.children[sender].policy;

@@ -6,14 +6,17 @@ use std::collections::BTreeMap;
 use macvlan_common::{
     cases::World,
     config::{Config, Hairpin},
-    counters::Path,
-    decide::{Action, Frame, Hook, Sender, Tables as _, Verdict, decide},
+    counters::{DropReason, Path},
+    decide::{Action, Frame, Hook, Sender, Tables as _, Verdict},
+    inspect::cases::Octets,
     l3::{self, ARP_LEN, Address, ND_LEN, Neighbours},
     limit::Pace,
     mac::{Mac, is_group},
     neigh::{Claim, Owner, Speaker, judge_claim, place, takes_from_wire},
 };
 use macvlan_tests::frames::{ARP, ETH_HLEN, IPV6};
+
+use crate::bench::judge;
 
 /// A pace at which no bucket fills up again while a test runs: a frame in 18 minutes.
 const SETTLED: u64 = 1 << 40;
@@ -58,7 +61,11 @@ impl Model {
     /// Judges a frame at a hook, and learns from it.
     pub fn judge(&mut self, (hook, sender): (Hook, Sender), octets: &[u8]) -> Outcome {
         let frame = Frame { dst: key(&octets[..6]), src: key(&octets[6..12]), sender };
-        let verdict = decide(hook, frame, &self.world);
+        // Nobody has an address of his own: who is held to his may send none.
+        let verdict = judge(hook, frame, &self.world, &Octets { frame: octets, own: &[] });
+        if matches!(verdict.action.drop_reason(), Some(DropReason::RaGuard | DropReason::DhcpGuard)) {
+            return Outcome::of(verdict);
+        }
         let sender = if hook == Hook::Egress { verdict.tx } else { None };
         if verdict.may_be_storm() && self.is_too_much(sender) {
             return Outcome::of(Verdict::storm(sender));

@@ -55,7 +55,7 @@ pub enum Feature {
     XdpGeneric,
     /// A macvlan on a device.
     Macvlan,
-    /// A macvlan of the host's own with a route to a child: see [`shim`](crate::shim).
+    /// A macvlan of the host's own with a route to a child: see [`shim`].
     Shim,
     /// Ids of network namespaces.
     Nsid,
