@@ -43,10 +43,14 @@ fn spend(slot: u32, sends: bool, path: u32, packets: u64, bytes: u64) -> u64 {
     }
     let Some(meters) = MACVLAN_METER.get_ptr_mut(slot) else { return 0 };
     // SAFETY: entries are freed after an RCU grace period; the field is in the entry.
-    let [rx, tx] = unsafe { [&raw mut (*meters).rx, &raw mut (*meters).tx] };
+    let rx = unsafe { &raw mut (*meters).rx };
+    // SAFETY: as above.
+    let tx = unsafe { &raw mut (*meters).tx };
     let meter = if sends { tx } else { rx };
     // SAFETY: as above.
-    let (bits, frames) = unsafe { (&raw mut (*meter).bits, &raw mut (*meter).frames) };
+    let bits = unsafe { &raw mut (*meter).bits };
+    // SAFETY: as above.
+    let frames = unsafe { &raw mut (*meter).frames };
     // SAFETY: the helper touches no memory.
     let now = unsafe { bpf_ktime_get_ns() };
     if !has_room(bits, now) || !has_room(frames, now) {

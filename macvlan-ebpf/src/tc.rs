@@ -119,15 +119,14 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let verdict = decide(Hook::AfterXdp, frame, &maps);
     if maps.config().inspects()
         && let Some(child) = verdict.tx
+        && let Some(reason) = guard::refusal(ctx, child, frame.src, headless)
     {
-        if let Some(reason) = guard::refusal(ctx, child, frame.src, headless) {
-            let verdict = Verdict::refused(reason, child);
-            charge(&verdict, size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 }));
-            if TRACED {
-                tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
-            }
-            return TC_ACT_SHOT;
+        let verdict = Verdict::refused(reason, child);
+        charge(&verdict, size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 }));
+        if TRACED {
+            tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
         }
+        return TC_ACT_SHOT;
     }
     if maps.config().guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
         return drop_storm::<TRACED>(ctx, frame, Point::Ingress, None);
