@@ -1,5 +1,5 @@
 //! What guarded children say behind their MACs: read here, judged by
-//! [`inspect`](macvlan_common::inspect::inspect).
+//! [`inspect`].
 //!
 //! Out of line: where no child is guarded so, nothing comes here.
 

@@ -82,7 +82,8 @@ fn run_all(root: &Path, options: &Options) -> Result<()> {
 
 fn cargo_test(root: &Path, release: bool) -> Command {
     let mut cargo = cargo(root);
-    cargo.arg("test").args(release.then_some("--release"));
+    // All that fails is to be told of, not the first alone.
+    cargo.args(["test", "--no-fail-fast"]).args(release.then_some("--release"));
     cargo
 }
 
