@@ -395,7 +395,8 @@ mod tests {
         assert!(off.apply_rates(rates).is_empty());
         assert_eq!(PolicyChange::default().apply_rates(rates), rates);
         let told = PolicyStatus::of(policy, rates, &groups).phrases().join(", ");
-        assert!(told.ends_with("vepa-reflect local, rate-rx 1mbit+2kpps, rate-scope wire"), "{told}");
+        let expected = "vepa-reflect local, rate-rx 1mbit+2kpps, rate-scope wire, ra off, dhcp-server off";
+        assert!(told.ends_with(expected), "{told}");
         let moved = PolicyChange::default().apply(Some(policy), Mode::Bridge, &mut groups).unwrap();
         assert_eq!(moved, policy.with_mode(Mode::Bridge));
         let out = PolicyChange { group: Some(None), ..PolicyChange::default() };
