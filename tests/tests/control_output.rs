@@ -92,7 +92,9 @@ fn stats_in_json_are_as_documented() {
         let Station { dev, mac, .. } = station;
         let path = |name: &str| format!(r#""{name}":{{"rx":{NONE},"tx":{NONE}}}"#);
         let [wire, host, sibling] = ["wire", "host", "sibling"].map(path);
-        format!(r#"{{"ifname":"{dev}","address":"{mac}","container":null,"stats64":null,{wire},{host},{sibling},{drops}}}"#)
+        format!(
+            r#"{{"ifname":"{dev}","address":"{mac}","container":null,"stats64":null,{wire},{host},{sibling},{drops}}}"#
+        )
     };
     let flood = format!(r#""flood":{{"child":{NONE},"host":{NONE},"wire":{NONE}}}"#);
     let expected = format!(
