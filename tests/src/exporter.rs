@@ -187,12 +187,13 @@ impl Samples {
         self.0.iter().filter(move |(series, _)| of(series)).map(|(series, value)| (series.as_str(), *value))
     }
 
-    /// The counters of data paths, sorted by series.
+    /// The counters of data paths, sorted by series; not those that the kernel keeps without one.
     pub fn counters(&self) -> Vec<(String, f64)> {
         let is_counter = |series: &str| {
             let name = series.split('{').next().unwrap_or_default();
             let of_path = name.starts_with("macvlan_child_") || name.starts_with("macvlan_master_");
-            of_path && name.ends_with("_total")
+            let of_kernel = name.starts_with("macvlan_master_kernel_") || series.contains("path=\"all\"");
+            of_path && !of_kernel && name.ends_with("_total")
         };
         let kept = self.0.iter().filter(|(series, _)| is_counter(series));
         kept.map(|(series, value)| (series.clone(), *value)).collect()
