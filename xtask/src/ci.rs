@@ -12,14 +12,14 @@ use crate::{
     command::{cargo, run},
     fuzz, hygiene, machine, ordinary,
     setup_ebpf::{self, RustSrc},
-    test, vm,
+    test,
 };
 
 /// A step's name and what it does in the workspace.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
 /// The quick ones first.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 11] = [
     ("format", format),
     ("hygiene", hygiene::check),
     ("lint", lint),
@@ -31,7 +31,6 @@ const STEPS: [Step; 12] = [
     ("fuzz", |root| fuzz::fuzz(root, &fuzz::Options::quick())),
     ("test as an ordinary user", ordinary::test),
     ("test", |root| test::test(root, &test::Options::default())),
-    ("test on other kernels", |root| vm::test(root, &vm::Options::default())),
 ];
 
 /// Runs every step until one fails, and says how long each took.
