@@ -84,7 +84,7 @@ fn after_every_step_of_adding_and_removing_a_child() {
 fn after_every_step_of_changing_a_child() {
     needs!(require::lab, require::tc, require::crash_points);
     let case = Case::new(TCX);
-    let web = named(&case.web, "mtu=1400,host-access=off,group=lan");
+    let web = named(&case.web, "mtu=1400,host-access=off,new-group=lan");
     let set = ["child", "set", "eth0", web.as_str()].map(str::to_owned);
     let back = named(&case.web, "mtu=1500,host-access=on");
     let case_back = || {
