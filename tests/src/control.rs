@@ -157,7 +157,9 @@ pub fn pinned(lab: &Lab) -> BTreeMap<String, Pinned> {
     };
     lab.mounts().enter(|| {
         let pins = fs::read_dir(pin_directory()).or_fail("list the pins");
-        pins.map(|pin| look(pin.or_fail("list the pins").path())).collect()
+        let paths = pins.map(|pin| pin.or_fail("list the pins").path());
+        // A symbolic link says that the clsact qdisc is ours.
+        paths.filter(|path| !path.is_symlink()).map(look).collect()
     })
 }
 
