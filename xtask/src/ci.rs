@@ -28,7 +28,7 @@ const STEPS: [Step; 11] = [
     ("lint of the BPF programs", build_ebpf::lint),
     ("BPF object", build_ebpf::check),
     ("BPF object, built elsewhere", build_ebpf::check_elsewhere),
-    ("fuzz", |root| fuzz::fuzz(root, &fuzz::Options::quick())),
+    ("fuzz", quick_fuzz),
     ("test as an ordinary user", ordinary::test),
     ("test", |root| test::test(root, &test::Options::default())),
 ];
@@ -63,6 +63,11 @@ fn lint(root: &Path) -> Result<()> {
     let mut all_features = cargo(root);
     all_features.args(["clippy", "--package", "macvlan-common", "--all-features", "--all-targets"]);
     run(all_features.args(["--", "-D", "warnings"]))
+}
+
+fn quick_fuzz(root: &Path) -> Result<()> {
+    machine::install_fuzz_tools()?;
+    fuzz::fuzz(root, &fuzz::Options::quick())
 }
 
 fn document(root: &Path) -> Result<()> {

@@ -84,6 +84,14 @@ pub fn install_vm_tools() -> Result<()> {
     install_missing(&VM_TOOLS)
 }
 
+/// Installs what building the fuzz targets needs.
+///
+/// # Errors
+/// A package cannot be installed.
+pub fn install_fuzz_tools() -> Result<()> {
+    install_missing(&[("c++", "g++")])
+}
+
 fn install_missing(tools: &[(&'static str, &'static str)]) -> Result<()> {
     let packages: BTreeSet<&str> = missing(tools).map(|(_, package)| package).collect();
     if !packages.is_empty() {
