@@ -172,6 +172,12 @@ impl Config {
         self.flags & Self::LIMITED != 0
     }
 
+    /// Whether a frame may be dropped for more than [`decide`](mod@crate::decide) sees of it.
+    #[inline(always)]
+    pub const fn guards(&self) -> bool {
+        self.flags & (Self::STORM_GUARD | Self::LIMITED | Self::INSPECT) != 0
+    }
+
     /// Whether what lies behind the MACs of some child's frames is looked into.
     #[inline(always)]
     pub const fn inspects(&self) -> bool {

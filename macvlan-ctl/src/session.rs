@@ -11,7 +11,7 @@ use macvlan_common::{child::Policy, mac::Mac};
 use crate::{
     datapath::{
         Datapath,
-        bpf::{self, Bpf, Found},
+        bpf::{self, Bpf, Depth, Found},
         kernel::Kernel,
     },
     lock::Lock,
@@ -105,7 +105,12 @@ impl Session {
         if access == Access::Change {
             bpf::clean_up(&netlink, &master, false).await.context("cannot clean up after an earlier run")?;
         }
-        let FoundDatapath { attached, broken, refusal } = look_for_datapath(&netlink, &master).await;
+        // What changes a master has all of the programs judged when it installs them.
+        let depth = match access {
+            Access::Read => Depth::Whole,
+            Access::Change => Depth::Shallow,
+        };
+        let FoundDatapath { attached, broken, refusal } = look_for_datapath(&netlink, &master, depth).await;
         let observed = observe::children(&netlink, access).await?;
         let mut session = Self { netlink, master, observed, attached, refusal, broken, lock };
         if access == Access::Change {
@@ -292,7 +297,7 @@ pub fn members(
 
 /// The programs on `master`, or why there are none; and whether unusable remains of some are there.
 pub async fn find_datapath(netlink: &Netlink, master: &Master) -> (Attached, bool) {
-    let found = look_for_datapath(netlink, master).await;
+    let found = look_for_datapath(netlink, master, Depth::Whole).await;
     (found.attached, found.broken)
 }
 
@@ -306,13 +311,14 @@ pub struct FoundDatapath {
     pub refusal: Option<String>,
 }
 
-/// Looks at a master and, where no data path is on it, tries whether one could be.
-pub async fn look_for_datapath(netlink: &Netlink, master: &Master) -> FoundDatapath {
+/// Looks at a master and, where no data path is on it, tries whether one could be: as far as `depth`
+/// goes.
+pub async fn look_for_datapath(netlink: &Netlink, master: &Master, depth: Depth) -> FoundDatapath {
     let found = Bpf::find(netlink, master).await;
     if let Found::Whole(bpf) = found {
         return FoundDatapath { attached: Ok(bpf), broken: false, refusal: None };
     }
-    let refusal = bpf::probe().err().map(|error| format!("BPF cannot be had: {error:#}"));
+    let refusal = bpf::probe(depth).err().map(|error| format!("BPF cannot be had: {error:#}"));
     let (reason, broken) = match found {
         Found::Broken(reason) => (reason, true),
         _ => {

@@ -4,17 +4,21 @@
 //! Out of line: where no child is guarded so, nothing comes here.
 
 use aya_ebpf::{
-    EbpfContext as _, bindings::BPF_F_NO_PREALLOC, helpers::bpf_skb_load_bytes, macros::map, maps::HashMap,
+    bindings::{__sk_buff, BPF_F_NO_PREALLOC},
+    macros::map,
+    maps::HashMap,
     programs::TcContext,
 };
 use macvlan_common::{
     counters::DropReason,
-    decide::Tables as _,
     inspect::{OwnAddress, Packet, inspect},
     l3::Address,
 };
 
-use crate::maps::{Child, Maps};
+use crate::{
+    maps::{Child, policy_at},
+    packet,
+};
 
 /// Addresses when nothing else is asked for; the loader sets the real maximum.
 const DEFAULT_MAX_ADDRESSES: u32 = 16_384;
@@ -31,7 +35,9 @@ const ETH_HLEN: u32 = 14;
 /// behind the MAC header.
 #[inline(always)]
 pub fn refusal(ctx: &TcContext, child: Child, mac: u64, headless: bool) -> Option<DropReason> {
-    match judge(ctx, child, mac, headless) {
+    // SAFETY: see [`Child`].
+    let slot = unsafe { (*child.as_ptr()).slot };
+    match macvlan_judge(ctx.skb.skb, slot, mac, headless) {
         SPOOFED => Some(DropReason::Spoofed),
         RA_GUARD => Some(DropReason::RaGuard),
         DHCP_GUARD => Some(DropReason::DhcpGuard),
@@ -45,10 +51,11 @@ const SPOOFED: u32 = 1;
 const RA_GUARD: u32 = 2;
 const DHCP_GUARD: u32 = 3;
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn judge(ctx: &TcContext, child: Child, mac: u64, headless: bool) -> u32 {
-    let Some(maps) = Maps::open() else { return PASSES };
-    let policy = maps.policy(child);
+extern "C" fn macvlan_judge(skb: *mut __sk_buff, slot: u32, mac: u64, headless: bool) -> u32 {
+    let ctx = &TcContext::new(skb);
+    let policy = policy_at(slot);
     if !policy.is_inspected() {
         return PASSES;
     }
@@ -70,9 +77,8 @@ struct Skb<'a> {
 impl Skb<'_> {
     /// The EtherType comes from the frame, not from `skb->protocol`, which a packet socket sets at will.
     #[inline(always)]
-    fn load(&self, at: u32, to: *mut core::ffi::c_void, len: u32) -> bool {
-        // SAFETY: the helper writes `len` octets to `to`, which has room for them, or fails.
-        unsafe { bpf_skb_load_bytes(self.ctx.as_ptr(), at.wrapping_sub(self.missing), to, len) == 0 }
+    fn load<T: Copy>(&self, at: u32) -> Option<T> {
+        packet::load(self.ctx, at.wrapping_sub(self.missing))
     }
 }
 
@@ -84,14 +90,12 @@ impl Packet for Skb<'_> {
             // has the EtherType of the frame there (`eth_type_trans`).
             return Some((unsafe { (*self.ctx.skb.skb).protocol } as u16).swap_bytes());
         }
-        let mut half = [0_u8; 2];
-        self.load(at, (&raw mut half).cast(), size_of_val(&half) as u32).then(|| u16::from_be_bytes(half))
+        self.load::<[u8; 2]>(at).map(u16::from_be_bytes)
     }
 
     #[inline(always)]
     fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
-        let mut words = [0_u32; N];
-        self.load(at, (&raw mut words).cast(), size_of_val(&words) as u32).then_some(words)
+        self.load(at)
     }
 
     #[inline(always)]

@@ -5,21 +5,23 @@
 use core::ptr::NonNull;
 
 use aya_ebpf::{
-    EbpfContext as _,
-    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes},
+    bindings::{__sk_buff, BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    helpers::bpf_ktime_get_ns,
     macros::map,
     maps::HashMap,
     programs::TcContext,
 };
 use macvlan_common::{
     decide::Tables as _,
-    l3::{self, ARP_LEN, Address, ND_LEN, NdWords, Neighbours},
+    l3::{self, ARP_LEN, Address, NdWords, Neighbours},
     mac::is_group,
     neigh::{Claim, Owner, Speaker, judge_claim, place, takes_from_wire},
 };
 
-use crate::maps::{Child, Maps};
+use crate::{
+    maps::{Child, Maps},
+    packet,
+};
 
 /// Addresses known when nothing else is asked for; the loader sets the real maximum.
 const DEFAULT_MAX_ADDRESSES: u32 = 16_384;
@@ -53,7 +55,7 @@ pub fn asked_from_wire(ctx: &TcContext, src: u64, maps: &Maps) -> Option<Asked> 
     if src == master || maps.may_be_child(src) {
         return None;
     }
-    let mac = owner_of_asked(ctx) & OWNER_MAC;
+    let mac = macvlan_asked(ctx.skb.skb) & OWNER_MAC;
     if mac == 0 {
         return None;
     }
@@ -68,7 +70,7 @@ pub fn asked_from_wire(ctx: &TcContext, src: u64, maps: &Maps) -> Option<Asked> 
 /// all.
 #[inline(always)]
 pub fn asked_by_host(ctx: &TcContext, maps: &Maps) -> Option<(Asked, bool)> {
-    let owner = owner_of_asked(ctx);
+    let owner = macvlan_asked(ctx.skb.skb);
     let mac = owner & OWNER_MAC;
     if mac == 0 {
         return None;
@@ -78,15 +80,16 @@ pub fn asked_by_host(ctx: &TcContext, maps: &Maps) -> Option<(Asked, bool)> {
     reaches.then_some((Asked { mac, child: Some(child) }, owner & IS_LEARNT == 0))
 }
 
-/// The MAC in what [`owner_of_asked`] gives.
+/// The MAC in what [`macvlan_asked`] gives.
 const OWNER_MAC: u64 = (1 << 48) - 1;
-/// Set in what [`owner_of_asked`] gives: the owner says so, not netlink.
+/// Set in what [`macvlan_asked`] gives: the owner says so, not netlink.
 const IS_LEARNT: u64 = 1 << 48;
 
 /// Key of the MAC that the address asked for has, 0 for none; with [`IS_LEARNT`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn owner_of_asked(ctx: &TcContext) -> u64 {
-    let asked = read(ctx).asked;
+extern "C" fn macvlan_asked(skb: *mut __sk_buff) -> u64 {
+    let asked = read(&TcContext::new(skb)).asked;
     if !asked.is_some() {
         return 0;
     }
@@ -105,8 +108,9 @@ pub fn may_tell(ctx: &TcContext, dst: u64) -> bool {
 }
 
 /// Hears what a frame going out with this source says of who has an address.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn hear(ctx: &TcContext, src: u64) -> u32 {
+pub extern "C" fn macvlan_hear(skb: *mut __sk_buff, src: u64) -> u32 {
     let Some(maps) = Maps::open() else { return 0 };
     let speaker = if src == maps.config().master {
         Speaker::Host
@@ -115,7 +119,7 @@ pub fn hear(ctx: &TcContext, src: u64) -> u32 {
     } else {
         Speaker::Stranger
     };
-    let said = read(ctx);
+    let said = read(&TcContext::new(skb));
     if said.hardware != 0 && said.hardware != src {
         return 0;
     }
@@ -132,7 +136,7 @@ pub fn hear(ctx: &TcContext, src: u64) -> u32 {
 fn settle(speaker: Speaker, mac: u64, address: Address) {
     let now = now();
     let held = MACVLAN_ADDR.get_ptr_mut(address).and_then(NonNull::new);
-    // SAFETY: see `owner_of_asked`.
+    // SAFETY: see `macvlan_asked`.
     let known = held.map(|held| unsafe { *held.as_ptr() });
     match judge_claim(speaker, mac, known.as_ref(), now) {
         Claim::Ignore => {}
@@ -159,7 +163,7 @@ fn settle(speaker: Speaker, mac: u64, address: Address) {
 #[inline(always)]
 fn take(mac: u64, address: Address, is_known: bool, now: u64) {
     let place = place(mac, address);
-    // SAFETY: see `owner_of_asked`.
+    // SAFETY: see `macvlan_asked`.
     let before = unsafe { MACVLAN_PLACE.get(place) }.copied();
     if let Some(before) = before
         && !before.is(address)
@@ -189,14 +193,12 @@ fn take(mac: u64, address: Address, is_known: bool, now: u64) {
 fn read(ctx: &TcContext) -> Neighbours {
     match protocol(ctx) {
         l3::ARP => {
-            let mut octets = [0; ARP_LEN];
-            if load(ctx, (&raw mut octets).cast(), ARP_LEN as u32) {
+            if let Some(octets) = load::<[u8; ARP_LEN]>(ctx) {
                 return l3::read_arp(&octets);
             }
         }
         l3::IPV6 => {
-            let mut words: NdWords = [0; ND_LEN / 4];
-            if load(ctx, (&raw mut words).cast(), ND_LEN as u32) {
+            if let Some(words) = load::<NdWords>(ctx) {
                 return l3::read_nd(&words);
             }
         }
@@ -205,11 +207,10 @@ fn read(ctx: &TcContext) -> Neighbours {
     Neighbours::default()
 }
 
-/// Loads `len` octets behind the Ethernet header to `to`, which has room for them.
+/// The octets behind the Ethernet header.
 #[inline(always)]
-fn load(ctx: &TcContext, to: *mut core::ffi::c_void, len: u32) -> bool {
-    // SAFETY: the helper writes `len` octets to `to`, or fails.
-    unsafe { bpf_skb_load_bytes(ctx.as_ptr(), ETH_HLEN, to, len) == 0 }
+fn load<T: Copy>(ctx: &TcContext) -> Option<T> {
+    packet::load(ctx, ETH_HLEN)
 }
 
 /// EtherType of the frame, 0 when it bears a tag beside it.

@@ -1,7 +1,8 @@
 //! The one place that reads packet memory.
 
-use core::hint::black_box;
+use core::{hint::black_box, mem::MaybeUninit};
 
+use aya_ebpf::{EbpfContext as _, helpers::bpf_skb_load_bytes, programs::TcContext};
 use macvlan_common::decide::{Frame, Sender};
 
 /// Both MACs; the EtherType behind them decides nothing.
@@ -31,6 +32,20 @@ pub fn frame_of([d0, d1, d2, s0, s1, s2]: Macs) -> Frame {
 #[inline(always)]
 fn key(low: u16, middle: u16, high: u16) -> u64 {
     u64::from(low) | u64::from(middle) << 16 | u64::from(high) << 32
+}
+
+/// An array of integers from what lies at an offset; `None` beyond the frame.
+///
+/// Nothing is zeroed before: the helper fills all of it or fails, and a loop that zeroes is walked by
+/// the verifier octet by octet.
+#[inline(always)]
+pub fn load<T: Copy>(ctx: &TcContext, at: u32) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    let len = size_of::<T>() as u32;
+    // SAFETY: the helper writes `len` octets to `value`, or fails.
+    let status = unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at, value.as_mut_ptr().cast(), len) };
+    // SAFETY: it did not fail, and `T` is an array of integers.
+    (status == 0).then(|| unsafe { value.assume_init() })
 }
 
 /// Copies the beginning of the frame, as much as there is and fits; gives how many octets.

@@ -23,7 +23,7 @@ pub const REFUSED: u64 = u64::MAX;
 pub fn send(child: Child, path: Path, size: Count) -> u64 {
     // SAFETY: see [`Child`].
     let slot = unsafe { (*child.as_ptr()).slot };
-    spend(slot, true, path as u32, size.packets, size.bytes)
+    macvlan_spend(slot, true, path as u32, size.packets, size.bytes)
 }
 
 /// Whether a frame is more than this child is to receive.
@@ -31,12 +31,13 @@ pub fn send(child: Child, path: Path, size: Count) -> u64 {
 pub fn is_too_much(child: Child, path: Path, size: Count) -> bool {
     // SAFETY: see [`Child`].
     let slot = unsafe { (*child.as_ptr()).slot };
-    spend(slot, false, path as u32, size.packets, size.bytes) == REFUSED
+    macvlan_spend(slot, false, path as u32, size.packets, size.bytes) == REFUSED
 }
 
 /// Both buckets of a direction are asked before either is charged.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn spend(slot: u32, sends: bool, path: u32, packets: u64, bytes: u64) -> u64 {
+extern "C" fn macvlan_spend(slot: u32, sends: bool, path: u32, packets: u64, bytes: u64) -> u64 {
     let policy = policy_at(slot);
     if !policy.is_limited() || (policy.has_wire_scope() && path != Path::Wire as u32) {
         return 0;
@@ -62,7 +63,7 @@ fn spend(slot: u32, sends: bool, path: u32, packets: u64, bytes: u64) -> u64 {
 
 #[inline(always)]
 fn has_room(bucket: *const Bucket, now: u64) -> bool {
-    // SAFETY: part of a map entry that [`spend`] holds.
+    // SAFETY: part of a map entry that [`macvlan_spend`] holds.
     let read = unsafe { bucket.read_volatile() };
     read.has_room(read.paid, now)
 }
@@ -73,7 +74,7 @@ fn has_room(bucket: *const Bucket, now: u64) -> bool {
 /// then, as it would have been with the credit that is thrown away.
 #[inline(always)]
 fn pay(bucket: *mut Bucket, amount: u64, now: u64) -> u64 {
-    // SAFETY: part of a map entry that [`spend`] holds.
+    // SAFETY: part of a map entry that [`macvlan_spend`] holds.
     let read = unsafe { bucket.read_volatile() };
     if read.rate == 0 {
         return 0;

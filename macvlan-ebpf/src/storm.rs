@@ -22,11 +22,12 @@ pub fn is_too_much(child: Option<Child>) -> bool {
         Some(child) => unsafe { (*child.as_ptr()).slot }.wrapping_add(1),
         None => 0,
     };
-    spend(bucket) != 0
+    macvlan_storm(bucket) != 0
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn spend(bucket: u32) -> u32 {
+extern "C" fn macvlan_storm(bucket: u32) -> u32 {
     let (Some(pace), Some(bucket)) = (MACVLAN_PACE.get(0), MACVLAN_STORM.get_ptr_mut(bucket)) else {
         return 0;
     };

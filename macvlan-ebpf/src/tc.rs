@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use macvlan_common::{
     config::{Config, Hairpin, Tag},
-    counters::{Count, DropReason, Path},
+    counters::{Count, Path},
     decide::{Action, Frame, Hook, Sender, Tables as _, Verdict, decide},
     gso,
     mac::{Mac, is_group},
@@ -21,9 +21,10 @@ use macvlan_common::{
 use crate::{
     account::{charge, charge_failed_copy, charge_rx},
     guard,
+    limits::limited,
     maps::{Child, Maps},
-    neigh, packet, rate, storm,
-    trace::tell_skb,
+    neigh, packet,
+    trace::macvlan_tell,
 };
 
 /// `PACKET_*` of `include/uapi/linux/if_packet.h`.
@@ -70,29 +71,12 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let judged = config.xdp_is_native() && is_judged(ctx, config.meta);
     let hook = if judged { Hook::Judged } else { Hook::Ingress };
     let verdict = decide(hook, frame, &maps);
-    if config.inspects()
-        && let Some(child) = verdict.tx
-        && let Some(reason) = guard::refusal(ctx, child, frame.src, false)
-    {
-        return drop_refused::<TRACED>(ctx, frame, Point::Ingress, child, reason);
-    }
-    if config.guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
-        return drop_storm::<TRACED>(ctx, frame, Point::Ingress, None);
-    }
-    if verdict.counts() {
-        let size = size(ctx, ctx.len());
-        if config.limits()
-            && let Some(child) = beyond_rate(&verdict, size)
-        {
-            return drop_beyond_rate::<TRACED>(ctx, frame, Point::Ingress, child, size, false);
-        }
-        charge(&verdict, size);
-    }
+    let verdict = settle::<false>(ctx, frame.src, &config, verdict, false);
     if config.directs() && is_group(frame.dst) && verdict.action == Action::Pass {
-        direct_from_wire(ctx, frame.src, ctx.len());
+        macvlan_direct(ctx.skb.skb, frame.src);
     }
     if TRACED && !judged {
-        tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), false);
+        macvlan_tell(ctx.skb.skb, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), false);
     }
     receive(ctx, verdict.action)
 }
@@ -117,36 +101,14 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
         frame.sender = sender(ctx, &maps.config());
     }
     let verdict = decide(Hook::AfterXdp, frame, &maps);
-    if maps.config().inspects()
-        && let Some(child) = verdict.tx
-        && let Some(reason) = guard::refusal(ctx, child, frame.src, headless)
-    {
-        let verdict = Verdict::refused(reason, child);
-        charge(&verdict, size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 }));
-        if TRACED {
-            tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
-        }
-        return TC_ACT_SHOT;
-    }
-    if maps.config().guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
-        return drop_storm::<TRACED>(ctx, frame, Point::Ingress, None);
-    }
-    if verdict.counts() {
-        let size = size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 });
-        if maps.config().limits()
-            && let Some(child) = beyond_rate(&verdict, size)
-        {
-            return drop_beyond_rate::<TRACED>(ctx, frame, Point::Ingress, child, size, headless);
-        }
-        charge(&verdict, size);
-    }
+    let verdict = settle::<false>(ctx, frame.src, &maps.config(), verdict, headless);
     // A frame without its MAC header cannot be given another one: it goes to all.
     if maps.config().directs() && is_group(frame.dst) && verdict.action == Action::Pass && !headless {
-        direct_from_wire(ctx, frame.src, ctx.len());
+        macvlan_direct(ctx.skb.skb, frame.src);
     }
     // What XDP did not leave to this hook, it has told of.
     if TRACED && decide(Hook::Xdp, frame, &maps).action == Action::Defer {
-        tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
+        macvlan_tell(ctx.skb.skb, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
     }
     receive(ctx, verdict.action)
 }
@@ -154,25 +116,11 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
 #[inline(always)]
 fn receive(ctx: &TcContext, action: Action) -> i32 {
     match action {
-        Action::DropIsolated
-        | Action::DropReflected
-        | Action::DropUnknown
-        | Action::DropSpoofed
-        | Action::DropStorm
-        | Action::DropRaGuard
-        | Action::DropDhcpGuard
-        | Action::DropRate => TC_ACT_SHOT,
+        action if action.drop_reason().is_some() => TC_ACT_SHOT,
         Action::HideFromHost => retype(ctx, PACKET_OTHERHOST),
         Action::UntagBroadcast => retype(ctx, PACKET_BROADCAST),
         Action::UntagMulticast => retype(ctx, PACKET_MULTICAST),
-        Action::Pass
-        | Action::Untag
-        | Action::Defer
-        | Action::Turn
-        | Action::CopyToChildren
-        | Action::CopyToAll
-        | Action::CopyBroadcastToHost
-        | Action::CopyMulticastToHost => NEXT,
+        _ => NEXT,
     }
 }
 
@@ -197,57 +145,21 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         frame.sender = sender(ctx, &config);
     }
     let verdict = decide(Hook::Egress, frame, &maps);
-    if config.inspects()
-        && let Some(child) = verdict.tx
-        && let Some(reason) = guard::refusal(ctx, child, frame.src, false)
-    {
-        return drop_refused::<TRACED>(ctx, frame, Point::Egress, child, reason);
-    }
-    if config.guards_storms()
-        && verdict.may_be_storm()
-        && let Some(child) = verdict.tx
-        && storm::is_too_much(Some(child))
-    {
-        return drop_storm::<TRACED>(ctx, frame, Point::Egress, Some(child));
-    }
-    if verdict.counts() {
-        let size = size(ctx, ctx.len());
-        if config.limits() {
-            if let Some(child) = verdict.tx {
-                let leaves = rate::send(child, verdict.path, size);
-                if leaves == rate::REFUSED {
-                    return drop_beyond_rate::<TRACED>(ctx, frame, Point::Egress, child, size, false);
-                }
-                pace(ctx, leaves);
-            }
-            if let Some(child) = verdict.rx
-                && rate::is_too_much(child, verdict.path, size)
-            {
-                return drop_beyond_rate::<TRACED>(ctx, frame, Point::Egress, child, size, false);
-            }
-        }
-        charge(&verdict, size);
-    }
+    let verdict = settle::<true>(ctx, frame.src, &config, verdict, false);
     if TRACED {
-        tell_skb(ctx, frame.dst, frame.src, Told::encode(Point::Egress, &verdict), false);
+        macvlan_tell(ctx.skb.skb, frame.dst, frame.src, Told::encode(Point::Egress, &verdict), false);
     }
+    let action = verdict.action;
     // What is dropped is not believed either.
-    if config.directs() && verdict.action.drop_reason().is_none() && neigh::may_tell(ctx, frame.dst) {
-        neigh::hear(ctx, frame.src);
+    if config.directs() && action.drop_reason().is_none() && neigh::may_tell(ctx, frame.dst) {
+        neigh::macvlan_hear(ctx.skb.skb, frame.src);
     }
-    match verdict.action {
-        Action::DropIsolated
-        | Action::DropReflected
-        | Action::DropUnknown
-        | Action::DropSpoofed
-        | Action::DropStorm
-        | Action::DropRaGuard
-        | Action::DropDhcpGuard
-        | Action::DropRate => TC_ACT_SHOT,
+    match action {
+        action if action.drop_reason().is_some() => TC_ACT_SHOT,
         Action::Turn => turn(ctx, config.tag_of(Hairpin::Unicast)),
         // A child's own flood is for those siblings that may hear it, whomever it asks for.
         Action::CopyToChildren if config.directs() && frame.src == config.master => {
-            copy_or_direct(ctx, frame.dst)
+            macvlan_copy(ctx.skb.skb, frame.dst)
         }
         Action::CopyToChildren => {
             copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
@@ -259,27 +171,24 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         }
         Action::CopyBroadcastToHost => copy_to_host(ctx, frame, &config, Hairpin::BroadcastToHost),
         Action::CopyMulticastToHost => copy_to_host(ctx, frame, &config, Hairpin::MulticastToHost),
-        Action::Pass
-        | Action::Defer
-        | Action::Untag
-        | Action::HideFromHost
-        | Action::UntagBroadcast
-        | Action::UntagMulticast => NEXT,
+        _ => NEXT,
     }
 }
 
 /// A request from the wire for a known address goes to its owner alone: macvlan delivers by
 /// destination MAC. It stays counted as a flood, which it was on its way here, and is charged to the
 /// child that gets it.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn direct_from_wire(ctx: &TcContext, src: u64, len: u32) -> u32 {
+extern "C" fn macvlan_direct(skb: *mut __sk_buff, src: u64) -> u32 {
+    let ctx = &TcContext::new(skb);
     let Some(maps) = Maps::open() else { return 0 };
     let Some(asked) = neigh::asked_from_wire(ctx, src, &maps) else { return 0 };
     if !set_destination(ctx, asked.mac) {
         return 0;
     }
     if let Some(child) = asked.child {
-        charge_rx(child, Path::Wire, size(ctx, len));
+        charge_rx(child, Path::Wire, size(ctx, ctx.len()));
     }
     1
 }
@@ -287,8 +196,10 @@ fn direct_from_wire(ctx: &TcContext, src: u64, len: u32) -> u32 {
 /// The host's broadcast goes to the wire and to every child; its request for the address of a child
 /// that it reaches, to that child alone. What only the child itself says (no child is to answer for
 /// the gateway) goes to the wire too.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn copy_or_direct(ctx: &TcContext, group: u64) -> i32 {
+extern "C" fn macvlan_copy(skb: *mut __sk_buff, group: u64) -> i32 {
+    let ctx = &TcContext::new(skb);
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
     let Some((asked, is_certain)) = neigh::asked_by_host(ctx, &maps) else {
@@ -309,34 +220,6 @@ fn copy_or_direct(ctx: &TcContext, group: u64) -> i32 {
     next_or_lost(ctx, set_destination(ctx, group))
 }
 
-/// What a guarded child may not say.
-#[inline(always)]
-fn drop_refused<const TRACED: bool>(
-    ctx: &TcContext,
-    frame: Frame,
-    point: Point,
-    child: Child,
-    reason: DropReason,
-) -> i32 {
-    let verdict = Verdict::refused(reason, child);
-    charge(&verdict, size(ctx, ctx.len()));
-    if TRACED {
-        tell_skb(ctx, frame.dst, frame.src, Told::encode(point, &verdict), false);
-    }
-    TC_ACT_SHOT
-}
-
-/// More broadcast or multicast than the storm guard lets through.
-#[inline(always)]
-fn drop_storm<const TRACED: bool>(ctx: &TcContext, frame: Frame, point: Point, sender: Option<Child>) -> i32 {
-    let verdict = Verdict::storm(sender);
-    charge(&verdict, size(ctx, ctx.len()));
-    if TRACED {
-        tell_skb(ctx, frame.dst, frame.src, Told::encode(point, &verdict), false);
-    }
-    TC_ACT_SHOT
-}
-
 /// What is said of who sent the frame. It is said once: nobody behind us is to repeat it.
 #[inline(always)]
 fn sender(ctx: &TcContext, config: &Config) -> Sender {
@@ -347,35 +230,47 @@ fn sender(ctx: &TcContext, config: &Config) -> Sender {
     sender
 }
 
-/// The child whose rate a frame met at ingress is beyond: who sends is asked first, and has sent it then
-/// wherever it ends.
+/// Lets the guards that are on have their say, and charges for what it comes to. `headless`: the data
+/// begin behind the MAC header.
 #[inline(always)]
-fn beyond_rate(verdict: &Verdict<Child>, size: Count) -> Option<Child> {
-    if let Some(child) = verdict.tx
-        && rate::send(child, verdict.path, size) == rate::REFUSED
-    {
-        return Some(child);
+fn settle<const PACES: bool>(
+    ctx: &TcContext,
+    src: u64,
+    config: &Config,
+    verdict: Verdict<Child>,
+    headless: bool,
+) -> Verdict<Child> {
+    if !verdict.counts() {
+        return verdict;
     }
-    let child = verdict.rx?;
-    rate::is_too_much(child, verdict.path, size).then_some(child)
+    let size = size(ctx, ctx.len() + if headless { ETH_HLEN } else { 0 });
+    let verdict =
+        if config.guards() { guarded::<PACES>(ctx, src, config, verdict, size, headless) } else { verdict };
+    charge(&verdict, size);
+    verdict
 }
 
-/// More than a child is to send or receive.
+/// What a frame that a guard may drop comes to.
 #[inline(always)]
-fn drop_beyond_rate<const TRACED: bool>(
+fn guarded<const PACES: bool>(
     ctx: &TcContext,
-    frame: Frame,
-    point: Point,
-    child: Child,
+    src: u64,
+    config: &Config,
+    verdict: Verdict<Child>,
     size: Count,
     headless: bool,
-) -> i32 {
-    let verdict = Verdict::beyond_rate(child);
-    charge(&verdict, size);
-    if TRACED {
-        tell_skb(ctx, frame.dst, frame.src, Told::encode(point, &verdict), headless);
+) -> Verdict<Child> {
+    if config.inspects()
+        && let Some(child) = verdict.tx
+        && let Some(reason) = guard::refusal(ctx, child, src, headless)
+    {
+        return Verdict::refused(reason, child);
     }
-    TC_ACT_SHOT
+    let (verdict, leaves) = limited(verdict, config, size);
+    if PACES {
+        pace(ctx, leaves);
+    }
+    verdict
 }
 
 /// Tells the qdisc `fq` when the frame is to leave, if its sender does not want it to later; others do
@@ -514,12 +409,14 @@ pub fn size(ctx: &TcContext, len: u32) -> Count {
     }
     let packets = u64::from(segments);
     let tags = if tagged { packets * VLAN_LEN } else { 0 };
-    Count { packets, bytes: segmented_len(ctx, len, segments) + tags }
+    Count { packets, bytes: macvlan_gso_len(ctx.skb.skb, len, segments) + tags }
 }
 
 /// Out of line: the headers of a large frame are read once for tens of wire frames.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn segmented_len(ctx: &TcContext, len: u32, segments: u32) -> u64 {
+extern "C" fn macvlan_gso_len(skb: *mut __sk_buff, len: u32, segments: u32) -> u64 {
+    let ctx = &TcContext::new(skb);
     let headers = gso::header_len(|offset| load_by_header(ctx, offset).map(u16::from_be_bytes));
     gso::wire_len(len, segments, headers)
 }

@@ -7,6 +7,7 @@ use core::hint::black_box;
 
 use aya_ebpf::{
     Global,
+    bindings::{__sk_buff, xdp_md},
     helpers::{bpf_ktime_get_boot_ns, bpf_skb_load_bytes},
     macros::map,
     maps::PerCpuArray,
@@ -38,10 +39,11 @@ const HEADLESS_LEN: usize = 64;
 
 /// Tells of a frame at TC: `told` is a word of [`Told`](macvlan_common::trace::Told); `headless`,
 /// that the data begin behind the MAC header.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn tell_skb(ctx: &TcContext, dst: u64, src: u64, told: u32, headless: bool) {
-    let Some(record) = next_record(dst, src) else { return };
-    let skb = ctx.skb.skb;
+pub extern "C" fn macvlan_tell(skb: *mut __sk_buff, dst: u64, src: u64, told: u32, headless: bool) -> u32 {
+    let ctx = &TcContext::new(skb);
+    let Some(record) = next_record(dst, src) else { return 0 };
     // SAFETY: reading a field of the context that the program was called with.
     record.segments = unsafe { (*skb).gso_segs };
     // SAFETY: as above.
@@ -66,18 +68,22 @@ pub fn tell_skb(ctx: &TcContext, dst: u64, src: u64, told: u32, headless: bool) 
         load::<HEAD_LEN>(ctx, &mut record.head)
     };
     log(ctx, record);
+    1
 }
 
 /// Tells of a frame at XDP that has `len` octets.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn tell_xdp(ctx: &XdpContext, dst: u64, src: u64, told: u32, len: u32) {
-    let Some(record) = next_record(dst, src) else { return };
+pub extern "C" fn macvlan_tell_xdp(md: *mut xdp_md, dst: u64, src: u64, told: u32, len: u32) -> u32 {
+    let ctx = &XdpContext::new(md);
+    let Some(record) = next_record(dst, src) else { return 0 };
     record.told = told;
     record.len = len;
     record.segments = 0;
     record.tag = 0;
     record.captured = packet::copy(ctx.data(), ctx.data_end(), &mut record.head);
     log(ctx, record);
+    1
 }
 
 /// Where to make a record of a frame with these MACs, if one is to be made of it.

@@ -13,7 +13,13 @@ use macvlan_common::{
     trace::{Point, Told},
 };
 
-use crate::{account::charge, maps::Maps, packet, rate, storm, trace::tell_xdp};
+use crate::{
+    account::charge,
+    limits::limited,
+    maps::{Child, Maps},
+    packet,
+    trace::macvlan_tell_xdp,
+};
 
 /// For drivers and kernels that keep a frame in one buffer.
 #[xdp]
@@ -52,70 +58,33 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
     let config = maps.config();
     let verdict = decide(Hook::Xdp, frame, &maps);
     let size = Count { packets: 1, bytes };
-    let tell = || {
+    let tell = |verdict: &Verdict<Child>| {
         if TRACED {
-            let told = Told::encode(Point::Xdp, &verdict);
-            tell_xdp(ctx, frame.dst, frame.src, told, bytes as u32);
+            let told = Told::encode(Point::Xdp, verdict);
+            macvlan_tell_xdp(ctx.ctx, frame.dst, frame.src, told, bytes as u32);
         }
     };
     match verdict.action {
-        Action::DropIsolated
-        | Action::DropReflected
-        | Action::DropUnknown
-        | Action::DropSpoofed
-        | Action::DropStorm
-        | Action::DropRaGuard
-        | Action::DropDhcpGuard
-        | Action::DropRate => {
+        action if action.drop_reason().is_some() => {
             charge(&verdict, size);
-            tell();
+            tell(&verdict);
             XDP_DROP
         }
         // What cannot be marked as judged is left to TC ingress, which judges it anew. Generic
         // mode needs no mark: TC ingress knows that the frame was here.
         Action::Pass if verdict.counts() && (config.xdp_is_generic() || mark_judged(ctx, config.meta)) => {
-            if config.guards_storms() && verdict.may_be_storm() && storm::is_too_much(None) {
-                let verdict = Verdict::storm(None);
-                charge(&verdict, size);
-                if TRACED {
-                    let told = Told::encode(Point::Xdp, &verdict);
-                    tell_xdp(ctx, frame.dst, frame.src, told, bytes as u32);
-                }
-                return XDP_DROP;
-            }
-            if config.limits()
-                && let Some(child) = verdict.rx
-                && rate::is_too_much(child, verdict.path, size)
-            {
-                let verdict = Verdict::beyond_rate(child);
-                charge(&verdict, size);
-                if TRACED {
-                    let told = Told::encode(Point::Xdp, &verdict);
-                    tell_xdp(ctx, frame.dst, frame.src, told, bytes as u32);
-                }
-                return XDP_DROP;
-            }
+            let verdict = if config.guards() { limited(verdict, &config, size).0 } else { verdict };
             charge(&verdict, size);
-            tell();
-            XDP_PASS
+            tell(&verdict);
+            if verdict.action.drop_reason().is_some() { XDP_DROP } else { XDP_PASS }
         }
         // What is not counted has no mark, and is told of where it is judged anew: only behind
         // generic XDP it is not.
         Action::Pass if TRACED && !verdict.counts() && config.xdp_is_generic() => {
-            tell();
+            tell(&verdict);
             XDP_PASS
         }
-        Action::Pass
-        | Action::Defer
-        | Action::Turn
-        | Action::CopyToChildren
-        | Action::CopyToAll
-        | Action::CopyBroadcastToHost
-        | Action::CopyMulticastToHost
-        | Action::Untag
-        | Action::HideFromHost
-        | Action::UntagBroadcast
-        | Action::UntagMulticast => XDP_PASS,
+        _ => XDP_PASS,
     }
 }
 

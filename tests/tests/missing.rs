@@ -1,9 +1,15 @@
 //! Machines on which BPF cannot be had, each in its own way: what is chosen, what is said, what still
 //! talks, and that nothing is left. More of them in `control_degraded` and `shim`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
 
-use macvlan_common::child::Mode;
+use ::object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+use macvlan_common::{child::Mode, names};
 use macvlan_tests::{
     cli::{self, Ran},
     control::{names_of, only, status},
@@ -11,7 +17,9 @@ use macvlan_tests::{
     fail::OrFail as _,
     lab::{Lab, Station},
     leak::Traces,
-    needs, require,
+    needs,
+    progs::object,
+    require,
     talk::{is_silent, ping},
 };
 
@@ -141,21 +149,31 @@ const SUBSTITUTE: &str = "MACVLAN_CTL_TEST_OBJECT";
 
 #[test]
 fn where_the_verifier_refuses_the_programs() {
+    refused(&[names::INGRESS, names::EGRESS, names::CHILD_EGRESS], "the kernel refuses program macvlan_in: ");
+}
+
+#[test]
+fn where_the_verifier_refuses_what_is_installed_last() {
+    refused(&[names::EGRESS], "the kernel refuses program macvlan_out: ");
+}
+
+/// Checks every rung where the verifier refuses these programs.
+#[track_caller]
+fn refused(programs: &[&str], reason: &'static str) {
     needs!(require::lab, require::tc, require::binary);
     let lab = Lab::new();
     let web = lab.child("web", Mode::Bridge);
-    let broken = broken_object();
+    let broken = broken_object(programs);
     let run = Box::new(|args: &[&str]| {
         let mut command = lab.ctl_command(args);
-        cli::output(command.env(SUBSTITUTE, &broken))
+        cli::output(command.env(SUBSTITUTE, broken.path()))
     });
     if takes_another_object() {
-        Machine { lab: &lab, run, reason: "the kernel refuses program macvlan_in: " }.check(&web);
+        Machine { lab: &lab, run, reason }.check(&web);
     } else {
         // A release knows nothing of it.
         run(&["attach", "eth0", "--require-bpf"]).succeeded();
     }
-    fs::remove_file(&broken).or_fail("remove the broken object");
 }
 
 fn takes_another_object() -> bool {
@@ -163,19 +181,53 @@ fn takes_another_object() -> bool {
     program.windows(SUBSTITUTE.len()).any(|octets| octets == SUBSTITUTE.as_bytes())
 }
 
-/// The object with programs that never end: what the verifier must not let pass.
-fn broken_object() -> PathBuf {
+/// The object with these programs never ending: what the verifier must not let pass.
+fn broken_object(programs: &[&str]) -> Scratch {
     const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
     // `goto -1`: to itself.
     const FOREVER: [u8; 8] = [0x05, 0, 0xff, 0xff, 0, 0, 0, 0];
-    let path = cli::workspace().join("macvlan-ctl/bpf/macvlan.bpfel.o");
-    let mut object = fs::read(path).or_fail("read the object");
-    let (instructions, _) = object.as_chunks_mut::<8>();
-    let exits = instructions.iter_mut().filter(|instruction| **instruction == EXIT);
-    assert!(exits.map(|exit| *exit = FOREVER).count() > 0, "no program ends");
-    let path = std::env::temp_dir().join(format!("macvlan-tests-broken-{}", std::process::id()));
-    fs::write(&path, object).or_fail("write the broken object");
-    path
+    let mut octets = fs::read(object()).or_fail("read the object");
+    for name in programs {
+        let place = place_of(&octets, name).or_fail(format!("find program {name}"));
+        let (instructions, _) = octets[place].as_chunks_mut::<8>();
+        let exits = instructions.iter_mut().filter(|instruction| **instruction == EXIT);
+        assert!(exits.map(|exit| *exit = FOREVER).count() > 0, "{name} does not end");
+    }
+    Scratch::new("broken", &octets)
+}
+
+/// Where the instructions of a program are in the file.
+fn place_of(elf: &[u8], program: &str) -> Option<Range<usize>> {
+    let file = ::object::File::parse(elf).ok()?;
+    let symbol = file.symbols().find(|symbol| symbol.name() == Ok(program))?;
+    let section = file.section_by_index(symbol.section_index()?).ok()?;
+    let (start, _) = section.file_range()?;
+    let start = usize::try_from(start + symbol.address() - section.address()).ok()?;
+    Some(start..start + usize::try_from(symbol.size()).ok()?)
+}
+
+/// A file that goes with its owner.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, octets: &[u8]) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("macvlan-tests-{name}-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, octets).or_fail("write a file");
+        Self(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 #[test]

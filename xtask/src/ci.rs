@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     build_ebpf,
@@ -33,15 +33,20 @@ const STEPS: [Step; 11] = [
     ("test", |root| test::test(root, &test::Options::default())),
 ];
 
-/// Runs every step until one fails, and says how long each took.
+/// Runs every step, or those with these names, until one fails, and says how long each took.
 ///
 /// # Errors
-/// That of the step that failed.
-pub fn run_all(root: &Path) -> Result<()> {
+/// That of the step that failed; a name that no step has.
+pub fn run_steps(root: &Path, only: &[String]) -> Result<()> {
     machine::require_root()?;
+    if let Some(stranger) = only.iter().find(|name| !STEPS.iter().any(|(step, _)| step == name)) {
+        let names: Vec<_> = STEPS.iter().map(|(name, _)| format!("{name:?}")).collect();
+        bail!("no step is called {stranger:?}; there are {}", names.join(", "));
+    }
     let mut times = Vec::new();
     let mut outcome = Ok(());
-    for (name, step) in STEPS {
+    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
+    for (name, step) in STEPS.into_iter().filter(|(name, _)| is_wanted(name)) {
         eprintln!("\n=== {name}");
         let start = Instant::now();
         outcome = step(root).context(name);

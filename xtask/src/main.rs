@@ -69,7 +69,10 @@ enum Task {
     /// Measures, and fails when a ratio falls by more than its noise; needs root
     BenchGate(bench_gate::Options),
     /// Runs all that must hold before a change is taken; needs root
-    Ci,
+    Ci {
+        /// The only steps to run, by name
+        steps: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -96,6 +99,6 @@ fn run(task: Task) -> Result<()> {
         Task::Dist(options) => dist::dist(&root, &options),
         Task::Hygiene => hygiene::check(&root),
         Task::BenchGate(options) => bench_gate::gate(&root, &options),
-        Task::Ci => ci::run_all(&root),
+        Task::Ci { steps } => ci::run_steps(&root, &steps),
     }
 }

@@ -25,7 +25,7 @@ pub fn status(task: &Task<'_>) -> CniResult<()> {
         found.map_err(unavailable(code::LIMITED_CONNECTIVITY))?;
     }
     if task.config.wants_data_path() && task.config.on_missing_bpf == OnMissingBpf::Fail {
-        bpf::probe().map_err(|error| unavailable(code::NOT_AVAILABLE)(error.into()))?;
+        bpf::probe(bpf::Depth::Whole).map_err(|error| unavailable(code::NOT_AVAILABLE)(error.into()))?;
     }
     let Some(ipam) = task.ipam().map_err(unavailable(code::NOT_AVAILABLE))? else { return Ok(()) };
     if ipam.speaks(task.version) { ipam.call(Verb::Status, None) } else { Ok(()) }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Note, Report};
 use crate::{
     config::Policies,
-    datapath::{Datapath as _, Description, kernel::Kernel},
+    datapath::{Datapath as _, Description, bpf::Depth, kernel::Kernel},
     lock::Lock,
     master::Master,
     model::Child,
@@ -169,7 +169,7 @@ impl Here {
     /// When the kernel refuses.
     pub async fn sync(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<Synced> {
         let Some(_lock) = Lock::try_take(&self.master)? else { return Ok(Synced::Busy) };
-        let found = look_for_datapath(watcher.netlink(), &self.master).await;
+        let found = look_for_datapath(watcher.netlink(), &self.master, Depth::Whole).await;
         let FoundDatapath { attached, broken, refusal } = found;
         let was_refused = std::mem::replace(&mut self.refused, refusal.is_some());
         let mut bpf = match attached {

@@ -61,8 +61,21 @@ fn every_program_loads() {
             assert!(loaded.is_err(), "{name} loads on a kernel without the flag");
         } else {
             loaded.or_fail(format!("load {name}"));
+            check_effort(name, program);
         }
     }
+}
+
+/// The verifier looks at each instruction on every path that may matter, and every attach waits for
+/// it: tens of thousands take tens of milliseconds. What stands out of line is judged once, in a
+/// function of its own.
+fn check_effort(name: &str, program: &Program) {
+    const MOST: u32 = 50_000;
+    let info = program.info().or_fail(format!("ask for {name}"));
+    // Told since kernel 5.16.
+    let Some(count) = info.verified_instruction_count() else { return };
+    println!("{name}: {count} instructions verified, {:?} octets", info.size_translated());
+    assert!(count < MOST, "the verifier looks at {count} instructions of {name}");
 }
 
 #[test]

@@ -77,10 +77,10 @@ impl<'a> Hooks<'a> {
         Ok(hooks)
     }
 
-    /// Lets the kernel judge the TC programs, and no more.
-    pub fn try_load(object: &'a mut Ebpf) -> Result<()> {
+    /// Lets the kernel judge these TC programs, and no more.
+    pub fn try_load(object: &'a mut Ebpf, programs: &[&str]) -> Result<()> {
         let mut hooks = Self { object, directory: Path::new(""), traced: false };
-        for name in [names::INGRESS, names::EGRESS] {
+        for name in programs {
             hooks.classifier(name)?.load().map_err(|error| refused(name, &error))?;
         }
         Ok(())

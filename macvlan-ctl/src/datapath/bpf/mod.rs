@@ -558,18 +558,30 @@ async fn is_orphan(netlink: &Netlink, directory: &Path) -> bool {
     }
 }
 
+/// How much of the programs the kernel judges in [`probe`]. The verifier takes its time for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// The smallest one: for who installs all of them next, and hears then of what is refused.
+    Shallow,
+    /// Those without which there is no data path.
+    Whole,
+}
+
 /// Whether this machine lets us have BPF at all; changes nothing.
 ///
 /// # Errors
 ///
 /// Why not.
-pub fn probe() -> Result<()> {
+pub fn probe(depth: Depth) -> Result<()> {
     bpffs::probe()?;
     let mut loader = EbpfLoader::new();
     loader.map_max_entries(trace::RING, 1);
     allow_memory();
     let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
-    Hooks::try_load(&mut object)
+    if depth == Depth::Shallow && Hooks::try_load(&mut object, &[names::CHILD_EGRESS]).is_ok() {
+        return Ok(());
+    }
+    Hooks::try_load(&mut object, &[names::INGRESS, names::EGRESS])
 }
 
 /// What is less where a child's own device cannot vouch for its frames.
