@@ -17,16 +17,11 @@ use macvlan_tests::{
 };
 use serde_json::Value;
 
+use super::agreement::{TOLERANCE, Verdict, judge};
+
 fn iperf3() -> Result<(), String> {
     require::program("iperf3")
 }
-
-/// How far the median of the ratios may be from 1.
-const TOLERANCE: f64 = 0.10;
-
-/// Rounds that are always made, and the most that a busy machine gets to come to a middle.
-const ROUNDS: usize = 5;
-const MOST_ROUNDS: usize = 15;
 
 /// How long each measures: iperf3 counts whole seconds.
 const TIME: Duration = Duration::from_secs(1);
@@ -71,20 +66,18 @@ fn library_netns(station: &Station) -> Netns {
     NetnsRef::Path(station.ns.path()).open().or_fail("open a namespace")
 }
 
-/// Asserts that the median of ratios of pairs, measured in turn, is near 1.
+/// Asserts that ratios of pairs, measured in turn, are near 1.
 fn agree(what: &str, mut measure: impl FnMut() -> (f64, f64)) {
     let mut ratios = Vec::new();
     loop {
         let (ours, theirs) = measure();
         ratios.push(ours / theirs);
         println!("{what}: ours {ours:.0}, iperf3 {theirs:.0}, ratio {:.3}", ours / theirs);
-        let mut sorted = ratios.clone();
-        sorted.sort_by(f64::total_cmp);
-        let median = sorted[sorted.len() / 2];
-        if ratios.len() >= ROUNDS && (median - 1.0).abs() <= TOLERANCE {
-            return;
+        match judge(&ratios) {
+            Verdict::Agree => return,
+            Verdict::Undecided => {}
+            Verdict::Differ => panic!("{what}: not within {TOLERANCE} of iperf3's: {ratios:.3?}"),
         }
-        assert!(ratios.len() < MOST_ROUNDS, "{what}: {median:.3} of iperf3's after {MOST_ROUNDS} rounds");
     }
 }
 

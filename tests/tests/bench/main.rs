@@ -1,6 +1,7 @@
 //! `bench`: its report from end to end, what it refuses, what it leaves behind; and its figures beside
 //! those of iperf3 on the same path.
 
+mod agreement;
 mod iperf3;
 mod real;
 
