@@ -1,12 +1,12 @@
 //! Somebody else's BPF programs, as small as can be: they count what passes, or tag it.
 
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use crate::{
-    fail::OrFail as _,
-    netns::Netns,
-    syscall::{bpf, instruction},
+use macvlan_ctl::bench::program::{
+    self, DRIVER_MODE, EXIT, Hook, MOVE_NUMBER, ProgramType, bpf, descriptor, instruction,
 };
+
+use crate::{fail::OrFail as _, netns::Netns};
 
 /// Where a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,23 +78,25 @@ impl Foreign {
     #[track_caller]
     fn attach(ns: &Netns, device: &str, place: Place, order: Order, first: &[u64]) -> Self {
         const MAP_CREATE: libc::c_int = 0;
-        const PROG_LOAD: libc::c_int = 5;
-        const LINK_CREATE: libc::c_int = 28;
         const ARRAY: u32 = 2;
         const BEFORE: u32 = 1 << 3;
         const AFTER: u32 = 1 << 4;
-        const XDP_DRIVER: u32 = 1 << 2;
-        const XDP_GENERIC: u32 = 1 << 1;
+        const GENERIC_MODE: u32 = 1 << 1;
+        const NEXT: i32 = -1;
+        const XDP_PASS: i32 = 2;
         let mut map = MapCreate { kind: ARRAY, key_size: 4, value_size: 8, entries: 1 };
-        let counter = descriptor(bpf(MAP_CREATE, &mut map).or_fail("make a foreign map"));
-        // `BPF_PROG_TYPE_*`, `BPF_*` of the attach type, and what hands a frame on.
-        let (kind, attach_type, flags, next) = match (place, order) {
-            (Place::Ingress, Order::First) => (3, 46, BEFORE, -1),
-            (Place::Ingress, Order::Last) => (3, 46, AFTER, -1),
-            (Place::Egress, Order::First) => (3, 47, BEFORE, -1),
-            (Place::Egress, Order::Last) => (3, 47, AFTER, -1),
-            (Place::XdpNative, _) => (6, 37, XDP_DRIVER, 2),
-            (Place::XdpGeneric, _) => (6, 37, XDP_GENERIC, 2),
+        let counter = descriptor(MAP_CREATE, &mut map).or_fail("make a foreign map");
+        let (kind, next) = match place {
+            Place::Ingress | Place::Egress => (ProgramType::SchedCls, NEXT),
+            Place::XdpNative | Place::XdpGeneric => (ProgramType::Xdp, XDP_PASS),
+        };
+        let (hook, flags) = match (place, order) {
+            (Place::Ingress, Order::First) => (Hook::TcxIngress, BEFORE),
+            (Place::Ingress, Order::Last) => (Hook::TcxIngress, AFTER),
+            (Place::Egress, Order::First) => (Hook::TcxEgress, BEFORE),
+            (Place::Egress, Order::Last) => (Hook::TcxEgress, AFTER),
+            (Place::XdpNative, _) => (Hook::Xdp, DRIVER_MODE),
+            (Place::XdpGeneric, _) => (Hook::Xdp, GENERIC_MODE),
         };
         let code = [
             &[instruction(MOVE, CONTEXT, 1, 0, 0)],
@@ -115,23 +117,10 @@ impl Foreign {
             ],
         ]
         .concat();
-        let license = c"GPL";
-        let mut load = ProgramLoad {
-            kind,
-            instructions: code.len() as u32,
-            code: code.as_ptr() as u64,
-            license: license.as_ptr() as u64,
-        };
-        let program = descriptor(bpf(PROG_LOAD, &mut load).or_fail("load a foreign program"));
-        let mut link = LinkCreate {
-            program: program.as_raw_fd().unsigned_abs(),
-            ifindex: ns.ifindex(device),
-            attach_type,
-            flags,
-            relative: [0; 4],
-        };
-        let link = ns.enter(|| bpf(LINK_CREATE, &mut link)).or_fail("attach a foreign program");
-        Self { counter, _program: program, _link: descriptor(link) }
+        let program = program::load(kind, &code, 0).or_fail("load a foreign program");
+        let ifindex = ns.ifindex(device);
+        let link = ns.enter(|| program::attach(program.as_fd(), ifindex, hook, flags));
+        Self { counter, _program: program, _link: link.or_fail("attach a foreign program") }
     }
 }
 
@@ -141,14 +130,12 @@ const CONTEXT: u8 = 6;
 
 /// Operation codes of `include/uapi/linux/bpf.h`, named after what they do.
 const MOVE: u8 = 0xbf;
-const MOVE_NUMBER: u8 = 0xb7;
 const ADD_NUMBER: u8 = 0x07;
 const STORE_NUMBER: u8 = 0x62;
 const ADD_TO_MEMORY: u8 = 0xdb;
 const LOAD_MAP: u8 = 0x18;
 const JUMP_IF_ZERO: u8 = 0x15;
 const CALL: u8 = 0x85;
-const EXIT: u8 = 0x95;
 
 /// Heads of `union bpf_attr`, one per command.
 #[repr(C)]
@@ -166,27 +153,4 @@ struct MapElement {
     key: u64,
     value: u64,
     flags: u64,
-}
-
-#[repr(C)]
-struct ProgramLoad {
-    kind: u32,
-    instructions: u32,
-    code: u64,
-    license: u64,
-}
-
-#[repr(C)]
-struct LinkCreate {
-    program: u32,
-    ifindex: u32,
-    attach_type: u32,
-    flags: u32,
-    /// A program to be before or behind, and the expected revision: none.
-    relative: [u32; 4],
-}
-
-fn descriptor(fd: libc::c_int) -> OwnedFd {
-    // SAFETY: the kernel has just made this descriptor for us.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }

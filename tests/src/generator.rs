@@ -1,86 +1,32 @@
-//! Frames as fast as one core can make them.
-//!
-//! The kernel itself repeats one frame out of a device (`BPF_PROG_TEST_RUN` with
-//! `BPF_F_TEST_XDP_LIVE_FRAMES`, kernel 5.18) and runs the receiving side in the same context,
-//! so the time of a call is the time that sending and receiving took together.
+//! Frames as fast as one core can make them, out of a device in a lab.
 
 use std::{
-    io,
-    mem::size_of,
-    os::fd::{AsRawFd as _, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::{
-    sched::{CpuSet, sched_setaffinity},
-    unistd::Pid,
+use macvlan_ctl::bench::{
+    cpu::Cpus,
+    generator::{self, take_generated},
 };
 
-use crate::{
-    fail::OrFail as _,
-    netns::Netns,
-    syscall::{ProgramType, bpf, returning},
-};
+use crate::{fail::OrFail as _, lab::Lab, netns::Netns};
 
-const BPF_PROG_TEST_RUN: libc::c_int = 10;
-const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
-
-/// Out of the device that the context names.
-const XDP_TX: i32 = 3;
-
-/// Frames that the kernel prepares at a time.
-const BATCH: u32 = 64;
-
-/// Sends out of one device.
+/// Sends out of one device of a namespace.
 pub struct Generator<'a> {
     ns: &'a Netns,
-    ifindex: u32,
-    program: OwnedFd,
-}
-
-/// Head of `union bpf_attr` for `BPF_PROG_TEST_RUN`.
-#[repr(C)]
-#[derive(Default)]
-struct TestRun {
-    program: u32,
-    result: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    ctx_size_in: u32,
-    ctx_size_out: u32,
-    ctx_in: u64,
-    ctx_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch_size: u32,
-    padding: u32,
-}
-
-/// `struct xdp_md`.
-#[repr(C)]
-#[derive(Default)]
-struct XdpMd {
-    data: u32,
-    data_end: u32,
-    data_meta: u32,
-    ingress_ifindex: u32,
-    rx_queue_index: u32,
-    egress_ifindex: u32,
+    generator: generator::Generator,
 }
 
 impl<'a> Generator<'a> {
-    /// A generator on a device. The device at the other end must take such frames: a veth does
-    /// with GRO on, or with an XDP program.
+    /// Out of the wire's device; the master at its other end is made to take what comes.
     #[track_caller]
-    pub fn new(ns: &'a Netns, device: &str) -> Self {
-        let program = returning(ProgramType::Xdp, XDP_TX);
-        Self { ns, ifindex: ns.ifindex(device), program }
+    pub fn on_wire(lab: &'a Lab) -> Self {
+        let (host, wire) = (&lab.host, &lab.wire);
+        host.ns.enter(|| take_generated(&host.dev)).or_fail("make the master take generated frames");
+        let (ns, ifindex) = (&wire.ns, wire.ns.ifindex(&wire.dev));
+        Self { ns, generator: generator::Generator::new(ifindex).or_fail("make a generator") }
     }
 
     /// Sends a frame so many times, and tells how long that took.
@@ -88,9 +34,7 @@ impl<'a> Generator<'a> {
     pub fn send(&self, frame: &[u8], times: u32) -> Duration {
         self.ns.enter(|| {
             undisturbed();
-            let start = Instant::now();
-            self.repeat(frame, times);
-            start.elapsed()
+            self.repeat(frame, times)
         })
     }
 
@@ -112,36 +56,16 @@ impl<'a> Generator<'a> {
         })
     }
 
-    /// The kernel waits for a grace period before and after: few frames take as long as many
-    /// (`bpf_prog_change_xdp` in net/bpf/test_run.c).
+    /// By the clock: the kernel waits for a grace period before and after, so few frames take as long
+    /// as many (`bpf_prog_change_xdp` in net/bpf/test_run.c).
     #[track_caller]
-    fn repeat(&self, frame: &[u8], times: u32) {
-        let context =
-            XdpMd { data_end: frame.len() as u32, ingress_ifindex: self.ifindex, ..XdpMd::default() };
-        let mut run = TestRun {
-            program: self.program.as_raw_fd().unsigned_abs(),
-            data_size_in: frame.len() as u32,
-            data_in: frame.as_ptr() as u64,
-            repeat: times,
-            ctx_size_in: size_of::<XdpMd>() as u32,
-            ctx_in: (&raw const context) as u64,
-            flags: BPF_F_TEST_XDP_LIVE_FRAMES,
-            batch_size: BATCH,
-            ..TestRun::default()
-        };
-        bpf(BPF_PROG_TEST_RUN, &mut run).or_fail("generate frames");
+    fn repeat(&self, frame: &[u8], times: u32) -> Duration {
+        self.generator.send(frame, times).or_fail("generate frames").elapsed
     }
 }
 
-/// Keeps other work off this thread: one processor, and before everybody else on it. Sending is
-/// bounded, so nobody starves.
+/// Keeps other work off this thread. Sending is bounded, so nobody starves.
 fn undisturbed() {
-    let last = thread::available_parallelism().map_or(1, usize::from) - 1;
-    let mut only = CpuSet::new();
-    only.set(last).or_fail("name a processor");
-    sched_setaffinity(Pid::from_raw(0), &only).or_fail("stay on one processor");
-    let priority = libc::sched_param { sched_priority: 50 };
-    // SAFETY: `priority` is read, for the calling thread alone.
-    let status = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
-    assert_eq!(status, 0, "cannot go first: {}", io::Error::last_os_error());
+    let cpus = Cpus::allowed().or_fail("tell the processors");
+    cpus.take_one().or_fail("stay on one processor");
 }

@@ -11,8 +11,8 @@
 //! * [`engine`]: real container engines.
 //! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]:
 //!   traffic, and who saw it.
-//! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`]: those of
-//!   others.
+//! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`],
+//!   [`handwritten`]: those of others.
 //! * [`exporter`], [`http`], [`dashboard`]: the metrics, who asks for them, and what is made of them.
 //! * [`deny`]: machines that refuse something; [`leak`]: what the kernel holds of ours; [`require`]:
 //!   what the tests need.
@@ -34,6 +34,7 @@ pub mod following;
 pub mod foreign;
 pub mod frames;
 pub mod generator;
+pub mod handwritten;
 pub mod http;
 pub mod lab;
 pub mod leak;
@@ -46,7 +47,6 @@ pub mod rng;
 pub mod sniff;
 pub mod stats;
 pub mod stream;
-pub mod syscall;
 pub mod talk;
 pub mod tap;
 pub mod tracer;

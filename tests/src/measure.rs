@@ -1,6 +1,15 @@
 //! Figures that are compared within one run.
 
-use std::fmt;
+use std::{
+    net::{TcpListener, TcpStream},
+    panic, thread,
+    time::Duration,
+};
+
+pub use macvlan_ctl::bench::measure::Spread;
+use macvlan_ctl::bench::traffic::stream::{drain, fill, rate};
+
+use crate::{fail::OrFail as _, lab::Station};
 
 /// What a ratio must reach: what is aimed at (`MACVLAN_TESTS_AIMS=1`), or what a busy shared machine
 /// can hold.
@@ -9,40 +18,44 @@ pub fn bound(aimed_at: f64, held: f64) -> f64 {
     if aims { aimed_at } else { held }
 }
 
-/// A median, and the least and most that it came from.
-#[derive(Debug, Clone, Copy)]
-pub struct Spread {
-    /// The one in the middle.
-    pub median: f64,
-    /// The smallest.
-    pub least: f64,
-    /// The largest.
-    pub most: f64,
+/// Measures every contender in each round, each in its turn the first, so that whatever a predecessor
+/// leaves behind hits all; the first round warms up.
+pub fn rounds<const N: usize>(count: usize, mut measure: impl FnMut(usize) -> f64) -> [Vec<f64>; N] {
+    let mut figures = [const { Vec::new() }; N];
+    for round in 0..=count {
+        for place in 0..N {
+            let contender = (place + round) % N;
+            let figure = measure(contender);
+            if round > 0 {
+                figures[contender].push(figure);
+            }
+        }
+    }
+    figures
 }
 
-impl Spread {
-    /// Of these values, of which there is at least one.
-    ///
-    /// # Panics
-    ///
-    /// When there is none: a mistake in a test.
-    pub fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        Self { median: values[values.len() / 2], least: values[0], most: values[values.len() - 1] }
-    }
-
-    /// Of the ratios of what was measured in the same round.
-    ///
-    /// # Panics
-    ///
-    /// As [`of`](Self::of).
-    pub fn of_ratios(values: &[f64], bases: &[f64]) -> Self {
-        Self::of(values.iter().zip(bases).map(|(value, base)| value / base).collect())
-    }
+/// The middle of these values, and their range.
+#[track_caller]
+pub fn spread(values: &[f64]) -> Spread {
+    Spread::of(values.iter().copied()).or_fail("find the middle of no values")
 }
 
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3} ({:.3} to {:.3})", self.median, self.least, self.most)
-    }
+/// The same of the ratios of what was measured in the same round.
+#[track_caller]
+pub fn spread_of_ratios(values: &[f64], bases: &[f64]) -> Spread {
+    Spread::of_ratios(values, bases).or_fail("find the middle of no ratios")
+}
+
+/// Octets that one TCP stream carries in a second, at its receiver.
+#[track_caller]
+pub fn tcp_octets_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
+    let listener = to.ns.enter(|| TcpListener::bind((to.ip, 0))).or_fail("listen");
+    let address = listener.local_addr().or_fail("tell the port");
+    let near = from.ns.enter(|| TcpStream::connect(address)).or_fail("connect");
+    let (far, _) = listener.accept().or_fail("accept");
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| drain(far).or_fail("read"));
+        fill(near, time).or_fail("write");
+        rate(&[reader.join().unwrap_or_else(|cause| panic::resume_unwind(cause))])
+    })
 }

@@ -132,6 +132,25 @@ impl Netns {
         assert!(index != 0, "no device {name:?}");
         index
     }
+
+    /// Frames that a device has received, as it counts them.
+    #[track_caller]
+    pub fn received(&self, device: &str) -> u64 {
+        received(&self.ip_json(&format!("-s link show dev {device}"))[0])
+    }
+
+    /// Frames that all devices but the loopback device have received together.
+    #[track_caller]
+    pub fn received_by_all(&self) -> u64 {
+        let links = self.ip_json("-s link show");
+        let all = links.as_array().or_fail("read the links");
+        all.iter().filter(|link| link["ifname"] != "lo").map(received).sum()
+    }
+}
+
+#[track_caller]
+fn received(link: &Value) -> u64 {
+    link["stats64"]["rx"]["packets"].as_u64().or_fail("read a counter")
 }
 
 impl Default for Netns {

@@ -21,7 +21,7 @@ use macvlan_common::{
     rate::Meters,
 };
 
-use crate::{cli::workspace, fail::OrFail as _, syscall::has_xdp_frags};
+use crate::{cli::workspace, fail::OrFail as _, handwritten::has_xdp_frags};
 
 /// The object under test: `MACVLAN_BPF_OBJECT`, or the committed one.
 pub fn object() -> PathBuf {

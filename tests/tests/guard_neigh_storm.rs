@@ -9,10 +9,10 @@ use std::net::Ipv4Addr;
 use macvlan_common::{child::Mode, mac::Mac};
 use macvlan_tests::{
     attached::Attached,
-    fail::OrFail as _,
     frames::{self, ArpOperation, Marker},
     generator::Generator,
     lab::{Lab, Station},
+    measure::{rounds, spread_of_ratios},
     needs,
     netns::Netns,
     require,
@@ -53,7 +53,6 @@ impl Village {
             format!("addr add {}/32 dev m{number}", Ipv4Addr::new(10, 8, high, low))
         }));
         home.ip_batch(others.map(|number| format!("link set m{number} up")));
-        lab.host.ns.command("ethtool").args(["-K", dev, "gro", "on"]).status().or_fail("run ethtool");
         Self { lab, owner, home }
     }
 
@@ -68,26 +67,19 @@ impl Village {
 
     /// What all other children have received.
     fn disturbance(&self) -> u64 {
-        let links = self.home.ip_json("-s link show");
-        let all = links.as_array().or_fail("read the links");
-        all.iter().filter(|link| link["ifname"] != "lo").map(received).sum()
+        self.home.received_by_all()
     }
 
     fn owner_received(&self) -> u64 {
-        received(&self.owner.ns.ip_json(&format!("-s link show dev {}", self.owner.dev))[0])
+        self.owner.ns.received(&self.owner.dev)
     }
-}
-
-fn received(link: &serde_json::Value) -> u64 {
-    link["stats64"]["rx"]["packets"].as_u64().or_fail("read a counter")
 }
 
 #[test]
 fn of_a_storm_the_owner_gets_every_request_and_nobody_else_any() {
     needs!(require::lab, require::binary);
     let village = Village::of(200);
-    let (generator, request) =
-        (Generator::new(&village.lab.wire.ns, &village.lab.wire.dev), village.request());
+    let (generator, request) = (Generator::on_wire(&village.lab), village.request());
 
     let before = village.owner_received();
     let took = generator.send(&request, STORM);
@@ -133,25 +125,17 @@ fn a_request_costs_the_same_with_10_and_1000_children() {
     needs!(require::lab, require::binary);
     let villages = [Village::of(10), Village::of(1000)];
     let attached = villages.each_ref().map(|village| Attached::new(&village.lab, &[]));
-    let mut ratios = Vec::new();
-    for round in 0..=ROUNDS {
-        let [few, many] = villages.each_ref().map(|village| {
-            let generator = Generator::new(&village.lab.wire.ns, &village.lab.wire.dev);
-            let (request, before) = (village.request(), village.owner_received());
-            let took = generator.send(&request, BURST);
-            assert_eq!(village.owner_received() - before, u64::from(BURST));
-            took.as_secs_f64()
-        });
-        if round > 0 {
-            ratios.push(many / few);
-        }
-    }
-    ratios.sort_by(f64::total_cmp);
-    let [least, median, most] = [0, ROUNDS / 2, ROUNDS - 1].map(|index| ratios[index]);
-    println!(
-        "a directed request with 1,000 children costs {median:.3} ({least:.3} to {most:.3}) of one with 10"
-    );
+    let [few, many] = rounds(ROUNDS, |which| {
+        let village = &villages[which];
+        let (generator, request) = (Generator::on_wire(&village.lab), village.request());
+        let before = village.owner_received();
+        let took = generator.send(&request, BURST);
+        assert_eq!(village.owner_received() - before, u64::from(BURST));
+        took.as_secs_f64()
+    });
+    let ratio = spread_of_ratios(&many, &few);
+    println!("a directed request with 1,000 children costs {ratio} of one with 10");
     // Plain macvlan makes a copy for each child: a hundred times the work.
-    assert!(median <= 1.5, "{median:.3} of the cost");
+    assert!(ratio.median <= 1.5, "{ratio} of the cost");
     drop(attached);
 }

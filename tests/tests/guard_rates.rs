@@ -140,13 +140,12 @@ fn a_flood_of_frames_comes_down_to_the_rate_behind_every_demultiplexer() {
         let lab = Lab::new();
         let child = lab.child("web", Mode::Bridge);
         let other = lab.child("db", Mode::Bridge);
-        lab.host.ns.command("ethtool").args(["-K", "eth0", "gro", "on"]).status().or_fail("run ethtool");
         let attached = Attached::new(&lab, args);
         set(&lab, "web,rate-rx=1kpps");
         let before = attached.stats();
 
         let flood = marked(child.mac, lab.wire.mac, Marker::new());
-        let took = Generator::new(&lab.wire.ns, &lab.wire.dev).send(&flood, FLOOD);
+        let took = Generator::on_wire(&lab).send(&flood, FLOOD);
 
         let gained = &attached.stats() - &before;
         let (got, lost) = (gained.rx("web", Path::Wire), gained.dropped("web", DropReason::Rate));
@@ -285,7 +284,6 @@ fn broadcasts_beyond_the_kernels_queue_show_in_the_stats() {
         let child = lab.child(name, Mode::Bridge);
         child.ns.ip(&format!("link set {name} type macvlan mode bridge bcqueuelen 1"));
     }
-    lab.host.ns.command("ethtool").args(["-K", "eth0", "gro", "on"]).status().or_fail("run ethtool");
     let attached = Attached::new(&lab, &[]);
     let dropped = || {
         let stats = lab.ctl(&["-j", "stats", "eth0"]).succeeded().json();
@@ -293,7 +291,7 @@ fn broadcasts_beyond_the_kernels_queue_show_in_the_stats() {
     };
     let before = dropped();
     let storm = marked(macvlan_common::mac::Mac::BROADCAST, lab.wire.mac, Marker::new());
-    Generator::new(&lab.wire.ns, &lab.wire.dev).send(&storm, 100_000);
+    Generator::on_wire(&lab).send(&storm, 100_000);
     assert!(dropped() > before, "{before} and {}", dropped());
     assert!(lab.ctl(&["stats", "eth0"]).succeeded().stdout.contains("its broadcast queue full or else"));
     assert_eq!(attached.stats().master_dropped(DropReason::Storm), Count::default());

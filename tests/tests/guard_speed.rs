@@ -7,11 +7,9 @@
 //! a directed request costs with few and many children is in `guard_neigh_storm.rs`.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use macvlan_common::{
@@ -23,31 +21,15 @@ use macvlan_common::{
 };
 use macvlan_tests::{
     attached::Attached,
-    fail::OrFail as _,
     frames::{self, Frame},
     generator::Generator,
+    handwritten::dropping_in_xdp,
     lab::{Lab, Station},
-    measure::{Spread, bound},
+    measure::{bound, rounds, spread, spread_of_ratios, tcp_octets_per_second},
     needs,
     progs::Programs,
     require,
-    syscall::dropping_in_xdp,
 };
-
-/// Measures every contender in each round, each in its turn the first; the first round warms up.
-fn rounds<const N: usize>(count: usize, mut measure: impl FnMut(usize) -> f64) -> [Vec<f64>; N] {
-    let mut figures = [const { Vec::new() }; N];
-    for round in 0..=count {
-        for place in 0..N {
-            let contender = (place + round) % N;
-            let figure = measure(contender);
-            if round > 0 {
-                figures[contender].push(figure);
-            }
-        }
-    }
-    figures
-}
 
 /// A host with a child, and what the wire sends to nobody there, as a switch does that forgot where
 /// somebody is.
@@ -61,8 +43,7 @@ impl Place {
     fn new() -> Self {
         let lab = Lab::new();
         let child = lab.child("web", Mode::Bridge);
-        let (dev, wire) = (&lab.host.dev, &lab.wire);
-        lab.host.ns.command("ethtool").args(["-K", dev, "gro", "on"]).status().or_fail("run ethtool");
+        let wire = &lab.wire;
         let datagram = frames::udp(9000, 9000, &[0; 18]);
         let packet = frames::ipv4(wire.ip, [10, 9, 0, 99].into(), 17, &datagram);
         let frame = Frame::new(STRANGER, wire.mac).payload(frames::IPV4, &packet).build();
@@ -71,12 +52,11 @@ impl Place {
 
     /// Frames that the host's device has taken from the wire, whatever became of them.
     fn came_in(&self) -> u64 {
-        let links = self.lab.host.ns.ip_json(&format!("-s link show dev {}", self.lab.host.dev));
-        links[0]["stats64"]["rx"]["packets"].as_u64().or_fail("read a counter")
+        self.lab.host.ns.received(&self.lab.host.dev)
     }
 
     fn generator(&self) -> Generator<'_> {
-        Generator::new(&self.lab.wire.ns, &self.lab.wire.dev)
+        Generator::on_wire(&self.lab)
     }
 }
 
@@ -95,9 +75,9 @@ fn unknown_unicast_is_absorbed_faster_than_by_plain_macvlan() {
         let took = generators[contender].send(&place.frame, FRAMES);
         (place.came_in() - before) as f64 / took.as_secs_f64()
     });
-    let of_plain = [&native, &tc].map(|rates| Spread::of_ratios(rates, &plain));
-    let of_limit = Spread::of_ratios(&native, &limit);
-    let rate = |rates: &[f64]| Spread::of(rates.to_vec()).median / 1e6;
+    let of_plain = [&native, &tc].map(|rates| spread_of_ratios(rates, &plain));
+    let of_limit = spread_of_ratios(&native, &limit);
+    let rate = |rates: &[f64]| spread(rates).median / 1e6;
     println!(
         "unknown unicast: plain {:.2} Mpps, native XDP {:.2}, TC {:.2}, a program that drops all {:.2}; \
          of plain: {}, {}; native of a program that drops all: {of_limit}",
@@ -125,8 +105,8 @@ fn a_flood_of_unknown_unicast_hurts_tcp_no_more_than_on_plain_macvlan() {
         let Place { lab, child, frame } = &places[contender];
         under_flood(&generators[contender], frame, &rate, &lab.wire, child)
     });
-    let of_plain = [&auto, &native].map(|rates| Spread::of_ratios(rates, &plain));
-    let gbits = |rates: &[f64]| Spread::of(rates.to_vec()).median * 8e-9;
+    let of_plain = [&auto, &native].map(|rates| spread_of_ratios(rates, &plain));
+    let gbits = |rates: &[f64]| spread(rates).median * 8e-9;
     println!(
         "TCP from the wire to a child under {:.2} Mpps of unknown unicast: plain {:.2} Gbit/s, \
          dropped as chosen {:.2}, in native XDP {:.2}; of plain: {}, {}",
@@ -149,37 +129,13 @@ fn under_flood(
     from: &Station,
     to: &Station,
 ) -> f64 {
+    const TIME: Duration = Duration::from_millis(500);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| rate.store(generator.flood(frame, 1_000_000, &over) as u64, Ordering::Relaxed));
-        let carried = tcp_octets_per_second(from, to);
+        let carried = tcp_octets_per_second(from, to, TIME);
         over.store(true, Ordering::Relaxed);
         carried
-    })
-}
-
-fn tcp_octets_per_second(from: &Station, to: &Station) -> f64 {
-    const TIME: Duration = Duration::from_millis(500);
-    let listener = to.ns.enter(|| TcpListener::bind((to.ip, 0)).or_fail("listen"));
-    let address: SocketAddr = listener.local_addr().or_fail("tell the port");
-    thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let (mut stream, _) = listener.accept().or_fail("accept");
-            let (mut buffer, mut octets, start) = (vec![0; 1 << 18], 0, Instant::now());
-            loop {
-                match stream.read(&mut buffer).or_fail("read") {
-                    0 => return octets as f64 / start.elapsed().as_secs_f64(),
-                    some => octets += some,
-                }
-            }
-        });
-        let mut stream = from.ns.enter(|| TcpStream::connect(address).or_fail("connect"));
-        let (buffer, start) = (vec![0; 1 << 18], Instant::now());
-        while start.elapsed() < TIME {
-            stream.write_all(&buffer).or_fail("write");
-        }
-        drop(stream);
-        reader.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
     })
 }
 
@@ -236,11 +192,11 @@ fn what_is_asked_of_the_guard_costs_a_child_that_has_nothing_to_do_with_it_nothi
             programs.set_world(&world);
             programs.time(program, &frame, REPEAT).as_nanos() as f64
         });
-        let nothing = Spread::of(figures[0].clone()).median;
+        let nothing = spread(&figures[0]).median;
         println!("{what}: {nothing:.1} ns; with");
         for ((name, _), times) in FEATURES.iter().zip(&figures).skip(1) {
-            let of_nothing = Spread::of_ratios(times, &figures[0]);
-            println!("  {name:<30} {:.1} ns, {of_nothing}", Spread::of(times.clone()).median);
+            let of_nothing = spread_of_ratios(times, &figures[0]);
+            println!("  {name:<30} {:.1} ns, {of_nothing}", spread(times).median);
             assert!(of_nothing.median <= bound(1.05, 1.3), "{what} with {name}: {of_nothing} of the time");
         }
     }

@@ -13,7 +13,6 @@ use macvlan_common::{
 };
 use macvlan_tests::{
     attached::Attached,
-    fail::OrFail as _,
     frames::{Marker, marked},
     generator::Generator,
     lab::Lab,
@@ -42,14 +41,13 @@ fn of_a_storm_from_the_wire_the_limit_comes_in() {
     for args in MODES {
         let lab = Lab::new();
         let child = lab.child("web", Mode::Bridge);
-        lab.host.ns.command("ethtool").args(["-K", "eth0", "gro", "on"]).status().or_fail("run ethtool");
         let limit = LIMIT.to_string();
         let attached = Attached::new(&lab, &[args, &["--storm-limit", &limit]].concat());
         assert_eq!(attached.status()["storm_limit"], LIMIT);
         let storm = marked(Mac::BROADCAST, lab.wire.mac, Marker::new());
         let before = attached.stats();
 
-        let took = Generator::new(&lab.wire.ns, &lab.wire.dev).send(&storm, STORM);
+        let took = Generator::on_wire(&lab).send(&storm, STORM);
 
         let gained = &attached.stats() - &before;
         let dropped = gained.master_dropped(DropReason::Storm).packets;

@@ -11,10 +11,7 @@
 mod cni;
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
+    net::{Ipv4Addr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -29,12 +26,12 @@ use macvlan_tests::{
     fail::OrFail as _,
     frames::{self, Frame},
     generator::Generator,
+    handwritten::empty_at_ingress,
     lab::{Lab, Station},
-    measure::{Spread, bound},
+    measure::{bound, rounds, spread, spread_of_ratios, tcp_octets_per_second},
     needs,
     progs::Programs,
     require,
-    syscall::empty_at_ingress,
 };
 
 const ROUNDS: usize = 15;
@@ -49,8 +46,7 @@ fn wire_to_child_costs_little_over_plain_macvlan() {
     let child = lab.child("web", Mode::Bridge);
     let sink = udp_sink(&child);
     let frame = udp_frame(&lab, &child);
-    lab.host.ns.command("ethtool").args(["-K", &lab.host.dev, "gro", "on"]).status().or_fail("run ethtool");
-    let generator = Generator::new(&lab.wire.ns, &lab.wire.dev);
+    let generator = Generator::on_wire(&lab);
 
     // What is on the master: nothing, an empty program at TC ingress, or our data path.
     const CONTENDERS: [Contender; 5] = [
@@ -60,26 +56,12 @@ fn wire_to_child_costs_little_over_plain_macvlan() {
         Contender::Ours(&["--xdp", "native"]),
         Contender::Ours(&["--xdp", "generic"]),
     ];
-    let mut rates = [const { Vec::new() }; CONTENDERS.len()];
-    for round in 0..=ROUNDS {
-        let mut now = [0.0; CONTENDERS.len()];
-        // Each in its turn is first, second, ...: whatever a predecessor leaves behind hits all.
-        for place in 0..CONTENDERS.len() {
-            let contender = (place + round) % CONTENDERS.len();
-            now[contender] =
-                CONTENDERS[contender].with(&lab, || delivered_per_second(&generator, &frame, &child));
-        }
-        // The first round warms up.
-        if round > 0 {
-            (0..CONTENDERS.len()).for_each(|contender| rates[contender].push(now[contender]));
-        }
-    }
+    let rates: [Vec<f64>; CONTENDERS.len()] = rounds(ROUNDS, |contender| {
+        CONTENDERS[contender].with(&lab, || delivered_per_second(&generator, &frame, &child))
+    });
     drop(sink);
-    let of = |contender: usize, base: usize| {
-        let pairs = rates[contender].iter().zip(&rates[base]);
-        Spread::of(pairs.map(|(rate, base)| rate / base).collect())
-    };
-    let plain = Spread::of(rates[0].clone());
+    let of = |contender: usize, base: usize| spread_of_ratios(&rates[contender], &rates[base]);
+    let plain = spread(&rates[0]);
     println!("wire to child, 60-octet UDP, {ROUNDS} rounds: plain {:.2} Mpps", plain.median / 1e6);
     println!("  of plain: tc {}, xdp-native {}, xdp-generic {}", of(2, 0), of(3, 0), of(4, 0));
     println!("  of plain: an empty program at TC ingress {}; of that: tc {}", of(1, 0), of(2, 1));
@@ -120,29 +102,28 @@ fn host_to_child_tcp_is_as_fast_as_a_shim() {
     needs!(require::lab, require::binary);
     let lab = Lab::new();
     let child = lab.child("web", Mode::Bridge);
+    const TIME: Duration = Duration::from_millis(300);
     let shim_address = Ipv4Addr::new(10, 9, 0, 250);
-    let mut ratios = Vec::new();
-    let mut rates = [Vec::new(), Vec::new()];
-    for round in 0..=ROUNDS {
-        let attached = Attached::new(&lab, &[]);
-        let ours = tcp_octets_per_second(&lab.host, &child);
-        attached.detach(&[]).succeeded();
-
-        let host = &lab.host;
-        host.ns.ip(&format!("link add shim link {} type macvlan mode bridge", host.dev));
-        host.ns.ip("link set shim up");
-        host.ns.ip(&format!("addr add {shim_address}/32 dev shim"));
-        host.ns.ip(&format!("route add {}/32 dev shim src {shim_address}", child.ip));
-        let shim = tcp_octets_per_second(host, &child);
-        host.ns.ip("link del shim");
-        if round > 0 {
-            ratios.push(ours / shim);
-            rates[0].push(ours);
-            rates[1].push(shim);
+    let [ours, shim] = rounds(ROUNDS, |contender| match contender {
+        0 => {
+            let attached = Attached::new(&lab, &[]);
+            let carried = tcp_octets_per_second(&lab.host, &child, TIME);
+            attached.detach(&[]).succeeded();
+            carried
         }
-    }
-    let [ours, shim] = rates.map(Spread::of);
-    let ratio = Spread::of(ratios);
+        _ => {
+            let host = &lab.host;
+            host.ns.ip(&format!("link add shim link {} type macvlan mode bridge", host.dev));
+            host.ns.ip("link set shim up");
+            host.ns.ip(&format!("addr add {shim_address}/32 dev shim"));
+            host.ns.ip(&format!("route add {}/32 dev shim src {shim_address}", child.ip));
+            let carried = tcp_octets_per_second(host, &child, TIME);
+            host.ns.ip("link del shim");
+            carried
+        }
+    });
+    let ratio = spread_of_ratios(&ours, &shim);
+    let [ours, shim] = [&ours, &shim].map(|rates| spread(rates));
     println!(
         "host to child, one TCP stream, {ROUNDS} rounds: hairpin {:.1} Gbit/s, shim {:.1} Gbit/s, ratio {ratio}",
         ours.median * 8e-9,
@@ -177,7 +158,7 @@ fn attach_adopts_a_thousand_children_faster_than_ip_makes_them() {
         attached.detach(&[]).succeeded();
         home.ip("link del group 77");
     }
-    let [ip, attach] = times.map(Spread::of);
+    let [ip, attach] = times.map(|times| spread(&times));
     println!(
         "1,000 children: ip -batch makes them in {:.3} s, attach adopts them in {:.3} s",
         ip.median, attach.median
@@ -191,14 +172,8 @@ fn a_frame_costs_the_same_with_1_and_4000_children() {
     let few = WithChildren::new(1);
     let many = WithChildren::new(4000);
     for program in [names::INGRESS, names::XDP_FRAGS] {
-        let mut ratios = Vec::new();
-        let mut costs = Vec::new();
-        for _ in 0..ROUNDS {
-            let (one, all) = (few.nanoseconds(program), many.nanoseconds(program));
-            ratios.push(all / one);
-            costs.push(one);
-        }
-        let (ratio, cost) = (Spread::of(ratios), Spread::of(costs));
+        let [one, all] = rounds(ROUNDS, |which| [&few, &many][which].nanoseconds(program));
+        let (ratio, cost) = (spread_of_ratios(&all, &one), spread(&one));
         println!(
             "{program}: {:.1} ns a frame to the only child, with 4,000 children {ratio} of it",
             cost.median
@@ -262,55 +237,11 @@ fn udp_frame(lab: &Lab, child: &Station) -> Vec<u8> {
 fn delivered_per_second(generator: &Generator<'_>, frame: &[u8], child: &Station) -> f64 {
     const BURSTS: u32 = 6;
     let rates = (0..BURSTS).map(|_| {
-        let before = received(child);
+        let before = child.ns.received(&child.dev);
         let took = generator.send(frame, FRAMES / BURSTS);
-        (received(child) - before) as f64 / took.as_secs_f64()
+        (child.ns.received(&child.dev) - before) as f64 / took.as_secs_f64()
     });
     let best = rates.fold(0.0, f64::max);
     assert!(best > 0.0, "nothing arrived");
     best
-}
-
-fn received(child: &Station) -> u64 {
-    let links = child.ns.ip_json(&format!("-s link show dev {}", child.dev));
-    links[0]["stats64"]["rx"]["packets"].as_u64().or_fail("read a counter")
-}
-
-/// Octets that one TCP stream carries in a second.
-fn tcp_octets_per_second(from: &Station, to: &Station) -> f64 {
-    const TIME: Duration = Duration::from_millis(300);
-    let listener = to.ns.enter(|| TcpListener::bind((to.ip, 0)).or_fail("listen"));
-    let address: SocketAddr = listener.local_addr().or_fail("tell the port");
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let (mut stream, _) = listener.accept().or_fail("accept");
-            let mut buffer = vec![0; 1 << 18];
-            let (mut octets, start) = (0, Instant::now());
-            loop {
-                match stream.read(&mut buffer).or_fail("read") {
-                    0 => return octets as f64 / start.elapsed().as_secs_f64(),
-                    some => octets += some,
-                }
-            }
-        });
-        let mut stream = from.ns.enter(|| TcpStream::connect(address).or_fail("connect"));
-        let buffer = vec![0; 1 << 18];
-        let start = Instant::now();
-        while start.elapsed() < TIME && !stop.load(Ordering::Relaxed) {
-            stream.write_all(&buffer).or_fail("write");
-        }
-        drop(stream);
-        reader.join().or_fail_join()
-    })
-}
-
-trait OrFailJoin<T> {
-    fn or_fail_join(self) -> T;
-}
-
-impl<T> OrFailJoin<T> for thread::Result<T> {
-    fn or_fail_join(self) -> T {
-        self.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
 }

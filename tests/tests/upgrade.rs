@@ -10,14 +10,12 @@ use std::{
 use macvlan_common::{cases::OUTSIDE, child::Mode, counters::Path, names};
 use macvlan_tests::{
     attached::Attached,
-    cli,
     control::{Pinned, child, devices, make_foreign, make_older, named, pinned, record, spec, status},
     conversation::Conversation,
-    fail::OrFail as _,
     following::Following,
     frames::{EXPERIMENTAL, Frame},
     generator::Generator,
-    lab::{Family, Lab, Station},
+    lab::{Family, Lab},
     leak::Traces,
     needs, require,
     sniff::Injector,
@@ -102,19 +100,17 @@ fn an_upgrade_under_load_loses_no_frame_from_the_wire() {
     for args in [TCX, CLSACT, NATIVE, GENERIC] {
         let lab = Lab::new();
         let web = lab.child("web", Mode::Bridge);
-        let gro = ["-K", lab.host.dev.as_str(), "gro", "on"];
-        cli::run(lab.host.ns.command("ethtool").args(gro));
         let attached = Attached::new(&lab, args);
-        let generator = Generator::new(&lab.wire.ns, &lab.wire.dev);
+        let generator = Generator::on_wire(&lab);
         let frame = Frame::new(web.mac, OUTSIDE).payload(EXPERIMENTAL, &[]).padded(60);
 
-        let before = received(&web);
+        let before = web.ns.received(&web.dev);
         let sent = upgrade_while(&lab, args, || {
             generator.send(&frame, BURST);
             BURST.into()
         });
 
-        check_all_arrived(&attached, received(&web) - before, Path::Wire, &sent);
+        check_all_arrived(&attached, web.ns.received(&web.dev) - before, Path::Wire, &sent);
         assert!(sent.rate > LEAST_RATE, "{args:?}: {sent:?}");
         attached.detach(&[]).succeeded();
     }
@@ -130,13 +126,13 @@ fn an_upgrade_under_load_loses_no_frame_of_the_host() {
         let injector = Injector::new(&lab.host.ns, &lab.host.dev);
         let frame = Frame::new(web.mac, lab.host.mac).payload(EXPERIMENTAL, &[]).padded(60);
 
-        let before = received(&web);
+        let before = web.ns.received(&web.dev);
         let sent = upgrade_while(&lab, args, || {
             injector.send_times(&frame, 1000);
             1000
         });
 
-        check_all_arrived(&attached, received(&web) - before, Path::Host, &sent);
+        check_all_arrived(&attached, web.ns.received(&web.dev) - before, Path::Host, &sent);
         attached.detach(&[]).succeeded();
     }
 }
@@ -200,13 +196,6 @@ fn upgrade_while(lab: &Lab, args: &[&str], mut burst: impl FnMut() -> u64 + Send
         println!("{args:?}: {frames} frames, up to {rate:.0} per second, {UPGRADES} upgrades");
         Sent { frames, rate }
     })
-}
-
-/// Frames that a child's device has received.
-#[track_caller]
-fn received(child: &Station) -> u64 {
-    let links = child.ns.ip_json(&format!("-s link show dev {}", child.dev));
-    links[0]["stats64"]["rx"]["packets"].as_u64().or_fail("read what a device received")
 }
 
 /// Every frame reached the child and was counted, whichever program it met.

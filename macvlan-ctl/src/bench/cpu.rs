@@ -1,5 +1,7 @@
 //! Which thread runs where.
 
+use std::io;
+
 use anyhow::{Context as _, Result, bail};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -53,9 +55,7 @@ impl Cpus {
     ///
     /// When the kernel refuses the processor.
     pub fn pin(&self, side: Side, number: usize) -> Result<()> {
-        pin(self.of(side, number))?;
-        go_first();
-        Ok(())
+        take(self.of(side, number))
     }
 
     /// Keeps the calling thread on the last processor, before everybody else there.
@@ -64,18 +64,27 @@ impl Cpus {
     ///
     /// When the kernel refuses the processor.
     pub fn take_one(&self) -> Result<()> {
-        pin(self.0[self.0.len() - 1])?;
-        go_first();
-        Ok(())
+        take(self.0[self.0.len() - 1])
     }
 }
 
-/// Puts the calling thread before all without a real-time priority, if the machine lets it: one that
-/// shares out real-time (`cpu.rt_runtime_us`) does not, and measures its other work, too.
-fn go_first() {
+/// Puts the calling thread, and what it starts, before all without a real-time priority.
+///
+/// # Errors
+///
+/// When the machine does not let it: one that shares out real-time (`cpu.rt_runtime_us`) does not.
+pub fn go_first() -> io::Result<()> {
     let priority = libc::sched_param { sched_priority: 10 };
     // SAFETY: `priority` is read, for the calling thread alone.
-    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const priority) };
+    let status = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const priority) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn take(cpu: usize) -> Result<()> {
+    pin(cpu)?;
+    // Where it may not go first, the machine's other work is measured, too.
+    let _ = go_first();
+    Ok(())
 }
 
 fn pin(cpu: usize) -> Result<()> {

@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::program::{ProgramType, XDP_TX, bpf, returning};
+use crate::doctor::ethtool::Ethtool;
 
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
 const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
@@ -20,8 +21,7 @@ const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 /// Frames that the kernel prepares at a time.
 const BATCH: u32 = 64;
 
-/// Sends out of one device. The device at the other end must take such frames: a veth does with GRO
-/// on, or with an XDP program (`veth_xdp_xmit`).
+/// Sends out of one device. The device at the other end must take such frames: see [`take_generated`].
 #[derive(Debug)]
 pub struct Generator {
     ifindex: u32,
@@ -71,6 +71,16 @@ struct XdpMd {
     ingress_ifindex: u32,
     rx_queue_index: u32,
     egress_ifindex: u32,
+}
+
+/// Makes a veth in the namespace of the calling thread take frames of the generator: they need a NAPI
+/// context, which it has with GRO on, or with an XDP program (`veth_xdp_xmit`).
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn take_generated(device: &str) -> Result<()> {
+    Ethtool::open(device.parse()?)?.set_gro(true)
 }
 
 impl Generator {

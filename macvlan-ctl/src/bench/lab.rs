@@ -14,6 +14,7 @@ use macvlan_common::mac::Mac;
 use super::{
     contender::{Contender, Wiring},
     frame::Party,
+    generator::take_generated,
     path::Path,
     program::{ProgramType, XDP_DROP, attach_xdp, returning},
     traffic::{self, End},
@@ -22,7 +23,6 @@ use super::{
 use crate::{
     attach::{Request, attach},
     detach::detach,
-    doctor::ethtool::Ethtool,
     lab::on,
     netlink::Netlink,
     netns::Netns,
@@ -190,7 +190,7 @@ impl Lab {
             Wiring::Direct => &self.children[0],
             _ => &self.host,
         };
-        take_generated(&first.netns)
+        first.netns.run(|| take_generated(DEVICE))
     }
 
     /// Whom frames from the wire to the first child must name.
@@ -217,16 +217,6 @@ impl Drop for Lab {
             let _ = on(&self.host.netns, async || detach(DEVICE, false).await);
         }
     }
-}
-
-/// Makes the veth named [`DEVICE`] take frames of the generator: with GRO it has a NAPI context, which
-/// they need (`veth_xdp_xmit`).
-///
-/// # Errors
-///
-/// When the kernel refuses.
-pub fn take_generated(netns: &Netns) -> Result<()> {
-    netns.run(|| Ethtool::open(DEVICE.parse()?)?.set_gro(true))
 }
 
 /// Attaches our data path to the master in a host's namespace.

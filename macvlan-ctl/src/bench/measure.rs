@@ -1,6 +1,8 @@
 //! Rounds: all contenders one after the other, again and again, so that a machine that gets slower
 //! or faster meanwhile does so for all.
 
+use std::fmt;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -78,6 +80,12 @@ impl Spread {
     }
 }
 
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} ({:.3} to {:.3})", self.median, self.least, self.most)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -132,6 +140,7 @@ mod tests {
     fn the_middle_of_an_even_number_lies_between_two() {
         assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]), Some(Spread { median: 2.5, least: 1.0, most: 4.0 }));
         assert_eq!(Spread::of([]), None);
+        assert_eq!(Spread::of([1.0]).unwrap().to_string(), "1.000 (1.000 to 1.000)");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! BPF programs of two instructions, and bpf(2) for what aya has no call for.
+//! BPF programs of a few instructions, and bpf(2) for what aya has no call for.
 
 use std::{
     io,
@@ -22,23 +22,43 @@ pub const XDP_DROP: i32 = 1;
 /// `XDP_TX`: out of the device that the context names.
 pub const XDP_TX: i32 = 3;
 
-/// `enum bpf_attach_type`: ingress of TCX.
-pub const BPF_TCX_INGRESS: u32 = 46;
+/// `enum bpf_attach_type` of `include/uapi/linux/bpf.h`.
+#[derive(Debug, Clone, Copy)]
+#[repr(u32)]
+pub enum Hook {
+    /// XDP (kernel 5.9).
+    Xdp = 37,
+    /// Ingress of TCX (kernel 6.6).
+    TcxIngress = 46,
+    /// Egress of TCX.
+    TcxEgress = 47,
+}
 
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_LINK_CREATE: libc::c_int = 28;
-const BPF_XDP: u32 = 37;
 
 /// `XDP_FLAGS_DRV_MODE` of `include/uapi/linux/if_link.h`: in the driver, or not at all.
-const DRIVER_MODE: u32 = 1 << 2;
+pub const DRIVER_MODE: u32 = 1 << 2;
+
+/// `BPF_MOV | BPF_K | BPF_ALU64`: a number into a register.
+pub const MOVE_NUMBER: u8 = 0xb7;
+
+/// `BPF_EXIT | BPF_JMP`: what register 0 holds is returned.
+pub const EXIT: u8 = 0x95;
 
 /// Head of `union bpf_attr` for `BPF_PROG_LOAD`.
 #[repr(C)]
+#[derive(Default)]
 struct Load {
     kind: u32,
     instructions: u32,
     code: u64,
     license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
 }
 
 /// Head of `union bpf_attr` for `BPF_LINK_CREATE`.
@@ -53,33 +73,45 @@ struct LinkCreate {
     revision: u64,
 }
 
+/// `struct bpf_insn`.
+pub const fn instruction(code: u8, destination: u8, source: u8, offset: i16, number: i32) -> u64 {
+    code as u64
+        | (destination as u64) << 8
+        | (source as u64) << 12
+        | (offset as u16 as u64) << 16
+        | (number as u32 as u64) << 32
+}
+
+/// Instructions that do nothing but return `value`.
+pub const fn returning_code(value: i32) -> [u64; 2] {
+    [instruction(MOVE_NUMBER, 0, 0, 0, value), instruction(EXIT, 0, 0, 0, 0)]
+}
+
 /// A program that does nothing but return `value`.
 ///
 /// # Errors
 ///
 /// What the kernel says.
 pub fn returning(kind: ProgramType, value: i32) -> io::Result<OwnedFd> {
-    const MOV_R0: u64 = 0xb7;
-    const EXIT: u64 = 0x95;
-    load(kind, &[u64::from(value as u32) << 32 | MOV_R0, EXIT])
+    load(kind, &returning_code(value), 0)
 }
 
-/// A program of these instructions.
+/// A program of these instructions, with `BPF_F_*` of `BPF_PROG_LOAD`.
 ///
 /// # Errors
 ///
 /// What the kernel says.
-pub fn load(kind: ProgramType, code: &[u64]) -> io::Result<OwnedFd> {
+pub fn load(kind: ProgramType, code: &[u64], flags: u32) -> io::Result<OwnedFd> {
     let license = c"GPL";
     let mut load = Load {
         kind: kind as u32,
         instructions: code.len() as u32,
         code: code.as_ptr() as u64,
         license: license.as_ptr() as u64,
+        flags,
+        ..Load::default()
     };
-    let fd = bpf(BPF_PROG_LOAD, &mut load)?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    descriptor(BPF_PROG_LOAD, &mut load)
 }
 
 /// Puts a program on the XDP hook of the driver of a device in the namespace of the calling thread,
@@ -89,23 +121,29 @@ pub fn load(kind: ProgramType, code: &[u64]) -> io::Result<OwnedFd> {
 ///
 /// What the kernel says: `EOPNOTSUPP` where the driver has no XDP.
 pub fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
-    link(program, ifindex, BPF_XDP, DRIVER_MODE)
+    attach(program, ifindex, Hook::Xdp, DRIVER_MODE)
 }
 
-/// Puts a program on a TCX hook of a device in the namespace of the calling thread, for as long as
-/// what is returned lives.
+/// Puts a program on a hook of a device in the namespace of the calling thread, for as long as what
+/// is returned lives. Flags are `XDP_FLAGS_*` or `BPF_F_BEFORE` and the like, as the hook is.
 ///
 /// # Errors
 ///
-/// What the kernel says: `EINVAL` before 6.6.
-pub fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, hook: u32) -> io::Result<OwnedFd> {
-    link(program, ifindex, hook, 0)
+/// What the kernel says: `EINVAL` where it has no such hook.
+pub fn attach(program: BorrowedFd<'_>, ifindex: u32, hook: Hook, flags: u32) -> io::Result<OwnedFd> {
+    let program = program.as_raw_fd().unsigned_abs();
+    let mut create =
+        LinkCreate { program, target: ifindex, attach_type: hook as u32, flags, ..LinkCreate::default() };
+    descriptor(BPF_LINK_CREATE, &mut create)
 }
 
-fn link(program: BorrowedFd<'_>, target: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {
-    let program = program.as_raw_fd().unsigned_abs();
-    let mut create = LinkCreate { program, target, attach_type, flags, ..LinkCreate::default() };
-    let fd = bpf(BPF_LINK_CREATE, &mut create)?;
+/// A command that makes something, and the descriptor of that.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn descriptor<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attributes)?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

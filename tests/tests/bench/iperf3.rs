@@ -4,7 +4,7 @@ use std::{fs, process::Stdio, time::Duration};
 
 use macvlan_ctl::{
     bench::{
-        cpu::{Cpus, Side},
+        cpu::{Cpus, Side, go_first},
         traffic::{End, stream::stream, udp},
     },
     netns::{Netns, NetnsRef},
@@ -30,7 +30,9 @@ const TIME: Duration = Duration::from_secs(1);
 fn figures_are_those_of_iperf3_on_the_same_path() {
     needs!(require::lab, iperf3);
     let _alone = super::alone();
-    go_first();
+    // Before other tests, as the product does with its own: both are to be measured, not who gets the
+    // processor.
+    go_first().or_fail("go first");
     let lab = Lab::new();
     let cpus = Cpus::allowed().or_fail("tell the processors");
     let [host, wire] = [&lab.host, &lab.wire].map(library_netns);
@@ -51,15 +53,6 @@ fn figures_are_those_of_iperf3_on_the_same_path() {
         let number = |name: &str| sum[name].as_f64().or_fail(format!("read {name} of {sum}"));
         (ours, (number("packets") - number("lost_packets")) / number("seconds"))
     });
-}
-
-/// Puts this thread, and the processes that it starts, before those of other tests, as the product
-/// does with its own: both are to be measured, not who gets the processor.
-fn go_first() {
-    let priority = libc::sched_param { sched_priority: 10 };
-    // SAFETY: `priority` is read, for the calling thread alone.
-    let done = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const priority) };
-    assert_eq!(done, 0, "cannot go first: {}", std::io::Error::last_os_error());
 }
 
 fn library_netns(station: &Station) -> Netns {

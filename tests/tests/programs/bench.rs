@@ -16,11 +16,11 @@ use macvlan_common::{
 use macvlan_tests::{
     fail::{OrFail as _, wait_for},
     frames::{self, Marker},
+    handwritten,
     netns::Netns,
     progs::{Counters, Programs, Skb, SkbRun},
     require,
     sniff::{Kind, Tap},
-    syscall,
 };
 
 // `enum xdp_action` and `TC_ACT_*` of the kernel's headers.
@@ -97,8 +97,8 @@ impl<'ns> Bench<'ns> {
             peer.ip(&format!("link set {other} up"));
         }
         let telling = require::tcx().is_ok().then(|| {
-            let program = syscall::telling_tags(ns.ifindex(SHOWN));
-            syscall::at_ingress(ns, COPIES, &program)
+            let program = handwritten::telling_tags(ns.ifindex(SHOWN));
+            handwritten::at_ingress(ns, COPIES, &program)
         });
         Self {
             own: Vec::new(),

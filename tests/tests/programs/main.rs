@@ -29,11 +29,11 @@ use macvlan_tests::{
     direct::Direct,
     fail::OrFail as _,
     frames::{self, Frame as FrameBuilder},
+    handwritten::has_xdp_frags,
     needs,
     progs::{Programs, object},
     require,
     rng::{self, Rng},
-    syscall::has_xdp_frags,
 };
 
 use crate::bench::{DEVICE, ONE_BUFFER, Offload, XDP_PASS, charged, in_bench, runs_as_skb, size_of_skb};

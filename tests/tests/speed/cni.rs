@@ -6,12 +6,11 @@ use macvlan_tests::{
     cni::{Call, network, plugin, reference, reserved},
     control::members,
     lab::Lab,
+    measure::{bound, spread, spread_of_ratios},
     needs,
     netns::Netns,
     require,
 };
-
-use super::{Spread, bound};
 
 const PAIRS: usize = 100;
 
@@ -38,11 +37,11 @@ fn an_attachment_comes_and_goes_in_half_the_time_of_the_reference_plugin() {
     }
     assert!(members(&lab).is_empty());
     assert!(reserved(&lab).is_empty());
-    let ratio = Spread::of(times[1].iter().zip(&times[0]).map(|(ours, theirs)| ours / theirs).collect());
+    let ratio = spread_of_ratios(&times[1], &times[0]);
     let sums = times.map(|times| times.iter().sum::<f64>());
     println!("CNI, host-local, {PAIRS} pairs: {:.2} of the reference plugin's time", sums[1] / sums[0]);
     for (name, parts) in ["reference", "macvlan-cni"].into_iter().zip(parts) {
-        let [add, del] = parts.map(|part| Spread::of(part).median * 1e3);
+        let [add, del] = parts.map(|part| spread(&part).median * 1e3);
         println!("  {name}: ADD {add:.1} ms, DEL {del:.1} ms");
     }
     println!("  ratio of a pair: {ratio}");

@@ -11,8 +11,8 @@ use crate::bench::{
     cpu::Cpus,
     crowd::{self, Crowd, Joined},
     frame::{self, Party},
-    generator::Generator,
-    lab::{DEVICE, index_of, mac_of, received, take_generated},
+    generator::{Generator, take_generated},
+    lab::{DEVICE, index_of, mac_of, received},
     measure::Cell,
     path::Path,
     quantity,
@@ -82,7 +82,7 @@ fn build(contender: &Contender, size: u32) -> Result<Crowd> {
         _ => Joined::Macvlan,
     };
     let mut crowd = Crowd::build(joined, size)?;
-    take_generated(&crowd.host.netns)?;
+    crowd.host.netns.run(|| take_generated(DEVICE))?;
     if let Some(options) = contender.datapath {
         crowd.attach(options())?;
     }

@@ -1,0 +1,79 @@
+//! BPF programs written by hand, which tests put beside ours or instead of them.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use macvlan_ctl::bench::program::{
+    EXIT, Hook, MOVE_NUMBER, ProgramType, XDP_DROP, attach, attach_xdp, instruction, load, returning,
+    returning_code,
+};
+
+use crate::{
+    fail::OrFail as _,
+    netns::Netns,
+    progs::{SKB_MARK, SKB_TAG},
+};
+
+/// Operation codes of `include/uapi/linux/bpf.h`, named after what they do.
+const LOAD_WORD: u8 = 0x61;
+const STORE_WORD: u8 = 0x63;
+const CALL: u8 = 0x85;
+
+/// `BPF_F_XDP_HAS_FRAGS`: the program takes frames in several buffers (kernel 5.18).
+const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+
+/// Whether the kernel has XDP programs that take frames in several buffers.
+///
+/// # Panics
+///
+/// When it refuses them for another reason than that it does not know of such.
+#[track_caller]
+pub fn has_xdp_frags() -> bool {
+    const XDP_PASS: i32 = 2;
+    match load(ProgramType::Xdp, &returning_code(XDP_PASS), BPF_F_XDP_HAS_FRAGS) {
+        Ok(_) => true,
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => false,
+        Err(error) => panic!("cannot load a program: {error}"),
+    }
+}
+
+/// A TC program that shows what no socket sees: it sends every frame out of the device with index
+/// `to`, `__sk_buff::cb[3]` as its packet mark.
+#[track_caller]
+pub fn telling_tags(to: u32) -> OwnedFd {
+    const MARK: i16 = SKB_MARK as i16;
+    const TAG: i16 = SKB_TAG as i16;
+    const BPF_REDIRECT: i32 = 23;
+    let code = [
+        instruction(LOAD_WORD, 2, 1, TAG, 0),
+        instruction(STORE_WORD, 1, 2, MARK, 0),
+        instruction(MOVE_NUMBER, 1, 0, 0, to as i32),
+        instruction(MOVE_NUMBER, 2, 0, 0, 0),
+        instruction(CALL, 0, 0, 0, BPF_REDIRECT),
+        instruction(EXIT, 0, 0, 0, 0),
+    ];
+    load(ProgramType::SchedCls, &code, 0).or_fail("load a program")
+}
+
+/// An empty program at a device's TC ingress, as long as what is returned lives.
+#[track_caller]
+pub fn empty_at_ingress(ns: &Netns, device: &str) -> OwnedFd {
+    const TCX_NEXT: i32 = -1;
+    at_ingress(ns, device, &returning(ProgramType::SchedCls, TCX_NEXT).or_fail("load a program"))
+}
+
+/// A program at a device's TC ingress, as long as what is returned lives.
+#[track_caller]
+pub fn at_ingress(ns: &Netns, device: &str, program: &OwnedFd) -> OwnedFd {
+    let ifindex = ns.ifindex(device);
+    ns.enter(|| attach(program.as_fd(), ifindex, Hook::TcxIngress, 0))
+        .or_fail("attach a program to TC ingress")
+}
+
+/// A program in a device's native XDP that drops everything, as long as what is returned lives: as
+/// fast as a device can be rid of frames.
+#[track_caller]
+pub fn dropping_in_xdp(ns: &Netns, device: &str) -> OwnedFd {
+    let program = returning(ProgramType::Xdp, XDP_DROP).or_fail("load a program");
+    let ifindex = ns.ifindex(device);
+    ns.enter(|| attach_xdp(program.as_fd(), ifindex)).or_fail("attach a program to XDP")
+}
