@@ -146,7 +146,7 @@ pub fn pinned(lab: &Lab) -> BTreeMap<String, Pinned> {
         let pinned = if names::MAPS.contains(&name.as_str()) {
             let map = MapData::from_pin(&path).or_fail("open a pinned map");
             Pinned::Map(map.info().or_fail("look at a pinned map").id())
-        } else if name.starts_with("link_") {
+        } else if name.starts_with("link_") || name.starts_with("child_") {
             let link = FdLink::from(PinnedLink::from_pin(&path).or_fail("open a pinned link"));
             let info = link.info().or_fail("look at a pinned link");
             Pinned::Link(info.id(), info.program_id())

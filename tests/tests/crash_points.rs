@@ -5,12 +5,12 @@
 //! `control_killed` kills at any moment; this kills at every step with `MACVLAN_TESTS_STRIDE=1`, at every
 //! fifth without.
 
-use std::os::unix::process::ExitStatusExt as _;
+use std::{collections::BTreeMap, os::unix::process::ExitStatusExt as _};
 
 use macvlan_common::child::Mode;
 use macvlan_tests::{
     cli,
-    control::{devices, make_older, named, spec, status},
+    control::{Pinned, child, devices, make_older, named, pinned, spec, status},
     fail::OrFail as _,
     lab::{Lab, Station},
     leak::Traces,
@@ -26,6 +26,9 @@ const CLSACT: Args = &["--tc", "clsact"];
 const NATIVE: Args = &["--xdp", "native"];
 const MEANS: [Args; 3] = [TCX, CLSACT, NATIVE];
 
+/// Keeps a child to its MAC, by a program on its own device.
+const HELD: &str = "anti-spoof=mac";
+
 /// Every so many steps: `MACVLAN_TESTS_STRIDE`, or 5. All of them take minutes.
 fn stride() -> usize {
     let wanted = std::env::var("MACVLAN_TESTS_STRIDE").ok();
@@ -38,8 +41,7 @@ const MOST: usize = 500;
 #[test]
 fn after_every_step_of_an_attach() {
     needs!(require::lab, require::tc, require::crash_points);
-    for args in MEANS {
-        let case = Case::new(args);
+    for case in MEANS.map(Case::new).into_iter().chain([Case::held()]) {
         case.stop_at_each_step(|| {}, &case.attach());
     }
 }
@@ -48,23 +50,57 @@ fn after_every_step_of_an_attach() {
 fn after_every_step_of_a_detach() {
     needs!(require::lab, require::tc, require::crash_points);
     let detach = ["detach", "eth0", "--delete-children"].map(str::to_owned);
-    for args in MEANS {
-        let case = Case::new(args);
-        case.stop_at_each_step(|| case.ctl(&case.attach()), &detach);
+    for case in MEANS.map(Case::new).into_iter().chain([Case::held()]) {
+        case.stop_at_each_step(|| case.prepare(), &detach);
     }
 }
 
 #[test]
 fn after_every_step_of_an_upgrade() {
     needs!(require::lab, require::tc, require::crash_points);
-    for args in MEANS {
-        let case = Case::new(args);
+    for case in MEANS.map(Case::new) {
         let prepare = || {
-            case.ctl(&case.attach());
+            case.prepare();
             make_older(&case.lab);
         };
         case.stop_at_each_step(prepare, &case.attach());
     }
+}
+
+/// The programs on children's devices are replaced last, and by the next run where that one was killed.
+#[test]
+fn after_every_step_of_an_upgrade_of_held_children() {
+    needs!(require::lab, require::tc, require::tcx, require::crash_points);
+    let case = Case::held();
+    for number in (1..).step_by(stride()) {
+        assert!(number < MOST, "it never ends");
+        case.prepare();
+        make_older(&case.lab);
+        let older = on_children(&case.lab);
+        assert_eq!(older.len(), 2, "{older:?}");
+        let Stopped::Dead(when) = case.stop(number, &case.attach()) else { break };
+        case.check_survivors(number, &when);
+        case.ctl(&case.attach());
+        case.check_whole(&when);
+        let now = on_children(&case.lab);
+        assert!(now.keys().eq(older.keys()), "{now:?} and {older:?}, {when}");
+        for (pin, program) in &now {
+            assert_ne!(*program, older[pin], "{pin} is as it was, {when}");
+        }
+        assert_eq!(child(&status(&case.lab), "db")["anti_spoof"], "mac", "{when}");
+        case.clear(&when);
+    }
+    case.clear("at the end");
+}
+
+/// Ids of the programs on children's own devices, by the pins of their links.
+fn on_children(lab: &Lab) -> BTreeMap<String, u32> {
+    let pins = pinned(lab).into_iter();
+    pins.filter_map(|(name, pinned)| match pinned {
+        Pinned::Link(_, program) if name.starts_with("child_") => Some((name, program)),
+        _ => None,
+    })
+    .collect()
 }
 
 #[test]
@@ -84,9 +120,9 @@ fn after_every_step_of_adding_and_removing_a_child() {
 fn after_every_step_of_changing_a_child() {
     needs!(require::lab, require::tc, require::crash_points);
     let case = Case::new(TCX);
-    let web = named(&case.web, "mtu=1400,host-access=off,new-group=lan");
+    let web = named(&case.web, "mtu=1400,host-access=off,new-group=lan,anti-spoof=mac");
     let set = ["child", "set", "eth0", web.as_str()].map(str::to_owned);
-    let back = named(&case.web, "mtu=1500,host-access=on");
+    let back = named(&case.web, "mtu=1500,host-access=on,anti-spoof=off");
     let case_back = || {
         case.ctl(&case.attach());
         case.ctl(&["child", "set", "eth0", &back]);
@@ -110,6 +146,8 @@ struct Case {
     db: Station,
     web: Station,
     args: Args,
+    /// Both are held to their MACs.
+    held: bool,
     before: Traces,
 }
 
@@ -126,7 +164,12 @@ impl Case {
         let db = lab.child("db", Mode::Bridge);
         let web = lab.newcomer("web");
         let before = Traces::of(&lab);
-        Self { lab, db, web, args, before }
+        Self { lab, db, web, args, held: false, before }
+    }
+
+    /// One whose children are held to their MACs.
+    fn held() -> Self {
+        Self { held: true, ..Self::new(TCX) }
     }
 
     /// A command line with the case's own arguments.
@@ -136,7 +179,17 @@ impl Case {
 
     /// Attaches, and makes both children that are ours.
     fn attach(&self) -> Vec<String> {
-        self.line(&["attach", "eth0", "--child", &spec(&self.web, ""), "--child", "near"])
+        let web = spec(&self.web, if self.held { HELD } else { "" });
+        self.line(&["attach", "eth0", "--child", &web, "--child", "near"])
+    }
+
+    /// Attaches, and holds the child of somebody else to its MAC where that is the case.
+    #[track_caller]
+    fn prepare(&self) {
+        self.ctl(&self.attach());
+        if self.held {
+            self.ctl(&["child", "set", "eth0", &named(&self.db, HELD)]);
+        }
     }
 
     #[track_caller]
@@ -201,6 +254,11 @@ impl Case {
         let status = status(&self.lab);
         assert_eq!(status["datapath"], "bpf", "{when}");
         assert_eq!(status["children"].as_array().map_or(0, Vec::len), 3, "{when}: {status:#}");
+        if self.held {
+            assert_eq!(child(&status, "web")["anti_spoof"], "mac", "{when}");
+            let mut degraded = status["degraded"].as_array().into_iter().flatten();
+            assert!(degraded.all(|part| part["feature"] != "anti-spoof"), "{when}: {status:#}");
+        }
     }
 
     #[track_caller]

@@ -336,12 +336,13 @@ pub fn lost_device(directory: &Path) -> bool {
 /// The first failure, after everything else was tried.
 pub async fn remove(netlink: &Netlink, master: &Master, directory: &Path, owns_clsact: bool) -> Result<()> {
     let ours = Ours::of(directory);
-    let children = vouching::remove(directory);
     let egress = detach_link(&directory.join(LINK_EGRESS));
     let xdp = detach_link(&directory.join(LINK_XDP));
     let filters = remove_filters(netlink, master, &ours, owns_clsact).await;
     let ingress = detach_link(&directory.join(LINK_INGRESS));
-    children.and(egress).and(xdp).and(filters).and(ingress)
+    // Last: while the master's programs are there, they drop what these have not vouched for.
+    let children = vouching::remove(directory);
+    egress.and(xdp).and(filters).and(ingress).and(children)
 }
 
 /// Takes a pinned link off its device now, and removes the pin. Without the pin alone, the kernel

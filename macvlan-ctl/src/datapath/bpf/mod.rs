@@ -311,7 +311,8 @@ impl Bpf {
         Ok(changes)
     }
 
-    /// Brings an existing data path to these options, and its programs to this version.
+    /// Brings an existing data path to these options, and its programs to this version. That they are of
+    /// this version is on record once [`vouch`](Self::vouch) has renewed those on the children's devices.
     ///
     /// # Errors
     ///
@@ -339,7 +340,6 @@ impl Bpf {
                 self.record.degraded.retain(|degraded| degraded.feature != "demux");
                 self.record.degraded.extend(reason);
             }
-            self.record.object = record::object_digest();
             self.renewed = true;
         }
         self.record.xdp = xdp;
@@ -411,10 +411,13 @@ impl Bpf {
     pub async fn vouch(&mut self, children: &[&Child], members: &BTreeMap<Mac, Policy>) -> Result<()> {
         let vouching = vouching::put(&self.netlink, &self.directory, children, members, self.renewed);
         let vouching = vouching.await?;
-        self.renewed = false;
         self.maps.set_vouched(&vouching.by)?;
-        vouching::take_off_others(&self.directory, children, members)?;
-        let before = self.record.degraded.clone();
+        vouching::take_off_others(&self.directory, children, members, &vouching.by)?;
+        let before = self.record.clone();
+        // Only now are all programs of this version: a run that is killed before leaves it to the next.
+        if std::mem::take(&mut self.renewed) {
+            self.record.object = record::object_digest();
+        }
         self.record.degraded.retain(|degraded| degraded.feature != VOUCHING);
         if let Some((child, why)) = vouching.not.first() {
             let others = vouching.not.len() - 1;
@@ -422,7 +425,7 @@ impl Bpf {
             let reason = format!("{child}{others}: {why}");
             self.record.degraded.push(Degraded::new(VOUCHING, "device", "master", &reason));
         }
-        if self.record.degraded != before {
+        if self.record != before {
             self.maps.write_record(&self.record.to_text()?)?;
         }
         self.description = describe(&self.record, &self.maps, &self.directory)?;

@@ -75,14 +75,20 @@ pub async fn put(
     Ok(vouching)
 }
 
-/// Takes the programs off the devices of all others.
+/// Takes all programs off but those of children `by` whom frames are vouched for. One that could not be
+/// renewed goes too: left, it would be taken for what fits.
 ///
 /// # Errors
 ///
 /// When the pins cannot be read or removed.
-pub fn take_off_others(directory: &Path, children: &[&Child], members: &BTreeMap<Mac, Policy>) -> Result<()> {
-    let wanted = wanted(children, members);
-    let stays: BTreeSet<String> = wanted.iter().map(|(mac, (_, held))| pin_name(*mac, *held)).collect();
+pub fn take_off_others(
+    directory: &Path,
+    children: &[&Child],
+    members: &BTreeMap<Mac, Policy>,
+    by: &BTreeSet<Mac>,
+) -> Result<()> {
+    let wanted = wanted(children, members).into_iter().filter(|(mac, _)| by.contains(mac));
+    let stays: BTreeSet<String> = wanted.map(|(mac, (_, held))| pin_name(mac, held)).collect();
     for name in pins(directory)?.into_iter().filter(|name| !stays.contains(name)) {
         detach_link(&directory.join(name))?;
     }
