@@ -20,6 +20,7 @@ use nix::{
 /// Where `cargo xtask vm-test` has put what the machine needs.
 const MODULES: &str = "/guest/modules";
 const PROGRAMS: &str = "/guest/programs";
+const OBJECT: &str = "/guest/macvlan.bpfel.o";
 
 /// Begins every line of ours: the other lines are of the tests and the kernel.
 const TAG: &str = "@guest";
@@ -66,6 +67,7 @@ fn run() {
         println!("{TAG} begin {line}");
         let mut command = Command::new(program);
         command.args(words).env("MACVLAN_TESTS_STRICT", "1").env("MACVLAN_CTL_BIN", "/bin/macvlan-ctl");
+        command.env("MACVLAN_BPF_OBJECT", OBJECT);
         // Emulation is slow, and slower beside other work.
         command.env("MACVLAN_TESTS_PATIENCE", "600");
         command.env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin").env("RUST_BACKTRACE", "0");

@@ -16,6 +16,10 @@ use crate::{
     test,
 };
 
+/// Where the machine has the BPF object. Not where the source tree has it: the machine mounts file systems
+/// of its own over `/tmp` and others, and a checkout may be anywhere.
+const OBJECT: &str = "guest/macvlan.bpfel.o";
+
 /// Programs that the tests start.
 const TOOLS: [&str; 5] = ["ip", "tc", "setpriv", "cat", "sh"];
 
@@ -23,7 +27,6 @@ const TOOLS: [&str; 5] = ["ip", "tc", "setpriv", "cat", "sh"];
 pub struct Programs {
     init: PathBuf,
     control: PathBuf,
-    /// What tests read of the source tree, at the path that they know it by.
     object: PathBuf,
     tests: Vec<(String, PathBuf)>,
 }
@@ -54,7 +57,7 @@ impl Programs {
     pub fn put(&self, tree: &Path) -> Result<()> {
         install(&self.init, tree, Path::new("init"))?;
         install(&self.control, tree, Path::new("bin/macvlan-ctl"))?;
-        copy(&self.object, &tree.join(self.object.strip_prefix("/").unwrap_or(&self.object)))?;
+        copy(&self.object, &tree.join(OBJECT))?;
         for (name, path) in &self.tests {
             install(path, tree, &Path::new("tests").join(name))?;
         }
