@@ -20,9 +20,9 @@ use rtnetlink::LinkVeth;
 use tokio::runtime::Builder;
 
 use super::{
-    flat,
-    hooks::{reason, refused},
-    no_maps, object,
+    load::{flat, no_maps},
+    object::object,
+    refusal::{reason, refused},
 };
 use crate::{
     master::Master,

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    num::NonZeroU32,
     path::Path,
     thread,
     time::Duration,
@@ -12,10 +11,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use macvlan_common::{
-    child::{ChildEntry, Mode, Policy},
+    child::{ChildEntry, Policy},
     config::{Config, RECORD_LEN, Record},
     counters::{ChildCounters, MasterCounters},
-    filter,
     group::GroupName,
     limit::Pace,
     mac::Mac,
@@ -24,28 +22,23 @@ use macvlan_common::{
 
 use super::{meters::MeterMap, own::OwnAddresses, owners::Owners, retired::RetiredCounters};
 use crate::{
-    crash,
-    datapath::{Counters, Demux},
-    master::Master,
-    neighbours::Own,
-    policy::Groups,
-    rate_limit::RateLimits,
+    crash, datapath::Counters, master::Master, neighbours::Own, policy::Groups, rate_limit::RateLimits,
     session::Members,
 };
 
 /// The maps of one master.
 pub struct Maps {
-    config: Array<MapData, Config>,
+    pub(super) config: Array<MapData, Config>,
     children: PerCpuHashMap<MapData, u64, ChildEntry>,
     policy: Array<MapData, Policy>,
-    filter: Array<MapData, u64>,
+    pub(super) filter: Array<MapData, u64>,
     totals: PerCpuArray<MapData, MasterCounters>,
     record: Array<MapData, Record>,
     retired: RetiredCounters,
     groups: HashMap<MapData, u32, GroupName>,
     owners: Owners,
     own: OwnAddresses,
-    pace: Array<MapData, Pace>,
+    pub(super) pace: Array<MapData, Pace>,
     meters: MeterMap,
     max_children: u32,
 }
@@ -102,20 +95,6 @@ impl Maps {
     pub fn count_children(&self) -> Result<usize> {
         let keys: Result<BTreeSet<u64>, MapError> = self.children.keys().collect();
         Ok(keys.context("cannot read the children map")?.len())
-    }
-
-    /// The secrets by which our programs know frames again. Drawn once, before any program is attached.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses.
-    pub fn draw_secrets(&mut self) -> Result<()> {
-        let mut rng = rand::rng();
-        // Neither half of the secret, nor the metadata, may look like "none".
-        let mut random = |lowest| rand::Rng::random_range(&mut rng, lowest..=u32::MAX);
-        let secret = u64::from(random(1)) << 32 | u64::from(random(1 << 8));
-        let config = Config { secret, meta: random(1), ..Config::default() };
-        self.config.set(0, config, 0).context("cannot write the configuration map")
     }
 
     /// The children in the maps.
@@ -310,14 +289,6 @@ impl Maps {
         self.forget_groups(&named, &groups.used_by(wanted.values()))
     }
 
-    /// Writes the word of the filter that `key` is in, as these keys make it.
-    fn write_filter_word<'a>(&mut self, key: u64, keys: impl Iterator<Item = &'a u64>) -> Result<()> {
-        let (index, _) = filter::position(key);
-        let positions = keys.map(|key| filter::position(*key));
-        let bits = positions.filter(|(word, _)| *word == index).fold(0, |bits, (_, mask)| bits | mask);
-        self.filter.set(index, bits, 0).context("cannot write the filter map")
-    }
-
     /// Removes a child, and keeps what it counted.
     fn retire(&mut self, key: u64) -> Result<()> {
         let shares = self.children.get(&key, 0).context("cannot read the counters of a child")?;
@@ -361,98 +332,6 @@ impl Maps {
         self.retired.forget(key)
     }
 
-    fn read_filter(&self) -> Result<Vec<u64>> {
-        let words = (0..filter::WORDS).map(|index| self.filter.get(&index, 0));
-        words.collect::<Result<_, _>>().context("cannot read the filter map")
-    }
-
-    /// Writes the words of the filter that differ from those `present`.
-    fn write_filter(&mut self, present: &mut [u64], keys: impl Iterator<Item = u64>) -> Result<()> {
-        let mut words = vec![0_u64; filter::WORDS as usize];
-        for key in keys {
-            let (word, mask) = filter::position(key);
-            words[word as usize] |= mask;
-        }
-        for ((index, old), new) in (0..filter::WORDS).zip(present).zip(words) {
-            if *old != new {
-                self.filter.set(index, new, 0).context("cannot write the filter map")?;
-                *old = new;
-                crash::point("writing a word of the filter");
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a passthru child takes everything.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses to tell.
-    pub fn has_passthru(&self) -> Result<bool> {
-        let config = self.config.get(&0, 0).context("cannot read the configuration map")?;
-        Ok(config.passthru != 0)
-    }
-
-    fn write_config(&mut self, master: &Master, members: &BTreeMap<u64, Policy>) -> Result<()> {
-        let with_mode = |mode: Mode| members.iter().find(|(_, policy)| policy.mode() == mode);
-        let flags = Config::flags_of(members.values().copied());
-        self.change_config(|config| Config {
-            master: master.mac.key(),
-            passthru: with_mode(Mode::Passthru).map_or(0, |(key, _)| *key),
-            flags: config.flags & !Config::OF_CHILDREN | flags,
-            ..config
-        })
-    }
-
-    /// Sets those of [`Config::DROP_UNKNOWN`] and [`Config::VEPA_SWITCH`] that are in `flags`, and
-    /// clears the others.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses.
-    pub fn set_guard(&mut self, flags: u64) -> Result<()> {
-        let others = !(Config::DROP_UNKNOWN | Config::VEPA_SWITCH);
-        self.change_config(|config| Config { flags: config.flags & others | flags, ..config })
-    }
-
-    /// Tells the programs where the demultiplexer is.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses.
-    pub fn set_demux(&mut self, demux: Demux) -> Result<()> {
-        let flag = match demux {
-            Demux::XdpGeneric => Config::XDP_GENERIC,
-            Demux::XdpNative => Config::XDP_NATIVE,
-            Demux::Tc | Demux::Kernel => 0,
-        };
-        let others = !(Config::XDP_GENERIC | Config::XDP_NATIVE);
-        self.change_config(|config| Config { flags: config.flags & others | flag, ..config })
-    }
-
-    /// Whether requests for a known address go to its owner alone.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses.
-    pub fn set_directs(&mut self, directs: bool) -> Result<()> {
-        let flag = if directs { Config::DIRECTS } else { 0 };
-        self.change_config(|config| Config { flags: config.flags & !Config::DIRECTS | flag, ..config })
-    }
-
-    /// How many broadcast and multicast frames a second may come from the wire, and from each child.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses.
-    pub fn set_storm_limit(&mut self, limit: Option<NonZeroU32>) -> Result<()> {
-        let pace = Pace::of_frames(limit.map_or(0, NonZeroU32::get));
-        self.pace.set(0, pace, 0).context("cannot write the storm limit")?;
-        crash::point("writing the storm limit");
-        let flag = if limit.is_some() { Config::STORM_GUARD } else { 0 };
-        self.change_config(|config| Config { flags: config.flags & !Config::STORM_GUARD | flag, ..config })
-    }
-
     /// Who has which address, and whose word counts besides.
     ///
     /// # Errors
@@ -460,16 +339,6 @@ impl Maps {
     /// When the kernel refuses.
     pub fn set_owners(&mut self, told: &BTreeMap<IpAddr, Mac>, speakers: &BTreeSet<Mac>) -> Result<()> {
         self.owners.set(told, speakers)
-    }
-
-    fn change_config(&mut self, change: impl FnOnce(Config) -> Config) -> Result<()> {
-        let old = self.config.get(&0, 0).context("cannot read the configuration map")?;
-        let new = change(old);
-        if new != old {
-            self.config.set(0, new, 0).context("cannot write the configuration map")?;
-            crash::point("writing the configuration");
-        }
-        Ok(())
     }
 
     /// All counters, summed over the CPUs.

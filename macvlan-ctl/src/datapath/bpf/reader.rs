@@ -15,8 +15,8 @@ use aya::programs::{ProgramError, ProgramInfo};
 use macvlan_common::{ABI_VERSION, names};
 
 use super::{
-    flat,
     hooks::PROGRAM_XDP,
+    load::flat,
     maps::{self, Maps},
     record::{Lasting, Record},
 };

@@ -8,7 +8,7 @@ use macvlan_common::ABI_VERSION;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::object;
+use super::object::object;
 use crate::datapath::{
     Degraded, Demux, Hairpin,
     choose::{DropUnknown, TcChoice, XdpChoice},

@@ -21,10 +21,13 @@ use aya::{
 use macvlan_common::{mac::Mac, names, trace::Scratch};
 
 use super::{
-    Bpf, Hooks, flat,
-    hooks::{LINK_XDP, PROGRAM_XDP, reason, refused},
-    loader, maps, no_maps,
+    Bpf,
+    hooks::{Hooks, LINK_XDP, PROGRAM_XDP},
+    load::{flat, load_object, loader, no_maps},
+    maps,
+    object::object,
     record::{self, Record, TRACED},
+    refusal::{reason, refused},
 };
 use crate::{
     bpffs, crash,
@@ -99,7 +102,7 @@ impl Bpf {
         loader.map_max_entries(RING, RING_LEN);
         loader.override_global(names::TRACE_SAMPLE, &sample, true);
         loader.override_global(names::TRACE_MAC, &only, true);
-        let mut object = loader.load(super::object()).map_err(|error| no_maps(&error))?;
+        let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
         self.write_object(format!("{}{TRACED}", record::object_digest()))?;
         if let Err(error) = self.replace_programs(master, &mut object, true) {
             self.end_trace(master).context("cannot put the programs back")?;
@@ -118,7 +121,7 @@ impl Bpf {
         if !self.record.is_traced() {
             return Ok(());
         }
-        let mut object = super::load_object(&self.directory, None)?;
+        let mut object = load_object(&self.directory, None)?;
         self.replace_programs(master, &mut object, false)?;
         self.write_object(record::object_digest())
     }

@@ -12,10 +12,12 @@ use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, links::FdLink, tc:
 use macvlan_common::{child::Policy, mac::Mac, names};
 
 use super::{
-    flat,
-    hooks::{detach_link, reason, refused},
     link::{pinned_link_ifindex, pinned_link_program},
-    loader, trace,
+    load::{flat, loader},
+    object::object,
+    pinned::detach_link,
+    refusal::{reason, refused},
+    trace,
 };
 use crate::{bpffs, crash, model::Child, netlink::Netlink, observe::open_place};
 
@@ -155,7 +157,7 @@ fn attach(directory: &Path, child: &Child, held: bool) -> Result<FdLink> {
     loader.map_max_entries(trace::RING, 1);
     loader.override_global(names::CHILD_OWN, &own, true);
     loader.override_global(names::CHILD_HELD, &held, true);
-    let mut object = loader.load(super::object()).map_err(|error| anyhow!("{}", flat(&error)))?;
+    let mut object = loader.load(object()).map_err(|error| anyhow!("{}", flat(&error)))?;
     let program = object.program_mut(names::CHILD_EGRESS).context("no such program in the object")?;
     let program: &mut SchedClassifier = program.try_into()?;
     program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;
