@@ -57,11 +57,14 @@ pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac)
         host_access: Some(config.wants_host_access()),
         group: config.group.map(Some),
         anti_spoof: Some(config.anti_spoof),
+        rate_scope: Some(config.rate.scope),
         ..PolicyChange::default()
     };
     let mut groups = bpf.groups()?;
     let policy = change.apply(None, config.mode, &mut groups).map_err(full)?;
-    bpf.sync_one(master, mac, Some(policy), groups).map_err(full)?;
+    let limits = config.rate.limits;
+    let member = (policy.with_limit(!limits.is_empty()), limits);
+    bpf.sync_one(master, mac, Some(member), groups).map_err(full)?;
     Ok(Joined::Done)
 }
 
@@ -96,9 +99,9 @@ pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
     };
     match attach::attach(master, &request).await {
         Ok(outcome) => Ok(outcome.warnings),
-        Err(error) if config.on_missing_bpf == OnMissingBpf::Continue => {
-            Ok(vec![format!("{error:#}; containers on {master:?} have neither host access nor guards")])
-        }
+        Err(error) if config.on_missing_bpf == OnMissingBpf::Continue => Ok(vec![format!(
+            "{error:#}; containers on {master:?} have neither host access nor guards nor rates"
+        )]),
         Err(error) => Err(CniError::new(code::NOT_AVAILABLE, "host access cannot be had")
             .with_details(format_args!("{error:#}"))),
     }

@@ -50,6 +50,8 @@ fn bad_input_gets_its_code_and_leaves_nothing() {
         (with("group", json!("light blue")), 7),
         (with("duplicateWait", json!(-1)), 7),
         (with("rate", json!({"in": "1mbit"})), 7),
+        (with("rate", json!({"rx": "1mbps"})), 7),
+        (with("runtimeConfig", json!({"bandwidth": {"ingressBurst": 1}})), 7),
     ];
     for (call, code) in cases {
         assert_eq!(call.refused(&lab, "ADD").0, code, "{call:?}");

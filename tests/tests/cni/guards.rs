@@ -1,15 +1,20 @@
 //! Guards that a network asks for.
 
+use std::time::Instant;
+
 use macvlan_tests::{
     cni::{Call, network, plugin, reserved, station},
-    control::{members, status},
-    lab::Lab,
+    control::{members, only, status},
+    fail::{OrFail as _, wait_for},
+    frames::{Marker, marked},
+    lab::{Lab, Station},
     needs,
     netns::Netns,
     require,
+    sniff::{Injector, Tap},
     talk::{is_silent, ping},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::verbs::devices_of;
 
@@ -53,4 +58,87 @@ fn a_guard_needs_a_data_path_that_knows_every_child() {
     let told = status(&lab)["children"][0].to_string();
     assert!(told.contains(r#""anti_spoof":"mac""#), "{told}");
     call.del(&lab);
+}
+
+#[test]
+fn a_rate_holds_in_both_directions_and_goes_with_its_container() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let [limited, free] = [Netns::new(), Netns::new()];
+    let mut config = network("1.0.0");
+    config["rate"] = json!({"rx": "10pps", "tx": "100mbit+10pps/256k", "scope": "wire"});
+    let call = Call::new(plugin(), "limited", &limited, config);
+    let container = station(&limited, &call.add(&lab));
+
+    let child = only(&status(&lab)["children"]).clone();
+    let rx = json!({"bits": null, "burst": null, "packets": 10});
+    let tx = json!({"bits": 100_000_000, "burst": 262_144, "packets": 10});
+    assert_eq!((&child["rate_rx"], &child["rate_tx"]), (&rx, &tx), "{child:#}");
+    assert_eq!(child["rate_scope"], "wire");
+    for (from, to) in [(&lab.wire, &container), (&container, &lab.wire)] {
+        let (got, most) = send_frames(&lab, from, to);
+        assert!((1..=most).contains(&got), "{got} of {FRAMES} got through, {most} at most");
+    }
+    // Of the wire alone.
+    assert_eq!(send_frames(&lab, &lab.host, &container).0, FRAMES);
+
+    // Who comes next has the place of who went, and not its rates.
+    call.del(&lab);
+    let container = station(&free, &Call::new(plugin(), "free", &free, network("1.0.0")).add(&lab));
+    let child = only(&status(&lab)["children"]).clone();
+    assert!(child["rate_rx"].is_null() && child["rate_tx"].is_null(), "{child:#}");
+    lab.ctl(&["attach", "eth0"]).succeeded();
+    for (from, to) in [(&lab.wire, &container), (&container, &lab.wire)] {
+        assert_eq!(send_frames(&lab, from, to).0, FRAMES);
+    }
+}
+
+#[test]
+fn the_bandwidth_of_a_pod_is_its_rate() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let ns = Netns::new();
+    let mut config = network("1.0.0");
+    config["rate"] = json!({"rx": "1mbit", "scope": "wire"});
+    // Bits, and bits a second; the burst as containerd has it where a pod has none.
+    config["runtimeConfig"] = json!({"bandwidth": {
+        "ingressRate": 20_000_000, "ingressBurst": u32::MAX, "egressRate": 8_000_000, "egressBurst": 8_000_000,
+    }});
+    let mut call = Call::new(plugin(), "pod", &ns, config);
+    let result = call.add(&lab);
+    let told = |child: &Value| [child["rate_rx"].clone(), child["rate_tx"].clone()];
+    let child = only(&status(&lab)["children"]).clone();
+    assert_eq!(
+        told(&child),
+        [
+            json!({"bits": 20_000_000, "burst": 1_250_000, "packets": null}),
+            json!({"bits": 8_000_000, "burst": 1_000_000, "packets": null}),
+        ]
+    );
+    call.config["prevResult"] = result;
+    call.run(&lab, "CHECK").succeeded();
+    call.del(&lab);
+    assert!(members(&lab).is_empty());
+}
+
+const FRAMES: usize = 2000;
+
+/// Sends frames, and tells how many arrived, and the most that ten a second let through.
+#[track_caller]
+fn send_frames(lab: &Lab, from: &Station, to: &Station) -> (usize, usize) {
+    let dropped = || {
+        let stats = lab.ctl(&["-j", "stats", "eth0"]).succeeded().json();
+        let dropped = only(&only(&stats)["children"])["drops"]["rate"]["packets"].as_u64();
+        dropped.or_fail("read what was dropped") as usize
+    };
+    let before = dropped();
+    let mut tap = Tap::on_device(&to.ns, &to.dev);
+    let marker = Marker::new();
+    let start = Instant::now();
+    Injector::new(&from.ns, &from.dev).send_times(&marked(to.mac, from.mac, marker), FRAMES);
+    let got = wait_for("every frame to arrive or be dropped", || {
+        let got = tap.came_in(marker);
+        (got + dropped() - before >= FRAMES).then_some(got)
+    });
+    (got, (10.0 * (0.5 + start.elapsed().as_secs_f64())) as usize + 1)
 }

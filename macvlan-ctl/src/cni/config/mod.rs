@@ -1,5 +1,7 @@
 //! A network's configuration: the keys of the reference `macvlan` plugin, and our own.
 
+pub mod rate;
+
 use std::time::Duration;
 
 use clap::ValueEnum as _;
@@ -11,6 +13,7 @@ use macvlan_common::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::rate::{Rate, RawBandwidth, RawRate};
 use super::{
     announce::PROBING,
     error::{CniError, CniResult, code},
@@ -62,6 +65,8 @@ pub struct Config {
     pub group: Option<GroupName>,
     /// How far it is held to its addresses.
     pub anti_spoof: AntiSpoof,
+    /// How much it may receive and send.
+    pub rate: Rate,
     /// Where to demultiplex, when the data path is not there yet.
     pub xdp: Option<XdpChoice>,
     /// What to do where the programs cannot be had.
@@ -111,7 +116,7 @@ struct Raw {
     host_access: Option<bool>,
     anti_spoof: Option<RawAntiSpoof>,
     group: Option<String>,
-    rate: Option<Value>,
+    rate: Option<RawRate>,
     xdp: Option<String>,
     #[serde(default)]
     on_missing_bpf: OnMissingBpf,
@@ -139,6 +144,7 @@ struct RawIpam {
 struct RawRuntime {
     #[serde(default)]
     mac: String,
+    bandwidth: Option<RawBandwidth>,
 }
 
 impl Config {
@@ -160,7 +166,9 @@ impl Config {
             }));
         }
         let from_args = mac_of_args(args)?;
-        let from_runtime = raw.runtime_config.map(|runtime| runtime.mac).filter(|mac| !mac.is_empty());
+        let (from_runtime, bandwidth) =
+            raw.runtime_config.map(|runtime| (runtime.mac, runtime.bandwidth)).unzip();
+        let from_runtime = from_runtime.filter(|mac| !mac.is_empty());
         let mac = from_runtime.or(from_args).or(Some(raw.mac)).filter(|mac| !mac.is_empty());
         let mode = if raw.mode.is_empty() { "bridge" } else { &raw.mode };
         let mode = parse_mode(mode).map_err(|error| invalid(format!("{error:#}")))?;
@@ -196,6 +204,7 @@ impl Config {
                     parse_anti_spoof(&word).map_err(|error| invalid(format!("{error:#}")))?
                 }
             },
+            rate: Rate::read(raw.rate, bandwidth.flatten())?,
             xdp: match raw.xdp {
                 Some(word) => Some(xdp(&word)?),
                 None => None,
@@ -205,7 +214,7 @@ impl Config {
             prev_result: raw.prev_result,
             valid_attachments: raw.valid_attachments,
         };
-        refuse_what_cannot_be(&config, raw.rate.as_ref())?;
+        refuse_what_cannot_be(&config)?;
         Ok(config)
     }
 
@@ -222,7 +231,7 @@ impl Config {
     }
 
     fn is_guarded(&self) -> bool {
-        self.group.is_some() || self.anti_spoof != AntiSpoof::Off
+        self.group.is_some() || self.anti_spoof != AntiSpoof::Off || !self.rate.limits.is_empty()
     }
 
     /// Whether GC is to leave this attachment alone.
@@ -233,13 +242,10 @@ impl Config {
 }
 
 /// Our own keys, where they ask for what cannot be.
-fn refuse_what_cannot_be(config: &Config, rate: Option<&Value>) -> CniResult<()> {
-    if rate.is_some_and(|rate| !rate.is_null()) {
-        return Err(invalid("\"rate\" is more than this build of macvlan-cni can do; leave it out".into()));
-    }
+fn refuse_what_cannot_be(config: &Config) -> CniResult<()> {
     if config.link_in_container && (config.host_access == Some(true) || config.is_guarded()) {
         return Err(invalid(
-            "hostAccess, group and antiSpoof need a master of the host, and linkInContainer puts it into the container".into(),
+            "hostAccess, group, antiSpoof and rates need a master of the host, and linkInContainer puts it into the container".into(),
         ));
     }
     Ok(())

@@ -49,7 +49,15 @@ fn every_bad_value_has_its_code() {
         (r#"{"name": "lan", "antiSpoof": 2}"#, "", code::DECODING_FAILURE),
         (r#"{"name": "lan", "group": "light blue"}"#, "", code::INVALID_CONFIG),
         (r#"{"name": "lan", "group": "blue", "linkInContainer": true}"#, "", code::INVALID_CONFIG),
-        (r#"{"name": "lan", "rate": {"in": 1}}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "rate": {"in": "1mbit"}}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "rate": {"rx": 1}}"#, "", code::DECODING_FAILURE),
+        (r#"{"name": "lan", "rate": "1mbit"}"#, "", code::DECODING_FAILURE),
+        (r#"{"name": "lan", "rate": {"rx": "1mbit"}, "linkInContainer": true}"#, "", code::INVALID_CONFIG),
+        (
+            r#"{"name": "lan", "runtimeConfig": {"bandwidth": {"egressRate": -1}}}"#,
+            "",
+            code::DECODING_FAILURE,
+        ),
         (r#"{"name": "lan", "hostAccess": true, "linkInContainer": true}"#, "", code::INVALID_CONFIG),
         (r#"{"name": "lan"}"#, "MAC", code::INVALID_ENVIRONMENT),
         (r#"{"name": "lan"}"#, "MAC=nonsense", code::INVALID_CONFIG),
@@ -83,6 +91,8 @@ fn a_guard_is_read_and_needs_the_data_path() {
     let config = read(r#"{"name": "lan", "hostAccess": false, "group": "blue"}"#, "").unwrap();
     assert!(config.wants_data_path());
     assert_eq!(config.group.map(|name| name.to_string()).as_deref(), Some("blue"));
+    let config = read(r#"{"name": "lan", "hostAccess": false, "rate": {"tx": "1mbit"}}"#, "").unwrap();
+    assert!(config.wants_data_path());
 }
 
 proptest! {

@@ -243,9 +243,9 @@ impl Maps {
         Ok(())
     }
 
-    /// Makes the maps hold one child more, or less without a policy, and these groups, as far as a
-    /// child is in them. It does what [`sync`](Self::sync) would, but reads one word of the filter
-    /// where that reads all.
+    /// Makes the maps hold one child more, with its policy and its rates, or less without these, and
+    /// these groups, as far as a child is in them. It does what [`sync`](Self::sync) would, but reads
+    /// one word of the filter where that reads all.
     ///
     /// # Errors
     ///
@@ -254,7 +254,7 @@ impl Maps {
         &mut self,
         master: &Master,
         mac: Mac,
-        policy: Option<Policy>,
+        member: Option<(Policy, RateLimits)>,
         groups: Groups,
     ) -> Result<()> {
         let key = mac.key();
@@ -263,23 +263,24 @@ impl Maps {
         let present = self.entries()?;
         let mut wanted: BTreeMap<u64, Policy> =
             present.iter().map(|(key, member)| (*key, member.policy)).collect();
-        match policy {
-            Some(policy) => wanted.insert(key, policy),
+        match member {
+            Some((policy, _)) => wanted.insert(key, policy),
             None => wanted.remove(&key),
         };
-        match (present.get(&key), policy) {
-            (Some(member), Some(policy)) => self.set_policy(member.slot, policy)?,
-            (Some(_), None) => {
+        match (present.get(&key), member) {
+            (Some(present), Some((policy, limits))) => self.set_member(present.slot, policy, &limits)?,
+            (Some(present), None) => {
                 self.write_filter_word(key, wanted.keys())?;
                 self.retire(key)?;
+                self.meters.forget(present.slot)?;
             }
-            (None, Some(policy)) => {
+            (None, Some((policy, limits))) => {
                 let used: BTreeSet<u32> = present.values().map(|member| member.slot).collect();
                 let free = (0..self.max_children).find(|slot| !used.contains(slot));
                 let slot = free.with_context(|| {
                     format!("there is no room for more than {} children", self.max_children)
                 })?;
-                self.set_policy(slot, policy)?;
+                self.set_member(slot, policy, &limits)?;
                 self.insert(key, slot)?;
                 self.write_filter_word(key, wanted.keys())?;
             }
@@ -287,6 +288,17 @@ impl Maps {
         }
         self.write_config(master, &wanted)?;
         self.forget_groups(&named, &groups.used_by(wanted.values()))
+    }
+
+    /// Writes what a slot is to hold: rates before the policy that tells of them.
+    fn set_member(&mut self, slot: u32, policy: Policy, limits: &RateLimits) -> Result<()> {
+        if policy.is_limited() {
+            self.meters.set(slot, limits)?;
+            self.set_policy(slot, policy)
+        } else {
+            self.set_policy(slot, policy)?;
+            self.meters.forget(slot)
+        }
     }
 
     /// Removes a child, and keeps what it counted.

@@ -55,6 +55,21 @@ impl MeterMap {
         self.0.insert(slot, meters, 0).context("cannot write the rates of a child")
     }
 
+    /// Forgets the limits at this slot, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn forget(&mut self, slot: u32) -> Result<()> {
+        match self.0.remove(&slot) {
+            Ok(()) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                Ok(())
+            }
+            Err(error) => Err(error).context("cannot remove the rates of a child"),
+        }
+    }
+
     /// Forgets the limits at all slots but these.
     ///
     /// # Errors

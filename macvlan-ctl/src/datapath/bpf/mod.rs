@@ -107,7 +107,7 @@ impl Bpf {
         Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
     }
 
-    /// Makes it know one child more, or less without a policy.
+    /// Makes it know one child more, with its policy and its rates, or less without these.
     ///
     /// # Errors
     ///
@@ -116,10 +116,10 @@ impl Bpf {
         &mut self,
         master: &Master,
         mac: Mac,
-        policy: Option<Policy>,
+        member: Option<(Policy, RateLimits)>,
         groups: Groups,
     ) -> Result<()> {
-        self.maps.sync_one(master, mac, policy, groups)?;
+        self.maps.sync_one(master, mac, member, groups)?;
         self.description = describe(&self.record, &self.maps, &self.directory)?;
         Ok(())
     }
