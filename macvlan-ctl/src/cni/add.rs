@@ -17,7 +17,7 @@ use super::{
     request::{Target, Verb},
     result::{AddResult, Address, Interface},
     settings,
-    site::{self, Site, open_netns},
+    site::{self, Site, open_netns, still_there},
 };
 use crate::{
     lock::Lock,
@@ -38,7 +38,8 @@ pub fn add(task: &Task<'_>) -> CniResult<Value> {
     let ipam = task.ipam()?;
     let room = task.runtime.block_on(make_room(task, target, netns))?;
     let (made, given) = device_and_addresses(task, ipam.as_ref(), target, room)?;
-    let result = match given.map(|result| put(task, &made, &result).map(|()| result)).transpose() {
+    let put = given.map(|result| put(task, &made, &result).map(|()| result)).transpose();
+    let result = match put.and_then(|result| still_there(path, &made.site.netns).map(|()| result)) {
         Ok(result) => result.unwrap_or_default(),
         Err(error) => {
             release(ipam.as_ref(), target);

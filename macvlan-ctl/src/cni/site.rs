@@ -22,7 +22,7 @@ use crate::{
         link::Link,
         macvlan::{NewChild, UNFINISHED_GROUP},
     },
-    netns::{Netns, NetnsRef},
+    netns::{Netns, NetnsId, NetnsRef},
 };
 
 /// The two namespaces, and the lower device.
@@ -42,19 +42,36 @@ pub struct Site {
 ///
 /// Code 3 when it is gone, 4 when it is none, or the plugin's own.
 pub fn open_netns(path: &Path) -> CniResult<Netns> {
-    if let Err(error) = std::fs::metadata(path)
-        && error.kind() == io::ErrorKind::NotFound
-    {
-        let msg = format!("network namespace {:?} does not exist", path.display());
-        return Err(CniError::new(code::UNKNOWN_CONTAINER, msg));
-    }
     let invalid = |msg| CniError::new(code::INVALID_ENVIRONMENT, msg);
-    let netns =
-        NetnsRef::Path(path.into()).open().map_err(|error| invalid(format!("CNI_NETNS: {error:#}")))?;
+    let opened = NetnsRef::Path(path.into()).open();
+    // Asked afterwards: it may go at any time.
+    let netns = opened.map_err(|error| match std::fs::metadata(path) {
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => {
+            unknown(format!("network namespace {:?} does not exist", path.display()))
+        }
+        _ => invalid(format!("CNI_NETNS: {error:#}")),
+    })?;
     if netns.id() == Netns::current()?.id() {
         return Err(invalid("CNI_NETNS is the plugin's own network namespace".into()));
     }
     Ok(netns)
+}
+
+/// Makes sure that the path leads to the namespace still. One that others have given up lives on while
+/// we hold it, and ends with us: nobody would know of what is in it.
+///
+/// # Errors
+///
+/// Code 3 when it does not.
+pub fn still_there(path: &Path, netns: &Netns) -> CniResult<()> {
+    match NetnsId::of_path(path) {
+        Some(id) if id == netns.id() => Ok(()),
+        _ => Err(unknown(format!("network namespace {:?} is gone", path.display()))),
+    }
+}
+
+fn unknown(msg: String) -> CniError {
+    CniError::new(code::UNKNOWN_CONTAINER, msg)
 }
 
 impl Site {

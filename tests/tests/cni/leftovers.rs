@@ -4,8 +4,8 @@ use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, process::Stdio,
 
 use macvlan_tests::{
     cni::{Call, REFERENCE, network, plugin, reserved, station},
-    control::{members, status},
-    fail::{OrFail as _, wait_for},
+    control::members,
+    fail::OrFail as _,
     lab::Lab,
     needs,
     netns::Netns,
@@ -117,23 +117,6 @@ fn gc_keeps_what_the_runtime_knows_and_what_others_have() {
     assert!(!is_empty(&nss[0]) && is_empty(&nss[1]) && !is_empty(&nss[2]));
     assert_eq!(members(&lab), [kept.mac, foreign.mac].into());
     assert_eq!(reserved(&lab), [kept.ip.to_string()]);
-}
-
-#[test]
-fn a_namespace_that_vanished_takes_its_attachment_along() {
-    needs!(require::lab, require::cni);
-    let lab = Lab::new();
-    let ns = Netns::new();
-    let call = Call::new(plugin(), "c1", &ns, network("1.0.0"));
-    call.add(&lab);
-    assert_eq!(members(&lab).len(), 1);
-    drop(ns);
-    wait_for("the child to vanish", || {
-        status(&lab)["children"].as_array().is_some_and(Vec::is_empty).then_some(())
-    });
-    Call { netns: Some("/run/netns/vanished".into()), ..call }.del(&lab);
-    assert!(members(&lab).is_empty());
-    assert!(reserved(&lab).is_empty());
 }
 
 #[test]

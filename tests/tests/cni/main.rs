@@ -10,4 +10,5 @@ mod manifests;
 mod many;
 mod pods;
 mod topologies;
+mod vanished;
 mod verbs;
