@@ -185,6 +185,29 @@ impl Netns {
         })
     }
 
+    /// Runs `task` in this namespace on the calling thread, and brings that back: for a program that has
+    /// no other thread and is soon done, where to start one and to wait for it takes longer than most
+    /// tasks, and on a busy machine far longer. The process ends if the way back is barred, as whatever
+    /// came next would be done in the wrong place.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`enter`](Self::enter) and of `task`.
+    pub fn visit<T>(&self, task: impl FnOnce() -> Result<T>) -> Result<T> {
+        struct Home(Netns);
+        impl Drop for Home {
+            fn drop(&mut self) {
+                if let Err(error) = self.0.enter() {
+                    eprintln!("cannot return to the own network namespace: {error:#}");
+                    std::process::abort();
+                }
+            }
+        }
+        let _home = Home(Self::current()?);
+        self.enter()?;
+        task()
+    }
+
     /// A new namespace that nobody else knows.
     ///
     /// # Errors

@@ -68,7 +68,7 @@ impl<'a> Arp<'a> {
     pub fn open(device: Device<'a>, nets: &[IpNet]) -> CniResult<Self> {
         let open = || packet_socket(device.index).context("cannot open a packet socket");
         let is_needed = ipv4(nets).next().is_some();
-        Ok(Self { device, socket: is_needed.then(|| device.netns.run(open)).transpose()? })
+        Ok(Self { device, socket: is_needed.then(|| device.netns.visit(open)).transpose()? })
     }
 
     /// Finds out whether somebody has one of these addresses already.
@@ -123,7 +123,7 @@ pub fn advertise(device: Device<'_>, nets: &[IpNet]) -> CniResult<()> {
     if addresses.peek().is_none() {
         return Ok(());
     }
-    device.netns.run(|| {
+    device.netns.visit(|| {
         addresses.try_for_each(|address| {
             advertise_one(device, address).context("cannot send a neighbour advertisement")
         })

@@ -41,7 +41,7 @@ const LINK_EVENTS: u32 = 1;
 ///
 /// When the kernel refuses.
 pub fn delete_link(netns: &Netns, index: u32) -> Result<()> {
-    let socket = netns.run(|| listener().context("cannot open a netlink socket"))?;
+    let socket = netns.visit(|| listener().context("cannot open a netlink socket"))?;
     let request = request(RouteNetlinkMessage::DelLink(named(index)));
     leave(socket.as_raw_fd(), &request, None).context("cannot send a netlink request")?;
     let deadline = Instant::now() + PATIENCE;

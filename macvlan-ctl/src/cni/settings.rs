@@ -34,7 +34,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub fn allow_ipv6(netns: &Netns, ifname: &str) {
     let path = Path::new("/proc/sys/net/ipv6/conf").join(ifname).join("disable_ipv6");
     // Where it cannot be switched on the kernel refuses the address, and says so.
-    let _ = netns.run(|| Ok(fs::write(path, "0")?));
+    let _ = netns.visit(|| Ok(fs::write(path, "0")?));
 }
 
 /// Gives a device its addresses.

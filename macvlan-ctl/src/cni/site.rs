@@ -81,7 +81,7 @@ impl Site {
     ///
     /// When the container's namespace cannot be entered.
     pub fn open(config: &Config, netns: Netns) -> CniResult<Self> {
-        let inside = Netlink::open_in(&netns)?;
+        let inside = netns.visit(Netlink::open)?;
         let above = if config.link_in_container { inside.clone() } else { Netlink::open()? };
         Ok(Self { netns, inside, above })
     }

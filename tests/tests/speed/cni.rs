@@ -1,10 +1,15 @@
 //! ADD and DEL of the CNI plugin, beside the reference plugin in the same run.
 
-use std::time::Instant;
+use std::{
+    io::{self, Write as _},
+    process::Stdio,
+    time::Instant,
+};
 
 use macvlan_tests::{
     cni::{Call, network, plugin, reference, reserved},
     control::members,
+    fail::OrFail as _,
     lab::Lab,
     measure::{bound, spread, spread_of_ratios},
     needs,
@@ -38,23 +43,44 @@ fn an_attachment_comes_and_goes_in_half_the_time_of_the_reference_plugin() {
     assert!(members(&lab).is_empty());
     assert!(reserved(&lab).is_empty());
     let ratio = spread_of_ratios(&times[1], &times[0]);
-    let sums = times.map(|times| times.iter().sum::<f64>());
-    println!("CNI, host-local, {PAIRS} pairs: {:.2} of the reference plugin's time", sums[1] / sums[0]);
+    let [theirs, ours] = times.map(fastest_quarter);
+    println!("CNI, host-local, {PAIRS} pairs: {:.2} of the reference plugin's time", ours / theirs);
     for (name, parts) in ["reference", "macvlan-cni"].into_iter().zip(parts) {
         let [add, del] = parts.map(|part| spread(&part).median * 1e3);
         println!("  {name}: ADD {add:.1} ms, DEL {del:.1} ms");
     }
-    println!("  ratio of a pair: {ratio}");
-    assert!(ratio.median <= bound(0.5, 0.8), "ADD and DEL take {ratio} of the reference plugin's time");
+    println!("  ratio of a pair, with what else the machine did: {ratio}");
+    let is = ours / theirs;
+    assert!(is <= bound(0.5, 0.65), "ADD and DEL take {is:.2} of the reference plugin's time");
+}
+
+/// Their mean: what else a machine does only adds to a time, and to that of who waits for a CPU most.
+fn fastest_quarter(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.truncate(PAIRS / 4);
+    times.iter().sum::<f64>() / times.len() as f64
 }
 
 /// Seconds of an ADD and of its DEL.
 #[track_caller]
 fn pair(lab: &Lab, call: &Call<'_>) -> [f64; 2] {
-    let seconds = |run: &dyn Fn()| {
-        let start = Instant::now();
-        run();
-        start.elapsed().as_secs_f64()
-    };
-    [seconds(&|| drop(call.add(lab))), seconds(&|| call.del(lab))]
+    ["ADD", "DEL"].map(|verb| seconds(lab, call, verb))
+}
+
+/// Seconds until a verb is done, as a runtime sees it: it blocks until the plugin has ended, where
+/// [`Call::run`] looks once in a millisecond.
+#[track_caller]
+fn seconds(lab: &Lab, call: &Call<'_>, verb: &str) -> f64 {
+    let (reader, mut writer) = io::pipe().or_fail("make a pipe");
+    // Far less than what a pipe holds.
+    writer.write_all(call.config.to_string().as_bytes()).or_fail("write a configuration");
+    drop(writer);
+    let mut command = call.command(lab, verb);
+    command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let start = Instant::now();
+    let child = command.spawn().or_fail("run a plugin");
+    let output = child.wait_with_output().or_fail("wait for a plugin");
+    let took = start.elapsed().as_secs_f64();
+    assert!(output.status.success(), "{verb}: {}", String::from_utf8_lossy(&output.stdout));
+    took
 }
