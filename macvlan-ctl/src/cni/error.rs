@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub mod code {
     /// The configuration is of a version that we do not speak.
     pub const INCOMPATIBLE_VERSION: u32 = 1;
+    /// The configuration has a field that we do not support; the message has its key and its value.
+    pub const UNSUPPORTED_FIELD: u32 = 2;
     /// The container does not exist: nothing of it needs to be cleaned up.
     pub const UNKNOWN_CONTAINER: u32 = 3;
     /// A variable of the environment is missing or invalid.

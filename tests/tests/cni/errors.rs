@@ -49,7 +49,7 @@ fn bad_input_gets_its_code_and_leaves_nothing() {
         (with("antiSpoof", json!("dna")), 7),
         (with("group", json!("light blue")), 7),
         (with("duplicateWait", json!(-1)), 7),
-        (with("rate", json!({"in": "1mbit"})), 7),
+        (with("rate", json!({"in": "1mbit"})), 2),
         (with("rate", json!({"rx": "1mbps"})), 7),
         (with("runtimeConfig", json!({"bandwidth": {"ingressBurst": 1}})), 7),
     ];

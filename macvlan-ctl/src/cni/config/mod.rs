@@ -152,7 +152,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Code 6 when it is not JSON of that shape, 7 when a value is invalid or this build cannot do
+    /// Code 6 when it is not JSON of that shape, 2 when a rate has a key that is none, 7 when a value is invalid or this build cannot do
     /// what it asks for, 4 when `CNI_ARGS` is invalid.
     pub fn read(input: &[u8], args: &str) -> CniResult<Self> {
         let raw: Raw = serde_json::from_slice(input).map_err(|error| {

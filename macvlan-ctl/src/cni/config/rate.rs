@@ -52,7 +52,8 @@ impl Rate {
     ///
     /// # Errors
     ///
-    /// Code 7 when a rate means nothing, or nothing that can be held to.
+    /// Code 7 when a rate means nothing, or nothing that can be held to; 2 when `rate` has a key of
+    /// another name.
     pub fn read(network: Option<RawRate>, runtime: Option<RawBandwidth>) -> CniResult<Self> {
         let mut rate = network.map_or(Ok(Self::default()), Self::of_network)?;
         if let Some(raw) = runtime {
@@ -64,8 +65,9 @@ impl Rate {
     }
 
     fn of_network(raw: RawRate) -> CniResult<Self> {
-        if let Some(key) = raw.others.keys().next() {
-            return Err(invalid(format!("rate has no key {key:?}: rx, tx and scope are its keys")));
+        if let Some((key, value)) = raw.others.iter().next() {
+            let msg = format!("rate has no key {key:?} (of {value}): rx, tx and scope are its keys");
+            return Err(CniError::new(code::UNSUPPORTED_FIELD, msg));
         }
         let limit = |key: &str, text: Option<String>| {
             let limit = text.map_or(Ok(None), |text| parse_rate(&text));
@@ -143,11 +145,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_another_name_is_told_with_its_value() {
+        let error = read(r#"{"in": "1mbit", "tx": "1mbit"}"#, "null").unwrap_err();
+        assert_eq!(error.code, code::UNSUPPORTED_FIELD);
+        assert_eq!(error.msg, r#"rate has no key "in" (of "1mbit"): rx, tx and scope are its keys"#);
+    }
+
+    #[test]
     fn a_rate_that_cannot_be_held_to_is_refused_by_name() {
         for (network, runtime, why) in [
             (r#"{"rx": "1mbps"}"#, "null", r#"rate, rx: bad rate "1mbps""#),
             (r#"{"tx": "0bit"}"#, "null", "a rate of 0 lets nothing through"),
-            (r#"{"in": "1mbit"}"#, "null", r#"rate has no key "in": rx, tx and scope are its keys"#),
             (r#"{"scope": "lan"}"#, "null", r#"rate: unknown rate-scope "lan""#),
             ("null", r#"{"egressBurst": 800000}"#, "there is an egressBurst, but no egressRate"),
             ("null", r#"{"egressRate": 9, "egressBurst": 80}"#, "bandwidth, egress: bad rate"),

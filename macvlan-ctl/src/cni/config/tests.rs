@@ -49,7 +49,7 @@ fn every_bad_value_has_its_code() {
         (r#"{"name": "lan", "antiSpoof": 2}"#, "", code::DECODING_FAILURE),
         (r#"{"name": "lan", "group": "light blue"}"#, "", code::INVALID_CONFIG),
         (r#"{"name": "lan", "group": "blue", "linkInContainer": true}"#, "", code::INVALID_CONFIG),
-        (r#"{"name": "lan", "rate": {"in": "1mbit"}}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "rate": {"in": "1mbit"}}"#, "", code::UNSUPPORTED_FIELD),
         (r#"{"name": "lan", "rate": {"rx": 1}}"#, "", code::DECODING_FAILURE),
         (r#"{"name": "lan", "rate": "1mbit"}"#, "", code::DECODING_FAILURE),
         (r#"{"name": "lan", "rate": {"rx": "1mbit"}, "linkInContainer": true}"#, "", code::INVALID_CONFIG),
