@@ -8,7 +8,7 @@
 //! * [`lab`], [`netns`], [`mounts`]: where the devices live.
 //! * [`attached`], [`cli`], [`control`], [`following`], [`tracer`]: the product, run as a user runs it.
 //! * [`cni`]: its CNI plugin, called as runtimes call it.
-//! * [`engine`]: real container engines.
+//! * [`engine`]: real container engines; [`package`]: what is installed.
 //! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]:
 //!   traffic, and who saw it.
 //! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`],
@@ -41,6 +41,7 @@ pub mod leak;
 pub mod measure;
 pub mod mounts;
 pub mod netns;
+pub mod package;
 pub mod progs;
 pub mod require;
 pub mod rng;

@@ -5,7 +5,6 @@ use std::{
     os::{fd::OwnedFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
-    sync::LazyLock,
 };
 
 use macvlan_tests::{
@@ -14,38 +13,13 @@ use macvlan_tests::{
     lab::Lab,
     needs,
     netns::on_own_thread,
+    package::{PACKAGE, make_package, package_in},
     require,
 };
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
 };
-
-/// The package: that of `MACVLAN_CTL_DEB` or, without it, what `cargo xtask dist` makes now.
-static PACKAGE: LazyLock<PathBuf> = LazyLock::new(|| {
-    if let Some(path) = std::env::var_os("MACVLAN_CTL_DEB") {
-        return path.into();
-    }
-    let out = workspace().join("target/dist");
-    make_package(&out);
-    package_in(&out)
-});
-
-/// Runs `cargo xtask dist`: minutes the first time, so it has no limit of time here.
-#[track_caller]
-fn make_package(out: &Path) {
-    let mut dist = Command::new("cargo");
-    dist.current_dir(workspace()).args(["run", "--quiet", "--package", "xtask", "--", "dist", "--out"]);
-    let made = dist.arg(out).output().or_fail("run cargo");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-}
-
-#[track_caller]
-fn package_in(directory: &Path) -> PathBuf {
-    let entries = fs::read_dir(directory).or_fail("list what was packed");
-    let mut packages = entries.map(|entry| entry.or_fail("list what was packed").path());
-    packages.find(|path| path.extension().is_some_and(|ending| ending == "deb")).or_fail("find a package")
-}
 
 /// Runs a command without the limit of time that [`cli::output`] has: dpkg and its triggers, and
 /// lintian, do a lot.

@@ -3,6 +3,7 @@
 
 mod cgroups;
 mod containerd;
+mod node;
 mod sandbox;
 
 use std::{
@@ -15,8 +16,11 @@ use std::{
 
 use serde_json::Value;
 
-pub use self::containerd::Containerd;
 use self::{cgroups::Cgroups, sandbox::Sandbox};
+pub use self::{
+    containerd::Containerd,
+    node::{CONTEXT, Node},
+};
 use crate::{
     cli::{output, run},
     cni,

@@ -8,6 +8,7 @@ mod image;
 mod leftovers;
 mod manifests;
 mod many;
+mod node;
 mod pods;
 mod topologies;
 mod vanished;

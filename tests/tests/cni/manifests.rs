@@ -23,7 +23,8 @@ use serde_json::Value;
 
 const VALIDATOR: &str = "kubernetes-validate";
 
-fn validator() -> Result<(), String> {
+/// The validator of manifests, and the Python that reads them.
+pub fn validator() -> Result<(), String> {
     require::program(VALIDATOR)
 }
 
@@ -54,7 +55,7 @@ fn validate(manifest: &str) -> Ran {
 
 /// The documents of a manifest, read by the Python that the validator runs in.
 #[track_caller]
-fn documents(name: &str) -> Vec<Value> {
+pub fn documents(name: &str) -> Vec<Value> {
     const READ: &str =
         "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
     let paths = env::var_os("PATH").unwrap_or_default();
@@ -65,7 +66,8 @@ fn documents(name: &str) -> Vec<Value> {
     serde_json::from_str(&text).or_fail("read a manifest's documents")
 }
 
-fn of_kind(documents: &[Value], kind: &str) -> Value {
+/// The document of this kind.
+pub fn of_kind(documents: &[Value], kind: &str) -> Value {
     documents.iter().find(|document| document["kind"] == kind).cloned().or_fail(format!("find a {kind}"))
 }
 
