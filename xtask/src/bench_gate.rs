@@ -29,9 +29,9 @@ const LEAST_NOISE: f64 = 0.03;
 /// What to do.
 #[derive(Args)]
 pub struct Options {
-    /// Write down what is measured now, of several runs
+    /// Write down what is measured now, of several runs: the first time, and when a change is wanted
     #[arg(long)]
-    update: bool,
+    record: bool,
     /// The file to compare with, or to write
     #[arg(long, default_value = BASELINE)]
     baseline: PathBuf,
@@ -84,21 +84,36 @@ struct Spread {
 /// A ratio fell in two runs by more than its noise, or nothing can be measured.
 pub fn gate(root: &Path, options: &Options) -> Result<()> {
     machine::require_root()?;
-    let program = build(root)?;
     let file = root.join(&options.baseline);
-    if options.update {
-        let runs = (0..RUNS).map(|_| measure(&program)).collect::<Result<Vec<_>>>()?;
-        let text = serde_json::to_string_pretty(&baseline(&runs))? + "\n";
-        return fs::write(&file, text).with_context(|| format!("cannot write '{}'", file.display()));
-    }
-    let text = fs::read_to_string(&file)
-        .with_context(|| format!("cannot read '{}': make it with --update", file.display()))?;
-    let known: Baseline = serde_json::from_str(&text).context("cannot understand the baseline")?;
-    ensure!(!known.is_empty(), "the baseline is empty: make it with --update");
-    let mut runs = vec![measure(&program)?];
+    ensure!(
+        options.record || file.exists(),
+        "nothing to compare with: make '{}' with --record on the machine that is to compare",
+        file.display()
+    );
+    let program = build(root)?;
+    if options.record { record(&file, || measure(&program)) } else { compare(&file, || measure(&program)) }
+}
+
+/// Writes down what several runs give.
+fn record(file: &Path, mut measure: impl FnMut() -> Result<Baseline>) -> Result<()> {
+    let runs = (0..RUNS).map(|_| measure()).collect::<Result<Vec<_>>>()?;
+    let known = baseline(&runs);
+    ensure!(!known.is_empty(), "nothing of ours was measured beside another: there is nothing to record");
+    let text = serde_json::to_string_pretty(&known)? + "\n";
+    fs::write(file, text).with_context(|| format!("cannot write '{}'", file.display()))
+}
+
+/// Compares a run with what was written down, and another where that one is worse.
+fn compare(file: &Path, mut measure: impl FnMut() -> Result<Baseline>) -> Result<()> {
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("cannot read '{}': make it with --record", file.display()))?;
+    let known: Baseline = serde_json::from_str(&text)
+        .with_context(|| format!("cannot understand '{}': make it anew with --record", file.display()))?;
+    ensure!(!known.is_empty(), "'{}' is empty: make it with --record", file.display());
+    let mut runs = vec![measure()?];
     if !fallen(&known, &runs).is_empty() {
         eprintln!("once more: one run may be unlucky");
-        runs.push(measure(&program)?);
+        runs.push(measure()?);
     }
     match fallen(&known, &runs).as_slice() {
         [] => Ok(()),
@@ -115,7 +130,7 @@ fn build(root: &Path) -> Result<PathBuf> {
     Ok(program.context("cargo built no macvlan-ctl")?.path)
 }
 
-fn measure(program: &Path) -> Result<BTreeMap<String, Known>> {
+fn measure(program: &Path) -> Result<Baseline> {
     let text = read(Command::new(program).args(["--json", "bench", "--quick"]))?;
     Ok(ratios(&serde_json::from_str(&text).context("cannot understand the report")?))
 }
@@ -189,6 +204,45 @@ mod tests {
         assert_eq!(known.ratio, 1.0);
         assert!((known.noise - 0.2).abs() < 1e-9, "{}", known.noise);
         assert_eq!(baseline(&[one(1.0, true)])["a"].noise, LEAST_NOISE);
+    }
+
+    /// A file of this test's own, gone afterwards.
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_is_compared_with_and_a_fall_beyond_its_noise_fails() {
+        let file = Scratch(std::env::temp_dir().join(format!("bench-gate-{}.json", std::process::id())));
+        let first = compare(&file.0, || panic!("nothing is measured in vain")).unwrap_err();
+        assert!(first.to_string().ends_with("make it with --record"), "{first}");
+
+        // Five runs that differ by a tenth: twice that is noise.
+        let mut runs = [1.0, 1.1, 0.98, 1.02, 0.9].into_iter();
+        record(&file.0, || Ok(one(runs.next().unwrap(), true))).unwrap();
+        assert_eq!(runs.next(), None);
+
+        compare(&file.0, || Ok(one(0.81, true))).unwrap();
+        let mut count = 0;
+        let fall = compare(&file.0, || {
+            count += 1;
+            Ok(one(0.79, true))
+        });
+        assert_eq!(fall.unwrap_err().to_string(), "a: 0.790, was 1.000 with a noise of 0.200");
+        assert_eq!(count, 2, "one run may be unlucky");
+        let mut lucky = [0.5, 0.95].into_iter();
+        compare(&file.0, || Ok(one(lucky.next().unwrap(), true))).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_recorded_of_runs_that_measured_nothing() {
+        let file = std::env::temp_dir().join("bench-gate-not-written.json");
+        assert!(record(&file, || Ok(Baseline::new())).is_err());
+        assert!(!file.exists());
     }
 
     #[test]
