@@ -26,7 +26,7 @@ impl<'a> Generator<'a> {
         let (host, wire) = (&lab.host, &lab.wire);
         host.ns.enter(|| take_generated(&host.dev)).or_fail("make the master take generated frames");
         let (ns, ifindex) = (&wire.ns, wire.ns.ifindex(&wire.dev));
-        Self { ns, generator: generator::Generator::new(ifindex).or_fail("make a generator") }
+        Self { ns, generator: generator::Generator::new(ifindex) }
     }
 
     /// Sends a frame so many times, and tells how long that took.

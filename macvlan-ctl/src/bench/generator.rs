@@ -5,6 +5,7 @@
 //! so the time that it tells is what sending and receiving took together.
 
 use std::{
+    io,
     mem::size_of,
     os::fd::{AsRawFd as _, OwnedFd},
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::program::{ProgramType, XDP_TX, bpf, returning};
+use super::program::{EXIT, MOVE_NUMBER, ProgramType, XDP_TX, bpf, instruction, load};
 use crate::doctor::ethtool::Ethtool;
 
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
@@ -21,11 +22,13 @@ const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 /// Frames that the kernel prepares at a time.
 const BATCH: u32 = 64;
 
+/// Octets of a frame that are written anew each time: all headers that somebody on the way may change.
+const HEAD: usize = 64;
+
 /// Sends out of one device. The device at the other end must take such frames: see [`take_generated`].
 #[derive(Debug)]
 pub struct Generator {
     ifindex: u32,
-    program: OwnedFd,
 }
 
 /// How long sending took.
@@ -85,13 +88,8 @@ pub fn take_generated(device: &str) -> Result<()> {
 
 impl Generator {
     /// A generator for the device with this index.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel takes no XDP program.
-    pub fn new(ifindex: u32) -> Result<Self> {
-        let program = returning(ProgramType::Xdp, XDP_TX).context("cannot load an XDP program")?;
-        Ok(Self { ifindex, program })
+    pub const fn new(ifindex: u32) -> Self {
+        Self { ifindex }
     }
 
     /// Sends a frame so many times and tells how long that took. The device is one of the namespace
@@ -99,12 +97,13 @@ impl Generator {
     ///
     /// # Errors
     ///
-    /// What the kernel says: `EINVAL` before 5.18.
+    /// When the kernel takes no XDP program, or cannot send by it: `EINVAL` before 5.18.
     pub fn send(&self, frame: &[u8], times: u32) -> Result<Took> {
         let len = u32::try_from(frame.len()).context("a frame is too long")?;
+        let program = sending(frame).context("cannot load an XDP program")?;
         let context = XdpMd { data_end: len, ingress_ifindex: self.ifindex, ..XdpMd::default() };
         let mut run = TestRun {
-            program: self.program.as_raw_fd().unsigned_abs(),
+            program: program.as_raw_fd().unsigned_abs(),
             data_size_in: len,
             data_in: frame.as_ptr() as u64,
             repeat: times,
@@ -117,5 +116,58 @@ impl Generator {
         let start = Instant::now();
         bpf(BPF_PROG_TEST_RUN, &mut run).context("cannot generate frames (kernel 5.18 is needed)")?;
         Ok(Took { busy: Duration::from_nanos(run.duration.into()) * times, elapsed: start.elapsed() })
+    }
+}
+
+/// A program that sends what it is given, with the head of `frame`: the kernel takes the pages of frames
+/// that have arrived for the next ones, as whoever they went by has left them (`xdp_test_run_batch`). A
+/// router's next hop would stay in them, or the owner of an address that ARP asked for.
+fn sending(frame: &[u8]) -> io::Result<OwnedFd> {
+    load(ProgramType::Xdp, &sending_code(frame), 0)
+}
+
+fn sending_code(frame: &[u8]) -> Vec<u64> {
+    const LOAD_WORD: u8 = 0x61;
+    const STORE_NUMBER: u8 = 0x62;
+    const MOVE: u8 = 0xbf;
+    const ADD_NUMBER: u8 = 0x07;
+    const JUMP_IF_GREATER: u8 = 0x2d;
+    const XDP_ABORTED: i32 = 0;
+    let (words, _) = frame[..frame.len().min(HEAD)].as_chunks::<4>();
+    let count = words.len() as i16;
+    let mut code = vec![
+        // Beginning and end of the frame, which must hold the head.
+        instruction(LOAD_WORD, 2, 1, 0, 0),
+        instruction(LOAD_WORD, 3, 1, 4, 0),
+        instruction(MOVE, 4, 2, 0, 0),
+        instruction(ADD_NUMBER, 4, 0, 0, 4 * i32::from(count)),
+        instruction(MOVE_NUMBER, 0, 0, 0, XDP_ABORTED),
+        instruction(JUMP_IF_GREATER, 4, 3, count + 1, 0),
+    ];
+    let places = (0..).step_by(4);
+    code.extend(
+        places.zip(words).map(|(at, word)| instruction(STORE_NUMBER, 2, 0, at, i32::from_ne_bytes(*word))),
+    );
+    code.extend([instruction(MOVE_NUMBER, 0, 0, 0, XDP_TX), instruction(EXIT, 0, 0, 0, 0)]);
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_is_written_and_nothing_behind_it() {
+        let frame: Vec<u8> = (0..100).collect();
+        let stores = |len: usize| -> Vec<u64> {
+            let code = sending_code(&frame[..len]);
+            // The way out when the frame is too short leads to the last instruction.
+            assert_eq!((code[5] >> 16) as usize & 0xffff, code.len() - 1 - 6, "{len}");
+            code.into_iter().filter(|instruction| instruction & 0xff == 0x62).collect()
+        };
+        assert_eq!(stores(60).len(), 15);
+        assert_eq!(stores(100).len(), 16);
+        assert_eq!(stores(61).last().map(|store| store >> 32), Some(0x3b3a_3938));
+        assert!(stores(0).is_empty());
     }
 }

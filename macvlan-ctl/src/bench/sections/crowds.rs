@@ -128,7 +128,7 @@ fn cost(crowd: &Crowd, children: u32, cpus: &Cpus, frames: u32) -> Result<f64> {
 
 /// Sends each frame so many times, and tells what they cost.
 fn send(crowd: &Crowd, cpus: &Cpus, frames: &[&[u8]], times: u32) -> Result<Duration> {
-    let generator = Generator::new(index_of(&crowd.wire.netns, DEVICE)?)?;
+    let generator = Generator::new(index_of(&crowd.wire.netns, DEVICE)?);
     crowd.wire.netns.run(|| {
         cpus.take_one()?;
         let mut took = Duration::ZERO;

@@ -108,7 +108,7 @@ impl<'a> Source<'a> {
         let target = if carries { lab.target()? } else { nobody };
         Ok(Self {
             lab,
-            generator: Generator::new(index_of(&lab.wire.netns, DEVICE)?)?,
+            generator: Generator::new(index_of(&lab.wire.netns, DEVICE)?),
             frame: frame::udp(wire, target)?,
             flood: frame::udp(wire, nobody)?,
             _sink: child.netns.run(|| UdpSocket::bind(("0.0.0.0", PORT)).context("cannot take datagrams"))?,
