@@ -37,7 +37,8 @@ fn longest(group: &[&Figure]) -> f64 {
 }
 
 fn row(svg: &mut String, report: &Report, figure: &Figure, top: f64, longest: f64) {
-    let across = |value: f64| (value / longest).clamp(0.0, 1.0) * WIDTH;
+    // The end of a line that goes all the way is still in the chart.
+    let across = |value: f64| (value / longest).clamp(0.0, 1.0) * (WIDTH - 1.0);
     let spread = figure.spread;
     let (median, least, most) = (across(spread.median), across(spread.least), across(spread.most));
     let middle = top + 17.0 + BAR / 2.0;

@@ -174,7 +174,7 @@ h2{font-size:20px;margin:36px 0 12px;border-bottom:1px solid #d5dae3;padding-bot
 .lead{margin:0 0 12px;color:#4a5568}
 pre{background:#f3f5f9;border-radius:6px;padding:10px 12px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:14px}
 p,ul{max-width:75ch}
-.setup svg{display:block;width:100%;max-width:640px;height:auto}
+.setup svg{display:block;width:100%;max-width:480px;height:auto}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr));gap:16px}
 figure{margin:0;border:1px solid #d5dae3;border-radius:8px;padding:12px}
 figure svg{display:block;width:100%;height:auto}

@@ -35,7 +35,7 @@ pub fn open(height: f64, heading: &str) -> String {
 /// What fills the bar of a contender.
 pub fn fill(report: &Report, name: &str) -> &'static str {
     match report.contenders.iter().find(|contender| contender.name == name) {
-        Some(contender) if contender.ours => "#2b6cb0",
+        Some(contender) if contender.ours => "#6ea8dc",
         Some(contender) if contender.floor => "url(#floor)",
         _ => "#e0a458",
     }
