@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::{fd::OwnedFd, unix::process::CommandExt as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
 };
 
