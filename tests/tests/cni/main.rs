@@ -5,6 +5,7 @@ mod clients;
 mod errors;
 mod guards;
 mod image;
+mod keys;
 mod leftovers;
 mod manifests;
 mod many;
