@@ -30,6 +30,7 @@ pub mod direct;
 pub mod engine;
 pub mod exporter;
 pub mod fail;
+pub mod flood;
 pub mod following;
 pub mod foreign;
 pub mod frames;

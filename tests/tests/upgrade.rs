@@ -1,22 +1,15 @@
 //! Another version of the program takes over: programs are replaced packet by packet, maps and what they
-//! counted stay. Maps of another layout are left to the version that made them.
-
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Instant,
-};
+//! counted stay.
 
 use macvlan_common::{cases::OUTSIDE, child::Mode, counters::Path, names};
 use macvlan_tests::{
     attached::Attached,
-    control::{Pinned, child, devices, make_foreign, make_older, named, pinned, record, spec, status},
+    control::{Pinned, child, make_older, named, pinned, record, status},
     conversation::Conversation,
-    following::Following,
+    flood::{Sent, send_while},
     frames::{EXPERIMENTAL, Frame},
     generator::Generator,
     lab::{Family, Lab},
-    leak::Traces,
     needs, require,
     sniff::Injector,
     talk::{ping, tcp_transfer},
@@ -105,10 +98,11 @@ fn an_upgrade_under_load_loses_no_frame_from_the_wire() {
         let frame = Frame::new(web.mac, OUTSIDE).payload(EXPERIMENTAL, &[]).padded(60);
 
         let before = web.ns.received(&web.dev);
-        let sent = upgrade_while(&lab, args, || {
+        let burst = || {
             generator.send(&frame, BURST);
             BURST.into()
-        });
+        };
+        let sent = send_while(burst, || upgrade(&lab, args));
 
         check_all_arrived(&attached, web.ns.received(&web.dev) - before, Path::Wire, &sent);
         assert!(sent.rate > LEAST_RATE, "{args:?}: {sent:?}");
@@ -127,10 +121,11 @@ fn an_upgrade_under_load_loses_no_frame_of_the_host() {
         let frame = Frame::new(web.mac, lab.host.mac).payload(EXPERIMENTAL, &[]).padded(60);
 
         let before = web.ns.received(&web.dev);
-        let sent = upgrade_while(&lab, args, || {
+        let burst = || {
             injector.send_times(&frame, 1000);
             1000
-        });
+        };
+        let sent = send_while(burst, || upgrade(&lab, args));
 
         check_all_arrived(&attached, web.ns.received(&web.dev) - before, Path::Host, &sent);
         attached.detach(&[]).succeeded();
@@ -160,42 +155,14 @@ fn connections_live_through_upgrades() {
     }
 }
 
-/// What was sent while the programs were replaced.
-#[derive(Debug)]
-struct Sent {
-    frames: u64,
-    /// Frames per second, in the fastest burst: others may want the processor too.
-    rate: f64,
-}
-
-/// Sends without a pause while the programs are replaced again and again.
+/// Replaces the programs again and again.
 #[track_caller]
-fn upgrade_while(lab: &Lab, args: &[&str], mut burst: impl FnMut() -> u64 + Send) -> Sent {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            let (mut frames, mut rate) = (0, 0.0_f64);
-            while !done.load(Ordering::Relaxed) {
-                let (start, sent) = (Instant::now(), burst());
-                rate = rate.max(sent as f64 / start.elapsed().as_secs_f64());
-                frames += sent;
-            }
-            (frames, rate)
-        });
-        // The sender ends even if this panics.
-        let upgraded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for _ in 0..UPGRADES {
-                make_older(lab);
-                lab.ctl(&[&["attach", "eth0"], args].concat()).succeeded();
-            }
-        }));
-        done.store(true, Ordering::Relaxed);
-        let sent = sender.join();
-        upgraded.unwrap_or_else(|cause| std::panic::resume_unwind(cause));
-        let (frames, rate) = sent.unwrap_or_else(|cause| std::panic::resume_unwind(cause));
-        println!("{args:?}: {frames} frames, up to {rate:.0} per second, {UPGRADES} upgrades");
-        Sent { frames, rate }
-    })
+fn upgrade(lab: &Lab, args: &[&str]) {
+    for _ in 0..UPGRADES {
+        make_older(lab);
+        lab.ctl(&[&["attach", "eth0"], args].concat()).succeeded();
+    }
+    println!("{args:?}: {UPGRADES} upgrades");
 }
 
 /// Every frame reached the child and was counted, whichever program it met.
@@ -203,73 +170,4 @@ fn upgrade_while(lab: &Lab, args: &[&str], mut burst: impl FnMut() -> u64 + Send
 fn check_all_arrived(attached: &Attached<'_>, received: u64, path: Path, sent: &Sent) {
     assert_eq!(received, sent.frames, "{sent:?}: what the child's device received");
     assert_eq!(attached.stats().rx("web", path).packets, sent.frames, "{sent:?}: what was counted");
-}
-
-/// Neither migrated nor replaced unasked: what another version counts and allows is not lost by a
-/// command that was meant for something else.
-#[test]
-fn maps_of_another_layout_are_refused_and_not_misread() {
-    needs!(require::lab, require::tc, require::binary);
-    for args in [TCX, CLSACT, NATIVE] {
-        for layout in [1, 3] {
-            let lab = Lab::new();
-            let (web, late) = (lab.child("web", Mode::Bridge), lab.newcomer("late"));
-            let before = Traces::of(&lab);
-            lab.ctl(&[&["attach", "eth0", "--require-bpf"], args].concat()).succeeded();
-            assert!(ping(&lab.host, web.ip.into()));
-            make_foreign(&lab, layout);
-            let pins = pinned(&lab);
-
-            let attach = [&["attach", "eth0"], args].concat();
-            let child = spec(&late, "");
-            let named = named(&web, "host-access=off");
-            for line in [
-                &attach[..],
-                &["attach", "eth0", "--dry-run"],
-                &["child", "add", "eth0", &child],
-                &["child", "set", "eth0", &named],
-            ] {
-                let ran = lab.ctl(line);
-                let said = ran.failed(1);
-                for part in [&format!("map layout {layout}, ours is"), "macvlan-ctl detach eth0"] {
-                    assert!(said.contains(part), "{line:?}: {said}");
-                }
-            }
-            let status = status(&lab);
-            assert_eq!(status["datapath"], "kernel", "{status:#}");
-            assert!(status["degraded"].to_string().contains("map layout"), "{status:#}");
-            let stats = lab.ctl(&["-j", "stats", "eth0"]).succeeded().json();
-            assert!(stats[0]["children"][0]["host"].is_null(), "{stats:#}");
-            assert!(devices(&late).is_empty(), "a child was made");
-            assert_eq!(pinned(&lab), pins, "{args:?}");
-            assert!(ping(&lab.host, web.ip.into()), "{args:?}: it works on");
-
-            lab.ctl(&["detach", "eth0"]).succeeded();
-            assert_eq!(Traces::of(&lab), before, "{args:?}");
-            lab.ctl(&attach).succeeded();
-            assert!(ping(&lab.host, web.ip.into()), "{args:?}");
-            lab.ctl(&["detach", "eth0"]).succeeded();
-            assert_eq!(Traces::of(&lab), before, "{args:?}");
-        }
-    }
-}
-
-#[test]
-fn a_follower_leaves_maps_of_another_layout_alone() {
-    needs!(require::lab, require::binary);
-    let lab = Lab::new();
-    let web = lab.child("web", Mode::Bridge);
-    let run = Following::start(&lab, &["eth0"]);
-    assert!(ping(&lab.host, web.ip.into()));
-    make_foreign(&lab, 3);
-    let pins = pinned(&lab);
-
-    let late = lab.child("late", Mode::Bridge);
-    run.wait_for_line("map layout 3, ours is");
-    // It looks again by itself, and finds the same.
-    assert_eq!(pinned(&lab), pins);
-    assert!(ping(&lab.host, web.ip.into()), "it works on");
-
-    lab.ctl(&["detach", "eth0"]).succeeded();
-    assert!(ping(&lab.host, late.ip.into()), "attached anew");
 }
