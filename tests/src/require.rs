@@ -188,6 +188,23 @@ pub fn bridge() -> Result<(), String> {
     device("link add probe1 type bridge")
 }
 
+/// The qdisc fq.
+///
+/// # Errors
+///
+/// When the kernel has none.
+pub fn fq() -> Result<(), String> {
+    tc()?;
+    let ns = crate::netns::Netns::new();
+    ns.ip("link add probe0 type veth peer name probe-end");
+    let add = ["qdisc", "add", "dev", "probe0", "root", "fq"];
+    let made = ns.command("tc").args(add).output().map_err(|error| error.to_string())?;
+    if made.status.success() {
+        return Ok(());
+    }
+    Err(format!("the kernel has no qdisc fq: {}", String::from_utf8_lossy(&made.stderr).trim()))
+}
+
 /// Whether this `ip` command makes a device beside `probe0`.
 fn device(make: &str) -> Result<(), String> {
     let ns = crate::netns::Netns::new();

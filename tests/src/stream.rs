@@ -121,6 +121,64 @@ impl Drop for Stream {
     }
 }
 
+/// What of a rate may be off.
+pub const TOLERANCE: f64 = 0.05;
+
+/// How long is measured, after how long; and how long a busy machine may take for it.
+const SPAN: Duration = Duration::from_secs(4);
+const SETTLE: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Readings of a stream's bits, and when they were taken.
+#[derive(Default)]
+struct Readings(Vec<(Instant, u64)>);
+
+impl Readings {
+    /// The rate over the last [`SPAN`].
+    fn latest(&self) -> Option<f64> {
+        let (end, last) = *self.0.last()?;
+        let (start, first) = *self.0.iter().rev().find(|(at, _)| end.duration_since(*at) >= SPAN)?;
+        Some((last - first) as f64 / end.duration_since(start).as_secs_f64())
+    }
+}
+
+/// Every stream comes to this rate: never more than that and the burst, and within a span to within
+/// [`TOLERANCE`] of it. A span in which the machine was busy elsewhere may show less.
+///
+/// # Panics
+///
+/// When one does not.
+#[track_caller]
+pub fn come_to_the_rate(streams: &[(String, Stream)], wanted: f64) {
+    thread::sleep(SETTLE);
+    let start = Instant::now();
+    let mut all: Vec<Readings> = streams.iter().map(|_| Readings::default()).collect();
+    let mut best = vec![0.0_f64; streams.len()];
+    loop {
+        for (((name, stream), readings), best) in streams.iter().zip(&mut all).zip(&mut best) {
+            readings.0.push((Instant::now(), stream.bits()));
+            let Some(rate) = readings.latest() else { continue };
+            // The default burst, half a second, is the most that may be left of before.
+            let most = wanted * (1.0 + TOLERANCE + 0.5 / SPAN.as_secs_f64());
+            assert!(rate <= most, "{name}: {:.2} Mbit/s", rate / 1e6);
+            if (rate - wanted).abs() < (*best - wanted).abs() {
+                *best = rate;
+            }
+        }
+        let told: Vec<String> = streams
+            .iter()
+            .zip(&best)
+            .map(|((name, _), rate)| format!("{name}: {:.2} Mbit/s", rate / 1e6))
+            .collect();
+        if best.iter().all(|rate| (rate / wanted - 1.0).abs() <= TOLERANCE) {
+            println!("after {:?}: {told:#?}", start.elapsed());
+            return;
+        }
+        assert!(start.elapsed() < DEADLINE, "not {:.2} Mbit/s: {told:#?}", wanted / 1e6);
+        thread::sleep(Duration::from_millis(250));
+    }
+}
+
 #[track_caller]
 fn set_congestion_control(socket: &TcpStream, name: &std::ffi::CStr) {
     let name = name.to_bytes();

@@ -18,7 +18,7 @@ use macvlan_tests::{
     lab::{Lab, Station},
     needs, require,
     sniff::Injector,
-    stream::Stream,
+    stream::{Stream, come_to_the_rate},
     talk::ping,
 };
 
@@ -27,60 +27,8 @@ fn set(lab: &Lab, spec: &str) -> Ran {
     lab.ctl(&["child", "set", "eth0", spec]).succeeded()
 }
 
-/// 20 Mbit a second, each way, and what of it may be off.
+/// 20 Mbit a second, each way.
 const RATE: f64 = 20e6;
-const TOLERANCE: f64 = 0.05;
-
-/// How long is measured, after how long; and how long a busy machine may take for it.
-const SPAN: Duration = Duration::from_secs(4);
-const SETTLE: Duration = Duration::from_secs(1);
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Readings of a stream's bits, and when they were taken.
-#[derive(Default)]
-struct Readings(Vec<(Instant, u64)>);
-
-impl Readings {
-    /// The rate over the last [`SPAN`].
-    fn latest(&self) -> Option<f64> {
-        let (end, last) = *self.0.last()?;
-        let (start, first) = *self.0.iter().rev().find(|(at, _)| end.duration_since(*at) >= SPAN)?;
-        Some((last - first) as f64 / end.duration_since(start).as_secs_f64())
-    }
-}
-
-/// Every stream comes to the rate: never more than that and the burst, and within a span to within
-/// [`TOLERANCE`] of it. A span in which the machine was busy elsewhere may show less.
-#[track_caller]
-fn come_to_the_rate(streams: &[(String, Stream)]) {
-    thread::sleep(SETTLE);
-    let start = Instant::now();
-    let mut all: Vec<Readings> = streams.iter().map(|_| Readings::default()).collect();
-    let mut best = vec![0.0_f64; streams.len()];
-    loop {
-        for (((name, stream), readings), best) in streams.iter().zip(&mut all).zip(&mut best) {
-            readings.0.push((Instant::now(), stream.bits()));
-            let Some(rate) = readings.latest() else { continue };
-            // The default burst, half a second, is the most that may be left of before.
-            let most = RATE * (1.0 + TOLERANCE + 0.5 / SPAN.as_secs_f64());
-            assert!(rate <= most, "{name}: {:.2} Mbit/s", rate / 1e6);
-            if (rate - RATE).abs() < (*best - RATE).abs() {
-                *best = rate;
-            }
-        }
-        let told: Vec<String> = streams
-            .iter()
-            .zip(&best)
-            .map(|((name, _), rate)| format!("{name}: {:.2} Mbit/s", rate / 1e6))
-            .collect();
-        if best.iter().all(|rate| (rate / RATE - 1.0).abs() <= TOLERANCE) {
-            println!("after {:?}: {told:#?}", start.elapsed());
-            return;
-        }
-        assert!(start.elapsed() < DEADLINE, "not {:.2} Mbit/s: {told:#?}", RATE / 1e6);
-        thread::sleep(Duration::from_millis(250));
-    }
-}
 
 #[test]
 fn tcp_and_udp_come_to_the_rate_on_every_path_and_in_both_directions() {
@@ -114,7 +62,7 @@ fn tcp_and_udp_come_to_the_rate_on_every_path_and_in_both_directions() {
             ("UDP, wire to child", udp(&lab.wire, wu)),
         ];
         let streams = streams.map(|(name, stream)| (format!("{args:?} {name}"), stream));
-        come_to_the_rate(&streams);
+        come_to_the_rate(&streams, RATE);
         drop(streams);
 
         let gained = &attached.stats() - &before;
