@@ -3,7 +3,12 @@
 use aya::programs::XdpMode;
 use serde_json::Value;
 
-use crate::{cli, direct::Direct, lab::Lab, stats::Stats};
+use crate::{cli, direct::Direct, lab::Lab, require, stats::Stats};
+
+/// The values of `--tc` that this kernel can do, the one that `auto` comes to first.
+pub fn tc_means() -> &'static [&'static str] {
+    if require::tcx().is_ok() { &["tcx", "clsact"] } else { &["clsact"] }
+}
 
 /// The data path on a lab's master, until this is dropped.
 pub struct Attached<'lab> {

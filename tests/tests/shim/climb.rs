@@ -2,6 +2,7 @@
 
 use macvlan_common::child::Mode;
 use macvlan_tests::{
+    attached::tc_means,
     control,
     conversation::Conversation,
     lab::{FAMILIES, Lab},
@@ -22,10 +23,10 @@ fn established_connections_survive_each_climb_and_each_step_down() {
     let with_host = FAMILIES.map(|family| Conversation::start(&lab.host, &web, family));
     let all = || with_wire.iter().chain(&with_host);
 
-    for tc in ["tcx", "clsact"] {
+    for tc in tc_means() {
         lab.ctl(&["attach", "eth0", "--tc", tc]).succeeded();
         assert!(!has_shim(&lab));
-        assert_eq!(control::status(&lab)["hairpin"], tc);
+        assert_eq!(control::status(&lab)["hairpin"], *tc);
         all().for_each(|talk| talk.goes_on("on the next rung"));
 
         attach_shim(&lab, &[]);
@@ -56,7 +57,7 @@ fn established_connections_survive_each_climb_and_each_step_down() {
 #[test]
 fn a_bare_step_down_leaves_plain_macvlan_and_nothing_else() {
     needs!(require::lab, require::tc, require::binary);
-    for tc in ["tcx", "clsact"] {
+    for tc in tc_means() {
         let lab = Lab::new();
         let web = lab.child("web", Mode::Bridge);
         let traces = Traces::of(&lab);

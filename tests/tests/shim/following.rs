@@ -2,6 +2,7 @@
 
 use macvlan_common::child::Mode;
 use macvlan_tests::{
+    attached::tc_means,
     conversation::Conversation,
     deny,
     fail::wait_for,
@@ -97,7 +98,7 @@ fn it_climbs_by_itself_when_bpf_can_be_had_and_steps_down_at_the_next_run() {
     following.wait_for_line("BPF can be had now");
     wait_for("the shim to go", || (!has_shim(&lab)).then_some(()));
     talks.iter().for_each(|talk| talk.goes_on("on the next rung"));
-    assert_eq!(macvlan_tests::control::status(&lab)["hairpin"], "tcx");
+    assert_eq!(macvlan_tests::control::status(&lab)["hairpin"], tc_means()[0]);
     following.end(Signal::SIGTERM);
 
     let following = follow(&lab, &[]);
