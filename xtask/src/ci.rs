@@ -12,14 +12,14 @@ use crate::{
     command::{cargo, run},
     fuzz, hygiene, machine, ordinary,
     setup_ebpf::{self, RustSrc},
-    test,
+    test, vm,
 };
 
 /// A step's name and what it does in the workspace.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
 /// The quick ones first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("format", format),
     ("hygiene", hygiene::check),
     ("lint", lint),
@@ -31,6 +31,7 @@ const STEPS: [Step; 11] = [
     ("fuzz", quick_fuzz),
     ("test as an ordinary user", ordinary::test),
     ("test", |root| test::test(root, &test::Options::default())),
+    ("test on other kernels", |root| vm::test(root, &vm::Options::quick())),
 ];
 
 /// Runs every step, or those with these names, until one fails, and says how long each took.
