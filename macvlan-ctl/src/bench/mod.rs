@@ -4,6 +4,7 @@
 //! ([`measure`]), and compared within the round ([`report`]). [`sections`] holds what is measured,
 //! [`traffic`] and [`generator`] make it. [`real`] measures between two nodes without a lab.
 
+pub mod arrivals;
 mod batch;
 pub mod contender;
 pub mod cpu;

@@ -6,6 +6,8 @@
 //! leads to a look at everything.
 
 pub mod change;
+mod journey;
+mod look;
 mod places;
 mod world;
 
@@ -15,16 +17,14 @@ use anyhow::Result;
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub use self::change::{Change, What};
-use self::{change::Subject, places::Places, world::World};
+use self::{change::Subject, journey::Journey, places::Places, world::World};
 use crate::{
     model::Child,
     netlink::{
         Netlink,
         events::{DeviceKey, EventSocket, Events},
-        link::{Link, ListOptions},
+        link::Link,
     },
-    netns::{Known, held_open, known},
-    observe,
     session::Access,
     shim::Shim,
 };
@@ -35,36 +35,6 @@ const SETTLE: Duration = Duration::from_millis(3);
 /// How long a master's announcement may wait for the event that explains it. A child that is
 /// removed is announced at its master first, and goes after an RCU grace period.
 const GRACE: Duration = Duration::from_millis(25);
-
-/// How long a device may be between two namespaces (`dev_change_net_namespace` waits for RCU).
-const TRANSIT: Duration = Duration::from_secs(1);
-
-/// How soon to look at everything again, after that failed.
-const AGAIN: Duration = Duration::from_millis(100);
-
-/// How long the kernel may take to let go of a device that it said had left.
-const DEPARTURE: Duration = Duration::from_millis(10);
-
-/// A look for unnumbered namespaces may take this share of the time at most.
-const LOOK_SHARE: u32 = 10;
-
-/// A device that left for another namespace.
-#[derive(Debug, Clone, Copy)]
-struct Journey {
-    from: DeviceKey,
-    /// Where to, if somebody said so.
-    to: Option<DeviceKey>,
-    /// How long it may take.
-    until: Instant,
-    /// It was looked for.
-    searched: bool,
-}
-
-impl Journey {
-    fn new(from: DeviceKey, to: Option<DeviceKey>, patience: Duration) -> Self {
-        Self { from, to, until: Instant::now() + patience, searched: to.is_some() }
-    }
-}
 
 /// Every child of every master of one namespace, kept up to date.
 pub struct Watcher {
@@ -149,11 +119,7 @@ impl Watcher {
         if events.overrun || self.resync_due.is_some_and(|due| now >= due) {
             return Ok((events, self.resync().await));
         }
-        self.transit.retain(|journey| !events.deleted.contains(&journey.from));
-        self.transit.extend(events.moved.iter().map(|(from, to)| {
-            let patience = if to.is_some() { TRANSIT } else { DEPARTURE };
-            Journey::new(*from, *to, patience)
-        }));
+        self.depart(&events);
         let mut changes = Vec::new();
         for nsid in &events.gone {
             self.places.forget(*nsid);
@@ -196,19 +162,6 @@ impl Watcher {
         }
     }
 
-    /// Whether a device that is not there will be accounted for later: it is on its way to another
-    /// namespace, or the event that says where it went has not been read yet.
-    fn is_leaving(&mut self, key: DeviceKey, events: &Events) -> bool {
-        if self.transit.iter().any(|journey| journey.from == key) {
-            return true;
-        }
-        let untold = self.world.holds(key) && !events.deleted.contains(&key);
-        if untold {
-            self.transit.push(Journey::new(key, None, TRANSIT));
-        }
-        untold
-    }
-
     /// The number by which a numbered namespace's devices name ours. The kernel gives it when it
     /// first answers about such a device.
     async fn own_nsid(&mut self, link: &Option<Link>) -> Option<i32> {
@@ -219,27 +172,6 @@ impl Watcher {
         self.world.own_nsid
     }
 
-    /// Lets go of devices whose journey to another namespace has ended, or takes too long. One that
-    /// went nobody says where is looked for before.
-    async fn land(&mut self, changes: &mut Vec<Change>) {
-        let now = Instant::now();
-        let mut landed = BTreeSet::new();
-        for journey in std::mem::take(&mut self.transit) {
-            if self.world.has_arrived(journey.from, journey.to) || !self.world.holds(journey.from) {
-                landed.insert(journey.from);
-            } else if now < journey.until {
-                self.transit.push(journey);
-            } else if journey.searched {
-                landed.insert(journey.from);
-            } else {
-                self.lost = true;
-                self.transit.push(Journey { until: now + TRANSIT, searched: true, ..journey });
-            }
-        }
-        let told = Events { deleted: landed.clone(), ..Events::default() };
-        self.refresh(&landed, &told, changes).await;
-    }
-
     /// Sets announcements of masters against the changes that explain them.
     fn explain(&mut self, events: &Events, changes: &[Change]) {
         let announced = events.announced.iter().filter(|index| self.world.is_master(**index)).count();
@@ -247,81 +179,6 @@ impl Watcher {
         let (balance, since) = self.unexplained.unwrap_or((0, Instant::now()));
         let balance = balance + announced as i64 - explained as i64;
         self.unexplained = (balance > 0).then_some((balance, since));
-    }
-
-    /// Looks for children in namespaces that nobody has numbered.
-    async fn look(&mut self, changes: &mut Vec<Change>) {
-        self.unexplained = None;
-        self.lost = false;
-        let began = Instant::now();
-        match self.access {
-            Access::Change => {
-                let before = self.world.len();
-                self.look_into(known, changes).await;
-                if self.world.len() == before && self.look_into(held_open, changes).await {
-                    // A descriptor that was passed on or closed: it may be held by another now.
-                    self.lost = true;
-                }
-            }
-            Access::Read => changes.extend(self.resync().await),
-        }
-        self.next_look = Instant::now() + began.elapsed() * LOOK_SHARE;
-    }
-
-    /// Reads the namespaces without a number that `find` gives; says whether one escaped.
-    async fn look_into(&mut self, find: fn() -> Vec<Known>, changes: &mut Vec<Change>) -> bool {
-        let (numbered, escaped) = self.places.number_unnumbered(&self.netlink, find).await;
-        for nsid in numbered {
-            self.read_namespace(nsid, changes).await;
-        }
-        escaped
-    }
-
-    /// Whether a master lets a MAC in that is none of its known children's.
-    async fn misses_some(&self) -> Result<bool> {
-        let filters = self.netlink.unicast_filters().await?;
-        Ok(self.world.misses_some_of(&filters))
-    }
-
-    /// Reads all devices of a namespace; one that is gone by now holds none.
-    async fn read_namespace(&mut self, nsid: i32, changes: &mut Vec<Change>) {
-        let options = ListOptions { nsid: Some(nsid) };
-        for link in self.netlink.links(options).await.unwrap_or_default() {
-            let place = self.places.of(Some(nsid));
-            let link = Some(link);
-            let own = self.own_nsid(&link).await;
-            let key = (Some(nsid), link.as_ref().map_or(0, |link| link.index));
-            changes.extend(self.world.set(key, link, place, own));
-        }
-    }
-
-    /// Looks at everything anew, and gives what changed; tries again soon where that fails.
-    pub async fn resync(&mut self) -> Vec<Change> {
-        match self.look_at_everything().await {
-            Ok(changes) => {
-                self.resync_due = None;
-                changes
-            }
-            Err(_) => {
-                self.resync_due = Some(Instant::now() + AGAIN);
-                Vec::new()
-            }
-        }
-    }
-
-    async fn look_at_everything(&mut self) -> Result<Vec<Change>> {
-        self.unexplained = None;
-        self.transit.clear();
-        let observed = observe::children(&self.netlink, self.access).await?;
-        let links = self.netlink.links(ListOptions::default()).await?;
-        self.places.learn(observed.labels());
-        Ok(change::join_moves(self.world.replace(observed, links)))
-    }
-
-    /// Looks whether anything was missed; gives what changed.
-    pub async fn check(&mut self) -> Vec<Change> {
-        // While the tables change too fast to be read, events tell enough.
-        if self.misses_some().await.unwrap_or(false) { self.resync().await } else { Vec::new() }
     }
 
     /// Finds names for the namespaces of children, where there are any yet without one.

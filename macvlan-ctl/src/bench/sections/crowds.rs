@@ -7,12 +7,13 @@ use anyhow::{Result, bail};
 use super::{Run, settled};
 use crate::bench::{
     Effort,
+    arrivals::received,
     contender::{Contender, Wiring},
     cpu::Cpus,
     crowd::{self, Crowd, Joined},
     frame::{self, Party},
     generator::{Generator, take_generated},
-    lab::{DEVICE, index_of, mac_of, received},
+    lab::{DEVICE, index_of, mac_of},
     measure::Cell,
     path::Path,
     quantity,

@@ -8,11 +8,12 @@ use macvlan_common::mac::Mac;
 use super::{Run, cell, settled};
 use crate::bench::{
     Effort,
+    arrivals::packets_delivered,
     contender::Contender,
     cpu::Cpus,
     frame::{self, PORT, Party},
     generator::Generator,
-    lab::{DEVICE, Lab, index_of, packets_delivered},
+    lab::{DEVICE, Lab, index_of},
     measure::Cell,
     path::Path,
     quantity,
