@@ -9,6 +9,8 @@ use std::{
 
 use aya::programs::{SchedClassifier, TcAttachType};
 
+use crate::{cli, netns::Netns};
+
 /// Something the machine may lack: its name, and a check that gives the reason when it does.
 pub type Need = fn() -> Result<(), String>;
 
@@ -90,6 +92,29 @@ pub fn bpftool() -> Result<(), String> {
 pub fn tcx() -> Result<(), String> {
     let asked = SchedClassifier::query_tcx("lo", TcAttachType::Ingress);
     asked.map(drop).map_err(|error| format!("the kernel has no TCX: {error}"))
+}
+
+/// Ipvlan devices.
+///
+/// # Errors
+///
+/// When the kernel has none.
+pub fn ipvlan() -> Result<(), String> {
+    let ns = Netns::new();
+    ns.ip("link add eth0 type veth peer name peer0");
+    let add = ["link", "add", "link", "eth0", "name", "ipvl0", "type", "ipvlan", "mode", "l2"];
+    let added = cli::output(ns.command("ip").args(add));
+    if added.status.success() { Ok(()) } else { Err(format!("no ipvlan: {}", added.stderr.trim())) }
+}
+
+/// Bridges whose frames can pass the packet filter (`br_netfilter`).
+///
+/// # Errors
+///
+/// When the kernel has none.
+pub fn bridge_netfilter() -> Result<(), String> {
+    let setting = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
+    if Netns::new().enter(|| setting.exists()) { Ok(()) } else { Err("no bridge netfilter".into()) }
 }
 
 /// The `setpriv` tool of util-linux.
@@ -207,7 +232,7 @@ pub fn fq() -> Result<(), String> {
 
 /// Whether this `ip` command makes a device beside `probe0`.
 fn device(make: &str) -> Result<(), String> {
-    let ns = crate::netns::Netns::new();
+    let ns = Netns::new();
     ns.ip("link add probe0 type veth peer name probe-end");
     let made = ns.command("ip").args(make.split_whitespace()).output().map_err(|error| error.to_string())?;
     if made.status.success() {
@@ -246,7 +271,7 @@ pub fn crash_points() -> Result<(), String> {
     binary()?;
     let lab = crate::lab::Lab::new();
     let mut attach = lab.ctl_command(&["attach", "eth0"]);
-    let ran = crate::cli::output(attach.env("MACVLAN_CTL_CRASH_AT", "1"));
+    let ran = cli::output(attach.env("MACVLAN_CTL_CRASH_AT", "1"));
     if ran.status.signal() == Some(libc::SIGKILL) {
         return Ok(());
     }
@@ -259,7 +284,7 @@ pub fn crash_points() -> Result<(), String> {
 ///
 /// When it has not been built.
 pub fn binary() -> Result<(), String> {
-    let path = crate::cli::binary();
+    let path = cli::binary();
     if path.exists() {
         return Ok(());
     }

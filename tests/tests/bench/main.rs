@@ -17,9 +17,7 @@ use macvlan_tests::{
     cli,
     fail::{OrFail as _, wait_for},
     mounts::Mounts,
-    needs,
-    netns::Netns,
-    require,
+    needs, require,
 };
 use serde_json::Value;
 
@@ -97,31 +95,18 @@ fn a_quick_run_reports_every_figure_and_leaves_nothing_behind() {
 fn check_contenders(report: &Value) {
     for contender in report["contenders"].as_array().or_fail("read the contenders") {
         let optional = match contender["name"].as_str() {
-            Some("ipvlan") => Some((has_ipvlan(), "cannot make an ipvlan device: ")),
-            Some("bridge-nf") => Some((has_bridge_netfilter(), "this kernel has no bridge netfilter")),
+            Some("ipvlan") => Some((require::ipvlan(), "cannot make an ipvlan device: ")),
+            Some("bridge-nf") => Some((require::bridge_netfilter(), "this kernel has no bridge netfilter")),
             _ => None,
         };
         match optional {
-            Some((false, reason)) => {
+            Some((Err(_), reason)) => {
                 let told = contender["missing"].as_str();
                 assert!(told.is_some_and(|told| told.starts_with(reason)), "{contender}");
             }
             _ => assert_eq!(contender["missing"], Value::Null, "{contender}"),
         }
     }
-}
-
-fn has_ipvlan() -> bool {
-    let ns = Netns::new();
-    ns.ip("link add eth0 type veth peer name peer0");
-    let add = ["link", "add", "link", "eth0", "name", "ipvl", "type", "ipvlan", "mode", "l2"];
-    cli::output(ns.command("ip").args(add)).status.success()
-}
-
-fn has_bridge_netfilter() -> bool {
-    let ns = Netns::new();
-    ns.ip("link add br0 type bridge");
-    ns.enter(|| fs::exists("/proc/sys/net/bridge/bridge-nf-call-iptables")).or_fail("look for a setting")
 }
 
 /// Every figure is a median between its least and most round, and compared where it can be.
