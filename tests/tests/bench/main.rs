@@ -25,7 +25,7 @@ use serde_json::Value;
 const LONG: Duration = Duration::from_secs(240);
 
 /// Who takes part in a whole run.
-const CONTENDERS: &str = "tc,macvlan,bridge,routed,ipvlan,bridge-nf,xdp-drop";
+const CONTENDERS: &str = "tc,macvlan,bridge,routed,ipvlan,xdp-drop";
 
 /// Measurements of two tests at once would be of each other.
 fn alone() -> MutexGuard<'static, ()> {
@@ -94,15 +94,10 @@ fn a_quick_run_reports_every_figure_and_leaves_nothing_behind() {
 /// Who took part, and why the others did not: what this kernel has not got, and nothing else.
 fn check_contenders(report: &Value) {
     for contender in report["contenders"].as_array().or_fail("read the contenders") {
-        let optional = match contender["name"].as_str() {
-            Some("ipvlan") => Some((require::ipvlan(), "cannot make an ipvlan device: ")),
-            Some("bridge-nf") => Some((require::bridge_netfilter(), "this kernel has no bridge netfilter")),
-            _ => None,
-        };
-        match optional {
-            Some((Err(_), reason)) => {
+        match (contender["name"].as_str(), require::ipvlan()) {
+            (Some("ipvlan"), Err(_)) => {
                 let told = contender["missing"].as_str();
-                assert!(told.is_some_and(|told| told.starts_with(reason)), "{contender}");
+                assert!(told.is_some_and(|told| told.starts_with("cannot make an ipvlan")), "{contender}");
             }
             _ => assert_eq!(contender["missing"], Value::Null, "{contender}"),
         }
