@@ -220,7 +220,7 @@ pub fn bridge() -> Result<(), String> {
 /// When the kernel has none.
 pub fn fq() -> Result<(), String> {
     tc()?;
-    let ns = crate::netns::Netns::new();
+    let ns = Netns::new();
     ns.ip("link add probe0 type veth peer name probe-end");
     let add = ["qdisc", "add", "dev", "probe0", "root", "fq"];
     let made = ns.command("tc").args(add).output().map_err(|error| error.to_string())?;
