@@ -83,6 +83,7 @@ fn attaching_and_detaching_leaves_nothing() {
         }
         if round % 100 == 0 {
             assert!(ping(&lab.host, web.ip.into()), "round {round}");
+            println!("round {round} of {rounds} after {:.0} s", start.elapsed().as_secs_f64());
             conversation.goes_on(&format!("round {round}, attached"));
         }
         if round % BY_COMMAND == 1 {
@@ -118,6 +119,7 @@ fn children_that_come_and_go_leave_nothing() {
         inside(&lab, || async { child::add("eth0", &children).await.or_fail("add children") });
         if round % 100 == 0 {
             assert_eq!(devices(&elsewhere).len(), AT_ONCE / 2, "round {round}");
+            println!("round {round} of {rounds} after {:.0} s", start.elapsed().as_secs_f64());
             conversation.goes_on(&format!("round {round}"));
         }
         inside(&lab, || async { child::del("eth0", &children).await.or_fail("remove children") });
