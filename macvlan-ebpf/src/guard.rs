@@ -3,12 +3,7 @@
 //!
 //! Out of line: where no child is guarded so, nothing comes here.
 
-use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_NO_PREALLOC},
-    macros::map,
-    maps::HashMap,
-    programs::TcContext,
-};
+use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, macros::map, maps::HashMap, programs::TcContext};
 use macvlan_common::{
     counters::DropReason,
     inspect::{OwnAddress, Packet, inspect},
@@ -16,6 +11,7 @@ use macvlan_common::{
 };
 
 use crate::{
+    global::{__sk_buff, context_of, skb_of},
     maps::{Child, policy_at},
     packet,
 };
@@ -37,7 +33,7 @@ const ETH_HLEN: u32 = 14;
 pub fn refusal(ctx: &TcContext, child: Child, mac: u64, headless: bool) -> Option<DropReason> {
     // SAFETY: see [`Child`].
     let slot = unsafe { (*child.as_ptr()).slot };
-    match macvlan_judge(ctx.skb.skb, slot, mac, headless) {
+    match macvlan_judge(skb_of(ctx), slot, mac, headless) {
         SPOOFED => Some(DropReason::Spoofed),
         RA_GUARD => Some(DropReason::RaGuard),
         DHCP_GUARD => Some(DropReason::DhcpGuard),
@@ -54,7 +50,7 @@ const DHCP_GUARD: u32 = 3;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn macvlan_judge(skb: *mut __sk_buff, slot: u32, mac: u64, headless: bool) -> u32 {
-    let ctx = &TcContext::new(skb);
+    let ctx = &context_of(skb);
     let policy = policy_at(slot);
     if !policy.is_inspected() {
         return PASSES;

@@ -13,6 +13,8 @@ mod account;
 #[cfg(target_arch = "bpf")]
 mod child;
 #[cfg(target_arch = "bpf")]
+mod global;
+#[cfg(target_arch = "bpf")]
 mod guard;
 #[cfg(target_arch = "bpf")]
 mod limits;

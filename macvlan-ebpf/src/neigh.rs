@@ -5,7 +5,7 @@
 use core::ptr::NonNull;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
     helpers::bpf_ktime_get_ns,
     macros::map,
     maps::HashMap,
@@ -19,6 +19,7 @@ use macvlan_common::{
 };
 
 use crate::{
+    global::{__sk_buff, context_of, skb_of},
     maps::{Child, Maps},
     packet,
 };
@@ -55,7 +56,7 @@ pub fn asked_from_wire(ctx: &TcContext, src: u64, maps: &Maps) -> Option<Asked> 
     if src == master || maps.may_be_child(src) {
         return None;
     }
-    let mac = macvlan_asked(ctx.skb.skb) & OWNER_MAC;
+    let mac = macvlan_asked(skb_of(ctx)) & OWNER_MAC;
     if mac == 0 {
         return None;
     }
@@ -70,7 +71,7 @@ pub fn asked_from_wire(ctx: &TcContext, src: u64, maps: &Maps) -> Option<Asked> 
 /// all.
 #[inline(always)]
 pub fn asked_by_host(ctx: &TcContext, maps: &Maps) -> Option<(Asked, bool)> {
-    let owner = macvlan_asked(ctx.skb.skb);
+    let owner = macvlan_asked(skb_of(ctx));
     let mac = owner & OWNER_MAC;
     if mac == 0 {
         return None;
@@ -89,7 +90,7 @@ const IS_LEARNT: u64 = 1 << 48;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn macvlan_asked(skb: *mut __sk_buff) -> u64 {
-    let asked = read(&TcContext::new(skb)).asked;
+    let asked = read(&context_of(skb)).asked;
     if !asked.is_some() {
         return 0;
     }
@@ -119,7 +120,7 @@ pub extern "C" fn macvlan_hear(skb: *mut __sk_buff, src: u64) -> u32 {
     } else {
         Speaker::Stranger
     };
-    let said = read(&TcContext::new(skb));
+    let said = read(&context_of(skb));
     if said.hardware != 0 && said.hardware != src {
         return 0;
     }

@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_hdr_start_off::BPF_HDR_START_MAC},
+    bindings::{self, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_hdr_start_off::BPF_HDR_START_MAC},
     helpers::{bpf_redirect, bpf_skb_load_bytes_relative},
     macros::classifier,
     programs::TcContext,
@@ -20,6 +20,7 @@ use macvlan_common::{
 
 use crate::{
     account::{charge, charge_failed_copy, charge_rx},
+    global::{__sk_buff, context_of, skb_of},
     guard,
     limits::limited,
     maps::{Child, Maps},
@@ -73,10 +74,10 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let verdict = decide(hook, frame, &maps);
     let verdict = settle::<false>(ctx, frame.src, &config, verdict, false);
     if config.directs() && is_group(frame.dst) && verdict.action == Action::Pass {
-        macvlan_direct(ctx.skb.skb, frame.src);
+        macvlan_direct(skb_of(ctx), frame.src);
     }
     if TRACED && !judged {
-        macvlan_tell(ctx.skb.skb, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), false);
+        macvlan_tell(skb_of(ctx), frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), false);
     }
     receive(ctx, verdict.action)
 }
@@ -104,11 +105,11 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let verdict = settle::<false>(ctx, frame.src, &maps.config(), verdict, headless);
     // A frame without its MAC header cannot be given another one: it goes to all.
     if maps.config().directs() && is_group(frame.dst) && verdict.action == Action::Pass && !headless {
-        macvlan_direct(ctx.skb.skb, frame.src);
+        macvlan_direct(skb_of(ctx), frame.src);
     }
     // What XDP did not leave to this hook, it has told of.
     if TRACED && decide(Hook::Xdp, frame, &maps).action == Action::Defer {
-        macvlan_tell(ctx.skb.skb, frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
+        macvlan_tell(skb_of(ctx), frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
     }
     receive(ctx, verdict.action)
 }
@@ -147,19 +148,19 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let verdict = decide(Hook::Egress, frame, &maps);
     let verdict = settle::<true>(ctx, frame.src, &config, verdict, false);
     if TRACED {
-        macvlan_tell(ctx.skb.skb, frame.dst, frame.src, Told::encode(Point::Egress, &verdict), false);
+        macvlan_tell(skb_of(ctx), frame.dst, frame.src, Told::encode(Point::Egress, &verdict), false);
     }
     let action = verdict.action;
     // What is dropped is not believed either.
     if config.directs() && action.drop_reason().is_none() && neigh::may_tell(ctx, frame.dst) {
-        neigh::macvlan_hear(ctx.skb.skb, frame.src);
+        neigh::macvlan_hear(skb_of(ctx), frame.src);
     }
     match action {
         action if action.drop_reason().is_some() => TC_ACT_SHOT,
         Action::Turn => turn(ctx, config.tag_of(Hairpin::Unicast)),
         // A child's own flood is for those siblings that may hear it, whomever it asks for.
         Action::CopyToChildren if config.directs() && frame.src == config.master => {
-            macvlan_copy(ctx.skb.skb, frame.dst)
+            macvlan_copy(skb_of(ctx), frame.dst)
         }
         Action::CopyToChildren => {
             copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
@@ -181,7 +182,7 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn macvlan_direct(skb: *mut __sk_buff, src: u64) -> u32 {
-    let ctx = &TcContext::new(skb);
+    let ctx = &context_of(skb);
     let Some(maps) = Maps::open() else { return 0 };
     let Some(asked) = neigh::asked_from_wire(ctx, src, &maps) else { return 0 };
     if !set_destination(ctx, asked.mac) {
@@ -199,7 +200,7 @@ extern "C" fn macvlan_direct(skb: *mut __sk_buff, src: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn macvlan_copy(skb: *mut __sk_buff, group: u64) -> i32 {
-    let ctx = &TcContext::new(skb);
+    let ctx = &context_of(skb);
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
     let Some((asked, is_certain)) = neigh::asked_by_host(ctx, &maps) else {
@@ -409,20 +410,20 @@ pub fn size(ctx: &TcContext, len: u32) -> Count {
     }
     let packets = u64::from(segments);
     let tags = if tagged { packets * VLAN_LEN } else { 0 };
-    Count { packets, bytes: macvlan_gso_len(ctx.skb.skb, len, segments) + tags }
+    Count { packets, bytes: macvlan_gso_len(skb_of(ctx), len, segments) + tags }
 }
 
 /// Out of line: the headers of a large frame are read once for tens of wire frames.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn macvlan_gso_len(skb: *mut __sk_buff, len: u32, segments: u32) -> u64 {
-    let ctx = &TcContext::new(skb);
+    let ctx = &context_of(skb);
     let headers = gso::header_len(|offset| load_by_header(ctx, offset).map(u16::from_be_bytes));
     gso::wire_len(len, segments, headers)
 }
 
 #[inline(always)]
-fn skb(ctx: &TcContext) -> *mut __sk_buff {
+fn skb(ctx: &TcContext) -> *mut bindings::__sk_buff {
     ctx.skb.skb
 }
 

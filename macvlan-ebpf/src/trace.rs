@@ -7,7 +7,7 @@ use core::hint::black_box;
 
 use aya_ebpf::{
     Global,
-    bindings::{__sk_buff, xdp_md},
+    bindings::xdp_md,
     helpers::{bpf_ktime_get_boot_ns, bpf_skb_load_bytes},
     macros::map,
     maps::PerCpuArray,
@@ -19,7 +19,10 @@ use macvlan_common::{
     trace::{HEAD_LEN, RECORD_LEN, Record, Scratch},
 };
 
-use crate::packet;
+use crate::{
+    global::{__sk_buff, context_of},
+    packet,
+};
 
 #[map]
 static MACVLAN_TRACE: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -42,7 +45,8 @@ const HEADLESS_LEN: usize = 64;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn macvlan_tell(skb: *mut __sk_buff, dst: u64, src: u64, told: u32, headless: bool) -> u32 {
-    let ctx = &TcContext::new(skb);
+    let ctx = &context_of(skb);
+    let skb = ctx.skb.skb;
     let Some(record) = next_record(dst, src) else { return 0 };
     // SAFETY: reading a field of the context that the program was called with.
     record.segments = unsafe { (*skb).gso_segs };

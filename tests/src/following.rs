@@ -23,7 +23,7 @@ use nix::{
 
 use crate::{
     control::members,
-    fail::{OrFail as _, PATIENCE},
+    fail::{OrFail as _, patience},
     lab::{Lab, Station},
 };
 
@@ -86,7 +86,7 @@ impl<'lab> Following<'lab> {
     #[track_caller]
     pub fn wait_for_word(&self, word: &str) {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < patience() {
             let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(index) = words.iter().position(|said| said == word) {
                 words.drain(..=index);
@@ -107,7 +107,7 @@ impl<'lab> Following<'lab> {
     #[track_caller]
     pub fn wait_for_line(&self, part: &str) -> String {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < patience() {
             if let Some(line) = self.lines().into_iter().find(|line| line.contains(part)) {
                 return line;
             }
@@ -150,7 +150,7 @@ impl<'lab> Following<'lab> {
             if there == *wanted {
                 return start.elapsed();
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience() {
                 let (there, wanted) = (there.len(), wanted.len());
                 panic!("{there} children in the map instead of {wanted}; it printed {:#?}", self.lines());
             }

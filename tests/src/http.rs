@@ -10,7 +10,7 @@ use nix::sys::socket::{
 };
 
 use crate::{
-    fail::{OrFail as _, PATIENCE},
+    fail::{OrFail as _, patience},
     netns::Netns,
 };
 
@@ -56,7 +56,7 @@ impl Answer {
     }
 }
 
-/// A connection from within `ns`, on which no wait is longer than [`PATIENCE`].
+/// A connection from within `ns`, on which no wait is longer than [`patience`].
 #[track_caller]
 pub fn client(ns: &Netns, address: SocketAddr) -> TcpStream {
     let stream = ns.enter(|| TcpStream::connect(address)).or_fail(format!("connect to {address}"));
@@ -80,8 +80,8 @@ pub fn narrow_client(ns: &Netns, address: SocketAddr) -> TcpStream {
 }
 
 fn be_patient(stream: &TcpStream) {
-    stream.set_read_timeout(Some(PATIENCE)).or_fail("limit the time of a read");
-    stream.set_write_timeout(Some(PATIENCE)).or_fail("limit the time of a write");
+    stream.set_read_timeout(Some(patience())).or_fail("limit the time of a read");
+    stream.set_write_timeout(Some(patience())).or_fail("limit the time of a write");
 }
 
 /// The answer to `METHOD PATH` from within `ns`, on a connection for this alone.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     cli::run,
-    fail::{OrFail as _, PATIENCE},
+    fail::{OrFail as _, patience},
     lab::Lab,
     mounts::BPFFS,
     require,
@@ -123,7 +123,7 @@ impl KernelObjects {
         let mut left = Self::now().without(before);
         let start = Instant::now();
         while left != Self::default() {
-            assert!(start.elapsed() < 2 * PATIENCE, "left in the kernel: {left:?}");
+            assert!(start.elapsed() < 2 * patience(), "left in the kernel: {left:?}");
             thread::sleep(Duration::from_millis(50));
             left = left.which_is_in(&Self::now());
         }

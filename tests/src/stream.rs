@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    fail::{OrFail as _, PATIENCE},
+    fail::{OrFail as _, patience},
     lab::Station,
 };
 
@@ -42,7 +42,7 @@ impl Stream {
     pub fn tcp(from: &Station, to: &Station) -> Self {
         let listener = to.ns.enter(|| TcpListener::bind((to.ip, 0))).or_fail("listen");
         let address = listener.local_addr().or_fail("read a socket's address");
-        let client = from.ns.enter(|| TcpStream::connect_timeout(&address, PATIENCE)).or_fail("connect");
+        let client = from.ns.enter(|| TcpStream::connect_timeout(&address, patience())).or_fail("connect");
         set_congestion_control(&client, c"cubic");
         let (server, _) = listener.accept().or_fail("accept");
         server.set_read_timeout(Some(LOOK)).or_fail("set a timeout");

@@ -69,7 +69,9 @@ impl Watcher {
                 landed.insert(journey.from);
             } else {
                 self.lost = true;
-                self.transit.push(Journey { until: now + TRANSIT, searched: true, ..journey });
+                // On a busy machine looks are far apart: it is not given up before the next one.
+                let until = self.next_look.max(now) + TRANSIT;
+                self.transit.push(Journey { until, searched: true, ..journey });
             }
         }
         let told = Events { deleted: landed.clone(), ..Events::default() };
