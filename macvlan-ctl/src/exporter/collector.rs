@@ -54,34 +54,36 @@ impl Collector {
         self.views.has_changed().is_ok()
     }
 
-    /// Asks the kernel for what [`text`](Self::text) cannot read itself, where it will not give an old
-    /// text.
-    pub async fn look(&self) {
+    /// Asks the kernel for what [`text`](Self::text) cannot read itself. Gives the view that this was asked
+    /// for, or nothing where the last text is fresh enough to be given again.
+    pub async fn look(&self) -> Option<Arc<View>> {
         let is_fresh = {
             let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             last.text.as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH)
         };
-        if !is_fresh {
-            let view = Arc::clone(&self.views.borrow());
-            self.devices.look(&view).await;
+        if is_fresh {
+            return None;
         }
+        let view = Arc::clone(&self.views.borrow());
+        self.devices.look(&view).await;
+        Some(view)
     }
 
-    /// The text of a scrape, at most [`FRESH`] old.
+    /// The text of a scrape: of the view that was `looked` at, or else the last.
     ///
     /// # Errors
     ///
     /// When it cannot be written.
-    pub fn text(&self) -> Result<Bytes> {
+    pub fn text(&self, looked: Option<Arc<View>>) -> Result<Bytes> {
         // Whoever panicked while holding it left it as it was: the parts are set one by one, last.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, text)) = &last.text
-            && at.elapsed() < FRESH
+            && (looked.is_none() || at.elapsed() < FRESH)
         {
             return Ok(text.clone());
         }
         let start = Instant::now();
-        let view = Arc::clone(&self.views.borrow());
+        let view = looked.unwrap_or_else(|| Arc::clone(&self.views.borrow()));
         let mut snapshot = Snapshot::take(&view);
         for master in &mut snapshot.masters {
             master.rx_dropped = self.devices.rx_dropped(master.status.ifindex);
@@ -126,12 +128,12 @@ mod tests {
     #[test]
     fn clients_share_a_text_for_a_while() {
         let (_sender, collector) = collector();
-        let first = collector.text().unwrap();
+        let first = collector.text(Some(Arc::default())).unwrap();
         collector.tallies.events.count();
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut same = 0;
         let other = loop {
-            let text = collector.text().unwrap();
+            let text = collector.text(Some(Arc::default())).unwrap();
             if text != first {
                 break text;
             }
@@ -149,6 +151,6 @@ mod tests {
         assert!(collector.is_followed());
         drop(sender);
         assert!(!collector.is_followed());
-        assert!(collector.text().is_ok());
+        assert!(collector.text(Some(Arc::default())).is_ok());
     }
 }

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::collector::Collector;
+use crate::view::View;
 
 /// Clients at a time. The one that has been there longest makes room for a new one: an honest
 /// client is done in milliseconds, and nobody can keep it out by holding connections.
@@ -85,10 +86,8 @@ async fn serve(stream: TcpStream, collector: Arc<Collector>) {
     let answer = service_fn(|request: Request<Incoming>| {
         let collector = Arc::clone(&collector);
         async move {
-            if request.uri().path() == "/metrics" {
-                collector.look().await;
-            }
-            Ok::<_, Infallible>(answer(&request, &collector))
+            let looked = if request.uri().path() == "/metrics" { collector.look().await } else { None };
+            Ok::<_, Infallible>(answer(&request, &collector, looked))
         }
     });
     let connection = http1::Builder::new()
@@ -113,7 +112,11 @@ fn tell(peer: Option<SocketAddr>, what: &dyn std::fmt::Display) {
 }
 
 /// The answer to a request, of which the body is never read.
-fn answer(request: &Request<Incoming>, collector: &Collector) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    collector: &Collector,
+    looked: Option<Arc<View>>,
+) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     let path = request.uri().path();
     if !matches!(path, "/" | "/metrics" | "/healthz") {
@@ -125,7 +128,7 @@ fn answer(request: &Request<Incoming>, collector: &Collector) -> Response<Full<B
         return refused;
     }
     match path {
-        "/metrics" => match collector.text() {
+        "/metrics" => match collector.text(looked) {
             Ok(text) => response(StatusCode::OK, TEXT_FORMAT, text),
             Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error:#}\n")),
         },

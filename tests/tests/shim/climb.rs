@@ -5,6 +5,7 @@ use macvlan_tests::{
     attached::tc_means,
     control,
     conversation::Conversation,
+    fail::wait_for,
     lab::{FAMILIES, Lab},
     leak::{Traces, pins},
     needs, require,
@@ -41,7 +42,8 @@ fn established_connections_survive_each_climb_and_each_step_down() {
                 qdiscs
             })
         );
-        assert_eq!(Traces::of(&lab).tcx, traces.tcx);
+        // Without bpf(2) links go with their pins, some time later (`bpf_link_put_deferred`).
+        wait_for("the programs to go", || (Traces::of(&lab).tcx == traces.tcx).then_some(()));
         all().for_each(|talk| talk.goes_on("on the next rung"));
         check_talk(&lab, &web);
     }
