@@ -3,6 +3,7 @@
 
 use macvlan_ctl::bench::{
     contender::{CONTENDERS, Contender, Wiring},
+    crowd::{Crowd, Joined},
     lab::Lab,
     path::PATHS,
 };
@@ -18,6 +19,15 @@ fn what_is_compared_carries_frames_on_each_of_its_paths_or_is_not_in_this_kernel
             (Ok(_), Err(lacking)) => panic!("{} is built, with {lacking}", contender.name),
             (Err(error), Ok(())) => panic!("cannot build {}: {error:#}", contender.name),
         }
+    }
+}
+
+#[test]
+fn many_are_connected_either_way() {
+    needs!(require::lab);
+    for joined in [Joined::Macvlan, Joined::Bridge] {
+        let crowd = Crowd::build(joined, 5).or_fail(format!("connect five: {joined:?}"));
+        drop(crowd);
     }
 }
 

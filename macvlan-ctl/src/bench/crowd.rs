@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use macvlan_common::{child::Mode, mac::Mac};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoData, InfoVeth, LinkAttribute, LinkInfo, LinkMessage},
 };
 use rtnetlink::{LinkBridge, LinkMacVlan, LinkVeth};
 
@@ -106,12 +106,24 @@ impl Crowd {
     pub fn make(&self, numbers: std::ops::Range<u32>) -> Result<()> {
         on(&self.host.netns, async || {
             let netlink = Netlink::open()?;
-            for number in numbers {
+            for number in numbers.clone() {
                 self.make_one(&netlink, number, &name(number), &self.home).await?;
             }
             Ok(())
         })
-        .context("cannot make many devices")
+        .context("cannot make many devices")?;
+        if self.joined == Joined::Macvlan {
+            return Ok(());
+        }
+        // A veth device comes up only once the other end is there (`veth_open`).
+        on(&self.home, async || {
+            let netlink = Netlink::open()?;
+            for number in numbers {
+                bring_up(&netlink, &name(number), None).await?;
+            }
+            Ok(())
+        })
+        .context("cannot bring many devices up")
     }
 
     fn make_owner(&self) -> Result<()> {
@@ -139,8 +151,6 @@ impl Crowd {
             for info in infos {
                 if let LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))) = info {
                     peer.attributes.extend(ours.clone());
-                    peer.header.flags |= LinkFlags::Up;
-                    peer.header.change_mask |= LinkFlags::Up;
                 }
             }
         }
