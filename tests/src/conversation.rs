@@ -7,13 +7,19 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use crate::{
     fail::{OrFail as _, patience, wait_for},
     lab::{Family, Station},
 };
+
+/// Between two exchanges. Without a pause, two such connections keep everything else from two processors
+/// for a minute at a time, the kernel's own threads included: seen on 6.18, where grace periods then took
+/// as long.
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// Octets that go there and come back, again and again.
 const MESSAGE: [u8; 512] = [0x5a; 512];
@@ -45,8 +51,8 @@ impl Conversation {
         Self {
             client,
             exchanges,
-            talking: Some(std::thread::spawn(move || talk(stream, &count))),
-            answering: Some(std::thread::spawn(move || answer(server))),
+            talking: Some(thread::spawn(move || talk(stream, &count))),
+            answering: Some(thread::spawn(move || answer(server))),
         }
     }
 
@@ -97,6 +103,7 @@ fn talk(mut stream: TcpStream, exchanges: &AtomicU64) -> std::io::Result<()> {
         }
         assert_eq!(back, MESSAGE, "what came back is not what was sent");
         exchanges.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(PAUSE);
     }
 }
 
