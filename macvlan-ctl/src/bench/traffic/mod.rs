@@ -24,6 +24,12 @@ use crate::netns::Netns;
 /// How long any single step may take before a measurement is given up.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Octets to send, each page of them written to: untouched memory is one page of zeros again and again
+/// (`do_anonymous_page` in mm/memory.c), which the processor copies faster than what programs have to say.
+pub fn payload(len: usize) -> Vec<u8> {
+    vec![0xa5; len]
+}
+
 /// One end of a conversation.
 #[derive(Debug, Clone, Copy)]
 pub struct End<'a> {

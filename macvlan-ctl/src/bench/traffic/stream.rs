@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{End, joined, pair};
+use super::{End, joined, pair, payload};
 use crate::bench::cpu::{Cpus, Side};
 
 /// Octets of one call, as iperf3 has them.
@@ -70,7 +70,7 @@ pub fn rate(arrived: &[Arrived]) -> f64 {
 ///
 /// When the connection breaks.
 pub fn fill(mut stream: TcpStream, time: Duration) -> Result<()> {
-    let block = vec![0; BLOCK];
+    let block = payload(BLOCK);
     let start = Instant::now();
     while start.elapsed() < time {
         stream.write_all(&block).context("cannot write to a stream")?;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{End, is_timeout, joined};
+use super::{End, is_timeout, joined, payload};
 use crate::bench::cpu::{Cpus, Side};
 
 /// Octets of the IPv4 and UDP headers.
@@ -84,8 +84,8 @@ pub fn datagrams(
 /// # Errors
 ///
 /// When the kernel refuses one.
-pub fn send(socket: &UdpSocket, payload: usize, time: Duration) -> Result<(u64, Duration)> {
-    let payload = vec![0; payload];
+pub fn send(socket: &UdpSocket, len: usize, time: Duration) -> Result<(u64, Duration)> {
+    let payload = payload(len);
     let start = Instant::now();
     let mut sent = 0;
     loop {
