@@ -6,7 +6,7 @@ use crate::{
     config::{Config, Hairpin},
     counters::{FloodOrigin, Path},
     decide::{Action, Frame, Hook, Sender, Tables, Total, Verdict},
-    filter,
+    filter, index,
     mac::Mac,
 };
 
@@ -29,6 +29,7 @@ pub struct World {
     /// The children, by slot.
     pub children: Vec<WorldChild>,
     filter: Vec<u64>,
+    buckets: Vec<index::Bucket>,
 }
 
 /// The host's MAC in every world.
@@ -57,7 +58,14 @@ impl World {
             let (word, mask) = filter::position(child.mac.key());
             filter[word as usize] |= mask;
         }
-        Self { config, children, filter }
+        let slots = (0..).zip(&children).map(|(slot, child)| (child.mac.key(), slot));
+        let buckets = index::buckets(slots);
+        Self { config, children, filter, buckets }
+    }
+
+    /// The index of slots.
+    pub fn buckets(&self) -> &[index::Bucket] {
+        &self.buckets
     }
 
     /// Two bridge, two private, two VEPA children, one source child, one without host access.
@@ -189,6 +197,10 @@ impl Tables for World {
     fn may_be_child(&self, mac: u64) -> bool {
         let (word, mask) = filter::position(mac);
         self.filter[word as usize] & mask != 0
+    }
+
+    fn slot(&self, mac: u64) -> Option<u32> {
+        index::find(&self.buckets[index::bucket_of(mac) as usize], mac)
     }
 
     fn child(&self, mac: u64) -> Option<usize> {

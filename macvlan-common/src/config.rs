@@ -178,6 +178,13 @@ impl Config {
         self.flags & (Self::STORM_GUARD | Self::LIMITED | Self::INSPECT) != 0
     }
 
+    /// Whether the MACs alone decide what becomes of unicast from the wire, and nothing has to be taken off
+    /// such a frame.
+    #[inline(always)]
+    pub const fn is_plain(&self) -> bool {
+        self.flags & (Self::VOUCHED | Self::LIMITED) == 0 && self.passthru == 0
+    }
+
     /// Whether what lies behind the MACs of some child's frames is looked into.
     #[inline(always)]
     pub const fn inspects(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What the BPF programs and the control program agree on.
 //!
 //! * [`decide`](mod@decide): the forwarding decision, one pure function run by every hook.
-//! * [`mac`], [`child`], [`config`], [`counters`], [`filter`]: keys and values of the BPF maps.
+//! * [`mac`], [`child`], [`config`], [`counters`], [`filter`], [`index`]: keys and values of the BPF maps.
 //! * [`group`]: names of the groups that children are in.
 //! * [`trace`]: what a traced program tells of a frame.
 //! * [`l3`], [`neigh`]: ARP and neighbour discovery, and who has which address.
@@ -23,6 +23,7 @@ pub mod decide;
 pub mod filter;
 pub mod group;
 pub mod gso;
+pub mod index;
 pub mod inspect;
 pub mod l3;
 pub mod limit;
@@ -34,4 +35,4 @@ pub mod rate;
 pub mod trace;
 
 /// Layout version of every map. Programs and maps of different versions are never mixed.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

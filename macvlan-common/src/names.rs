@@ -11,6 +11,11 @@ pub const CHILDREN: &str = "MACVLAN_CHILD";
 pub const POLICY: &str = "MACVLAN_POLICY";
 /// Array of [`filter::WORDS`](crate::filter::WORDS) words: which MACs can be a child's.
 pub const FILTER: &str = "MACVLAN_FILTER";
+/// Array of [`index::BUCKETS`](crate::index::BUCKETS) buckets: slots of children by their MACs.
+pub const INDEX: &str = "MACVLAN_INDEX";
+/// Per-CPU array from a child's slot to the [`Count`](crate::counters::Count) of what it received from the
+/// wire by the short way: its [`ChildEntry`](crate::child::ChildEntry) has the rest.
+pub const WIRE_RX: &str = "MACVLAN_WIRE_RX";
 /// Per-CPU array of one [`MasterCounters`](crate::counters::MasterCounters).
 pub const TOTALS: &str = "MACVLAN_TOTALS";
 /// Array of one [`Record`](crate::config::Record): what the last attach did, for later commands.
@@ -39,9 +44,9 @@ pub const STORM: &str = "MACVLAN_STORM";
 pub const METERS: &str = "MACVLAN_METER";
 
 /// Every map that lives as long as the data path.
-pub const MAPS: [&str; 14] = [
-    CONFIG, CHILDREN, POLICY, FILTER, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES, OWN, PACE, STORM,
-    METERS,
+pub const MAPS: [&str; 16] = [
+    CONFIG, CHILDREN, POLICY, FILTER, INDEX, WIRE_RX, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES, OWN,
+    PACE, STORM, METERS,
 ];
 
 /// TC egress on a child's own device.

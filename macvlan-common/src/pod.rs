@@ -51,6 +51,8 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for GroupName {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for Count {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for MasterCounters {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Record {}

@@ -7,7 +7,7 @@ use macvlan_common::{
     decide::{Total, Verdict},
 };
 
-use crate::maps::{Child, totals};
+use crate::maps::{Child, totals, wire_rx};
 
 /// Adds a frame of this size to every counter that the verdict names.
 #[inline(always)]
@@ -38,6 +38,15 @@ pub fn charge(verdict: &Verdict<Child>, size: Count) {
             Total::UnknownUnicast => totals.unknown_unicast.add(size),
             Total::Flood(origin) => add(&mut totals.flood, origin as usize, size),
         }
+    }
+}
+
+/// Adds a frame of this size to what the child at a slot received from the wire by the short way.
+#[inline(always)]
+pub fn charge_wire_rx(slot: u32, size: Count) {
+    if let Some(count) = wire_rx(slot) {
+        // SAFETY: a per-CPU array element: it never moves, and only this CPU writes it.
+        unsafe { (*count).add(size) };
     }
 }
 

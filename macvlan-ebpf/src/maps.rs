@@ -10,10 +10,11 @@ use aya_ebpf::{
 use macvlan_common::{
     child::{ChildEntry, Policy, Retired},
     config::{Config, Record},
-    counters::MasterCounters,
+    counters::{Count, MasterCounters},
     decide::Tables,
     filter,
     group::{GroupName, MOST_GROUPS},
+    index::{self, Bucket},
 };
 
 /// Children present when nothing else is asked for; the loader sets the real maximum.
@@ -32,6 +33,14 @@ static MACVLAN_POLICY: Array<Policy> = Array::with_max_entries(DEFAULT_MAX_CHILD
 
 #[map]
 static MACVLAN_FILTER: Array<u64> = Array::with_max_entries(filter::WORDS, 0);
+
+/// Slots of children by their MACs.
+#[map]
+static MACVLAN_INDEX: Array<Bucket> = Array::with_max_entries(index::BUCKETS, 0);
+
+/// By slot.
+#[map]
+static MACVLAN_WIRE_RX: PerCpuArray<Count> = PerCpuArray::with_max_entries(DEFAULT_MAX_CHILDREN, 0);
 
 #[map]
 static MACVLAN_TOTALS: PerCpuArray<MasterCounters> = PerCpuArray::with_max_entries(1, 0);
@@ -59,6 +68,12 @@ pub type Child = NonNull<ChildEntry>;
 #[inline(always)]
 pub fn totals() -> Option<*mut MasterCounters> {
     MACVLAN_TOTALS.get_ptr_mut(0)
+}
+
+/// What the child at a slot received from the wire on this CPU, by the short way.
+#[inline(always)]
+pub fn wire_rx(slot: u32) -> Option<*mut Count> {
+    MACVLAN_WIRE_RX.get_ptr_mut(slot)
 }
 
 /// The policy at a slot.
@@ -92,6 +107,11 @@ impl Tables for Maps {
     fn may_be_child(&self, mac: u64) -> bool {
         let (word, mask) = filter::position(mac);
         MACVLAN_FILTER.get(word).is_some_and(|bits| bits & mask != 0)
+    }
+
+    #[inline(always)]
+    fn slot(&self, mac: u64) -> Option<u32> {
+        MACVLAN_INDEX.get(index::bucket_of(mac)).and_then(|bucket| index::find(bucket, mac))
     }
 
     #[inline(always)]

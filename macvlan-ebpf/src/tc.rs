@@ -12,14 +12,14 @@ use aya_ebpf::{
 use macvlan_common::{
     config::{Config, Hairpin, Tag},
     counters::{Count, Path},
-    decide::{Action, Frame, Hook, Sender, Tables as _, Verdict, decide},
+    decide::{Action, Frame, Hook, Plain, Sender, Tables as _, Verdict, decide, plain},
     gso,
     mac::{Mac, is_group},
     trace::{Point, Told},
 };
 
 use crate::{
-    account::{charge, charge_failed_copy, charge_rx},
+    account::{charge, charge_failed_copy, charge_rx, charge_wire_rx},
     global::{__sk_buff, context_of, skb_of},
     guard,
     limits::limited,
@@ -64,8 +64,43 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     if config.xdp_is_generic() {
         return receive_behind_xdp::<TRACED>(ctx);
     }
+    if TRACED {
+        return judge::<true>(ctx);
+    }
+    // A frame without its MACs in the first buffer is left to `judge`, which pulls them there.
+    let Some(frame) = packet::macs(ctx.data(), ctx.data_end()) else { return macvlan_decide(skb_of(ctx)) };
+    if config.xdp_is_native() && !is_group(frame.dst) && is_judged(ctx, config.meta) {
+        return NEXT;
+    }
+    match plain(frame, &maps) {
+        Some(Plain::Child(slot)) => {
+            charge_wire_rx(slot, size(ctx, ctx.len()));
+            NEXT
+        }
+        Some(Plain::Host) => NEXT,
+        Some(Plain::Nobody) => {
+            let verdict = Verdict::unknown(&config);
+            charge(&verdict, size(ctx, ctx.len()));
+            receive(ctx, verdict.action)
+        }
+        None => macvlan_decide(skb_of(ctx)),
+    }
+}
+
+/// [`judge`], out of the way of the frames that have no need of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn macvlan_decide(skb: *mut __sk_buff) -> i32 {
+    judge::<false>(&context_of(skb))
+}
+
+/// Any frame that was not turned around, and that generic XDP has not seen.
+#[inline(always)]
+fn judge<const TRACED: bool>(ctx: &TcContext) -> i32 {
     // A frame too short for both MACs is nobody's business here.
     let Some(mut frame) = macs(ctx) else { return NEXT };
+    let Some(maps) = Maps::open() else { return NEXT };
+    let config = maps.config();
     if config.asks_senders() {
         frame.sender = sender(ctx, &config);
     }

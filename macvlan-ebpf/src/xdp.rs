@@ -9,12 +9,12 @@ use aya_ebpf::{
 };
 use macvlan_common::{
     counters::Count,
-    decide::{Action, Hook, Tables as _, Verdict, decide},
+    decide::{Action, Hook, Plain, Tables as _, Verdict, decide, plain},
     trace::{Point, Told},
 };
 
 use crate::{
-    account::charge,
+    account::{charge, charge_wire_rx},
     limits::limited,
     maps::{Child, Maps},
     packet,
@@ -56,8 +56,33 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
     let Some(frame) = packet::macs(ctx.data(), ctx.data_end()) else { return XDP_PASS };
     let Some(maps) = Maps::open() else { return XDP_PASS };
     let config = maps.config();
-    let verdict = decide(Hook::Xdp, frame, &maps);
     let size = Count { packets: 1, bytes };
+    // What cannot be marked as judged is left to TC ingress, which judges it anew. Generic mode needs no
+    // mark: TC ingress knows that the frame was here.
+    let mark = || config.xdp_is_generic() || mark_judged(ctx, config.meta);
+    if !TRACED && let Some(whom) = plain(frame, &maps) {
+        return match whom {
+            Plain::Host => XDP_PASS,
+            Plain::Child(slot) => {
+                if mark() {
+                    charge_wire_rx(slot, size);
+                }
+                XDP_PASS
+            }
+            Plain::Nobody => {
+                let verdict = Verdict::unknown(&config);
+                if verdict.action.drop_reason().is_some() {
+                    charge(&verdict, size);
+                    return XDP_DROP;
+                }
+                if mark() {
+                    charge(&verdict, size);
+                }
+                XDP_PASS
+            }
+        };
+    }
+    let verdict = decide(Hook::Xdp, frame, &maps);
     let tell = |verdict: &Verdict<Child>| {
         if TRACED {
             let told = Told::encode(Point::Xdp, verdict);
@@ -70,9 +95,7 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
             tell(&verdict);
             XDP_DROP
         }
-        // What cannot be marked as judged is left to TC ingress, which judges it anew. Generic
-        // mode needs no mark: TC ingress knows that the frame was here.
-        Action::Pass if verdict.counts() && (config.xdp_is_generic() || mark_judged(ctx, config.meta)) => {
+        Action::Pass if verdict.counts() && mark() => {
             let verdict = if config.guards() { limited(verdict, &config, size).0 } else { verdict };
             charge(&verdict, size);
             tell(&verdict);

@@ -8,7 +8,7 @@ use std::{
 
 use macvlan_ctl::bench::{
     cpu::Cpus,
-    generator::{self, take_generated},
+    generator::{self, Took, take_generated},
 };
 
 use crate::{fail::OrFail as _, lab::Lab, netns::Netns};
@@ -29,9 +29,11 @@ impl<'a> Generator<'a> {
         Self { ns, generator: generator::Generator::new(ifindex) }
     }
 
-    /// Sends a frame so many times, and tells how long that took.
+    /// Sends a frame so many times, and tells how long that took: by the clock, few take as long as many,
+    /// as the kernel waits for a grace period before and after (`bpf_prog_change_xdp` in
+    /// net/bpf/test_run.c).
     #[track_caller]
-    pub fn send(&self, frame: &[u8], times: u32) -> Duration {
+    pub fn send(&self, frame: &[u8], times: u32) -> Took {
         self.ns.enter(|| {
             undisturbed();
             self.repeat(frame, times)
@@ -56,11 +58,9 @@ impl<'a> Generator<'a> {
         })
     }
 
-    /// By the clock: the kernel waits for a grace period before and after, so few frames take as long
-    /// as many (`bpf_prog_change_xdp` in net/bpf/test_run.c).
     #[track_caller]
-    fn repeat(&self, frame: &[u8], times: u32) -> Duration {
-        self.generator.send(frame, times).or_fail("generate frames").elapsed
+    fn repeat(&self, frame: &[u8], times: u32) -> Took {
+        self.generator.send(frame, times).or_fail("generate frames")
     }
 }
 

@@ -12,8 +12,9 @@ use macvlan_common::{
     cases::World,
     child::{ChildEntry, Policy},
     config::{Config, Tag},
-    counters::{ChildCounters, MasterCounters},
+    counters::{ChildCounters, Count, MasterCounters, Path},
     filter,
+    index::{self, Bucket},
     inspect::OwnAddress,
     l3::Address,
     mac::Mac,
@@ -46,6 +47,8 @@ pub struct Programs {
     children: PerCpuHashMap<MapData, u64, ChildEntry>,
     policy: Array<MapData, Policy>,
     filter: Array<MapData, u64>,
+    index: Array<MapData, Bucket>,
+    wire_rx: PerCpuArray<MapData, Count>,
     totals: PerCpuArray<MapData, MasterCounters>,
     meters: HashMap<MapData, u32, Meters>,
     own: HashMap<MapData, OwnAddress, u32>,
@@ -74,6 +77,8 @@ impl Programs {
             children: map(names::CHILDREN).try_into().or_fail("open the children"),
             policy: map(names::POLICY).try_into().or_fail("open the policies"),
             filter: map(names::FILTER).try_into().or_fail("open the filter"),
+            index: map(names::INDEX).try_into().or_fail("open the index"),
+            wire_rx: map(names::WIRE_RX).try_into().or_fail("open the counts by slot"),
             meters: map(names::METERS).try_into().or_fail("open the rates"),
             totals: map(names::TOTALS).try_into().or_fail("open the totals"),
             own: map(names::OWN).try_into().or_fail("open the children's addresses"),
@@ -94,6 +99,7 @@ impl Programs {
         for key in std::mem::take(&mut self.present) {
             let (word, _) = filter::position(key);
             self.filter.set(word, 0, 0).or_fail("clear a filter word");
+            self.index.set(index::bucket_of(key), [0; index::ENTRIES], 0).or_fail("clear a bucket");
             self.children.remove(&key).or_fail("remove a child");
         }
         let cpus = cpus();
@@ -106,6 +112,10 @@ impl Programs {
             let (word, mask) = filter::position(key);
             let others = self.filter.get(&word, 0).or_fail("read a filter word");
             self.filter.set(word, others | mask, 0).or_fail("set a filter word");
+            let bucket = index::bucket_of(key);
+            self.index.set(bucket, world.buckets()[bucket as usize], 0).or_fail("set a bucket");
+            let zero = PerCpuValues::try_from(vec![Count::default(); cpus]).or_fail("make counts");
+            self.wire_rx.set(slot, zero, 0).or_fail("clear a count");
             self.present.push(key);
         }
         let zero = PerCpuValues::try_from(vec![MasterCounters::default(); cpus]).or_fail("make totals");
@@ -131,10 +141,12 @@ impl Programs {
     /// What the counters hold now.
     #[track_caller]
     pub fn counters(&self) -> Counters {
-        let children = self.present.iter().map(|key| {
+        let children = (0..).zip(&self.present).map(|(slot, key)| {
             let entries = self.children.get(key, 0).or_fail("read a child");
             let mut sum = ChildCounters::default();
             entries.iter().for_each(|entry| sum.add(&entry.counters));
+            let shares = self.wire_rx.get(&slot, 0).or_fail("read a count");
+            shares.iter().for_each(|share| sum.rx[Path::Wire as usize].add(*share));
             sum
         });
         let mut totals = MasterCounters::default();

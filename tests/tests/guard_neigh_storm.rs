@@ -82,7 +82,7 @@ fn of_a_storm_the_owner_gets_every_request_and_nobody_else_any() {
     let (generator, request) = (Generator::on_wire(&village.lab), village.request());
 
     let before = village.owner_received();
-    let took = generator.send(&request, STORM);
+    let took = generator.send(&request, STORM).busy;
     let plain = village.owner_received() - before;
     println!(
         "200 children, {STORM} requests at {:.2} Mpps: plain macvlan delivers {plain}",
@@ -94,7 +94,7 @@ fn of_a_storm_the_owner_gets_every_request_and_nobody_else_any() {
         // What plain macvlan still has in its queue comes late.
         village.settle();
         let (before, disturbed) = (village.owner_received(), village.disturbance());
-        let took = generator.send(&request, STORM);
+        let took = generator.send(&request, STORM).busy;
         let delivered = village.owner_received() - before;
         let disturbed = village.disturbance() - disturbed;
         println!(
@@ -129,7 +129,7 @@ fn a_request_costs_the_same_with_10_and_1000_children() {
         let village = &villages[which];
         let (generator, request) = (Generator::on_wire(&village.lab), village.request());
         let before = village.owner_received();
-        let took = generator.send(&request, BURST);
+        let took = generator.send(&request, BURST).busy;
         assert_eq!(village.owner_received() - before, u64::from(BURST));
         took.as_secs_f64()
     });

@@ -93,7 +93,7 @@ fn a_flood_of_frames_comes_down_to_the_rate_behind_every_demultiplexer() {
         let before = attached.stats();
 
         let flood = marked(child.mac, lab.wire.mac, Marker::new());
-        let took = Generator::on_wire(&lab).send(&flood, FLOOD);
+        let took = Generator::on_wire(&lab).send(&flood, FLOOD).elapsed;
 
         let gained = &attached.stats() - &before;
         let (got, lost) = (gained.rx("web", Path::Wire), gained.dropped("web", DropReason::Rate));

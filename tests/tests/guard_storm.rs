@@ -47,7 +47,7 @@ fn of_a_storm_from_the_wire_the_limit_comes_in() {
         let storm = marked(Mac::BROADCAST, lab.wire.mac, Marker::new());
         let before = attached.stats();
 
-        let took = Generator::on_wire(&lab).send(&storm, STORM);
+        let took = Generator::on_wire(&lab).send(&storm, STORM).elapsed;
 
         let gained = &attached.stats() - &before;
         let dropped = gained.master_dropped(DropReason::Storm).packets;

@@ -34,32 +34,22 @@ use macvlan_tests::{
     require,
 };
 
-const ROUNDS: usize = 15;
+/// Rounds of what takes some tens of milliseconds: many short ones, as a shared machine is slower for
+/// longer than one takes.
+const ROUNDS: usize = 41;
 
-/// Frames per measurement: about a fifth of a second.
-const FRAMES: u32 = 300_000;
+/// Frames per measurement: some 30 ms.
+const FRAMES: u32 = 60_000;
 
 #[test]
 fn wire_to_child_costs_little_over_plain_macvlan() {
     needs!(require::lab, require::binary);
-    let lab = Lab::new();
-    let child = lab.child("web", Mode::Bridge);
-    let sink = udp_sink(&child);
-    let frame = udp_frame(&lab, &child);
-    let generator = Generator::on_wire(&lab);
-
     // What is on the master: nothing, an empty program at TC ingress, or our data path.
-    const CONTENDERS: [Contender; 5] = [
-        Contender::Plain,
-        Contender::EmptyProgram,
-        Contender::Ours(&[]),
-        Contender::Ours(&["--xdp", "native"]),
-        Contender::Ours(&["--xdp", "generic"]),
-    ];
-    let rates: [Vec<f64>; CONTENDERS.len()] = rounds(ROUNDS, |contender| {
-        CONTENDERS[contender].with(&lab, || delivered_per_second(&generator, &frame, &child))
-    });
-    drop(sink);
+    let roads = [(); 5].map(|()| Road::new());
+    let _empty = empty_at_ingress(&roads[1].lab.host.ns, &roads[1].lab.host.dev);
+    let _ours = [(2, &[][..]), (3, &["--xdp", "native"]), (4, &["--xdp", "generic"])]
+        .map(|(road, args)| Attached::new(&roads[road].lab, args));
+    let rates: [Vec<f64>; 5] = rounds(ROUNDS, |contender| roads[contender].delivered_per_second());
     let of = |contender: usize, base: usize| spread_of_ratios(&rates[contender], &rates[base]);
     let plain = spread(&rates[0]);
     println!("wire to child, 60-octet UDP, {ROUNDS} rounds: plain {:.2} Mpps", plain.median / 1e6);
@@ -67,61 +57,50 @@ fn wire_to_child_costs_little_over_plain_macvlan() {
     println!("  of plain: an empty program at TC ingress {}; of that: tc {}", of(1, 0), of(2, 1));
     // Any program at TC ingress costs what an empty one does: the bound is on what ours adds.
     assert!(of(2, 1).median >= 0.70, "TC demux delivers {} of an empty program", of(2, 1));
-    assert!(of(2, 0).median >= bound(0.95, 0.0), "TC demux delivers {} of plain", of(2, 0));
+    assert!(of(2, 0).median >= bound(0.95, 0.60), "TC demux delivers {} of plain", of(2, 0));
     assert!(of(3, 0).median >= bound(0.90, 0.70), "native XDP delivers {} of plain", of(3, 0));
 }
 
-/// What is on the master while frames come in.
-#[derive(Clone, Copy)]
-enum Contender {
-    Plain,
-    EmptyProgram,
-    Ours(&'static [&'static str]),
+/// A wire with a generator of frames for a child.
+struct Road {
+    lab: Lab,
+    child: Station,
+    frame: Vec<u8>,
+    _sink: UdpSocket,
 }
 
-impl Contender {
-    fn with<T>(self, lab: &Lab, measure: impl FnOnce() -> T) -> T {
-        match self {
-            Self::Plain => measure(),
-            Self::EmptyProgram => {
-                let _program = empty_at_ingress(&lab.host.ns, &lab.host.dev);
-                measure()
-            }
-            Self::Ours(args) => {
-                let attached = Attached::new(lab, args);
-                let measured = measure();
-                attached.detach(&[]).succeeded();
-                measured
-            }
-        }
+impl Road {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let child = lab.child("web", Mode::Bridge);
+        Self { frame: udp_frame(&lab, &child), _sink: udp_sink(&child), child, lab }
+    }
+
+    /// Frames that arrived at the child, per second that sending and receiving them took.
+    fn delivered_per_second(&self) -> f64 {
+        let before = self.child.ns.received(&self.child.dev);
+        let took = Generator::on_wire(&self.lab).send(&self.frame, FRAMES).busy;
+        let delivered = self.child.ns.received(&self.child.dev) - before;
+        assert!(delivered > 0, "nothing arrived");
+        delivered as f64 / took.as_secs_f64()
     }
 }
 
 #[test]
 fn host_to_child_tcp_is_as_fast_as_a_shim() {
     needs!(require::lab, require::binary);
-    let lab = Lab::new();
-    let child = lab.child("web", Mode::Bridge);
-    const TIME: Duration = Duration::from_millis(300);
+    const TIME: Duration = Duration::from_millis(150);
+    let labs = [(); 2].map(|()| Lab::new());
+    let children = labs.each_ref().map(|lab| lab.child("web", Mode::Bridge));
+    let _ours = Attached::new(&labs[0], &[]);
     let shim_address = Ipv4Addr::new(10, 9, 0, 250);
-    let [ours, shim] = rounds(ROUNDS, |contender| match contender {
-        0 => {
-            let attached = Attached::new(&lab, &[]);
-            let carried = tcp_octets_per_second(&lab.host, &child, TIME);
-            attached.detach(&[]).succeeded();
-            carried
-        }
-        _ => {
-            let host = &lab.host;
-            host.ns.ip(&format!("link add shim link {} type macvlan mode bridge", host.dev));
-            host.ns.ip("link set shim up");
-            host.ns.ip(&format!("addr add {shim_address}/32 dev shim"));
-            host.ns.ip(&format!("route add {}/32 dev shim src {shim_address}", child.ip));
-            let carried = tcp_octets_per_second(host, &child, TIME);
-            host.ns.ip("link del shim");
-            carried
-        }
-    });
+    let host = &labs[1].host;
+    host.ns.ip(&format!("link add shim link {} type macvlan mode bridge", host.dev));
+    host.ns.ip("link set shim up");
+    host.ns.ip(&format!("addr add {shim_address}/32 dev shim"));
+    host.ns.ip(&format!("route add {}/32 dev shim src {shim_address}", children[1].ip));
+    let [ours, shim] =
+        rounds(ROUNDS, |contender| tcp_octets_per_second(&labs[contender].host, &children[contender], TIME));
     let ratio = spread_of_ratios(&ours, &shim);
     let [ours, shim] = [&ours, &shim].map(|rates| spread(rates));
     println!(
@@ -172,7 +151,7 @@ fn a_frame_costs_the_same_with_1_and_4000_children() {
     let few = WithChildren::new(1);
     let many = WithChildren::new(4000);
     for program in [names::INGRESS, names::XDP_FRAGS] {
-        let [one, all] = rounds(ROUNDS, |which| [&few, &many][which].nanoseconds(program));
+        let [one, all] = rounds(15, |which| [&few, &many][which].nanoseconds(program));
         let (ratio, cost) = (spread_of_ratios(&all, &one), spread(&one));
         println!(
             "{program}: {:.1} ns a frame to the only child, with 4,000 children {ratio} of it",
@@ -230,18 +209,4 @@ fn udp_frame(lab: &Lab, child: &Station) -> Vec<u8> {
     let datagram = frames::udp(PORT, PORT, &[0; 18]);
     let packet = frames::ipv4(lab.wire.ip, child.ip, IPPROTO_UDP, &datagram);
     Frame::new(child.mac, lab.wire.mac).payload(ETH_P_IP, &packet).build()
-}
-
-/// Frames that arrived at a child, per second of sending them: the best of several bursts, as
-/// whatever else the machine does can only slow one down.
-fn delivered_per_second(generator: &Generator<'_>, frame: &[u8], child: &Station) -> f64 {
-    const BURSTS: u32 = 6;
-    let rates = (0..BURSTS).map(|_| {
-        let before = child.ns.received(&child.dev);
-        let took = generator.send(frame, FRAMES / BURSTS);
-        (child.ns.received(&child.dev) - before) as f64 / took.as_secs_f64()
-    });
-    let best = rates.fold(0.0, f64::max);
-    assert!(best > 0.0, "nothing arrived");
-    best
 }

@@ -15,12 +15,13 @@ use macvlan_common::{
     config::{Config, RECORD_LEN, Record},
     counters::{ChildCounters, MasterCounters},
     group::GroupName,
+    index::Bucket,
     limit::Pace,
     mac::Mac,
     names,
 };
 
-use super::{meters::MeterMap, own::OwnAddresses, owners::Owners, retired::RetiredCounters};
+use super::{meters::MeterMap, own::OwnAddresses, owners::Owners, retired::RetiredCounters, wire_rx::WireRx};
 use crate::{
     crash, datapath::Counters, master::Master, neighbours::Own, policy::Groups, rate_limit::RateLimits,
     session::Members,
@@ -32,6 +33,8 @@ pub struct Maps {
     children: PerCpuHashMap<MapData, u64, ChildEntry>,
     policy: Array<MapData, Policy>,
     pub(super) filter: Array<MapData, u64>,
+    pub(super) index: Array<MapData, Bucket>,
+    wire_rx: WireRx,
     totals: PerCpuArray<MapData, MasterCounters>,
     record: Array<MapData, Record>,
     retired: RetiredCounters,
@@ -70,6 +73,8 @@ impl Maps {
             children: Map::PerCpuHashMap(open(names::CHILDREN)?).try_into()?,
             policy: Map::Array(policy).try_into()?,
             filter: Map::Array(open(names::FILTER)?).try_into()?,
+            index: Map::Array(open(names::INDEX)?).try_into()?,
+            wire_rx: WireRx::new(Map::PerCpuArray(open(names::WIRE_RX)?).try_into()?),
             totals: Map::PerCpuArray(open(names::TOTALS)?).try_into()?,
             record: Map::Array(open(names::RECORD)?).try_into()?,
             pace: Map::Array(open(names::PACE)?).try_into()?,
@@ -120,7 +125,8 @@ impl Maps {
     /// Makes the maps hold exactly `wanted`, and the settings fit them.
     ///
     /// Each step leaves what the programs can work with: a new child's policy is written before
-    /// it can be looked up, rates before the policy that tells of them, its filter bit is set last and cleared first.
+    /// it can be looked up, rates before the policy that tells of them; its place in the index and its filter
+    /// bit are set last and cleared first.
     ///
     /// # Errors
     ///
@@ -144,19 +150,23 @@ impl Maps {
 
         let stays = |key: &u64| wanted_keys.contains_key(key);
         let mut filter = self.read_filter()?;
-        self.write_filter(&mut filter, present.keys().copied().filter(stays))?;
-        for key in present.keys().filter(|key| !stays(key)) {
-            self.retire(*key)?;
+        let mut index = self.read_index()?;
+        let mut slots: BTreeMap<u64, u32> =
+            present.iter().filter(|(key, _)| stays(key)).map(|(key, member)| (*key, member.slot)).collect();
+        self.write_index(&mut index, slots.iter().map(|(key, slot)| (*key, *slot)))?;
+        self.write_filter(&mut filter, slots.keys().copied())?;
+        for (key, member) in present.iter().filter(|(key, _)| !stays(key)) {
+            self.retire(*key, member.slot)?;
         }
 
-        let used: BTreeSet<u32> =
-            present.iter().filter(|(key, _)| stays(key)).map(|(_, member)| member.slot).collect();
+        let used: BTreeSet<u32> = slots.values().copied().collect();
         let mut free = (0..self.max_children).filter(|slot| !used.contains(slot));
         let mut limited = BTreeSet::new();
         for (key, policy) in &wanted_keys {
             let member = present.get(key);
             let slot =
                 member.map_or_else(|| free.next().context("no free slot"), |member| Ok(member.slot))?;
+            slots.insert(*key, slot);
             if policy.is_limited() {
                 self.meters.set(slot, &members.rates_of(Mac::from_key(*key)))?;
                 limited.insert(slot);
@@ -172,6 +182,7 @@ impl Maps {
         }
         self.meters.keep(&limited)?;
         self.write_filter(&mut filter, wanted_keys.keys().copied())?;
+        self.write_index(&mut index, slots.into_iter())?;
         self.write_config(master, &wanted_keys)?;
         self.forget_groups(&named, &members.groups)?;
         self.own.forget_others(&members.own)
@@ -245,7 +256,7 @@ impl Maps {
 
     /// Makes the maps hold one child more, with its policy and its rates, or less without these, and
     /// these groups, as far as a child is in them. It does what [`sync`](Self::sync) would, but reads
-    /// one word of the filter where that reads all.
+    /// one word of the filter and one bucket of the index where that reads all.
     ///
     /// # Errors
     ///
@@ -261,6 +272,7 @@ impl Maps {
         let named = self.groups()?;
         self.name_groups(&named, &groups)?;
         let present = self.entries()?;
+        let slots = || present.iter().map(|(key, member)| (*key, member.slot));
         let mut wanted: BTreeMap<u64, Policy> =
             present.iter().map(|(key, member)| (*key, member.policy)).collect();
         match member {
@@ -270,8 +282,9 @@ impl Maps {
         match (present.get(&key), member) {
             (Some(present), Some((policy, limits))) => self.set_member(present.slot, policy, &limits)?,
             (Some(present), None) => {
+                self.write_bucket(key, slots().filter(|(other, _)| *other != key))?;
                 self.write_filter_word(key, wanted.keys())?;
-                self.retire(key)?;
+                self.retire(key, present.slot)?;
                 self.meters.forget(present.slot)?;
             }
             (None, Some((policy, limits))) => {
@@ -283,6 +296,7 @@ impl Maps {
                 self.set_member(slot, policy, &limits)?;
                 self.insert(key, slot)?;
                 self.write_filter_word(key, wanted.keys())?;
+                self.write_bucket(key, slots().chain([(key, slot)]))?;
             }
             (None, None) => return Ok(()),
         }
@@ -302,9 +316,11 @@ impl Maps {
     }
 
     /// Removes a child, and keeps what it counted.
-    fn retire(&mut self, key: u64) -> Result<()> {
+    fn retire(&mut self, key: u64, slot: u32) -> Result<()> {
         let shares = self.children.get(&key, 0).context("cannot read the counters of a child")?;
-        self.retired.keep(key, sum(&shares))?;
+        let mut counters = sum(&shares);
+        self.wire_rx.add_to(&mut counters, slot)?;
+        self.retired.keep(key, counters)?;
         crash::point("keeping the counters of a child that goes");
         self.children.remove(&key).context("cannot remove a child from the map")?;
         crash::point("removing a child from the map");
@@ -321,6 +337,7 @@ impl Maps {
         // Entries come from a pool that the kernel refills in the background: a burst of inserts
         // can find it empty for a moment (`bpf_mem_alloc`, kernel/bpf/memalloc.c).
         const TRIES: u32 = 50;
+        self.wire_rx.clear(slot)?;
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
         let mut entries = vec![ChildEntry { slot, ..ChildEntry::default() }; cpus];
         if let Some(first) = entries.first_mut() {
@@ -365,7 +382,9 @@ impl Maps {
         let mut children = BTreeMap::new();
         for item in self.children.iter() {
             let (key, shares) = item.context("cannot read the counters of the children")?;
-            children.insert(Mac::from_key(key), sum(&shares));
+            let mut counters = sum(&shares);
+            self.wire_rx.add_to(&mut counters, shares.first().map_or(0, |entry| entry.slot))?;
+            children.insert(Mac::from_key(key), counters);
         }
         Ok(Counters { master: Some(master), children, ..Counters::default() })
     }

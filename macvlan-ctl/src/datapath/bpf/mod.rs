@@ -9,6 +9,7 @@ mod describe;
 pub mod features;
 mod filter;
 mod hooks;
+mod index;
 mod install;
 mod link;
 mod load;
@@ -27,6 +28,7 @@ mod settings;
 mod trace;
 mod update;
 mod vouching;
+mod wire_rx;
 mod xdp;
 
 use std::{
