@@ -30,7 +30,7 @@ const STEPS: [Step; 12] = [
     ("BPF object, built elsewhere", build_ebpf::check_elsewhere),
     ("fuzz", quick_fuzz),
     ("test as an ordinary user", ordinary::test),
-    ("test", |root| test::test(root, &test::Options::default())),
+    ("test", |root| test::test(root, &test::Options::privileged())),
     ("test on other kernels", |root| vm::test(root, &vm::Options::quick())),
 ];
 

@@ -30,15 +30,17 @@ pub fn test(root: &Path) -> Result<()> {
     workspace::copy(root, copy.path())?;
 
     let mut build = cargo(copy.path());
+    // What the copy needs of others is built, or will be used, where the workspace has it.
     build.args(["test", "--no-run", "--message-format=json-render-diagnostics", "--target-dir"]);
-    build.arg(copy.path().join("target"));
-    // Nobody will debug them.
-    build.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    build.arg(root.join("target"));
     let messages = read(&mut build).context("cannot build the tests")?;
     let tests: Vec<_> =
         artifacts::executables(&messages)?.into_iter().filter(|executable| executable.is_test).collect();
     ensure!(!tests.is_empty(), "cargo built no tests");
-    for test in tests {
+    for mut test in tests {
+        let readable = copy.path().join(test.path.file_name().context("cargo built a test without a name")?);
+        fs::copy(&test.path, &readable).with_context(|| format!("cannot copy '{}'", test.path.display()))?;
+        test.path = readable;
         run(&mut as_ordinary_user(&test))
             .with_context(|| format!("'{}' failed as an ordinary user", test.name))?;
     }

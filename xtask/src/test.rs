@@ -12,6 +12,7 @@ use clap::Args;
 use crate::{
     artifacts,
     command::{cargo, read, run},
+    dist,
     machine::{self, State},
     unpacked, validator,
 };
@@ -19,7 +20,7 @@ use crate::{
 /// The package of the tests that need root.
 const PACKAGE: &str = "macvlan-tests";
 
-/// Its measurements: alone on the machine, in release, after everything else.
+/// Its measurements: alone on the machine, after everything else.
 const MEASUREMENTS: [&str; 2] = ["guard_speed", "speed"];
 
 /// Tests that need devices or a qdisc which not every kernel has: `vm-test` runs them on kernels that do.
@@ -34,12 +35,20 @@ pub struct Options {
     /// Leave the measurements out
     #[arg(long)]
     no_speed: bool,
+    /// Leave out those that need no privileges
+    #[arg(long)]
+    no_rootless: bool,
     /// Passed on to the test programs: a name to filter by, or their options
     #[arg(last = true)]
     filter: Vec<String>,
 }
 
 impl Options {
+    /// All that [`ordinary`](crate::ordinary) has not run.
+    pub fn privileged() -> Self {
+        Self { no_rootless: true, ..Self::default() }
+    }
+
     fn pass_on<'command>(&self, cargo: &'command mut Command) -> &'command mut Command {
         if self.filter.is_empty() { cargo } else { cargo.arg("--").args(&self.filter) }
     }
@@ -62,9 +71,11 @@ pub fn test(root: &Path, options: &Options) -> Result<()> {
 }
 
 fn run_all(root: &Path, options: &Options) -> Result<()> {
-    let mut rootless = cargo_test(root, options.release);
-    rootless.args(["--workspace", "--exclude", PACKAGE, "--exclude", "macvlan-ebpf"]);
-    run(options.pass_on(&mut rootless)).context("the tests that need no privileges failed")?;
+    if !options.no_rootless {
+        let mut rootless = cargo_test(root, options.release);
+        rootless.args(["--workspace", "--exclude", PACKAGE, "--exclude", "macvlan-ebpf"]);
+        run(options.pass_on(&mut rootless)).context("the tests that need no privileges failed")?;
+    }
 
     let (tests, measured) = test_targets(&root.join("tests/tests"))?;
     let mut privileged = on_real_devices(root, options.release)?;
@@ -72,7 +83,9 @@ fn run_all(root: &Path, options: &Options) -> Result<()> {
     run(options.pass_on(&mut privileged)).context("the tests on real devices failed")?;
 
     if measured && !options.no_speed {
-        let mut speed = on_real_devices(root, true)?;
+        let mut speed = on_real_devices(root, options.release)?;
+        // The program as users have it. What the tests themselves do is done by the kernel.
+        speed.env("MACVLAN_CTL_BIN", dist::binary(root)?);
         speed.args(MEASUREMENTS.iter().flat_map(|test| ["--test", test]));
         speed.args(["--", "--test-threads=1", "--nocapture"]);
         run(speed.args(&options.filter)).context("the measurements failed")?;
@@ -108,7 +121,9 @@ pub fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
 pub fn build_program(root: &Path, release: bool) -> Result<PathBuf> {
     let mut build = cargo(root);
     // With what tests of killed runs need, and no release has.
-    build.args(["build", "--package", "macvlan-ctl", "--features", "crash-points"]);
+    build.args(["build", "--package", "macvlan-ctl", "--features", "macvlan-ctl/crash-points"]);
+    // With the tests, or each would be built with parts of its own.
+    build.args(["--package", PACKAGE]);
     build.arg("--message-format=json-render-diagnostics");
     let messages = read(build.args(release.then_some("--release")))?;
     let built = artifacts::executables(&messages)?;

@@ -20,6 +20,16 @@ pub struct Options {
     out: Option<PathBuf>,
 }
 
+/// Builds the binary alone.
+///
+/// # Errors
+/// It cannot be built, is not static, or does not run.
+pub fn binary(root: &Path) -> Result<PathBuf> {
+    let built = binary::build(root)?;
+    binary::check(&built)?;
+    Ok(built)
+}
+
 /// Builds binary and package.
 ///
 /// # Errors
@@ -31,8 +41,7 @@ pub fn dist(root: &Path, options: &Options) -> Result<()> {
     );
     let out = options.out.clone().unwrap_or_else(|| root.join("target/dist"));
     fs::create_dir_all(&out).with_context(|| format!("cannot create '{}'", out.display()))?;
-    let built = binary::build(root)?;
-    binary::check(&built)?;
+    let built = binary(root)?;
     let scratch = tempfile::tempdir().context("cannot create a directory to pack in")?;
     let tree = scratch.path().join("macvlan-ctl");
     stage::fill(root, &built, &tree)?;
