@@ -63,13 +63,13 @@ impl Place {
 #[test]
 fn unknown_unicast_is_absorbed_faster_than_by_plain_macvlan() {
     needs!(require::lab, require::binary);
-    const FRAMES: u32 = 600_000;
+    const FRAMES: u32 = 150_000;
     let places = [(); 4].map(|()| Place::new());
     let _native = Attached::new(&places[1].lab, &["--drop-unknown", "--xdp", "native"]);
     let _limit = dropping_in_xdp(&places[3].lab.host.ns, &places[3].lab.host.dev);
     let _tc = Attached::new(&places[2].lab, &["--drop-unknown", "--xdp", "off"]);
     let generators = places.each_ref().map(Place::generator);
-    let [plain, native, tc, limit] = rounds(7, |contender| {
+    let [plain, native, tc, limit] = rounds(21, |contender| {
         let place = &places[contender];
         let before = place.came_in();
         let took = generators[contender].send(&place.frame, FRAMES).busy;

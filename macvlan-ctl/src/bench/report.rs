@@ -21,7 +21,7 @@ pub struct Report {
     pub command: String,
     /// Shortened.
     pub quick: bool,
-    /// Rounds that counted.
+    /// Rounds that counted, at least.
     pub rounds: usize,
     /// How long it took, in seconds.
     pub took: f64,

@@ -56,7 +56,7 @@ pub fn table(report: &Report) -> String {
     let machine = &report.machine;
     let _ = writeln!(
         text,
-        "{} rounds in {:.0} s on {} x {}, Linux {}, {} master",
+        "{} rounds or more in {:.0} s on {} x {}, Linux {}, {} master",
         report.rounds,
         report.took,
         machine.cpus,

@@ -110,7 +110,7 @@ fn check_figures(report: &Value) {
     for figure in figures {
         let number = |name: &str| figure[name].as_f64().or_fail(format!("read {name} of {figure}"));
         assert!(number("least") <= number("median") && number("median") <= number("most"), "{figure}");
-        assert_eq!(figure["rounds"].as_array().map(Vec::len), Some(5), "{figure}");
+        assert!(figure["rounds"].as_array().is_some_and(|rounds| rounds.len() >= 5), "{figure}");
         if !figure["workload"].as_str().is_some_and(|name| name.ends_with("-lost")) {
             assert!(number("least") > 0.0, "{figure}");
         }

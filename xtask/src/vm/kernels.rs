@@ -37,7 +37,7 @@ const PACKAGE: &str = "linux-image-cloud-amd64";
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 
 /// What tests make devices and filters of, before what it depends on is counted.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
     "veth",
     "macvlan",
     "macvtap",
@@ -48,6 +48,7 @@ const MODULES: [&str; 14] = [
     "bonding",
     "bridge",
     "dummy",
+    "ipvlan",
     "sch_fq",
     "sch_prio",
     "cls_matchall",

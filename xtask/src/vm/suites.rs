@@ -17,7 +17,7 @@ pub struct Suite {
 }
 
 /// All of them.
-pub const SUITES: [Suite; 7] = [
+pub const SUITES: [Suite; 8] = [
     Suite {
         name: "verifier",
         program: "programs",
@@ -30,8 +30,9 @@ pub const SUITES: [Suite; 7] = [
     Suite { name: "isolation", program: "traffic_relay", filters: &["stay_apart"], long: true, without: &[] },
     Suite { name: "masters", program: "masters", filters: &[], long: false, without: &[] },
     Suite { name: "ladder", program: "missing", filters: &[], long: false, without: &[] },
-    Suite { name: "climb", program: "shim", filters: &["climb::"], long: false, without: &[] },
+    Suite { name: "shim", program: "shim", filters: &[], long: false, without: &[] },
     Suite { name: "rates", program: "guard_pace", filters: &[], long: false, without: &[] },
+    Suite { name: "contenders", program: "contenders", filters: &[], long: false, without: &[] },
     Suite { name: "contract", program: "traffic_matrix", filters: &[], long: true, without: &[] },
 ];
 

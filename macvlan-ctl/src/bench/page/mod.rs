@@ -111,7 +111,7 @@ fn chapter(name: &str) -> &str {
 fn lead(report: &Report) -> String {
     let machine = &report.machine;
     format!(
-        "macvlan-ctl {} on Linux {}, {} x {}{}: {} rounds in {:.0} s.",
+        "macvlan-ctl {} on Linux {}, {} x {}{}: {} rounds or more in {:.0} s.",
         report.version,
         machine.kernel,
         machine.cpus,

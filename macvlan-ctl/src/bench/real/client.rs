@@ -102,7 +102,7 @@ pub fn measure(
     // Whether anybody is there at all is told before anything is measured.
     drop(client.device.connect(server)?);
     let each = |workload: &Workload| if workload.both_ways { 1 } else { 2 };
-    progress.expect(WORKLOADS.iter().map(each).sum::<usize>() * (effort.rounds + 1));
+    progress.expect(WORKLOADS.iter().map(each).sum::<usize>() * (effort.rounds.sockets + 1));
     let (mut all, mut failures) = (Vec::new(), Vec::new());
     for workload in &WORKLOADS {
         progress.begin(workload.quantities[0].title);
@@ -115,7 +115,7 @@ pub fn measure(
                 move || client.run((workload.request)(effort, back), effort)
             }),
         });
-        let columns = interleave(cells.collect(), effort.rounds, || progress.step());
+        let columns = interleave(cells.collect(), effort.rounds.sockets, || progress.step());
         let (figures, failed) = figures(workload.quantities, None, &columns);
         all.extend(figures);
         failures.extend(failed);
@@ -125,7 +125,7 @@ pub fn measure(
         version: env!("CARGO_PKG_VERSION"),
         command,
         quick: effort.quick,
-        rounds: effort.rounds,
+        rounds: effort.rounds.sockets,
         took: start.elapsed().as_secs_f64(),
         machine,
         contenders: described

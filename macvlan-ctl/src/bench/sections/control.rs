@@ -42,7 +42,7 @@ pub fn steps(effort: &Effort) -> usize {
     // Each size: attach, our own add and delete, and that of the others.
     let each = SIZES.map(|children| 2 + batches(children).count());
     let commands = if takes_part(effort) { each.iter().sum() } else { 0 };
-    (weighed + commands) * (effort.rounds + 1)
+    (weighed + commands) * (effort.rounds.crowds + 1)
 }
 
 fn takes_part(effort: &Effort) -> bool {
@@ -64,7 +64,7 @@ pub fn run(run: &mut Run<'_>) {
         measure: Box::new(move || Ok(vec![weigh(contender)?])),
     });
     let cells = cells.collect();
-    run.measure(&quantity::MEMORY, None, cells);
+    run.measure(&quantity::MEMORY, None, run.effort.rounds.crowds, cells);
 }
 
 fn commands(run: &mut Run<'_>) {
@@ -73,7 +73,7 @@ fn commands(run: &mut Run<'_>) {
         children: Some(children),
         measure: Box::new(move || attach(children)),
     });
-    run.measure(&quantity::ATTACH, None, attach.into());
+    run.measure(&quantity::ATTACH, None, run.effort.rounds.crowds, attach.into());
 
     let mut cells: Vec<Cell<'_>> = Vec::new();
     for children in SIZES {
@@ -87,7 +87,7 @@ fn commands(run: &mut Run<'_>) {
             cells.push(Cell { contender: batch.name(), children: Some(children), measure });
         }
     }
-    run.measure(&quantity::CHILDREN, None, cells);
+    run.measure(&quantity::CHILDREN, None, run.effort.rounds.crowds, cells);
     run.others.extend(Batch::available().into_iter().map(|batch| Described {
         name: batch.name(),
         title: batch.title(),

@@ -31,6 +31,9 @@ const COST_SIZES: [u32; 4] = [1, 100, 1000, 4000];
 /// Children that are sent to in turn.
 const TARGETS: u32 = 8;
 
+/// Frames to each of them.
+const FRAMES: u32 = 50_000;
+
 /// Who is stormed: generic XDP does with broadcasts what TC does.
 fn is_stormed(contender: &Contender) -> bool {
     matches!(contender.name, "tc" | "xdp-native" | "macvlan" | "bridge")
@@ -47,7 +50,7 @@ pub fn steps(effort: &Effort) -> usize {
         return 0;
     }
     let count = |wanted: fn(&Contender) -> bool| effort.contenders.iter().filter(|one| wanted(one)).count();
-    (count(is_stormed) * STORM_SIZES.len() + count(is_scaled) * COST_SIZES.len()) * (effort.rounds + 1)
+    (count(is_stormed) * STORM_SIZES.len() + count(is_scaled) * COST_SIZES.len()) * (effort.rounds.crowds + 1)
 }
 
 /// Measures both.
@@ -55,16 +58,15 @@ pub fn run(run: &mut Run<'_>) {
     if run.effort.quick {
         return;
     }
-    let cpus = run.cpus;
+    let (cpus, rounds) = (run.cpus, run.effort.rounds.crowds);
     let crowds = crowds(run, &STORM_SIZES, is_stormed);
     let storm = cells(&crowds, |crowd, _| Ok(vec![storm(crowd, cpus)?]));
-    run.measure(&quantity::ARP, Some(Path::WireChild), storm);
+    run.measure(&quantity::ARP, Some(Path::WireChild), rounds, storm);
     drop(crowds);
 
-    let frames = run.effort.frames / TARGETS;
     let crowds = self::crowds(run, &COST_SIZES, is_scaled);
-    let cost = cells(&crowds, |crowd, children| Ok(vec![cost(crowd, children, cpus, frames)?]));
-    run.measure(&quantity::FRAME_COST, Some(Path::WireChild), cost);
+    let cost = cells(&crowds, |crowd, children| Ok(vec![cost(crowd, children, cpus, FRAMES)?]));
+    run.measure(&quantity::FRAME_COST, Some(Path::WireChild), rounds, cost);
 }
 
 /// A crowd of each size for each contender, with its data path.

@@ -50,21 +50,21 @@ fn delivers_in_flood(contender: &Contender) -> bool {
 /// How many measurements it takes.
 pub fn steps(effort: &Effort) -> usize {
     let each = SERIES.iter().map(|wanted| effort.contenders.iter().filter(|one| wanted(one)).count());
-    each.sum::<usize>() * (effort.rounds + 1)
+    each.sum::<usize>() * (effort.rounds.bursts + 1)
 }
 
 /// Measures all of them.
 pub fn run(run: &mut Run<'_>) {
     let labs = run.labs(|contender| SERIES.iter().any(|wanted| wanted(contender)));
     let sources: Vec<(&Lab, Result<Source<'_>>)> = labs.iter().map(|lab| (lab, Source::new(lab))).collect();
-    let frames = run.effort.frames;
+    let (frames, rounds) = (run.effort.frames, run.effort.rounds.bursts);
     let cpus = run.cpus;
     let saturate = cells(&sources, delivers, |source| source.saturate(cpus, frames));
-    run.measure(&quantity::FRAMES, Some(Path::WireChild), saturate);
+    run.measure(&quantity::FRAMES, Some(Path::WireChild), rounds, saturate);
     let flood = cells(&sources, is_flooded, |source| source.flood(cpus, frames));
-    run.measure(&quantity::FLOOD, None, flood);
+    run.measure(&quantity::FLOOD, None, rounds, flood);
     let goodput = cells(&sources, delivers_in_flood, |source| source.deliver_in_flood(cpus, frames));
-    run.measure(&quantity::GOODPUT, Some(Path::WireChild), goodput);
+    run.measure(&quantity::GOODPUT, Some(Path::WireChild), rounds, goodput);
 }
 
 /// A cell for each source that is wanted; one that could not be made says why.

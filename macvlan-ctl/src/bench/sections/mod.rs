@@ -60,10 +60,10 @@ impl Run<'_> {
         labs
     }
 
-    /// Measures a series and keeps what came out.
-    fn measure(&mut self, quantities: &[Quantity], path: Option<Path>, cells: Vec<Cell<'_>>) {
+    /// Measures a series in so many rounds and keeps what came out.
+    fn measure(&mut self, quantities: &[Quantity], path: Option<Path>, rounds: usize, cells: Vec<Cell<'_>>) {
         self.progress.begin(quantities[0].title);
-        let columns = interleave(cells, self.effort.rounds, || self.progress.step());
+        let columns = interleave(cells, rounds, || self.progress.step());
         let (figures, failures) = figures(quantities, path, &columns);
         self.figures.extend(figures);
         self.failures.extend(failures);

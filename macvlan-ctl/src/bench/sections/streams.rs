@@ -101,7 +101,7 @@ fn carries_any(contender: &Contender) -> bool {
 pub fn steps(effort: &Effort) -> usize {
     let each = planned(effort)
         .map(|(_, path)| effort.contenders.iter().filter(|contender| carries(contender, path)).count());
-    each.sum::<usize>() * (effort.rounds + 1)
+    each.sum::<usize>() * (effort.rounds.sockets + 1)
 }
 
 /// Measures all of them.
@@ -123,7 +123,7 @@ pub fn run(run: &mut Run<'_>) {
                 })
             })
             .collect();
-        run.measure(workload.quantities, Some(path), cells);
+        run.measure(workload.quantities, Some(path), effort.rounds.sockets, cells);
     }
 }
 

@@ -25,6 +25,7 @@ mod record;
 mod refusal;
 mod retired;
 mod settings;
+mod sync;
 mod trace;
 mod update;
 mod vouching;
