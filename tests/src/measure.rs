@@ -7,7 +7,16 @@ use std::{
 };
 
 pub use macvlan_ctl::bench::measure::Spread;
-use macvlan_ctl::bench::traffic::stream::{drain, fill, rate};
+use macvlan_ctl::{
+    bench::{
+        cpu::Cpus,
+        traffic::{
+            End,
+            stream::{drain, fill, rate, stream},
+        },
+    },
+    netns::{self, NetnsRef},
+};
 
 use crate::{fail::OrFail as _, lab::Station};
 
@@ -46,7 +55,23 @@ pub fn spread_of_ratios(values: &[f64], bases: &[f64]) -> Spread {
     Spread::of_ratios(values, bases).or_fail("find the middle of no ratios")
 }
 
-/// Octets that one TCP stream carries in a second, at its receiver.
+/// The namespace of a station as the library has it.
+#[track_caller]
+pub fn library_netns(station: &Station) -> netns::Netns {
+    NetnsRef::Path(station.ns.path()).open().or_fail("open a namespace")
+}
+
+/// Octets that one TCP stream carries in a second, at its receiver, each side on a processor of its own
+/// and before other work.
+#[track_caller]
+pub fn undisturbed_tcp_octets_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
+    let cpus = Cpus::allowed().or_fail("tell the processors");
+    let [near, far] = [from, to].map(library_netns);
+    let [near, far] = [End { netns: &near, address: from.ip }, End { netns: &far, address: to.ip }];
+    stream(&cpus, near, far, 1, time).or_fail("measure a stream")
+}
+
+/// Octets that one TCP stream carries in a second, at its receiver, wherever the kernel has its sides run.
 #[track_caller]
 pub fn tcp_octets_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
     let listener = to.ns.enter(|| TcpListener::bind((to.ip, 0))).or_fail("listen");

@@ -26,7 +26,11 @@ fn a_master_that_goes_down_and_up_works_as_before() {
         lab.host.ns.ip("link set eth0 up");
     }
     assert!(ping(&lab.host, web.ip.into()));
+    // What was over before anybody looked is not told of.
+    lab.host.ns.ip("link set eth0 down");
     run.wait_for_line("eth0: device down");
+    lab.host.ns.ip("link set eth0 up");
+    assert!(ping(&lab.host, web.ip.into()));
     run.wait_for_members(&[&web]);
 }
 

@@ -2,17 +2,15 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
-use macvlan_ctl::{
-    bench::{
-        cpu::{Cpus, Side, go_first},
-        traffic::{End, stream::stream, udp},
-    },
-    netns::{Netns, NetnsRef},
+use macvlan_ctl::bench::{
+    cpu::{Cpus, Side, go_first},
+    traffic::{End, stream::stream, udp},
 };
 use macvlan_tests::{
     cli,
     fail::{OrFail as _, wait_for},
-    lab::{Lab, Station},
+    lab::Lab,
+    measure::library_netns,
     needs, require,
 };
 use serde_json::Value;
@@ -53,10 +51,6 @@ fn figures_are_those_of_iperf3_on_the_same_path() {
         let number = |name: &str| sum[name].as_f64().or_fail(format!("read {name} of {sum}"));
         (ours, (number("packets") - number("lost_packets")) / number("seconds"))
     });
-}
-
-fn library_netns(station: &Station) -> Netns {
-    NetnsRef::Path(station.ns.path()).open().or_fail("open a namespace")
 }
 
 /// Asserts that ratios of pairs, measured in turn, are near 1.
