@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 
 use crate::{
     netlink::{
@@ -70,8 +70,7 @@ impl Created {
             mtu: child.settings.mtu,
             bcqueuelen: child.settings.bcqueuelen,
         };
-        session.netlink.create_child(&new, &child.netns).await?;
-        let link = socket.link_by_name(&child.name).await?.context("it vanished while it was made")?;
+        let link = session.netlink.create_child(&new, &child.netns, socket).await?;
         let made = self.made.entry(child.netns.id());
         made.or_insert_with(|| (socket.clone(), Vec::new())).1.push(link.index);
         Ok(link.index)

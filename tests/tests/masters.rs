@@ -193,3 +193,21 @@ fn check_counters(attached: &Attached<'_>) {
         }
     }
 }
+
+/// What most containers call their device, and what most machines call theirs.
+#[test]
+fn a_child_is_called_as_its_master_elsewhere() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let web = lab.newcomer("web");
+    let home = web.ns.path().display().to_string();
+    let spec = format!("eth0,netns={home},mac={},ip={}/24", web.mac, web.ip);
+    lab.ctl(&["attach", "eth0", "--child", &spec]).succeeded();
+    assert!(ping(&lab.host, web.ip.into()));
+    let links = web.ns.ip_json("link show type macvlan");
+    let names: Vec<_> = links.as_array().into_iter().flatten().map(|link| &link["ifname"]).collect();
+    assert_eq!(names, ["eth0"]);
+    let ran = lab.ctl(&["child", "add", "eth0", &format!("eth0,netns={home},mac=02:00:00:00:09:01")]);
+    assert!(ran.failed(1).contains("eth0"), "{}", ran.report());
+    lab.ctl(&["child", "del", "eth0", &format!("eth0,netns={home}")]).succeeded();
+}

@@ -133,17 +133,16 @@ impl Crowd {
     }
 
     async fn make_one(&self, netlink: &Netlink, number: u32, name: &str, netns: &Netns) -> Result<()> {
-        let ours = [
-            LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()),
-            LinkAttribute::Group(GROUP),
-            LinkAttribute::Address(mac(number).octets().to_vec()),
-        ];
+        let mut ours =
+            vec![LinkAttribute::Group(GROUP), LinkAttribute::Address(mac(number).octets().to_vec())];
         if self.joined == Joined::Macvlan {
             let master = netlink.link_by_name(DEVICE).await?.context("the master is gone")?.index;
             let mut message = LinkMacVlan::new(name, master, Mode::Bridge.to_kernel().into()).up().build();
             message.attributes.extend(ours);
-            return create(netlink, message).await;
+            let inside = netns.visit(Netlink::open)?;
+            return netlink.create_inside(message, name, netns, &inside).await.map(drop);
         }
+        ours.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
         let bridge = netlink.link_by_name(BRIDGE).await?.context("the bridge is gone")?.index;
         let mut message = LinkVeth::new(&format!("port{number}"), name).controller(bridge).up().build();
         for attribute in &mut message.attributes {

@@ -1,9 +1,6 @@
 //! How each contender connects host, wire and children.
 
-use std::{
-    net::Ipv4Addr,
-    os::fd::{AsFd as _, AsRawFd as _},
-};
+use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, bail};
 use macvlan_common::child::Mode;
@@ -69,7 +66,7 @@ fn macvlans(lab: &Lab) -> Result<()> {
         .context("cannot make a macvlan device")
 }
 
-/// Makes a device on the master for each child, in the child's namespace.
+/// Makes a device on the master for each child, in the child's namespace, where it is called [`DEVICE`].
 fn children_on_master(lab: &Lab, device: impl Fn(u32) -> LinkMessage + Sync) -> Result<()> {
     on(&lab.host.netns, async || {
         let netlink = Netlink::open()?;
@@ -77,9 +74,8 @@ fn children_on_master(lab: &Lab, device: impl Fn(u32) -> LinkMessage + Sync) -> 
         for child in &lab.children {
             // Numbered, as a namespace without a name could not be found otherwise.
             netlink.assign_nsid(&child.netns).await?;
-            let mut message = device(master.index);
-            message.attributes.push(LinkAttribute::NetNsFd(child.netns.as_fd().as_raw_fd()));
-            create(&netlink, message).await?;
+            let inside = child.netns.visit(Netlink::open)?;
+            netlink.create_inside(device(master.index), DEVICE, &child.netns, &inside).await?;
         }
         Ok(())
     })?;

@@ -20,7 +20,7 @@ use crate::{
     netlink::{
         Netlink,
         link::Link,
-        macvlan::{NewChild, UNFINISHED_GROUP},
+        macvlan::{NewChild, UNFINISHED_GROUP, passing_name},
     },
     netns::{Netns, NetnsId, NetnsRef},
 };
@@ -93,11 +93,14 @@ impl Site {
     ///
     /// Code 4 when the name is taken.
     pub async fn free(&self, identity: &Identity, name: &str) -> CniResult<()> {
-        match self.inside.link_by_name(name).await? {
-            Some(link) if is_unfinished(&link) => Ok(self.inside.delete_link(link.index, None).await?),
-            Some(link) => Err(taken(&link, identity)),
-            None => Ok(()),
+        for name in [name, &passing_name(name)] {
+            match self.inside.link_by_name(name).await? {
+                Some(link) if is_unfinished(&link) => self.inside.delete_link(link.index, None).await?,
+                Some(link) => return Err(taken(&link, identity)),
+                None => {}
+            }
         }
+        Ok(())
     }
 
     /// Makes the device, up and marked as this attachment's, and gives it as the kernel made it.
@@ -125,28 +128,16 @@ impl Site {
             mtu: config.mtu,
             bcqueuelen: config.bcqueuelen,
         };
-        self.above
-            .create_child(&new, &self.netns)
-            .await
-            .map_err(|error| error.context(format!("cannot make macvlan {name:?} on {:?}", master.name)))?;
-        let made = async {
-            let link = self.inside.link_by_name(name).await?;
-            let link =
-                link.ok_or_else(|| CniError::new(code::FAILED, "the device vanished while it was made"))?;
-            self.inside
-                .finish_child(link.index, &identity.to_string(), true)
-                .await
-                .map_err(|error| error.context(format!("cannot bring up {name:?}")))?;
-            Ok(link)
-        };
-        let made: CniResult<Link> = made.await;
-        if made.is_err()
-            && let Ok(Some(link)) = self.inside.link_by_name(name).await
-        {
+        let link =
+            self.above.create_child(&new, &self.netns, &self.inside).await.map_err(|error| {
+                error.context(format!("cannot make macvlan {name:?} on {:?}", master.name))
+            })?;
+        if let Err(error) = self.inside.finish_child(link.index, &identity.to_string(), true).await {
             // The error that led here is the one to report.
             let _ = self.inside.delete_link(link.index, None).await;
+            return Err(error.context(format!("cannot bring up {name:?}")).into());
         }
-        made
+        Ok(link)
     }
 
     /// The device of this attachment; `None` when there is none, or the device of that name is
@@ -161,9 +152,14 @@ impl Site {
         target: &Target,
         unfinished: bool,
     ) -> CniResult<Option<Link>> {
-        let link = self.inside.link_by_name(target.ifname.as_str()).await?;
+        let name = target.ifname.as_str();
+        let link = self.inside.link_by_name(name).await?;
         let is_ours = |link: &Link| identity_of(link).as_ref() == Some(identity);
-        Ok(link.filter(|link| is_ours(link) || (unfinished && is_unfinished(link))))
+        if let Some(link) = link.filter(|link| is_ours(link) || (unfinished && is_unfinished(link))) {
+            return Ok(Some(link));
+        }
+        let passing = if unfinished { self.inside.link_by_name(&passing_name(name)).await? } else { None };
+        Ok(passing.filter(is_unfinished))
     }
 }
 

@@ -17,8 +17,14 @@ use netlink_packet_route::{
 };
 use nix::errno::Errno;
 use rand::Rng as _;
+use sha2::{Digest as _, Sha256};
 
-use super::{Netlink, address::IpNet, link::ListOptions};
+use super::{
+    Netlink,
+    address::IpNet,
+    kernel_errno,
+    link::{Link, ListOptions},
+};
 use crate::{model::Kind, netns::Netns};
 
 /// The alias of every device that we made: who carries it may be removed by us.
@@ -31,6 +37,13 @@ pub const UNFINISHED_GROUP: u32 = 0x6d76_6c63;
 
 /// The group that devices are in unless told otherwise.
 const DEFAULT_GROUP: u32 = 0;
+
+/// What a device is called until it may bear `name`: always the same, so that one which a killed run left
+/// is found.
+pub fn passing_name(name: &str) -> String {
+    let digest = Sha256::digest(name);
+    format!("mvlc{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
+}
 
 /// What a new device is to be.
 #[derive(Debug, Clone)]
@@ -52,23 +65,73 @@ pub struct NewChild<'a> {
 }
 
 impl Netlink {
-    /// Makes a device directly in `netns`, down and unfinished: see [`finish_child`](Self::finish_child).
+    /// Makes a device directly in `netns`, where `inside` is, down and unfinished: see
+    /// [`finish_child`](Self::finish_child).
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub async fn create_child(&self, child: &NewChild<'_>, netns: &Netns) -> Result<()> {
+    pub async fn create_child(&self, child: &NewChild<'_>, netns: &Netns, inside: &Netlink) -> Result<Link> {
         let mut message = LinkMessage::default();
         message.attributes.extend([
-            LinkAttribute::IfName(child.name.to_owned()),
             LinkAttribute::Link(child.master),
-            LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()),
             LinkAttribute::Group(UNFINISHED_GROUP),
             LinkAttribute::LinkInfo(link_info(child.kind, Some(child.mode), child.bcqueuelen)),
         ]);
         message.attributes.extend(child.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
         message.attributes.extend(child.mtu.map(LinkAttribute::Mtu));
-        self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
+        self.create_inside(message, child.name, netns, inside).await
+    }
+
+    /// Makes a device of this name, whatever it is called in the message, directly in `netns`, where
+    /// `inside` is.
+    ///
+    /// Kernels look for the name in the namespace of the socket (`rtnl_newlink` in net/core/rtnetlink.c,
+    /// seen on 5.10 to 6.12), and "eth0" is both a master and what containers call theirs. There the device
+    /// is made under a [`passing_name`] and renamed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn create_inside(
+        &self,
+        device: LinkMessage,
+        name: &str,
+        netns: &Netns,
+        inside: &Netlink,
+    ) -> Result<Link> {
+        match self.create_named(device.clone(), name, netns).await {
+            Err(error) if kernel_errno(&error) == Some(Errno::EEXIST) => {
+                if inside.link_by_name(name).await?.is_some() {
+                    return Err(error);
+                }
+                self.create_named(device, &passing_name(name), netns).await?;
+                inside.take_name(&passing_name(name), name).await?;
+            }
+            made => made?,
+        }
+        inside.link_by_name(name).await?.context("it vanished while it was made")
+    }
+
+    async fn create_named(&self, mut device: LinkMessage, name: &str, netns: &Netns) -> Result<()> {
+        device.attributes.retain(|attribute| !matches!(attribute, LinkAttribute::IfName(_)));
+        device.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        device.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
+        self.change(RouteNetlinkMessage::NewLink(device), NLM_F_CREATE | NLM_F_EXCL).await
+    }
+
+    /// Renames a device that was just made; removes it when that fails.
+    async fn take_name(&self, passing: &str, name: &str) -> Result<()> {
+        let link = self.link_by_name(passing).await?.context("it vanished while it was made")?;
+        let mut message = LinkMessage::default();
+        message.header.index = link.index;
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let renamed = self.change(RouteNetlinkMessage::SetLink(message), 0).await;
+        if renamed.is_err() {
+            // The error that led here is the one to report.
+            let _ = self.delete_link(link.index, None).await;
+        }
+        renamed
     }
 
     /// Marks a device as ours, by this alias, and finished, and brings it up if asked. The socket must
@@ -142,7 +205,7 @@ impl Netlink {
         message.header.index = index;
         message.attributes.extend(nsid.map(LinkAttribute::IfNetnsId));
         match self.change(RouteNetlinkMessage::DelLink(message), 0).await {
-            Err(error) if super::kernel_errno(&error) == Some(Errno::ENODEV) => Ok(()),
+            Err(error) if kernel_errno(&error) == Some(Errno::ENODEV) => Ok(()),
             other => other,
         }
     }
@@ -166,7 +229,7 @@ impl Netlink {
             message.header.index = *index;
             message.attributes.push(LinkAttribute::Group(group));
             match self.change(RouteNetlinkMessage::SetLink(message), 0).await {
-                Err(error) if super::kernel_errno(&error) == Some(Errno::ENODEV) => {}
+                Err(error) if kernel_errno(&error) == Some(Errno::ENODEV) => {}
                 other => {
                     other.context("cannot group devices for removal")?;
                     moved += 1;

@@ -173,7 +173,8 @@ async fn make_macvlan(netlink: &Netlink, master: u32) -> Result<()> {
         mtu: None,
         bcqueuelen: None,
     };
-    netlink.create_child(&child, &Netns::current()?).await.context("cannot make a macvlan")
+    let made = netlink.create_child(&child, &Netns::current()?, netlink).await;
+    made.map(drop).context("cannot make a macvlan")
 }
 
 /// Makes a shim on the device and takes it off again.
