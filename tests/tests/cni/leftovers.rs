@@ -2,6 +2,7 @@
 
 use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, process::Stdio, thread, time::Duration};
 
+use macvlan_ctl::netlink::macvlan::{UNFINISHED_GROUP, passing_name};
 use macvlan_tests::{
     cni::{Call, REFERENCE, network, plugin, reserved, station},
     control::members,
@@ -57,6 +58,32 @@ fn a_killed_add_leaves_no_device_that_gc_does_not_clear() {
         call.del(lab);
     });
     assert!(books > 0, "no ADD was killed late enough to have an address");
+}
+
+/// Kernels up to 6.12 see the device under another name for a moment.
+#[test]
+fn a_device_that_a_killed_add_could_not_rename_is_cleared() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let ns = Netns::new();
+    let call = Call::new(plugin(), "c1", &ns, network("1.0.0"));
+    let leave = || {
+        let (name, path) = (passing_name("eth0"), ns.path());
+        lab.host.ns.ip(&format!(
+            "link add link eth0 name {name} netns {} group {UNFINISHED_GROUP} type macvlan mode bridge",
+            path.display()
+        ));
+        assert!(!is_empty(&ns));
+    };
+    leave();
+    call.del(&lab);
+    assert!(is_empty(&ns));
+    leave();
+    call.add(&lab);
+    let links = ns.ip_json("link show type macvlan");
+    assert_eq!((links[0]["ifname"].as_str(), links[1]["ifname"].as_str()), (Some("eth0"), None));
+    call.del(&lab);
+    assert!(is_empty(&ns));
 }
 
 /// Kills ADDs later and later, and has what is left cleared. Tells how many had an address by then.

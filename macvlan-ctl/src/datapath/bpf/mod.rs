@@ -47,6 +47,7 @@ pub use self::{
     clean_up::clean_up,
     load::{Depth, probe},
     maps::sum,
+    object::allow_memory,
     options::{DEFAULT_MAX_CHILDREN, MOST_CHILDREN, Options, storm_limit},
     reader::{ProgramRuns, Reader, Usage},
     trace::{TraceWatch, Traced, Tracing},

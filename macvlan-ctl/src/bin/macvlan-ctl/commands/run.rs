@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use macvlan_ctl::{
     attach,
     config::{Config, MasterConfig},
+    datapath::bpf::allow_memory,
     exporter,
     follow::{Follower, Note, Settings, Wanted, privileges},
     ids::IfName,
@@ -31,6 +32,8 @@ pub async fn run(cli: &Cli, args: &Run) -> Result<()> {
     let mut report = |note: Note<'_>| tell(cli, &note);
     let needed = privileges::needed(&settings);
     let mut follower = Follower::start(settings, Arc::clone(&tallies), &mut report).await?;
+    // Later that would take a capability that is given up, where BPF cannot be had before.
+    allow_memory();
     privileges::keep_only(&needed)?;
     let following = follower.views();
     let served = listener.map(|listener| exporter::serve(listener, following, tallies)).transpose()?;
