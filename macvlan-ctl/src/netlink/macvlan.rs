@@ -11,8 +11,8 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
-        InfoData, InfoKind, InfoMacVlan, InfoMacVtap, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-        MacVlanMode,
+        InfoData, InfoKind, InfoMacVlan, InfoMacVtap, LinkAttribute, LinkFlags, LinkHeader, LinkInfo,
+        LinkMessage, MacVlanMode,
     },
 };
 use nix::errno::Errno;
@@ -105,8 +105,11 @@ impl Netlink {
                 if inside.link_by_name(name).await?.is_some() {
                     return Err(error);
                 }
-                self.create_named(device, &passing_name(name), netns).await?;
-                inside.take_name(&passing_name(name), name).await?;
+                // Not every kernel renames a device that is up (`dev_change_name` in net/core/dev.c).
+                let mut nameless = device;
+                let header = std::mem::take(&mut nameless.header);
+                self.create_named(nameless, &passing_name(name), netns).await?;
+                inside.take_name(&passing_name(name), name, header).await?;
             }
             made => made?,
         }
@@ -120,10 +123,12 @@ impl Netlink {
         self.change(RouteNetlinkMessage::NewLink(device), NLM_F_CREATE | NLM_F_EXCL).await
     }
 
-    /// Renames a device that was just made; removes it when that fails.
-    async fn take_name(&self, passing: &str, name: &str) -> Result<()> {
+    /// Renames a device that was just made, and brings it up where `header` says so; removes it when that
+    /// fails.
+    async fn take_name(&self, passing: &str, name: &str, header: LinkHeader) -> Result<()> {
         let link = self.link_by_name(passing).await?.context("it vanished while it was made")?;
         let mut message = LinkMessage::default();
+        message.header = header;
         message.header.index = link.index;
         message.attributes.push(LinkAttribute::IfName(name.to_owned()));
         let renamed = self.change(RouteNetlinkMessage::SetLink(message), 0).await;
