@@ -7,7 +7,7 @@
 /// Entries of a bucket, one cache line.
 pub const ENTRIES: usize = 8;
 
-/// A bucket: each entry holds the inverse of a MAC's key in its upper 48 bits and the child's slot in the
+/// A bucket, filled from its beginning: each entry holds the inverse of a MAC's key in its upper 48 bits and the child's slot in the
 /// lower 16. So an entry of zeros is that of the broadcast address, which no child has.
 pub type Bucket = [u64; ENTRIES];
 
@@ -30,6 +30,10 @@ pub fn find(bucket: &Bucket, key: u64) -> Option<u32> {
     for entry in bucket {
         if *entry >> 16 == wanted {
             return Some((*entry & 0xffff) as u32);
+        }
+        // Behind the first free entry there is none: most frames of a flood meet it at once.
+        if *entry == 0 {
+            break;
         }
     }
     None
