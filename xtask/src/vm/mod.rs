@@ -42,9 +42,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// What stands for the rest within minutes: every program on every verifier, and every kind of master.
+    /// What stands for the rest within minutes: every program on every verifier, every kind of master, and
+    /// every rung of the ladder.
     pub fn quick() -> Self {
-        Self { suites: ["verifier", "masters"].map(str::to_owned).into(), ..Self::default() }
+        Self { suites: ["verifier", "masters", "ladder"].map(str::to_owned).into(), ..Self::default() }
     }
 }
 
