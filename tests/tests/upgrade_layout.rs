@@ -1,7 +1,7 @@
 //! Maps of another layout are left to the version that made them: refused with a remedy, never misread, and
 //! nothing of what they carry is lost.
 
-use macvlan_common::{cases::OUTSIDE, child::Mode};
+use macvlan_common::{ABI_VERSION, cases::OUTSIDE, child::Mode};
 use macvlan_tests::{
     control::{devices, make_foreign, named, pinned, spec, status},
     flood::send_while,
@@ -19,13 +19,16 @@ const TCX: &[&str] = &["--tc", "tcx"];
 const CLSACT: &[&str] = &["--tc", "clsact"];
 const NATIVE: &[&str] = &["--xdp", "native"];
 
+const OLDER: u32 = ABI_VERSION - 1;
+const NEWER: u32 = ABI_VERSION + 1;
+
 /// Neither migrated nor replaced unasked: what another version counts and allows is not lost by a
 /// command that was meant for something else.
 #[test]
 fn maps_of_another_layout_are_refused_and_not_misread() {
     needs!(require::lab, require::tc, require::binary);
     for args in [TCX, CLSACT, NATIVE] {
-        for layout in [1, 3] {
+        for layout in [OLDER, NEWER] {
             let lab = Lab::new();
             let (web, late) = (lab.child("web", Mode::Bridge), lab.newcomer("late"));
             let before = Traces::of(&lab);
@@ -76,7 +79,7 @@ fn no_frame_is_lost_while_it_is_refused() {
         let lab = Lab::new();
         let web = lab.child("web", Mode::Bridge);
         lab.ctl(&[&["attach", "eth0", "--require-bpf"], args].concat()).succeeded();
-        make_foreign(&lab, 3);
+        make_foreign(&lab, NEWER);
         let generator = Generator::on_wire(&lab);
         let injector = Injector::new(&lab.host.ns, &lab.host.dev);
         let of_wire = Frame::new(web.mac, OUTSIDE).payload(EXPERIMENTAL, &[]).padded(60);
@@ -106,11 +109,11 @@ fn a_follower_leaves_maps_of_another_layout_alone() {
     let web = lab.child("web", Mode::Bridge);
     let run = Following::start(&lab, &["eth0"]);
     assert!(ping(&lab.host, web.ip.into()));
-    make_foreign(&lab, 3);
+    make_foreign(&lab, NEWER);
     let pins = pinned(&lab);
 
     let late = lab.child("late", Mode::Bridge);
-    run.wait_for_line("map layout 3, ours is");
+    run.wait_for_line(&format!("map layout {NEWER}, ours is"));
     // It looks again by itself, and finds the same.
     assert_eq!(pinned(&lab), pins);
     assert!(ping(&lab.host, web.ip.into()), "it works on");
