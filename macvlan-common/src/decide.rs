@@ -377,15 +377,17 @@ fn from_outside<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verdict
         return Verdict::new(Action::Pass).total(Total::Flood(FloodOrigin::Wire));
     }
     if config.passthru != 0 {
-        return match tables.child(config.passthru) {
-            Some(child) => Verdict::new(Action::Pass).rx(child, Path::Wire),
-            None => unknown(config),
-        };
+        return deliver_from_wire(tables.child(config.passthru), config);
     }
     if frame.dst == config.master {
         return Verdict::new(Action::Pass);
     }
-    match tables.child(frame.dst) {
+    deliver_from_wire(tables.child(frame.dst), config)
+}
+
+#[inline(always)]
+fn deliver_from_wire<Child>(child: Option<Child>, config: &Config) -> Verdict<Child> {
+    match child {
         Some(child) => Verdict::new(Action::Pass).rx(child, Path::Wire),
         None => unknown(config),
     }
