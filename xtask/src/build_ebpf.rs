@@ -65,7 +65,8 @@ pub fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// As [`check`], with the object built from a copy of the workspace in another directory.
+/// As [`check`], with the object built from a copy of the workspace in another directory, of a much
+/// longer name: that alone has changed what LLVM wrote (see [`crate::btf`]).
 ///
 /// # Errors
 /// As [`check`], or the toolchain lacks something.
@@ -73,8 +74,10 @@ pub fn check_elsewhere(root: &Path) -> Result<()> {
     let committed = Built::committed(root)?;
     let toolchain = ready_toolchain(root)?;
     let elsewhere = tempfile::tempdir().context("cannot create a directory to build in")?;
-    workspace::copy(root, elsewhere.path())?;
-    committed.require_same(&Built::new(elsewhere.path(), &toolchain)?)?;
+    let deep = elsewhere.path().join(["directory"; 12].join("/"));
+    fs::create_dir_all(&deep).with_context(|| format!("cannot create '{}'", deep.display()))?;
+    workspace::copy(root, &deep)?;
+    committed.require_same(&Built::new(&deep, &toolchain)?)?;
     eprintln!("{OBJECT} is what its sources give in another directory");
     Ok(())
 }

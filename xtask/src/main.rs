@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod artifacts;
 mod bench_gate;
+mod btf;
 mod build_ebpf;
 mod churn;
 mod ci;

@@ -11,13 +11,16 @@ use object::{
     read::elf::ElfFile64,
 };
 
+use crate::btf;
+
 /// Octets of a BPF instruction.
 const INSTRUCTION: u64 = 8;
 
 /// What the kernel must be told; it admits helpers that are for GPL programs only.
 const LICENSE: &[u8] = b"Dual MIT/GPL\0";
 
-/// The object without DWARF; BTF stays, for the verifier's messages and for `bpftool`.
+/// The object without DWARF, and with its BTF in an order of its own: that stays, for the verifier's
+/// messages and for `bpftool`.
 ///
 /// # Errors
 /// `elf` is no ELF file of a kind this can rewrite.
@@ -45,6 +48,11 @@ pub fn strip(elf: &[u8]) -> Result<Vec<u8>> {
         names.data = SectionData::SectionString;
     }
     builder.set_section_sizes();
+    for section in builder.sections.iter_mut().filter(|section| *section.name == *b".BTF") {
+        if let SectionData::Data(data) = &mut section.data {
+            btf::sort_forwards(data.to_mut())?;
+        }
+    }
     let mut stripped = Vec::new();
     builder.write(&mut stripped).context("cannot write the object")?;
     Ok(stripped)
@@ -138,7 +146,7 @@ mod tests {
         let file = ElfFile64::<Endianness>::parse(&*stripped).unwrap();
         let sections: Vec<_> = file.sections().map(|section| section.name().unwrap()).collect();
         assert_eq!(sections, ["xdp", ".BTF", ".symtab", ".strtab", ".shstrtab"]);
-        assert_eq!(file.section_by_name(".BTF").unwrap().data().unwrap(), [7; 24]);
+        assert_eq!(file.section_by_name(".BTF").unwrap().data().unwrap(), EMPTY_BTF);
     }
 
     #[test]
@@ -170,6 +178,10 @@ mod tests {
         refuse_strings(elf, &["absent".into(), String::new()]).unwrap();
     }
 
+    /// A header, and neither types nor names.
+    const EMPTY_BTF: [u8; 24] =
+        [0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
     /// An object with these sections of 24 octets, and a function over each executable one.
     fn small_object(names: &[&'static str]) -> Vec<u8> {
         let mut builder = Builder::new(Endianness::Little, true);
@@ -180,7 +192,8 @@ mod tests {
             section.name = name.into();
             section.sh_type = SHT_PROGBITS;
             section.sh_addralign = 1;
-            section.data = SectionData::Data(vec![7; 24].into());
+            section.data =
+                SectionData::Data(if name == ".BTF" { EMPTY_BTF } else { [7; 24] }.to_vec().into());
             if matches!(name, "xdp" | ".text") {
                 section.sh_flags = u64::from(SHF_ALLOC | SHF_EXECINSTR);
                 let id = section.id();
