@@ -13,7 +13,7 @@ use crate::{
     model::{Child, ChildSpec},
     plan::{Differing, Plan, plan_children},
     session::{Access, Session},
-    steps::{self, is_same},
+    steps::{self, Outcome, is_same},
     unknown,
 };
 
@@ -34,15 +34,6 @@ pub struct Request {
     pub follows: bool,
     /// Delete children of ours that are not among `children`: `apply` alone does.
     pub prune: bool,
-}
-
-/// What came of it.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// What is less than what was asked for.
-    pub warnings: Vec<String>,
-    /// What was done or, with `dry_run`, would be.
-    pub steps: Vec<String>,
 }
 
 /// Attaches to the master named `name` in the namespace of the calling thread.
@@ -66,12 +57,12 @@ async fn attach_unnamed(name: &str, request: &Request) -> Result<Outcome> {
     unknown::check(&session, &request.options, &plan).await?;
     refuse_missing(&session, request)?;
     let steps = steps::describe(&session, request, &plan).await?;
-    let steps = steps.into_iter().map(|step| step.text).collect();
+    let outcome = Outcome::of(steps);
     if request.dry_run {
-        return Ok(Outcome { steps, ..Outcome::default() });
+        return Ok(outcome);
     }
     let warnings = execute(&mut session, request, &plan).await?;
-    Ok(Outcome { warnings, steps })
+    Ok(Outcome { warnings, ..outcome })
 }
 
 /// Refuses to go on without BPF, where that is wanted and known already: nothing was changed yet.

@@ -6,33 +6,38 @@ use anyhow::{Context, Result, anyhow, bail};
 use macvlan_common::mac::Mac;
 
 use crate::{
-    change::{self, Changed, Wanted},
+    change::{Changed, take_down},
     create::Created,
     datapath::{Datapath as _, Degraded},
     groups,
-    model::{Child, ChildSpec, Settings},
-    netlink::macvlan::Change,
+    model::{Child, ChildSpec},
     netns::{Netns, NetnsRef},
-    plan::{Differing, plan_children, policies},
+    plan::{Differing, plan_change, plan_children, policies},
     policy::PolicyChange,
     session::{Access, Members, Session},
     shim,
+    steps::{self, Outcome, is_same},
 };
 
-/// Makes children on a master.
+/// Makes children on a master; with [`Access::Read`], only says what that would do.
 ///
 /// # Errors
 ///
 /// When one cannot be as asked for; everything is as before then.
-pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
-    let mut session = open(master).await?;
-    session.master.require_up().with_context(|| format!("cannot add children to {master:?}"))?;
+pub async fn add(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
+    let mut session = open(master, access).await?;
+    let cannot = || format!("cannot add children to {master:?}");
+    session.master.require_up().with_context(cannot)?;
     for spec in specs.iter().filter(|spec| !spec.settings.policy.is_empty()) {
-        require_datapath(&session, &spec.settings.policy)
-            .with_context(|| format!("cannot add children to {master:?}"))?;
+        require_datapath(&session, &spec.settings.policy).with_context(cannot)?;
     }
-    groups::check(&session, specs).with_context(|| format!("cannot add children to {master:?}"))?;
+    groups::check(&session, specs).with_context(cannot)?;
     let planned = plan_children(&session, specs, Differing::Refuse).await?;
+    let outcome = Outcome::of(steps::add(&session, &planned)?);
+    if access == Access::Read {
+        return Ok(outcome);
+    }
+    let before = session.members()?;
     let created = Created::make(&session, &planned).await?;
     let mut changed = Changed::default();
     let synced = async {
@@ -42,61 +47,100 @@ pub async fn add(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
         sync(&mut session, &policies).await
     };
     match synced.await {
-        Ok(warnings) => Ok(warnings),
+        Ok(warnings) => Ok(Outcome { warnings, ..outcome }),
         Err(error) => {
             changed.undo().await;
             created.undo().await;
-            Err(error).with_context(|| format!("cannot add children to {master:?}"))
+            restore(&mut session, &before);
+            Err(error).with_context(cannot)
         }
     }
 }
 
-/// Removes children that we made.
+/// Removes children that we made; with [`Access::Read`], only says what that would do.
 ///
 /// # Errors
 ///
 /// When there is no such child, or somebody else made it; nothing is removed then.
-pub async fn del(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
-    let mut session = open(master).await?;
+pub async fn del(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
+    let mut session = open(master, access).await?;
     let mut doomed = Vec::new();
     for spec in specs {
-        let child = find(&session, spec).await.with_context(|| cannot("delete", spec))?;
+        let child = find(&session, spec, &doomed).await.with_context(|| cannot("delete", spec))?;
         if !child.owned {
             bail!("{}: macvlan-ctl did not make it; remove it with: ip link del", cannot("delete", spec));
         }
         doomed.push(child);
     }
+    let outcome = Outcome::of(doomed.iter().map(steps::delete).collect());
+    if access == Access::Read {
+        return Ok(outcome);
+    }
     session.delete(&doomed).await?;
     session.observe().await?;
-    sync(&mut session, &BTreeMap::new()).await
+    let warnings = sync(&mut session, &BTreeMap::new()).await?;
+    Ok(Outcome { warnings, ..outcome })
 }
 
-/// Changes children.
+/// Changes children; with [`Access::Read`], only says what that would do.
 ///
 /// # Errors
 ///
-/// When there is no such child, or the kernel refuses; what was changed before stays changed.
-pub async fn set(master: &str, specs: &[ChildSpec]) -> Result<Vec<String>> {
-    let mut session = open(master).await?;
-    let mut changes = Vec::new();
-    for spec in specs {
-        let child = find(&session, spec).await.with_context(|| cannot("change", spec))?;
-        let change = check_change(&session, &child, &spec.settings);
-        changes.push((child, change.with_context(|| cannot("change", spec))?, spec));
-    }
-    groups::check(&session, specs).with_context(|| format!("cannot change children of {master:?}"))?;
-    let mut changed = Changed::default();
+/// When there is no such child, or it cannot be as asked for. Everything is as before then, unless it is
+/// only that a child cannot be taken down at the end.
+pub async fn set(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
+    let mut session = open(master, access).await?;
+    let cannot_set = || format!("cannot change children of {master:?}");
+    let (mut children, mut planned, mut told) = (Vec::new(), Vec::new(), Vec::new());
     let mut policies = BTreeMap::new();
-    for (child, change, spec) in changes {
-        let wanted =
-            Wanted { change, addresses: &spec.settings.addresses, gateways: &spec.settings.gateways };
-        change_one(&session, &mut changed, &child, wanted).await.with_context(|| cannot("change", spec))?;
-        let mac = change.mac.unwrap_or(child.mac);
-        policies.insert(mac, spec.settings.policy.or(kept_policy(&session, child.mac)?));
+    for spec in specs {
+        let checked = async {
+            let child = find(&session, spec, &children).await?;
+            let policy = spec.settings.policy;
+            let plan = plan_change(&session, &child, &spec.settings, &planned).await?;
+            if !policy.is_empty() {
+                require_datapath(&session, &policy)?;
+            }
+            told.extend(steps::set(&session, &child, plan.as_ref(), policy)?);
+            let mac = plan.as_ref().and_then(|plan| plan.change.mac).unwrap_or(child.mac);
+            policies.insert(mac, policy.or(kept_policy(&session, child.mac)?));
+            planned.extend(plan);
+            children.push(child);
+            Ok(())
+        };
+        let checked: Result<()> = checked.await;
+        checked.with_context(|| cannot("change", spec))?;
     }
-    session.observe().await?;
-    let synced = sync(&mut session, &policies).await;
-    synced.with_context(|| format!("cannot change children of {master:?}"))
+    groups::check(&session, specs).with_context(cannot_set)?;
+    let outcome = Outcome::of(told);
+    if access == Access::Read {
+        return Ok(outcome);
+    }
+    let before = session.members()?;
+    let mut changed = Changed::default();
+    let synced = async {
+        changed.make_all(&planned).await?;
+        session.observe().await?;
+        sync(&mut session, &policies).await
+    };
+    let warnings = match synced.await {
+        Ok(warnings) => warnings,
+        Err(error) => {
+            changed.undo().await;
+            restore(&mut session, &before);
+            return Err(error).with_context(cannot_set);
+        }
+    };
+    take_down(&planned).await?;
+    Ok(Outcome { warnings, ..outcome })
+}
+
+/// Brings the map back to what it was before a change that failed.
+fn restore(session: &mut Session, before: &Members) {
+    if let Ok(bpf) = &mut session.attached {
+        // The error that led here is the one to report.
+        let _ = bpf.sync(&session.master, before);
+    }
 }
 
 /// The policy that the data path holds for this MAC.
@@ -105,9 +149,9 @@ fn kept_policy(session: &Session, mac: Mac) -> Result<PolicyChange> {
     Ok(Members::of(bpf.as_ref())?.setting_of(mac).unwrap_or_default())
 }
 
-async fn open(master: &str) -> Result<Session> {
+async fn open(master: &str, access: Access) -> Result<Session> {
     let cannot = || format!("cannot change children of {master:?}");
-    let session = Session::open(master, Access::Change).await.with_context(cannot)?;
+    let session = Session::open(master, access).await.with_context(cannot)?;
     session.require_our_layout().with_context(cannot)?;
     Ok(session)
 }
@@ -147,8 +191,8 @@ pub async fn sync(session: &mut Session, policies: &BTreeMap<Mac, PolicyChange>)
     Ok(degraded.map(Degraded::to_string).collect())
 }
 
-/// The child that a specification names; `netns=` tells between equal names.
-async fn find(session: &Session, spec: &ChildSpec) -> Result<Child> {
+/// The child that a specification names; `netns=` tells between equal names. None of those `before` it.
+async fn find(session: &Session, spec: &ChildSpec, before: &[Child]) -> Result<Child> {
     let name = spec.name.as_str();
     let mut matches: Vec<&Child> = session.children().iter().filter(|child| child.name == name).collect();
     if let Some(netns) = &spec.settings.netns {
@@ -156,6 +200,7 @@ async fn find(session: &Session, spec: &ChildSpec) -> Result<Child> {
         matches.retain(|child| child.place.nsid == nsid);
     }
     match matches.as_slice() {
+        [child] if before.iter().any(|other| is_same(other, child)) => bail!("it is given twice"),
         [child] => Ok((*child).clone()),
         [] => bail!(
             "{:?} has no such child; see: macvlan-ctl child list {}",
@@ -173,32 +218,6 @@ async fn nsid_of(session: &Session, netns: &NetnsRef) -> Result<Option<i32>> {
     }
     let nsid = session.netlink.nsid_of(&netns).await?;
     nsid.map(Some).ok_or_else(|| anyhow!("no child of {:?} is in that namespace", session.master.name))
-}
-
-fn check_change(session: &Session, child: &Child, settings: &Settings) -> Result<Change> {
-    let change = change::check(session, child, settings)?;
-    let addresses = !settings.addresses.is_empty() || !settings.gateways.is_empty();
-    if addresses && !child.owned {
-        bail!("{}", change::NOT_OURS);
-    }
-    if !settings.policy.is_empty() {
-        require_datapath(session, &settings.policy)?;
-    }
-    Ok(change)
-}
-
-async fn change_one(
-    session: &Session,
-    changed: &mut Changed,
-    child: &Child,
-    wanted: Wanted<'_>,
-) -> Result<()> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let inside = session.observed.netlink_at(&session.netlink, &child.place).await?;
-    let inside = inside.context("no path to its network namespace is known")?;
-    changed.make(&inside, child, wanted).await
 }
 
 /// A shim heeds host access, and no other policy.

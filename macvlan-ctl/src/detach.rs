@@ -6,7 +6,7 @@ use crate::{
     datapath::Datapath as _,
     model::Child,
     session::{Access, Session},
-    shim,
+    shim, steps,
 };
 
 /// What came of it.
@@ -16,20 +16,29 @@ pub struct Outcome {
     pub was_attached: bool,
     /// Children removed.
     pub deleted: usize,
+    /// What was done or, in a dry run, would be; in words.
+    pub steps: Vec<String>,
 }
 
-/// Detaches from the master named `name` in the namespace of the calling thread.
+/// Detaches from the master named `name` in the namespace of the calling thread; with [`Access::Read`], only says
+/// what that would do.
 ///
 /// # Errors
 ///
 /// When something cannot be removed; everything else is.
-pub async fn detach(name: &str, delete_children: bool) -> Result<Outcome> {
-    detach_unnamed(name, delete_children).await.with_context(|| format!("cannot detach from {name:?}"))
+pub async fn detach(name: &str, delete_children: bool, access: Access) -> Result<Outcome> {
+    detach_unnamed(name, delete_children, access)
+        .await
+        .with_context(|| format!("cannot detach from {name:?}"))
 }
 
-async fn detach_unnamed(name: &str, delete_children: bool) -> Result<Outcome> {
-    let mut session = Session::open(name, Access::Change).await?;
-    let mut outcome = Outcome::default();
+async fn detach_unnamed(name: &str, delete_children: bool, access: Access) -> Result<Outcome> {
+    let mut session = Session::open(name, access).await?;
+    let steps = steps::detach(&session, delete_children);
+    let mut outcome = Outcome { steps: steps::texts(steps), ..Outcome::default() };
+    if access == Access::Read {
+        return Ok(outcome);
+    }
     let mut detached = session.remove_broken().await;
     if let Ok(bpf) = &mut session.attached {
         outcome.was_attached = true;

@@ -32,7 +32,7 @@ use crate::{
 /// When something cannot be. Everything is as before then, unless it is only that a child cannot be
 /// taken down or deleted at the end.
 pub async fn execute(session: &mut Session, request: &Request, plan: &Plan) -> Result<Vec<String>> {
-    let before = members(session)?;
+    let before = session.members()?;
     let created = Created::make(session, &plan.children).await?;
     let mut changed = Changed::default();
     let put = async {
@@ -54,13 +54,6 @@ pub async fn execute(session: &mut Session, request: &Request, plan: &Plan) -> R
     take_down(&plan.children).await?;
     session.delete(&plan.doomed).await?;
     Ok(warnings)
-}
-
-fn members(session: &Session) -> Result<Members> {
-    match &session.attached {
-        Ok(bpf) => Ok(Members { own: bpf.own()?, ..Members::of(bpf.as_ref())? }),
-        Err(_) => Ok(Members::default()),
-    }
 }
 
 /// Puts the programs on the master, or finds out why that cannot be.

@@ -82,6 +82,12 @@ impl FromStr for ChildSpec {
 
     fn from_str(text: &str) -> Result<Self> {
         let mut parts = text.split(',');
+        if let Some((key, _)) = text.split_once('=')
+            && SPEC_KEYS.split(", ").any(|known| known == key)
+        {
+            // The kernel would take it for a name.
+            bail!("{text:?} is a setting, not a child; write it behind its child: NAME,{text}");
+        }
         let name: IfName = parts.next().unwrap_or_default().parse()?;
         let mut settings = Settings::default();
         for part in parts {
@@ -408,6 +414,7 @@ mod tests {
         assert!(refused("web,group=a,group=b").contains("\"group\" is given twice"));
         assert!(refused("web,group=a,new-group=a").contains("\"group\" is given twice"));
         assert!(refused("web,new-group=none").contains("no group can have the name \"none\""));
+        assert!(refused("group=a").contains("\"group=a\" is a setting, not a child; write it behind"));
         assert!(refused("web,down=1").contains("unknown key"));
         assert!(refused("web,gw=there").contains("gateway \"there\""));
         assert!(refused("a-name-that-is-too-long").contains("too long"));

@@ -56,6 +56,18 @@ impl Observed {
         }
     }
 
+    /// A child's namespace, opened; `None` when no path to it is known.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell of namespaces.
+    pub async fn netns_at(&self, own: &Netlink, place: &Place) -> Result<Option<Netns>> {
+        match place.nsid {
+            None => Netns::current().map(Some),
+            Some(nsid) => self.open(own, nsid).await,
+        }
+    }
+
     /// A socket in a child's namespace; `None` when no path to it is known.
     ///
     /// # Errors

@@ -120,6 +120,40 @@ pub async fn plan_children(
     Ok(planned)
 }
 
+/// Plans the change of a child that is there; `None` where it is all about its policy, or nothing.
+///
+/// # Errors
+///
+/// When it cannot be changed so.
+pub async fn plan_change(
+    session: &Session,
+    child: &Child,
+    settings: &Settings,
+    planned: &[PlannedChild],
+) -> Result<Option<PlannedChild>> {
+    let change = change::check(session, child, settings)?;
+    check_unplanned(change.mac, planned)?;
+    if change.is_empty() && settings.addresses.is_empty() && settings.gateways.is_empty() {
+        return Ok(None);
+    }
+    let netns = session.observed.netns_at(&session.netlink, &child.place).await?;
+    let netns = netns.context("no path to its network namespace is known")?;
+    let mut planned = PlannedChild {
+        name: child.name.clone(),
+        kind: child.kind,
+        mode: child.mode,
+        settings: settings.clone(),
+        target: target(session, &netns).await?,
+        netns,
+        existing: Some(child.clone()),
+        change,
+        addresses: settings.addresses.clone(),
+        gateways: settings.gateways.clone(),
+    };
+    Addressing::new(Differing::Refuse).narrow(&mut planned, &mut Sockets::default()).await?;
+    Ok(Some(planned))
+}
+
 async fn plan_child(
     session: &Session,
     spec: &ChildSpec,

@@ -156,6 +156,23 @@ impl Session {
         }
     }
 
+    /// Whether unusable remains of a data path are on the master.
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// What the data path holds of children: [`Datapath::sync`](crate::datapath::Datapath) brings it back.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn members(&self) -> Result<Members> {
+        match &self.attached {
+            Ok(bpf) => Ok(Members { own: bpf.own()?, ..Members::of(bpf.as_ref())? }),
+            Err(_) => Ok(Members::default()),
+        }
+    }
+
     /// Removes programs that are of no use any more.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ pub mod exporter;
 pub mod fail;
 pub mod flood;
 pub mod following;
+pub mod footprint;
 pub mod foreign;
 pub mod frames;
 pub mod generator;

@@ -20,6 +20,7 @@ use macvlan_ctl::{
     },
     detach,
     model::ChildSpec,
+    session::Access,
 };
 use macvlan_tests::{
     control::devices,
@@ -89,7 +90,9 @@ fn attaching_and_detaching_leaves_nothing() {
         if round % BY_COMMAND == 1 {
             lab.ctl(&["detach", "eth0"]).succeeded();
         } else {
-            let outcome = inside(&lab, || async { detach::detach("eth0", false).await.or_fail("detach") });
+            let outcome = inside(&lab, || async {
+                detach::detach("eth0", false, Access::Change).await.or_fail("detach")
+            });
             assert!(outcome.was_attached, "round {round}");
         }
         // The first rounds allocate what is kept.
@@ -116,13 +119,17 @@ fn children_that_come_and_go_leave_nothing() {
     let children: Vec<ChildSpec> = (0..AT_ONCE).map(|number| spec(number, &elsewhere.ns)).collect();
     let (rounds, start, mut held) = ((rounds() * CHILDREN).div_ceil(AT_ONCE), Instant::now(), None);
     for round in 0..rounds {
-        inside(&lab, || async { child::add("eth0", &children).await.or_fail("add children") });
+        inside(&lab, || async {
+            child::add("eth0", &children, Access::Change).await.or_fail("add children")
+        });
         if round % 100 == 0 {
             assert_eq!(devices(&elsewhere).len(), AT_ONCE / 2, "round {round}");
             println!("round {round} of {rounds} after {:.0} s", start.elapsed().as_secs_f64());
             conversation.goes_on(&format!("round {round}"));
         }
-        inside(&lab, || async { child::del("eth0", &children).await.or_fail("remove children") });
+        inside(&lab, || async {
+            child::del("eth0", &children, Access::Change).await.or_fail("remove children")
+        });
         if round == rounds / 4 {
             held = Some(Held::now());
         }

@@ -400,6 +400,32 @@ fn mtu_and_queue_length_and_addresses_can_be_changed() {
     assert!(ping(&lab.host, web.ip.into()));
 }
 
+/// Of two children the second cannot be changed as asked for: its gateway is beyond its addresses. Then
+/// of one child, whose device can and whose policy cannot.
+#[test]
+fn a_change_that_fails_half_way_is_taken_back() {
+    needs!(require::lab, require::binary);
+    let (lab, web) = attached_with("");
+    let db = lab.newcomer("db");
+    lab.ctl(&["child", "add", "eth0", &named(&db, "")]).succeeded();
+    // Without an address, then; and it has the qdisc of a device that was up.
+    lab.ctl(&["child", "set", "eth0", &named(&db, "down")]).succeeded();
+    let before = || (device(&web), device(&db), addresses(&web), status(&lab));
+    let was = before();
+
+    let of_web = named(&web, "mtu=1300,ip=10.9.0.77/24,host-access=off");
+    let ran = lab.ctl(&["child", "set", "eth0", &of_web, &named(&db, "up,gw=203.0.113.1")]);
+    assert_eq!(ran.code(), 1, "{}", ran.report());
+    assert!(ran.stderr.contains("cannot change child \"db\""), "{}", ran.report());
+    assert_eq!(before(), was);
+
+    let ran = lab.ctl(&["child", "set", "eth0", &of_web, &named(&db, "mtu=1300,anti-spoof=ip")]);
+    assert_eq!(ran.code(), 1, "{}", ran.report());
+    assert!(ran.stderr.contains("no address of it is known"), "{}", ran.report());
+    assert_eq!(before(), was);
+    assert!(ping(&lab.host, web.ip.into()));
+}
+
 #[test]
 fn a_child_goes_down_and_comes_up_again() {
     needs!(require::lab, require::binary);

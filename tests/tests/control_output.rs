@@ -11,12 +11,12 @@ use std::{
 use macvlan_common::{child::Mode, counters::Path};
 use macvlan_tests::{
     cli,
-    control::{devices, members, spec, status},
+    control::{spec, status},
     fail::{OrFail as _, wait_for},
+    footprint::Footprint,
     foreign::{Foreign, Order, Place},
     frames::{self, Marker},
     lab::{Lab, Station},
-    leak::Traces,
     mounts::BPFFS,
     needs, require,
     sniff::Injector,
@@ -269,55 +269,6 @@ impl Watch {
 }
 
 #[test]
-fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
-    needs!(require::lab, require::tc, require::binary);
-    let lab = Lab::new();
-    let stranger = lab.newcomer("stranger");
-    lab.mounts().name_netns("blue", &stranger.ns);
-    // Made there directly, the kernel has no number for that namespace yet.
-    let (mac, path) = (stranger.mac, stranger.ns.path());
-    lab.host.ns.ip(&format!(
-        "link add link eth0 name stranger address {mac} netns {} type macvlan mode bridge",
-        path.display()
-    ));
-    let web = lab.newcomer("web");
-    let before = State::of(&lab);
-
-    let web_spec = spec(&web, "mode=private,gw=10.9.0.1");
-    let line = ["attach", "eth0", "--dry-run", "--child", &web_spec];
-    let ran = lab.ctl(&line).succeeded();
-
-    assert!(devices(&web).is_empty());
-    let steps: Vec<&str> = ran.stdout.lines().collect();
-    let [create, adopt, attach] = steps.as_slice() else { panic!("three steps are wanted: {steps:#?}") };
-    for part in ["create macvlan \"web\"", "private", &web.mac.to_string(), "10.9.0.", "gateway 10.9.0.1"] {
-        assert!(create.contains(part), "{part:?} is wanted in: {create}");
-    }
-    assert_eq!(*adopt, format!("adopt macvlan \"stranger\" in netns \"blue\" ({mac})"));
-    assert!(attach.contains("attach the data path to \"eth0\""), "{attach}");
-    let json = lab.ctl(&[&["-j"], &line[..]].concat()).succeeded().json();
-    assert_eq!(json, serde_json::json!(steps));
-    before.assert_same(&State::of(&lab));
-}
-
-#[test]
-fn a_dry_run_on_an_attached_device_says_what_would_change() {
-    needs!(require::lab, require::tc, require::binary);
-    let lab = Lab::new();
-    let (web, db) = (lab.child("web", Mode::Bridge), lab.child("db", Mode::Bridge));
-    lab.ctl(&["attach", "eth0"]).succeeded();
-    web.ns.ip("link del web");
-    let before = Traces::of(&lab);
-
-    let ran = lab.ctl(&["attach", "eth0", "--dry-run"]).succeeded();
-
-    let forget = format!("forget {}, which is no child any more", web.mac);
-    assert_eq!(ran.stdout.lines().collect::<Vec<_>>(), [forget.as_str(), "keep the data path on \"eth0\""]);
-    assert_eq!(Traces::of(&lab), before);
-    assert_eq!(members(&lab), BTreeSet::from([web.mac, db.mac]));
-}
-
-#[test]
 fn quiet_silences_warnings_and_nothing_else() {
     needs!(require::lab, require::binary);
     let lab = Lab::new();
@@ -397,7 +348,7 @@ fn a_pipe_gets_no_escape_codes() {
 fn the_demo_shows_the_difference_and_leaves_nothing() {
     needs!(require::lab, require::tc, require::binary);
     let lab = Lab::new();
-    let before = State::of(&lab);
+    let before = Footprint::of(&lab);
 
     let ran = lab.ctl(&["demo"]).succeeded();
 
@@ -419,7 +370,7 @@ fn the_demo_shows_the_difference_and_leaves_nothing() {
     assert_eq!(others.len(), 4, "{}", ran.report());
     assert!(others.iter().all(|line| line.starts_with("ok ")), "{others:?}");
     assert!(ran.stdout.contains("$ macvlan-ctl attach eth0"), "{}", ran.report());
-    before.assert_same(&State::of(&lab));
+    before.assert_same(&Footprint::of(&lab));
 }
 
 #[test]
@@ -478,35 +429,4 @@ fn children(lab: &Lab, own: &Station, web: &Station, host_access: bool) -> Strin
         web.mac
     );
     format!("[{own},{web}]")
-}
-
-/// What a command could leave behind that only looks.
-struct State {
-    traces: Traces,
-    /// The numbers that the host's namespace has for others.
-    namespace_ids: String,
-    /// What is in the lab's `/run`.
-    files: BTreeSet<String>,
-}
-
-impl State {
-    #[track_caller]
-    fn of(lab: &Lab) -> Self {
-        let list = |directory: &str| -> Vec<String> {
-            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-            entries.map(|entry| entry.path().display().to_string()).collect()
-        };
-        Self {
-            traces: Traces::of(lab),
-            namespace_ids: lab.host.ns.ip("netns list-id"),
-            files: lab.mounts().enter(|| ["/run", "/run/macvlan-ctl"].into_iter().flat_map(list).collect()),
-        }
-    }
-
-    #[track_caller]
-    fn assert_same(&self, later: &Self) {
-        assert_eq!(later.traces, self.traces);
-        assert_eq!(later.files, self.files);
-        assert_eq!(later.namespace_ids, self.namespace_ids, "namespaces were numbered");
-    }
 }

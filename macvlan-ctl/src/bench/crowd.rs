@@ -18,6 +18,7 @@ use crate::{
     lab::{End, bring_up, cable, create, on},
     netlink::{Netlink, address::IpNet},
     netns::Netns,
+    session::Access,
 };
 
 /// Device group of all that are made here: they go in one request.
@@ -172,7 +173,7 @@ impl Crowd {
     ///
     /// When the kernel refuses.
     pub fn detach(&mut self) -> Result<()> {
-        on(&self.host.netns, async || detach(DEVICE, false).await)?;
+        on(&self.host.netns, async || detach(DEVICE, false, Access::Change).await)?;
         self.attached = false;
         Ok(())
     }

@@ -26,6 +26,7 @@ use crate::{
     lab::on,
     netlink::Netlink,
     netns::Netns,
+    session::Access,
 };
 
 /// The device that each of them talks through, in its own namespace: the host's is the master.
@@ -214,7 +215,7 @@ impl Drop for Lab {
         if self.attached {
             // Pins would outlive the namespaces. A failure to remove them is made good when the mount
             // namespace of the bench ends.
-            let _ = on(&self.host.netns, async || detach(DEVICE, false).await);
+            let _ = on(&self.host.netns, async || detach(DEVICE, false, Access::Change).await);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     datapath::choose::MissingChoice,
     detach::detach,
     lab::on,
+    session::Access,
     stats::{MasterStats, stats},
 };
 
@@ -45,7 +46,7 @@ pub fn demo(out: &mut dyn Write) -> Result<()> {
     let lab = Lab::build(MASTER)?;
     let shown = show(&lab, out);
     // Also after a failure: pins outlive namespaces.
-    let detached = on(lab.at(Place::Host), async || detach(MASTER, false).await);
+    let detached = on(lab.at(Place::Host), async || detach(MASTER, false, Access::Change).await);
     let as_expected = shown?;
     detached?;
     if !as_expected {

@@ -239,7 +239,7 @@ impl Followed {
     /// Takes the data path off.
     pub async fn detach(&self) -> Result<()> {
         match &self.state {
-            State::Here(here) => detach::detach(&here.master.name, false).await.map(drop),
+            State::Here(here) => detach::detach(&here.master.name, false, Access::Change).await.map(drop),
             State::Waiting(_) => Ok(()),
         }
     }

@@ -16,6 +16,7 @@ use crate::{
     child,
     lab::on,
     model::ChildSpec,
+    session::Access,
 };
 
 /// How many children there are.
@@ -117,9 +118,9 @@ fn add_and_delete(children: u32) -> Result<Vec<f64>> {
     let specs = (0..children).map(spec).collect::<Result<Vec<_>>>()?;
     let host = &crowd.host.netns;
     let start = std::time::Instant::now();
-    on(host, async || child::add(DEVICE, &specs).await)?;
+    on(host, async || child::add(DEVICE, &specs, Access::Change).await)?;
     let added = start.elapsed();
-    on(host, async || child::del(DEVICE, &specs).await)?;
+    on(host, async || child::del(DEVICE, &specs, Access::Change).await)?;
     let deleted = start.elapsed() - added;
     Ok(vec![added.as_secs_f64(), deleted.as_secs_f64()])
 }

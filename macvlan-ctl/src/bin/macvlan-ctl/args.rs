@@ -18,6 +18,7 @@ use macvlan_ctl::{
     ids::IfName,
     netns::NetnsRef,
     policy::{PolicyChange, parse_anti_spoof},
+    session::Access,
 };
 
 /// Lets a Linux host and its macvlan children talk, with BPF on the master.
@@ -78,9 +79,9 @@ pub enum Command {
         /// Where the configuration is.
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
-        /// Only say what would be done.
-        #[arg(long)]
-        dry_run: bool,
+        /// How far to go.
+        #[command(flatten)]
+        extent: Extent,
     },
     /// Say whether `apply` would change anything: exit status 1 if so.
     Check {
@@ -168,9 +169,24 @@ pub struct Attach {
     #[command(flatten)]
     pub on_missing: OnMissing,
 
+    /// How far to go.
+    #[command(flatten)]
+    pub extent: Extent,
+}
+
+/// How far a command goes.
+#[derive(Debug, Args)]
+pub struct Extent {
     /// Only say what would be done.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl Extent {
+    /// As the library takes it.
+    pub const fn access(&self) -> Access {
+        if self.dry_run { Access::Read } else { Access::Change }
+    }
 }
 
 /// What to do where BPF cannot be had.
@@ -382,6 +398,10 @@ pub struct Detach {
     /// Also delete the children that macvlan-ctl made; those of others stay.
     #[arg(long)]
     pub delete_children: bool,
+
+    /// How far to go.
+    #[command(flatten)]
+    pub extent: Extent,
 }
 
 /// Add, delete, change or list children of a device.
@@ -413,6 +433,10 @@ pub struct Specs {
     /// NAME[,KEY=VALUE]...
     #[arg(required = true, value_name = "CHILD")]
     pub children: Vec<String>,
+
+    /// How far to go.
+    #[command(flatten)]
+    pub extent: Extent,
 }
 
 /// Children of a device, and how far to trust them.

@@ -14,11 +14,12 @@ use anyhow::{Context, Result, bail};
 use clap::Parser as _;
 use macvlan_ctl::{
     attach, child, cni, container::Containers, demo, detach, model::ChildSpec, rates, stats, status,
+    steps::Outcome,
 };
 use tokio::time::MissedTickBehavior;
 
 use crate::{
-    args::{Attach, Child, Cli, Command, Detach, GuardedSpecs},
+    args::{Attach, Child, Cli, Command, Detach, Extent, GuardedSpecs, Specs},
     output::{print_children, print_json, print_stats, print_status},
 };
 
@@ -65,13 +66,15 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Attach(args) => run_attach(cli, args).await,
         Command::Detach(args) => run_detach(cli, args).await,
         Command::Child(Child::Add(specs)) => {
-            warn_all(cli, &child::add(&specs.specs.master, &guarded(specs)?).await?)
+            let Specs { master, extent, .. } = &specs.specs;
+            print_outcome(cli, extent, &child::add(master, &guarded(specs)?, extent.access()).await?)
         }
-        Command::Child(Child::Del(specs)) => {
-            warn_all(cli, &child::del(&specs.master, &parse(&specs.children)?).await?)
+        Command::Child(Child::Del(Specs { master, children, extent })) => {
+            print_outcome(cli, extent, &child::del(master, &parse(children)?, extent.access()).await?)
         }
         Command::Child(Child::Set(specs)) => {
-            warn_all(cli, &child::set(&specs.specs.master, &guarded(specs)?).await?)
+            let Specs { master, extent, .. } = &specs.specs;
+            print_outcome(cli, extent, &child::set(master, &guarded(specs)?, extent.access()).await?)
         }
         Command::Child(Child::List { master }) => {
             let statuses = status::status(Some(master)).await?;
@@ -80,7 +83,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Status { master } => print_status(cli.json, &status::status(master.as_deref()).await?),
         Command::Stats { master, watch } => run_stats(cli, master.as_deref(), *watch).await,
         Command::Run(args) => commands::run::run(cli, args).await,
-        Command::Apply { config, dry_run } => commands::apply::apply(cli, config, *dry_run).await,
+        Command::Apply { config, extent } => commands::apply::apply(cli, config, extent.access()).await,
         Command::Check { config } => commands::apply::check(cli, config).await,
         Command::Top { master, interval } => commands::top::top(cli, master.as_deref(), *interval).await,
         Command::Monitor { masters } => commands::monitor::monitor(cli, masters).await,
@@ -97,20 +100,34 @@ async fn run_attach(cli: &Cli, args: &Attach) -> Result<()> {
         children: parse(&args.children)?,
         options: args.options.to_options(),
         on_missing_bpf: args.on_missing.to_choice(),
-        dry_run: args.dry_run,
+        dry_run: args.extent.dry_run,
         ..attach::Request::default()
     };
-    let outcome = attach::attach(&args.master, &request).await?;
-    if args.dry_run && cli.json {
-        return print_json(&outcome.steps);
+    print_outcome(cli, &args.extent, &attach::attach(&args.master, &request).await?)
+}
+
+async fn run_detach(cli: &Cli, args: &Detach) -> Result<()> {
+    let outcome = detach::detach(&args.master, args.delete_children, args.extent.access()).await?;
+    print_steps(cli, &args.extent, &outcome.steps)
+}
+
+fn print_outcome(cli: &Cli, extent: &Extent, outcome: &Outcome) -> Result<()> {
+    print_steps(cli, extent, &outcome.steps)?;
+    warn_all(cli, &outcome.warnings)
+}
+
+/// What would be done; what was done only if somebody wants to know.
+fn print_steps(cli: &Cli, extent: &Extent, steps: &[String]) -> Result<()> {
+    if extent.dry_run && cli.json {
+        return print_json(steps);
     }
-    if args.dry_run || cli.verbose {
+    if extent.dry_run || cli.verbose {
         let mut out = io::stdout().lock();
-        for step in &outcome.steps {
+        for step in steps {
             writeln!(out, "{step}")?;
         }
     }
-    warn_all(cli, &outcome.warnings)
+    Ok(())
 }
 
 fn parse(specs: &[String]) -> Result<Vec<ChildSpec>> {
@@ -124,15 +141,6 @@ fn guarded(specs: &GuardedSpecs) -> Result<Vec<ChildSpec>> {
         child.settings.policy = child.settings.policy.or(specs.policy());
     }
     Ok(children)
-}
-
-async fn run_detach(cli: &Cli, args: &Detach) -> Result<()> {
-    let outcome = detach::detach(&args.master, args.delete_children).await?;
-    if cli.verbose {
-        let what = if outcome.was_attached { "detached from" } else { "nothing was attached to" };
-        println!("{what} {:?}, {} children deleted", args.master, outcome.deleted);
-    }
-    Ok(())
 }
 
 async fn run_stats(cli: &Cli, master: Option<&str>, watch: Option<u32>) -> Result<()> {

@@ -15,8 +15,7 @@ use macvlan_ctl::{
 use crate::{args::Cli, output::print_json, warn_all};
 
 /// Brings the machine to the configuration.
-pub async fn apply(cli: &Cli, path: &Path, dry_run: bool) -> Result<()> {
-    let access = if dry_run { Access::Read } else { Access::Change };
+pub async fn apply(cli: &Cli, path: &Path, access: Access) -> Result<()> {
     let outcome = apply::apply(&Config::read(path)?, access).await?;
     print(cli, &outcome)?;
     if outcome.failures.is_empty() {

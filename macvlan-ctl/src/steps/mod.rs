@@ -1,11 +1,17 @@
 //! What a command will do, in words: for `--dry-run`, and for whoever asks whether there is anything.
 
-use std::{collections::BTreeMap, fmt};
+mod change;
+mod words;
+
+use std::collections::BTreeMap;
 
 use anyhow::Result;
-use macvlan_common::{
-    child::{Mode, Policy},
-    mac::Mac,
+use macvlan_common::{child::Policy, mac::Mac};
+
+pub use self::change::{add, delete, detach, set};
+use self::{
+    change::{leftovers, policy},
+    words::{told, unusual},
 };
 
 use crate::{
@@ -13,8 +19,6 @@ use crate::{
     datapath::choose::MissingChoice,
     model::Child,
     plan::{Plan, PlannedChild},
-    policy::{Groups, PolicyChange},
-    rate_limit::RateLimits,
     session::{Members, Session},
     shim,
 };
@@ -38,25 +42,41 @@ impl Step {
     }
 }
 
+/// What came of a command.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What is less than what was asked for.
+    pub warnings: Vec<String>,
+    /// What was done or, in a dry run, would be; in words.
+    pub steps: Vec<String>,
+}
+
+impl Outcome {
+    /// These steps, and nothing to warn of.
+    pub fn of(steps: Vec<Step>) -> Self {
+        Self { warnings: Vec::new(), steps: texts(steps) }
+    }
+}
+
+/// These steps, in words.
+pub fn texts(steps: Vec<Step>) -> Vec<String> {
+    steps.into_iter().map(|step| step.text).collect()
+}
+
 /// The steps by which `plan` and `request` come true on a master.
 ///
 /// # Errors
 ///
 /// When the data path cannot be brought to the request, or the kernel refuses to tell of it.
 pub async fn describe(session: &Session, request: &Request, plan: &Plan) -> Result<Vec<Step>> {
-    let mut steps: Vec<Step> = session
-        .children()
-        .iter()
-        .filter(|child| child.unfinished)
-        .map(|child| Step::change(format!("delete {}, which was left half made", told(child))))
-        .collect();
+    let mut steps = leftovers(session);
     steps.extend(
         plan.children.iter().map(|child| Step { text: child.to_string(), changes: !child.is_kept() }),
     );
     if session.refusal.is_none() {
         steps.extend(members(session, request, plan)?);
     }
-    steps.extend(plan.doomed.iter().map(|child| Step::change(format!("delete {}", told(child)))));
+    steps.extend(plan.doomed.iter().map(delete));
     let name = &session.master.name;
     match &session.attached {
         Ok(bpf) => {
@@ -161,27 +181,11 @@ fn member(
         let phrases: String = unusual(asked).iter().map(|phrase| format!(", {phrase}")).collect();
         return vec![Step::change(format!("{verb} {} ({}){phrases}", told(child), child.mac))];
     };
-    let mut steps = Vec::new();
-    let mut differing = asked.differing(present, members.rates_of(mac), &members.groups);
-    if let Some(on) = differing.host_access.take() {
-        let word = if on { "on" } else { "off" };
-        steps.push(Step::change(format!("turn host access of {} {word}", told(child))));
-    }
-    let phrases = differing.phrases();
-    steps.extend(phrases.iter().map(|phrase| Step::change(format!("set {phrase} for {}", told(child)))));
+    let mut steps = policy(child, asked.differing(present, members.rates_of(mac), &members.groups));
     if present.mode() != child.mode && change.mode.is_none() {
         steps.push(Step::change(format!("follow {} to mode {}", told(child), child.mode.as_str())));
     }
     steps
-}
-
-/// What of a policy a new child would not have anyway.
-fn unusual(asked: PolicyChange) -> Vec<String> {
-    asked.differing(Policy::new(Mode::Bridge, true), RateLimits::default(), &Groups::default()).phrases()
-}
-
-fn told(child: &Child) -> String {
-    format!("{} {}", child.kind.as_str(), child.title())
 }
 
 /// Whether both are one device.
@@ -192,62 +196,4 @@ pub fn is_same(one: &Child, other: &Child) -> bool {
 /// Whether `child` is the one that is planned.
 pub fn is_planned(planned: &PlannedChild, child: &Child) -> bool {
     planned.existing.as_ref().is_some_and(|existing| is_same(existing, child))
-}
-
-impl fmt::Display for PlannedChild {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.existing {
-            Some(existing) if !self.is_kept() => describe_change(self, existing, f),
-            Some(_) => describe_whole("keep", self, f),
-            None => describe_whole("create", self, f),
-        }
-    }
-}
-
-fn describe_whole(verb: &str, child: &PlannedChild, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let settings = &child.settings;
-    write!(f, "{verb} {} {:?} in mode {}", child.kind.as_str(), child.name, child.mode.as_str())?;
-    if let Some(netns) = &settings.netns {
-        write!(f, " in netns {:?}", netns.to_string())?;
-    }
-    if let Some(mac) = settings.mac {
-        write!(f, ", MAC {mac}")?;
-    }
-    if let Some(mtu) = settings.mtu {
-        write!(f, ", MTU {mtu}")?;
-    }
-    if let Some(len) = settings.bcqueuelen {
-        write!(f, ", bcqueuelen {len}")?;
-    }
-    settings.addresses.iter().try_for_each(|net| write!(f, ", address {net}"))?;
-    settings.gateways.iter().try_for_each(|gateway| write!(f, ", gateway {gateway}"))?;
-    unusual(settings.policy).iter().try_for_each(|phrase| write!(f, ", {phrase}"))?;
-    if settings.up == Some(false) {
-        f.write_str(", down")?;
-    }
-    Ok(())
-}
-
-fn describe_change(planned: &PlannedChild, is: &Child, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let change = &planned.change;
-    let mut parts = Vec::new();
-    if let Some(mode) = change.mode {
-        parts.push(format!("mode {} to {}", is.mode.as_str(), mode.as_str()));
-    }
-    if let Some(mac) = change.mac {
-        parts.push(format!("MAC {} to {mac}", is.mac));
-    }
-    if let Some(mtu) = change.mtu {
-        parts.push(format!("MTU {} to {mtu}", is.mtu));
-    }
-    if let Some(len) = change.bcqueuelen {
-        let was = is.bcqueuelen.map_or_else(String::new, |was| format!("{was} "));
-        parts.push(format!("bcqueuelen {was}to {len}"));
-    }
-    if let Some(up) = change.up {
-        parts.push(if up { "up" } else { "down" }.to_owned());
-    }
-    parts.extend(planned.addresses.iter().map(|net| format!("address {net}")));
-    parts.extend(planned.gateways.iter().map(|gateway| format!("gateway {gateway}")));
-    write!(f, "change {}: {}", told(is), parts.join(", "))
 }

@@ -1,0 +1,110 @@
+//! Steps of `child add`, `child del`, `child set` and `detach`.
+
+use anyhow::Result;
+use macvlan_common::child::Policy;
+
+use super::{Step, words::told};
+use crate::{
+    model::Child,
+    plan::PlannedChild,
+    policy::PolicyChange,
+    session::{Members, Session},
+};
+
+/// The steps by which children are added.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell of the data path.
+pub fn add(session: &Session, planned: &[PlannedChild]) -> Result<Vec<Step>> {
+    let mut steps = leftovers(session);
+    for planned in planned {
+        let of_device = Step { text: planned.to_string(), changes: !planned.is_kept() };
+        let of_policy = match &planned.existing {
+            Some(child) => set_policy(session, child, planned.settings.policy)?,
+            None => Vec::new(),
+        };
+        if of_device.changes || of_policy.is_empty() {
+            steps.push(of_device);
+        }
+        steps.extend(of_policy);
+    }
+    Ok(steps)
+}
+
+/// The step by which a child is deleted.
+pub fn delete(child: &Child) -> Step {
+    Step::change(format!("delete {}", told(child)))
+}
+
+/// The steps by which a child is changed: its device as planned, and its policy.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell of the data path.
+pub fn set(
+    session: &Session,
+    child: &Child,
+    planned: Option<&PlannedChild>,
+    policy: PolicyChange,
+) -> Result<Vec<Step>> {
+    let of_device = planned.filter(|planned| !planned.is_kept());
+    let mut steps: Vec<Step> =
+        of_device.map(|planned| Step::change(planned.to_string())).into_iter().collect();
+    steps.extend(set_policy(session, child, policy)?);
+    if steps.is_empty() {
+        steps.push(Step::keep(format!("keep {}", told(child))));
+    }
+    Ok(steps)
+}
+
+/// The steps by which a master is detached.
+pub fn detach(session: &Session, deletes_children: bool) -> Vec<Step> {
+    let name = &session.master.name;
+    let mut steps = leftovers(session);
+    if session.attached.is_ok() {
+        steps.push(Step::change(format!("take the data path off {name:?}")));
+    } else if session.is_broken() {
+        steps.push(Step::change(format!("remove what is left of a data path on {name:?}")));
+    }
+    steps.extend(session.shims().iter().map(|shim| Step::change(format!("remove shim {:?}", shim.name))));
+    if deletes_children {
+        steps.extend(session.children().iter().filter(|child| child.owned).map(delete));
+    }
+    if steps.is_empty() {
+        steps.push(Step::keep(format!("leave {name:?}: nothing is attached to it")));
+    }
+    steps
+}
+
+/// What a command that changes anything first removes.
+pub fn leftovers(session: &Session) -> Vec<Step> {
+    let unfinished = session.children().iter().filter(|child| child.unfinished);
+    unfinished
+        .map(|child| Step::change(format!("delete {}, which was left half made", told(child))))
+        .collect()
+}
+
+/// What is set for a child that is there.
+fn set_policy(session: &Session, child: &Child, asked: PolicyChange) -> Result<Vec<Step>> {
+    let Ok(bpf) = &session.attached else {
+        // A shim heeds nothing else.
+        return Ok(asked.host_access.map(|on| turn_host_access(child, on)).into_iter().collect());
+    };
+    let members = Members::of(bpf.as_ref())?;
+    let present = members.policies.get(&child.mac).copied().unwrap_or(Policy::new(child.mode, true));
+    Ok(policy(child, asked.differing(present, members.rates_of(child.mac), &members.groups)))
+}
+
+/// What of a policy is set anew.
+pub fn policy(child: &Child, mut differing: PolicyChange) -> Vec<Step> {
+    let mut steps: Vec<Step> =
+        differing.host_access.take().map(|on| turn_host_access(child, on)).into_iter().collect();
+    let phrases = differing.phrases();
+    steps.extend(phrases.iter().map(|phrase| Step::change(format!("set {phrase} for {}", told(child)))));
+    steps
+}
+
+fn turn_host_access(child: &Child, on: bool) -> Step {
+    Step::change(format!("turn host access of {} {}", told(child), if on { "on" } else { "off" }))
+}
