@@ -32,7 +32,7 @@ pub fn install_rust_src(toolchain: &Toolchain, pins: &Pins) -> Result<()> {
     let scratch =
         TempDir::new_in(&rust_src).with_context(|| format!("cannot write in '{}'", rust_src.display()))?;
 
-    let package = Apt::new(scratch.path(), &pins.debian_suite)
+    let package = Apt::new(scratch.path(), &pins.debian_suite, None)
         .and_then(|apt| apt.download("rust-src", &pins.rust))
         .context("run `rustup component add rust-src` instead")?;
     let unpacked = scratch.path().join("unpacked");
@@ -46,15 +46,17 @@ pub fn install_rust_src(toolchain: &Toolchain, pins: &Pins) -> Result<()> {
 /// apt with package lists and caches of its own.
 pub struct Apt {
     directory: PathBuf,
+    architecture: Option<&'static str>,
 }
 
 impl Apt {
-    /// One that knows this suite and no other; its files are below `scratch`.
+    /// One that knows this suite and no other, for the machine's own architecture or another one; its files
+    /// are below `scratch`.
     ///
     /// # Errors
     /// The machine has no Debian package source, or its archive has no such suite.
-    pub fn new(scratch: &Path, suite: &str) -> Result<Self> {
-        let apt = Self { directory: scratch.join("apt") };
+    pub fn new(scratch: &Path, suite: &str, architecture: Option<&'static str>) -> Result<Self> {
+        let apt = Self { directory: scratch.join("apt"), architecture };
         for directory in ["lists/partial", "cache/archives/partial"] {
             let directory = apt.directory.join(directory);
             fs::create_dir_all(&directory)
@@ -127,6 +129,11 @@ impl Apt {
             ["Dir::Etc::SourceParts=/dev/null", "Acquire::Languages=none", "APT::Sandbox::User=root"]
         {
             command.args(["-o", option]);
+        }
+        if let Some(architecture) = self.architecture {
+            for option in ["APT::Architecture", "APT::Architectures::"] {
+                command.arg("-o").arg(format!("{option}={architecture}"));
+            }
         }
         command
     }

@@ -48,6 +48,14 @@ const VM_TOOLS: [(&str, &str); 7] = [
     ("tc", "iproute2"),
 ];
 
+/// Programs that build for another processor and emulate it, and the package of each.
+const CROSS_TOOLS: [(&str, &str); 4] = [
+    ("qemu-system-aarch64", "qemu-system-arm"),
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    ("aarch64-linux-gnu-strip", "binutils-aarch64-linux-gnu"),
+    ("/usr/aarch64-linux-gnu/lib/crt1.o", "libc6-dev-arm64-cross"),
+];
+
 /// Where `macvlan-ctl` pins its maps and links.
 const PINS: &str = "/sys/fs/bpf/macvlan-ctl";
 
@@ -82,6 +90,14 @@ pub fn install_tools() -> Result<()> {
 /// As [`install_tools`].
 pub fn install_vm_tools() -> Result<()> {
     install_missing(&VM_TOOLS)
+}
+
+/// Installs what building for another processor and emulating it needs.
+///
+/// # Errors
+/// As [`install_tools`].
+pub fn install_cross_tools() -> Result<()> {
+    install_missing(&CROSS_TOOLS)
 }
 
 /// Installs what building the fuzz targets needs.

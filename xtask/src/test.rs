@@ -114,16 +114,18 @@ pub fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
     Ok(cargo)
 }
 
+/// How cargo builds the control program as the tests start it: with what tests of killed runs need, and no
+/// release has; and with the tests, or each would be built with parts of its own.
+pub const PROGRAM: [&str; 7] =
+    ["build", "--package", "macvlan-ctl", "--features", "macvlan-ctl/crash-points", "--package", PACKAGE];
+
 /// The control program as the tests start it, built.
 ///
 /// # Errors
 /// It does not compile.
 pub fn build_program(root: &Path, release: bool) -> Result<PathBuf> {
     let mut build = cargo(root);
-    // With what tests of killed runs need, and no release has.
-    build.args(["build", "--package", "macvlan-ctl", "--features", "macvlan-ctl/crash-points"]);
-    // With the tests, or each would be built with parts of its own.
-    build.args(["--package", PACKAGE]);
+    build.args(PROGRAM);
     build.arg("--message-format=json-render-diagnostics");
     let messages = read(build.args(release.then_some("--release")))?;
     let built = artifacts::executables(&messages)?;

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use super::architecture::Architecture;
 use crate::{
     command::{read, run},
     debian::Apt,
@@ -29,9 +30,6 @@ pub const KERNELS: [Kernel; 4] = [
     Kernel { name: "6.12", suite: "trixie" },
     Kernel { name: "newest", suite: "trixie-backports" },
 ];
-
-/// Depends on the suite's newest kernel for virtual machines.
-const PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// What its name begins with, whichever way Debian splits it into packages.
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
@@ -66,19 +64,21 @@ pub struct Unpacked {
 }
 
 impl Kernel {
-    /// Takes it from Debian, unless `directory` has it from an earlier run.
+    /// Takes it from Debian for this processor, unless `directory` has it from an earlier run.
     ///
     /// # Errors
     /// The machine's apt has no Debian source, or the packages are not as expected.
-    pub fn unpack(&self, directory: &Path) -> Result<Unpacked> {
+    pub fn unpack(&self, architecture: Architecture, directory: &Path) -> Result<Unpacked> {
         let tree = directory.join(self.name);
         if !tree.is_dir() {
             fs::create_dir_all(directory)
                 .with_context(|| format!("cannot create '{}'", directory.display()))?;
             let scratch = tempfile::tempdir_in(directory)
                 .with_context(|| format!("cannot write in '{}'", directory.display()))?;
-            let apt = Apt::new(scratch.path(), self.suite)?;
-            let mut packages = apt.needed_by(PACKAGE)?;
+            let apt = Apt::new(scratch.path(), self.suite, Some(architecture.debian()))?;
+            // It depends on the suite's newest kernel for virtual machines.
+            let package = format!("linux-image-cloud-{}", architecture.debian());
+            let mut packages = apt.needed_by(&package)?;
             packages.retain(|name| is_part(name));
             let unpacked = scratch.path().join("unpacked");
             apt.unpack(&packages, &unpacked)?;

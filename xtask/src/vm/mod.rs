@@ -3,10 +3,12 @@
 //! The machines are emulated in software, so that this works where there is no KVM, and in a machine
 //! that is itself virtual. Kernels are unpacked below `target/vm`; nothing is installed from them.
 
+mod architecture;
 mod guest;
 mod kernels;
 mod qemu;
 mod suites;
+mod tools;
 
 use std::{
     fs,
@@ -21,15 +23,19 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use self::{
+    architecture::Architecture,
     guest::Programs,
     kernels::{KERNELS, Kernel},
     suites::{SUITES, Suite},
 };
-use crate::{command::run, machine};
+use crate::command::run;
 
 /// Which kernels, and what is run on them.
 #[derive(Args, Default)]
 pub struct Options {
+    /// The processor that is emulated
+    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    arch: Architecture,
     /// One of these kernels alone: 5.10, 6.1, 6.12, newest; may be given again
     #[arg(long = "kernel", value_name = "NAME")]
     kernels: Vec<String>,
@@ -60,9 +66,10 @@ pub fn test(root: &Path, options: &Options) -> Result<()> {
     let kernels = chosen(KERNELS.iter(), |kernel| kernel.name, &options.kernels)?;
     let mut suites = chosen(SUITES.iter(), |suite| suite.name, &options.suites)?;
     suites.retain(|suite| options.all || !suite.long || !options.suites.is_empty());
-    machine::install_vm_tools()?;
-    let directory = root.join("target/vm");
-    let programs = Programs::build(root, &suites::programs(&suites))?;
+    let architecture = options.arch;
+    architecture.install_tools()?;
+    let directory = root.join("target/vm").join(architecture.debian());
+    let programs = Programs::build(root, architecture, &directory, &suites::programs(&suites))?;
     // The newest first: its machine takes longest.
     let waiting = Mutex::new(kernels.clone());
     let outcomes = Mutex::new(Vec::new());
@@ -71,7 +78,7 @@ pub fn test(root: &Path, options: &Options) -> Result<()> {
             scope.spawn(|| {
                 while let Some(kernel) = pop(&waiting) {
                     let start = Instant::now();
-                    let outcome = test_on(kernel, &suites, &programs, &directory);
+                    let outcome = test_on(kernel, architecture, &suites, &programs, &directory);
                     push(&outcomes, (kernel.name, start.elapsed(), outcome));
                 }
             });
@@ -127,8 +134,15 @@ fn chosen<'a, T>(
         .collect())
 }
 
-fn test_on(kernel: &Kernel, suites: &[&Suite], programs: &Programs, directory: &Path) -> Result<()> {
-    let unpacked = kernel.unpack(directory).with_context(|| format!("cannot get kernel {}", kernel.name))?;
+fn test_on(
+    kernel: &Kernel,
+    architecture: Architecture,
+    suites: &[&Suite],
+    programs: &Programs,
+    directory: &Path,
+) -> Result<()> {
+    let unpacked = kernel.unpack(architecture, directory);
+    let unpacked = unpacked.with_context(|| format!("cannot get kernel {}", kernel.name))?;
     let scratch = tempfile::tempdir_in(directory)
         .with_context(|| format!("cannot write in '{}'", directory.display()))?;
     let tree = scratch.path().join("tree");
@@ -139,7 +153,7 @@ fn test_on(kernel: &Kernel, suites: &[&Suite], programs: &Programs, directory: &
     let archive = scratch.path().join("initramfs");
     pack(&tree, &archive)?;
     eprintln!("\n=== kernel {}", unpacked.release);
-    qemu::run(kernel, &unpacked.image, &archive, suites)
+    qemu::run(kernel, architecture, &unpacked.image, &archive, suites)
         .with_context(|| format!("kernel {}", unpacked.release))
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{kernels::Kernel, suites::Suite};
+use super::{architecture::Architecture, kernels::Kernel, suites::Suite};
 
 /// How long all suites may take in one machine. Emulation is slow, and slower beside other work.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -30,29 +30,38 @@ const BOOTS: usize = 3;
 ///
 /// # Errors
 /// It does not boot or end in time, a suite fails or did not run, or the kernel had a fault.
-pub fn run(kernel: &Kernel, image: &Path, initramfs: &Path, suites: &[&Suite]) -> Result<()> {
+pub fn run(
+    kernel: &Kernel,
+    architecture: Architecture,
+    image: &Path,
+    initramfs: &Path,
+    suites: &[&Suite],
+) -> Result<()> {
+    let run_once = || run_once(kernel, architecture, image, initramfs);
     for _ in 1..BOOTS {
-        let verdict = run_once(kernel, image, initramfs)?;
+        let verdict = run_once()?;
         if verdict.booted {
             return verdict.judge(kernel.name, suites);
         }
         // Nothing of ours has run yet: this is the emulator's fault.
         eprintln!("kernel {} did not boot: again", kernel.name);
     }
-    run_once(kernel, image, initramfs)?.judge(kernel.name, suites)
+    run_once()?.judge(kernel.name, suites)
 }
 
-fn run_once(kernel: &Kernel, image: &Path, initramfs: &Path) -> Result<Verdict> {
-    let mut qemu = Command::new("qemu-system-x86_64");
+fn run_once(kernel: &Kernel, architecture: Architecture, image: &Path, initramfs: &Path) -> Result<Verdict> {
+    let emulator = architecture.emulator();
+    let mut qemu = Command::new(emulator);
     // One processor: with more, QEMU 7.2 at times runs code that the kernel is just rewriting on another
-    // (arch/x86/kernel/alternative.c), and the kernel faults. Without cmpxchg16b: it is emulated with
-    // wrong flags at times, and the allocator (mm/slub.c) does without where there is none.
-    qemu.args(["-accel", "tcg", "-cpu", "max,-cx16", "-smp", "1", "-m", "1280"]);
+    // (arch/x86/kernel/alternative.c), and the kernel faults.
+    qemu.args(["-accel", "tcg", "-smp", "1", "-m", "1280"]).args(architecture.machine());
     qemu.args(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-serial", "stdio"]);
     qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
-    qemu.args(["-append", "console=ttyS0 loglevel=3 oops=panic panic=-1 no_timer_check rdinit=/init"]);
+    let console = architecture.console();
+    qemu.arg("-append");
+    qemu.arg(format!("console={console} loglevel=3 oops=panic panic=-1 no_timer_check rdinit=/init"));
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut machine = Machine(qemu.spawn().context("cannot run 'qemu-system-x86_64'")?);
+    let mut machine = Machine(qemu.spawn().with_context(|| format!("cannot run '{emulator}'"))?);
     let lines = machine.lines()?;
     let deadline = Instant::now() + LIMIT;
     let mut verdict = Verdict::default();
