@@ -3,8 +3,15 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd as _,
+        unix::{
+            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+            process::CommandExt as _,
+        },
+    },
     path::{Path, PathBuf},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +24,7 @@ use crate::{crash, master::Master};
 /// however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
     path: PathBuf,
 }
 
@@ -83,6 +90,31 @@ impl Lock {
         }
     }
 
+    /// Takes the lock of a container's attachment, of which this is a digest; `None` where its last holder
+    /// does not let go of it within this time.
+    ///
+    /// # Errors
+    ///
+    /// When the lock file cannot be made.
+    pub fn take_for_attachment(digest: &str, patience: Duration) -> Result<Option<Self>> {
+        Self::take_within(PathBuf::from(DIRECTORY).join(format!("{digest}.cni")), patience)
+    }
+
+    /// Has a program hold the lock, too: should this process be killed, nobody else has it before that
+    /// program ends.
+    pub fn share_with(&self, command: &mut Command) {
+        let fd = self.file.as_raw_fd();
+        let keep_open = move || {
+            // SAFETY: takes and gives back integers.
+            match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: between fork and exec this makes one system call and allocates nothing.
+        unsafe { command.pre_exec(keep_open) };
+    }
+
     /// Whether somebody traces the master with this key.
     pub fn trace_runs(key: &str) -> bool {
         // For a moment only, and shared: others may look at the same time.
@@ -114,7 +146,7 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => {
                     crash::point("taking a lock");
-                    return Ok(Some(Self { _file: file, path }));
+                    return Ok(Some(Self { file, path }));
                 }
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(INTERVAL),

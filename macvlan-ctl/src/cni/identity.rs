@@ -48,6 +48,11 @@ impl Identity {
         self.network == bounded(network)
     }
 
+    /// A name for files about it.
+    pub fn digest(&self) -> String {
+        digest(&self.to_string())
+    }
+
     /// Whom it names; `None` when the id was too long to be kept.
     pub fn target(&self) -> Option<Target> {
         if self.container.starts_with(DIGEST) {
@@ -68,8 +73,11 @@ fn bounded(name: &str) -> String {
     if name.len() <= LONGEST {
         return name.to_owned();
     }
-    let digest: String = Sha256::digest(name).iter().map(|octet| format!("{octet:02x}")).collect();
-    format!("{DIGEST}{digest}")
+    format!("{DIGEST}{}", digest(name))
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 #[cfg(test)]

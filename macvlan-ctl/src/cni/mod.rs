@@ -28,7 +28,7 @@ pub mod site;
 pub mod status;
 pub mod version;
 
-use std::io::Read;
+use std::{io::Read, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -37,9 +37,11 @@ use tokio::runtime::Runtime;
 use self::{
     config::Config,
     error::{CniError, CniResult},
+    identity::Identity,
     request::{Request, Target, Verb},
     version::Version,
 };
+use crate::lock::Lock;
 
 /// Everything that a verb works with.
 pub struct Task<'a> {
@@ -51,7 +53,13 @@ pub struct Task<'a> {
     pub version: Version,
     /// Where kernel requests are awaited. Other plugins run outside of it.
     pub runtime: Runtime,
+    /// Held by an ADD or a DEL and by the plugins that it runs, so that one waits for what a killed one
+    /// began.
+    attachment: Option<Lock>,
 }
+
+/// How long a DEL or an ADD waits for what was begun before.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Task<'_> {
     /// For whom: of a verb that has somebody.
@@ -70,7 +78,11 @@ impl Task<'_> {
     ///
     /// Code 7 when there is no such plugin.
     pub fn ipam(&self) -> CniResult<Option<ipam::Ipam<'_>>> {
-        self.config.ipam.as_deref().map(|name| ipam::Ipam::find(name, self.request)).transpose()
+        self.config
+            .ipam
+            .as_deref()
+            .map(|name| ipam::Ipam::find(name, self.request, self.attachment.as_ref()))
+            .transpose()
     }
 }
 
@@ -107,7 +119,8 @@ fn serve_in(
     let config = Config::read(&request.input, &request.args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the event loop")?;
-    let task = Task { request: &request, config, version: *version, runtime };
+    let attachment = hold(&request, &config);
+    let task = Task { request: &request, config, version: *version, runtime, attachment };
     match request.verb {
         Verb::Add => add::add(&task).map(Some),
         Verb::Del => del::del(&task).map(|()| None),
@@ -115,6 +128,13 @@ fn serve_in(
         Verb::Gc => gc::gc(&task).map(|()| None),
         Verb::Status | Verb::Version => status::status(&task).map(|()| None),
     }
+}
+
+/// The lock of the attachment that an ADD or a DEL is about. Whoever cannot have it goes on: a plugin
+/// that never ends must not keep a DEL from clearing what it can, nor must a full `/run`.
+fn hold(request: &Request, config: &Config) -> Option<Lock> {
+    let target = request.target.as_ref().filter(|_| matches!(request.verb, Verb::Add | Verb::Del))?;
+    Lock::take_for_attachment(&Identity::new(&config.name, target).digest(), PATIENCE).ok()?
 }
 
 /// The answer to VERSION, in the version that was asked in.

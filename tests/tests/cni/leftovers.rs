@@ -1,12 +1,19 @@
 //! What fails, is killed or is forgotten: nothing of it stays.
 
-use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, process::Stdio, thread, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    process::{Child, Stdio},
+    thread,
+    time::Duration,
+};
 
 use macvlan_ctl::netlink::macvlan::{UNFINISHED_GROUP, passing_name};
 use macvlan_tests::{
     cni::{Call, REFERENCE, network, plugin, reserved, station},
     control::members,
-    fail::OrFail as _,
+    fail::{OrFail as _, wait_for},
     lab::Lab,
     needs,
     netns::Netns,
@@ -25,20 +32,41 @@ fn an_address_plugin_that_fails_leaves_no_device() {
     ] {
         let lab = Lab::new();
         let ns = Netns::new();
-        lab.mounts().enter(|| {
-            fs::create_dir("/run/cni").or_fail("make a directory");
-            fs::write("/run/cni/fails", format!("#!/bin/sh\ncat >/dev/null\n{script}\n")).or_fail("write");
-            let executable = fs::Permissions::from_mode(0o755);
-            fs::set_permissions("/run/cni/fails", executable).or_fail("make it executable");
-        });
-        let mut config = network("1.0.0");
-        config["ipam"] = json!({"type": "fails"});
-        let call = Call { path: "/run/cni".into(), ..Call::new(plugin(), "c1", &ns, config) };
+        let call = with_address_plugin(&lab, &ns, script);
         assert_eq!(call.refused(&lab, "ADD").0, code, "{script}");
         assert!(is_empty(&ns));
         assert!(members(&lab).is_empty());
         assert!(lab.mounts().enter(|| fs::exists("/run/released")).or_fail("look"), "{script}");
     }
+}
+
+/// The address plugin of a killed ADD goes on: it keeps its books to the end. The DEL comes after that.
+#[test]
+fn a_del_waits_for_the_address_plugin_of_a_killed_add() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let ns = Netns::new();
+    let script = "case $CNI_COMMAND in \
+        ADD) touch /run/begun; while [ ! -e /run/may-end ]; do sleep 0.01; done; touch /run/given ;; \
+        DEL) rm -f /run/given ;; \
+        esac";
+    let call = with_address_plugin(&lab, &ns, script);
+    let exists = |path: &str| lab.mounts().enter(|| fs::exists(path)).or_fail("look");
+    let mut adding = start(&call, &lab, "ADD");
+    wait_for("the address plugin to begin", || exists("/run/begun").then_some(()));
+    adding.kill().or_fail("kill the plugin");
+    adding.wait().or_fail("wait for the plugin");
+
+    let mut deleting = start(&call, &lab, "DEL");
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(deleting.try_wait().or_fail("look at DEL"), None, "it did not wait");
+    lab.mounts().enter(|| fs::write("/run/may-end", "")).or_fail("write");
+    assert!(deleting.wait().or_fail("wait for DEL").success());
+
+    assert!(!exists("/run/given"));
+    assert!(is_empty(&ns));
+    // Nor is anything left of the lock.
+    assert!(!exists("/run/macvlan-ctl"));
 }
 
 #[test]
@@ -86,6 +114,30 @@ fn a_device_that_a_killed_add_could_not_rename_is_cleared() {
     assert!(is_empty(&ns));
 }
 
+/// A call that has addresses managed by this script.
+fn with_address_plugin(lab: &Lab, ns: &Netns, script: &str) -> Call<'static> {
+    lab.mounts().enter(|| {
+        fs::create_dir("/run/cni").or_fail("make a directory");
+        fs::write("/run/cni/test", format!("#!/bin/sh\ncat >/dev/null\n{script}\n")).or_fail("write");
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions("/run/cni/test", executable).or_fail("make it executable");
+    });
+    let mut config = network("1.0.0");
+    config["ipam"] = json!({"type": "test"});
+    Call { path: "/run/cni".into(), ..Call::new(plugin(), "c1", ns, config) }
+}
+
+/// Begins a verb.
+#[track_caller]
+fn start(call: &Call<'_>, lab: &Lab, verb: &str) -> Child {
+    let mut command = call.command(lab, verb);
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().or_fail("run the plugin");
+    let mut input = child.stdin.take().or_fail("write to the plugin");
+    input.write_all(call.config.to_string().as_bytes()).or_fail("write to the plugin");
+    child
+}
+
 /// Kills ADDs later and later, and has what is left cleared. Tells how many had an address by then.
 #[track_caller]
 fn kill_and_clear(clear: impl Fn(&Lab, &Call<'_>)) -> usize {
@@ -95,17 +147,10 @@ fn kill_and_clear(clear: impl Fn(&Lab, &Call<'_>)) -> usize {
     for step in 0..24 {
         let ns = Netns::new();
         let call = Call::new(plugin(), "c1", &ns, network("1.0.0"));
-        let mut command = call.command(&lab, "ADD");
-        command.stdin(Stdio::piped()).stdout(Stdio::null());
-        let mut child = command.spawn().or_fail("run the plugin");
-        let mut input = child.stdin.take().or_fail("write to the plugin");
-        input.write_all(call.config.to_string().as_bytes()).or_fail("write to the plugin");
-        drop(input);
+        let mut child = start(&call, &lab, "ADD");
         thread::sleep(Duration::from_millis(3 * step));
         child.kill().or_fail("kill the plugin");
         child.wait().or_fail("wait for the plugin");
-        // The address plugin outlives it for a moment.
-        thread::sleep(Duration::from_millis(30));
         addressed += usize::from(!reserved(&lab).is_empty());
         clear(&lab, &call);
         assert!(is_empty(&ns), "after {} ms", 3 * step);

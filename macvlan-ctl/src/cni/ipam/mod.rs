@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, Read as _, Write as _, pipe},
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -18,6 +18,7 @@ use super::{
     result::AddResult,
     version::Version,
 };
+use crate::lock::Lock;
 
 /// A plugin that manages addresses.
 #[derive(Debug)]
@@ -27,15 +28,18 @@ pub struct Ipam<'a> {
     path: OsString,
     args: &'a str,
     input: &'a [u8],
+    attachment: Option<&'a Lock>,
 }
 
 impl<'a> Ipam<'a> {
-    /// The plugin of this name in the directories of `CNI_PATH`.
+    /// The plugin of this name in the directories of `CNI_PATH`. It holds the lock of the attachment too:
+    /// should this process be killed, the DEL that clears what was begun waits for the plugin's end. To kill
+    /// it along would leave it with half of its books.
     ///
     /// # Errors
     ///
     /// Code 7 when the name is a path, or there is no such program.
-    pub fn find(name: &'a str, request: &'a Request) -> CniResult<Self> {
+    pub fn find(name: &'a str, request: &'a Request, attachment: Option<&'a Lock>) -> CniResult<Self> {
         if !is_name(name) {
             return Err(CniError::new(code::INVALID_CONFIG, format!("IPAM plugin name {name:?} is invalid")));
         }
@@ -44,7 +48,7 @@ impl<'a> Ipam<'a> {
             CniError::new(code::INVALID_CONFIG, format!("no IPAM plugin {name:?} in CNI_PATH"))
         })?;
         let path = std::env::join_paths(&request.path).unwrap_or_default();
-        Ok(Self { name, program, path, args: &request.args, input: &request.input })
+        Ok(Self { name, program, path, args: &request.args, input: &request.input, attachment })
     }
 
     /// Gives addresses to a container.
@@ -121,8 +125,8 @@ impl<'a> Ipam<'a> {
             command.env("CNI_CONTAINERID", &target.container).env("CNI_IFNAME", target.ifname.as_str());
             command.env("CNI_NETNS", target.netns.as_deref().unwrap_or(Path::new("")));
         }
-        if verb == Verb::Add {
-            end_with_this(&mut command);
+        if let Some(lock) = self.attachment {
+            lock.share_with(&mut command);
         }
         let (reader, mut writer) = pipe().map_err(|error| self.failed("make a pipe to", error))?;
         command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -162,26 +166,6 @@ impl<'a> Ipam<'a> {
         CniError::new(code::IO_FAILURE, format!("cannot {what} IPAM plugin {:?}", self.name))
             .with_details(error)
     }
-}
-
-/// Makes a plugin end with this process: what a killed ADD began must not go on behind the DEL that
-/// clears it.
-fn end_with_this(command: &mut Command) {
-    let parent = std::process::id();
-    let end_with_parent = move || {
-        // SAFETY: takes and gives back integers.
-        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // It may have ended before the kernel knew.
-        if std::os::unix::process::parent_id() == parent {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::NotFound.into())
-        }
-    };
-    // SAFETY: between fork and exec this makes two system calls and allocates nothing.
-    unsafe { command.pre_exec(end_with_parent) };
 }
 
 /// What a pipe holds without a reader, at least (`PIPE_DEF_BUFFERS` may be cut down to one page).
