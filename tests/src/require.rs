@@ -195,6 +195,23 @@ pub fn vlan() -> Result<(), String> {
     device("link add link probe0 name probe1 type vlan id 7")
 }
 
+/// Two network cards with a cable between them that belong to the tests. No machine's own are ever touched:
+/// `cargo xtask vm-test` alone names some.
+///
+/// # Errors
+///
+/// When there are none.
+pub fn cards() -> Result<(), String> {
+    own_cards().map(drop).ok_or_else(|| "no network cards of the tests' own (cargo xtask vm-test)".into())
+}
+
+/// The names of those cards.
+pub fn own_cards() -> Option<[String; 2]> {
+    let names = env::var("MACVLAN_TESTS_CARDS").ok()?;
+    let (one, other) = names.split_once(' ')?;
+    Some([one.to_owned(), other.to_owned()])
+}
+
 /// Bond devices.
 ///
 /// # Errors

@@ -1,13 +1,14 @@
-//! Masters of every kind: a cable's end, VLANs of one, a bond, a bridge. Run on several kernels by
+//! Masters of every kind: a cable's end, a network card, VLANs of one, a bond, a bridge. Run on several kernels by
 //! `cargo xtask vm-test`.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, process::Command};
 
 use macvlan_common::{child::Mode, counters::Path, mac::Mac};
 use macvlan_tests::{
     attached::Attached,
-    control::spec,
-    fail::wait_for,
+    cli::run,
+    control::{spec, status},
+    fail::{OrFail as _, wait_for},
     frames::{EXPERIMENTAL, Marker, marked},
     lab::{Family, Lab, Station},
     needs, require,
@@ -20,8 +21,8 @@ const BULK: usize = 256 << 10;
 /// Ways of attaching that every kernel has, on any device.
 const MEANS: &[&[&str]] = &[&[], &["--xdp", "generic", "--tc", "clsact"]];
 
-/// Those that every kernel has on a veth.
-const MEANS_OF_VETH: &[&[&str]] = &[
+/// Those that every kernel has where the driver runs XDP.
+const MEANS_WITH_XDP: &[&[&str]] = &[
     &[],
     &["--xdp", "native"],
     &["--xdp", "generic", "--tc", "clsact"],
@@ -31,7 +32,7 @@ const MEANS_OF_VETH: &[&[&str]] = &[
 #[test]
 fn children_of_a_cables_end_talk_with_the_host() {
     needs!(require::lab, require::binary);
-    check(&Lab::new(), MEANS_OF_VETH);
+    check(&Lab::new(), MEANS_WITH_XDP);
 }
 
 #[test]
@@ -135,6 +136,25 @@ fn children_of_a_bridge_talk_with_the_host() {
     replace_device(&mut lab.host, "bridge0", &format!("link add bridge0 address {mac} type bridge"));
     lab.host.ns.ip(&format!("link set {port} master bridge0"));
     check(&lab, MEANS);
+}
+
+/// A driver that runs XDP on frames before they are packets: it is taken without being asked for.
+#[test]
+fn children_of_a_network_card_talk_with_the_host() {
+    needs!(require::lab, require::cards, require::binary);
+    let cards = require::own_cards().or_fail("find the cards");
+    let mut lab = Lab::new();
+    let [host_card, wire_card] = &cards;
+    for (station, card) in [(&mut lab.host, host_card), (&mut lab.wire, wire_card)] {
+        let (mac, home) = (station.mac, station.ns.path());
+        run(Command::new("ip").args(["link", "set", card, "netns"]).arg(home));
+        replace_device(station, card, &format!("link set {card} address {mac}"));
+    }
+    lab.port = lab.wire.dev.clone();
+    let attached = Attached::new(&lab, &[]);
+    assert_eq!(status(&lab)["demux"], "xdp-native");
+    attached.detach(&[]).succeeded();
+    check(&lab, MEANS_WITH_XDP);
 }
 
 /// Puts the station's address on another device, which this `ip` command makes.

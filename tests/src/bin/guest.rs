@@ -22,6 +22,10 @@ const MODULES: &str = "/guest/modules";
 const PROGRAMS: &str = "/guest/programs";
 const OBJECT: &str = "/guest/macvlan.bpfel.o";
 
+/// The machine's network cards, which are there to be tested on, as the kernel calls them and as tests do:
+/// they move to namespaces that have an `eth0`.
+const CARDS: [(&str, &str); 2] = [("eth0", "card0"), ("eth1", "card1")];
+
 /// Begins every line of ours: the other lines are of the tests and the kernel.
 const TAG: &str = "@guest";
 
@@ -60,6 +64,10 @@ fn run() {
     for module in sorted(MODULES) {
         load(&module).or_fail(format!("load {}", module.display()));
     }
+    for (card, name) in CARDS {
+        let named = Command::new("/bin/ip").args(["link", "set", card, "name", name]).status();
+        assert!(named.or_fail("run ip").success(), "there is no network card {card}");
+    }
     let programs = fs::read_to_string(PROGRAMS).or_fail(format!("read {PROGRAMS}"));
     for line in programs.lines() {
         let mut words = line.split_whitespace();
@@ -67,7 +75,9 @@ fn run() {
         println!("{TAG} begin {line}");
         let mut command = Command::new(program);
         command.args(words).env("MACVLAN_TESTS_STRICT", "1").env("MACVLAN_CTL_BIN", "/bin/macvlan-ctl");
-        command.env("MACVLAN_BPF_OBJECT", OBJECT);
+        command
+            .env("MACVLAN_BPF_OBJECT", OBJECT)
+            .env("MACVLAN_TESTS_CARDS", CARDS.map(|(_, name)| name).join(" "));
         // Emulation is slow, and slower beside other work.
         command.env("MACVLAN_TESTS_PATIENCE", "600");
         command.env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin").env("RUST_BACKTRACE", "0");
