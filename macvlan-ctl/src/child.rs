@@ -33,11 +33,11 @@ pub async fn add(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
     }
     groups::check(&session, specs).with_context(cannot)?;
     let planned = plan_children(&session, specs, Differing::Refuse).await?;
-    let outcome = Outcome::of(steps::add(&session, &planned)?);
+    let before = session.members()?;
+    let outcome = Outcome::of(steps::add(&session, &before, &planned));
     if access == Access::Read {
         return Ok(outcome);
     }
-    let before = session.members()?;
     let created = Created::make(&session, &planned).await?;
     let mut changed = Changed::default();
     let synced = async {
@@ -91,6 +91,7 @@ pub async fn del(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
 pub async fn set(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
     let mut session = open(master, access).await?;
     let cannot_set = || format!("cannot change children of {master:?}");
+    let before = session.members().with_context(cannot_set)?;
     let (mut children, mut planned, mut told) = (Vec::new(), Vec::new(), Vec::new());
     let mut policies = BTreeMap::new();
     for spec in specs {
@@ -101,9 +102,9 @@ pub async fn set(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
             if !policy.is_empty() {
                 require_datapath(&session, &policy)?;
             }
-            told.extend(steps::set(&session, &child, plan.as_ref(), policy)?);
+            told.extend(steps::set(&session, &before, &child, plan.as_ref(), policy));
             let mac = plan.as_ref().and_then(|plan| plan.change.mac).unwrap_or(child.mac);
-            policies.insert(mac, policy.or(kept_policy(&session, child.mac)?));
+            policies.insert(mac, policy.or(before.setting_of(child.mac).unwrap_or_default()));
             planned.extend(plan);
             children.push(child);
             Ok(())
@@ -116,7 +117,6 @@ pub async fn set(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
     if access == Access::Read {
         return Ok(outcome);
     }
-    let before = session.members()?;
     let mut changed = Changed::default();
     let synced = async {
         changed.make_all(&planned).await?;
@@ -141,12 +141,6 @@ fn restore(session: &mut Session, before: &Members) {
         // The error that led here is the one to report.
         let _ = bpf.sync(&session.master, before);
     }
-}
-
-/// The policy that the data path holds for this MAC.
-fn kept_policy(session: &Session, mac: Mac) -> Result<PolicyChange> {
-    let Ok(bpf) = &session.attached else { return Ok(PolicyChange::default()) };
-    Ok(Members::of(bpf.as_ref())?.setting_of(mac).unwrap_or_default())
 }
 
 async fn open(master: &str, access: Access) -> Result<Session> {

@@ -1,6 +1,5 @@
 //! Steps of `child add`, `child del`, `child set` and `detach`.
 
-use anyhow::Result;
 use macvlan_common::child::Policy;
 
 use super::{Step, words::told};
@@ -11,17 +10,13 @@ use crate::{
     session::{Members, Session},
 };
 
-/// The steps by which children are added.
-///
-/// # Errors
-///
-/// When the kernel refuses to tell of the data path.
-pub fn add(session: &Session, planned: &[PlannedChild]) -> Result<Vec<Step>> {
+/// The steps by which children are added to the `members` there are.
+pub fn add(session: &Session, members: &Members, planned: &[PlannedChild]) -> Vec<Step> {
     let mut steps = leftovers(session);
     for planned in planned {
         let of_device = Step { text: planned.to_string(), changes: !planned.is_kept() };
         let of_policy = match &planned.existing {
-            Some(child) => set_policy(session, child, planned.settings.policy)?,
+            Some(child) => set_policy(session, members, child, planned.settings.policy),
             None => Vec::new(),
         };
         if of_device.changes || of_policy.is_empty() {
@@ -29,7 +24,7 @@ pub fn add(session: &Session, planned: &[PlannedChild]) -> Result<Vec<Step>> {
         }
         steps.extend(of_policy);
     }
-    Ok(steps)
+    steps
 }
 
 /// The step by which a child is deleted.
@@ -37,25 +32,22 @@ pub fn delete(child: &Child) -> Step {
     Step::change(format!("delete {}", told(child)))
 }
 
-/// The steps by which a child is changed: its device as planned, and its policy.
-///
-/// # Errors
-///
-/// When the kernel refuses to tell of the data path.
+/// The steps by which a child, one of the `members`, is changed: its device as planned, and its policy.
 pub fn set(
     session: &Session,
+    members: &Members,
     child: &Child,
     planned: Option<&PlannedChild>,
     policy: PolicyChange,
-) -> Result<Vec<Step>> {
+) -> Vec<Step> {
     let of_device = planned.filter(|planned| !planned.is_kept());
     let mut steps: Vec<Step> =
         of_device.map(|planned| Step::change(planned.to_string())).into_iter().collect();
-    steps.extend(set_policy(session, child, policy)?);
+    steps.extend(set_policy(session, members, child, policy));
     if steps.is_empty() {
         steps.push(Step::keep(format!("keep {}", told(child))));
     }
-    Ok(steps)
+    steps
 }
 
 /// The steps by which a master is detached.
@@ -86,14 +78,13 @@ pub fn leftovers(session: &Session) -> Vec<Step> {
 }
 
 /// What is set for a child that is there.
-fn set_policy(session: &Session, child: &Child, asked: PolicyChange) -> Result<Vec<Step>> {
-    let Ok(bpf) = &session.attached else {
+fn set_policy(session: &Session, members: &Members, child: &Child, asked: PolicyChange) -> Vec<Step> {
+    if session.attached.is_err() {
         // A shim heeds nothing else.
-        return Ok(asked.host_access.map(|on| turn_host_access(child, on)).into_iter().collect());
-    };
-    let members = Members::of(bpf.as_ref())?;
+        return asked.host_access.map(|on| turn_host_access(child, on)).into_iter().collect();
+    }
     let present = members.policies.get(&child.mac).copied().unwrap_or(Policy::new(child.mode, true));
-    Ok(policy(child, asked.differing(present, members.rates_of(child.mac), &members.groups)))
+    policy(child, asked.differing(present, members.rates_of(child.mac), &members.groups))
 }
 
 /// What of a policy is set anew.
