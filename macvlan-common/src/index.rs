@@ -7,8 +7,8 @@
 /// Entries of a bucket, one cache line.
 pub const ENTRIES: usize = 8;
 
-/// A bucket, filled from its beginning: each entry holds the inverse of a MAC's key in its upper 48 bits and the child's slot in the
-/// lower 16. So an entry of zeros is that of the broadcast address, which no child has.
+/// A bucket, filled from its beginning: an entry holds the inverse of a MAC's key in its upper 48 bits, the
+/// child's slot in the lower 16. One of zeros is that of the broadcast address, which no child has.
 pub type Bucket = [u64; ENTRIES];
 
 /// Buckets: 128 KiB; at 4,096 children one child in some 4,000 finds its bucket full.

@@ -12,11 +12,11 @@ use crate::{
     groups,
     model::{Child, ChildSpec},
     netns::{Netns, NetnsRef},
-    plan::{Differing, plan_change, plan_children, policies},
+    plan::{Differing, plan_changes, plan_children, policies},
     policy::PolicyChange,
     session::{Access, Members, Session},
     shim,
-    steps::{self, Outcome, is_same},
+    steps::{self, Outcome, is_planned, is_same},
 };
 
 /// Makes children on a master; with [`Access::Read`], only says what that would do.
@@ -92,25 +92,22 @@ pub async fn set(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
     let mut session = open(master, access).await?;
     let cannot_set = || format!("cannot change children of {master:?}");
     let before = session.members().with_context(cannot_set)?;
-    let (mut children, mut planned, mut told) = (Vec::new(), Vec::new(), Vec::new());
-    let mut policies = BTreeMap::new();
+    let mut found: Vec<Child> = Vec::new();
     for spec in specs {
-        let checked = async {
-            let child = find(&session, spec, &children).await?;
-            let policy = spec.settings.policy;
-            let plan = plan_change(&session, &child, &spec.settings, &planned).await?;
-            if !policy.is_empty() {
-                require_datapath(&session, &policy)?;
-            }
-            told.extend(steps::set(&session, &before, &child, plan.as_ref(), policy));
-            let mac = plan.as_ref().and_then(|plan| plan.change.mac).unwrap_or(child.mac);
-            policies.insert(mac, policy.or(before.setting_of(child.mac).unwrap_or_default()));
-            planned.extend(plan);
-            children.push(child);
-            Ok(())
-        };
-        let checked: Result<()> = checked.await;
-        checked.with_context(|| cannot("change", spec))?;
+        let child = find(&session, spec, &found).await.with_context(|| cannot("change", spec))?;
+        if !spec.settings.policy.is_empty() {
+            require_datapath(&session, &spec.settings.policy).with_context(|| cannot("change", spec))?;
+        }
+        found.push(child);
+    }
+    let wanted: Vec<_> = found.into_iter().zip(specs.iter().map(|spec| &spec.settings)).collect();
+    let planned = plan_changes(&session, &wanted).await?;
+    let (mut told, mut policies) = (Vec::new(), BTreeMap::new());
+    for (child, settings) in &wanted {
+        let plan = planned.iter().find(|planned| is_planned(planned, child));
+        told.extend(steps::set(&session, &before, child, plan, settings.policy));
+        let mac = plan.and_then(|plan| plan.change.mac).unwrap_or(child.mac);
+        policies.insert(mac, settings.policy.or(before.setting_of(child.mac).unwrap_or_default()));
     }
     groups::check(&session, specs).with_context(cannot_set)?;
     let outcome = Outcome::of(told);

@@ -120,12 +120,31 @@ pub async fn plan_children(
     Ok(planned)
 }
 
-/// Plans the change of a child that is there; `None` where it is all about its policy, or nothing.
+/// Plans the changes of children that are there. One of which nothing but the policy changes is not among
+/// the planned.
 ///
 /// # Errors
 ///
-/// When it cannot be changed so.
-pub async fn plan_change(
+/// The first that cannot be changed so, by its name.
+pub async fn plan_changes(session: &Session, wanted: &[(Child, &Settings)]) -> Result<Vec<PlannedChild>> {
+    let mut planned: Vec<PlannedChild> = Vec::new();
+    let mut addressing = Addressing::new(Differing::Refuse);
+    let mut sockets = Sockets::default();
+    for (child, settings) in wanted {
+        let checked = async {
+            let Some(mut change) = plan_change(session, child, settings, &planned).await? else {
+                return Ok(None);
+            };
+            addressing.narrow(&mut change, &mut sockets).await?;
+            Ok(Some(change))
+        };
+        let change: Result<Option<PlannedChild>> = checked.await;
+        planned.extend(change.with_context(|| format!("cannot change child {:?}", child.name))?);
+    }
+    Ok(planned)
+}
+
+async fn plan_change(
     session: &Session,
     child: &Child,
     settings: &Settings,
@@ -137,21 +156,18 @@ pub async fn plan_change(
         return Ok(None);
     }
     let netns = session.observed.netns_at(&session.netlink, &child.place).await?;
-    let netns = netns.context("no path to its network namespace is known")?;
-    let mut planned = PlannedChild {
+    Ok(Some(PlannedChild {
         name: child.name.clone(),
         kind: child.kind,
         mode: child.mode,
         settings: settings.clone(),
-        target: target(session, &netns).await?,
-        netns,
+        netns: netns.context("no path to its network namespace is known")?,
+        target: child.place.nsid.map_or(Target::Own, |_| Target::Other(child.place.number())),
         existing: Some(child.clone()),
         change,
         addresses: settings.addresses.clone(),
         gateways: settings.gateways.clone(),
-    };
-    Addressing::new(Differing::Refuse).narrow(&mut planned, &mut Sockets::default()).await?;
-    Ok(Some(planned))
+    }))
 }
 
 async fn plan_child(

@@ -76,7 +76,7 @@ fn lines_tell_what_happens_to_children_and_masters() {
     assert!(line.ends_with("added"), "{line}");
     monitor.wait_for(&format!("has {}/24", db.ip));
     web.ns.ip("link set web down");
-    while !monitor.wait_for(" down").contains("\"web\"") {}
+    assert!(monitor.wait_for(" down").contains("\"web\""));
     web.ns.ip("link set web name shop");
     assert!(monitor.wait_for("renamed").contains("child \"shop\""));
     lab.host.ns.ip("link set eth0 mtu 1400");
