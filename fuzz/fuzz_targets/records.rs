@@ -5,11 +5,8 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use macvlan_common::{
-    mac::Mac,
-    trace::{RECORD_LEN, Record, Told},
-};
-use macvlan_ctl::trace::{Capture, Event, Names, summary};
+use macvlan_common::{mac::Mac, trace::{RECORD_LEN, Record, Told}};
+use macvlan_ctl::trace::{capture::Capture, decode::summary, event::{Event, Names}};
 
 fuzz_target!(|octets: &[u8]| {
     assert_eq!(Record::decode(octets).is_some(), octets.len() == RECORD_LEN);
