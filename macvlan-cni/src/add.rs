@@ -14,7 +14,6 @@ use macvlan_core::{
 use serde_json::Value;
 
 use crate::{
-    Task,
     announce::{self, Arp, Device},
     config::Config,
     del,
@@ -25,6 +24,7 @@ use crate::{
     result::{AddResult, Address, Interface},
     settings,
     site::{self, Site, open_netns, still_there},
+    task::Task,
 };
 
 /// Attaches a container, and gives the result to print.

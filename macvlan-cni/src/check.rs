@@ -5,13 +5,13 @@ use std::path::Path;
 use macvlan_core::{discovery::masters::master_of_link, kernel::netlink::link::Link};
 
 use crate::{
-    Task,
     error::{CniError, CniResult, code},
     host_access,
     request::{Target, Verb},
     result::AddResult,
     settings,
     site::{Site, open_netns},
+    task::Task,
 };
 
 /// Compares the container with what ADD answered.

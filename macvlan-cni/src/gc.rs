@@ -3,12 +3,12 @@
 use macvlan_core::{kernel::netlink::Netlink, model::child::Child};
 
 use crate::{
-    Task,
     config::Config,
     error::{CniError, CniResult, code},
     host_access,
     request::{Target, Verb},
     site,
+    task::Task,
 };
 
 /// Removes every device of the network but those of the attachments that the runtime names, and

@@ -3,11 +3,11 @@
 use macvlan_core::{datapath::bpf::probe, kernel::netlink::Netlink};
 
 use crate::{
-    Task,
     config::OnMissingBpf,
     error::{CniError, CniResult, code},
     request::Verb,
     site,
+    task::Task,
 };
 
 /// Says whether an ADD could be served.

@@ -18,7 +18,7 @@ use crate::{
         options::{MissingChoice, Options, TcChoice, XdpChoice},
         request::AttachRequest,
     },
-    plan::{describe::is_same, planned::Plan, policies::changes},
+    plan::{planned::Plan, policies::changes},
 };
 
 /// Makes and changes children, puts the data path in place, then deletes. Gives back what is less
@@ -64,7 +64,7 @@ async fn put_in_place(
     let changes = changes(locked, request, &plan.children, before).await?;
     let mut members = locked.wanted_members(!request.options.no_adopt, &changes)?;
     for doomed in &plan.doomed {
-        let has_twin = |child: &Child| child.mac == doomed.mac && !is_same(child, doomed);
+        let has_twin = |child: &Child| child.mac == doomed.mac && !child.is_same(doomed);
         if !locked.children().iter().any(has_twin) {
             members.policies.remove(&doomed.mac);
         }

@@ -9,7 +9,6 @@ use crate::{
     datapath::shim,
     discovery::locked_master::LockedMaster,
     model::{child::Child, master::Master, options::MissingChoice, request::AttachRequest, shim::shim_name},
-    plan::describe::is_same,
 };
 
 /// Leaves a master to the kernel, with a shim if wanted. What is left of a data path goes last: until
@@ -27,7 +26,7 @@ pub(crate) async fn step_down(
         Some(MissingChoice::Fail) => bail!("{reason}"),
         None => !locked.shims().is_empty(),
     };
-    let is_doomed = |child: &Child| doomed.iter().any(|doomed| is_same(child, doomed));
+    let is_doomed = |child: &Child| doomed.iter().any(|doomed| child.is_same(doomed));
     let children: Vec<&Child> = locked.children().iter().filter(|child| !is_doomed(child)).collect();
     let warnings = if wants_shim {
         let mut access = access.clone();

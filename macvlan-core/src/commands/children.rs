@@ -6,7 +6,6 @@ use crate::{
     discovery::{access::Access, locked_master::LockedMaster},
     kernel::netns::{Netns, NetnsRef},
     model::{child::Child, spec::ChildSpec},
-    plan::describe::is_same,
     policy::change::PolicyChange,
 };
 
@@ -30,7 +29,7 @@ pub(crate) async fn find(locked: &LockedMaster, spec: &ChildSpec, before: &[Chil
         matches.retain(|child| child.place.nsid == nsid);
     }
     match matches.as_slice() {
-        [child] if before.iter().any(|other| is_same(other, child)) => bail!("it is given twice"),
+        [child] if before.iter().any(|other| other.is_same(child)) => bail!("it is given twice"),
         [child] => Ok((*child).clone()),
         [] => bail!(
             "{:?} has no such child; see: macvlan-ctl child list {}",

@@ -10,9 +10,8 @@ use macvlan_common::group::GroupName;
 
 use crate::{
     config::{
-        policy::{read_policy, read_rule},
-        reader::Fields,
-        twice,
+        policy::{read_policy, read_rule, rule_of_child},
+        reader::{Fields, twice},
     },
     kernel::ifname::IfName,
     model::{
@@ -111,7 +110,7 @@ pub fn read_master(fields: Fields<'_>, mentions: &mut FirstMentions) -> Result<M
     for child in fields.tables("child")? {
         children.push(read_child(child, &groups, mentions)?);
     }
-    let mut rules: Vec<Rule> = children.iter().filter_map(Rule::of_child).collect();
+    let mut rules: Vec<Rule> = children.iter().filter_map(rule_of_child).collect();
     for policy in fields.tables("policy")? {
         rules.push(read_rule(policy, &groups)?);
     }

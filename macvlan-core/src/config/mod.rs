@@ -14,12 +14,12 @@ use std::{
     os::unix::fs::OpenOptionsExt as _, path::Path,
 };
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
     config::{
         master::{FirstMentions, read_master},
-        reader::{Fields, Source},
+        reader::{Fields, Source, twice},
     },
     kernel::{errno::errno, ifname::IfName},
 };
@@ -96,10 +96,6 @@ impl Config {
         }
         Ok(config)
     }
-}
-
-fn twice(what: &str, name: &IfName, first: usize) -> Error {
-    anyhow!("{what} {name:?} is given twice, first in line {first}")
 }
 
 fn read_octets(path: &Path) -> Result<Vec<u8>> {

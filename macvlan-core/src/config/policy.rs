@@ -6,7 +6,7 @@ use macvlan_common::group::GroupName;
 use crate::{
     config::reader::Fields,
     kernel::{ifname::IfName, netns::NetnsRef},
-    model::parse::parse_mac,
+    model::{parse::parse_mac, spec::ChildSpec},
     policy::{
         change::{PolicyChange, parse_anti_spoof, parse_group, parse_reflection},
         glob::Glob,
@@ -46,6 +46,13 @@ pub fn read_rule(fields: Fields<'_>, groups: &[GroupName]) -> Result<Rule> {
         return Err(fields.error("the policy sets nothing; give it host-access, or another key"));
     }
     Ok(Rule { subject, setting })
+}
+
+/// What the file says of a child where it asks for it: it comes before every other rule.
+pub fn rule_of_child(spec: &ChildSpec) -> Option<Rule> {
+    let setting = Some(spec.settings.policy).filter(|policy| !policy.is_empty())?;
+    let subject = Subject::Own { name: spec.name.clone(), netns: spec.settings.netns.clone() };
+    Some(Rule { subject, setting })
 }
 
 /// The keys that say what a child may do; its group is one of those that its master declares.
@@ -137,9 +144,9 @@ mod tests {
             (child("eth0", two, Some("blue")), None),
             (child("eth0", two, None), None),
         ] {
-            assert_eq!(policies.of(&child).host_access, expected, "{child:?}");
+            assert_eq!(policies.of(child.identity()).host_access, expected, "{child:?}");
         }
-        assert_eq!(Policies::default().of(&child("a", one, None)).host_access, None);
+        assert_eq!(Policies::default().of(child("a", one, None).identity()).host_access, None);
     }
 
     #[test]
@@ -149,9 +156,12 @@ mod tests {
         let by_netns = |netns: &str| {
             policies(&format!("policy = [{{ match = {{ netns = {netns:?} }}, host-access = false }}]"))
         };
-        assert_eq!(by_netns(&own).of(&child("a", mac, Some(here))).host_access, Some(false));
-        assert_eq!(by_netns("/proc/self/ns/mnt").of(&child("a", mac, Some(here))).host_access, None);
-        assert_eq!(by_netns(&own).of(&child("a", mac, None)).host_access, None);
+        assert_eq!(by_netns(&own).of(child("a", mac, Some(here)).identity()).host_access, Some(false));
+        assert_eq!(
+            by_netns("/proc/self/ns/mnt").of(child("a", mac, Some(here)).identity()).host_access,
+            None
+        );
+        assert_eq!(by_netns(&own).of(child("a", mac, None).identity()).host_access, None);
     }
 
     #[test]
@@ -161,10 +171,10 @@ mod tests {
              policy = [{ match = { name = '*' }, host-access = false }]",
         );
         let mac = "02:00:00:00:00:01";
-        assert_eq!(policies.of(&child("web", mac, Some("blue"))).host_access, Some(true));
-        assert_eq!(policies.of(&child("web", mac, Some("red"))).host_access, Some(false));
-        assert_eq!(policies.of(&child("web", mac, None)).host_access, Some(false));
-        assert_eq!(policies.of(&child("db", mac, None)).host_access, Some(true));
-        assert_eq!(policies.of(&child("db", mac, Some("blue"))).host_access, Some(false));
+        assert_eq!(policies.of(child("web", mac, Some("blue")).identity()).host_access, Some(true));
+        assert_eq!(policies.of(child("web", mac, Some("red")).identity()).host_access, Some(false));
+        assert_eq!(policies.of(child("web", mac, None).identity()).host_access, Some(false));
+        assert_eq!(policies.of(child("db", mac, None).identity()).host_access, Some(true));
+        assert_eq!(policies.of(child("db", mac, Some("blue")).identity()).host_access, Some(false));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         shim::{self, Survey},
     },
     kernel::{
-        netlink::{Netlink, events::DeviceKey, link::Totals},
+        netlink::{Netlink, events::changed::DeviceKey, link::Totals},
         netns::place::Place,
     },
     model::{

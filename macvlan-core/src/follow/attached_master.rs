@@ -22,7 +22,7 @@ use crate::{
     },
     kernel::{
         lock::Lock,
-        netlink::{events::DeviceKey, link::Totals},
+        netlink::{events::changed::DeviceKey, link::Totals},
     },
     model::{
         child::Child,
@@ -80,7 +80,7 @@ impl AttachedMaster {
     /// When netlink refuses a socket.
     pub fn new(master: Master, policies: &Policies, adopts: bool, watcher: &Watcher) -> Result<Self> {
         let children = watcher.children(master.index);
-        let asked = children.iter().map(|child| (child.mac, policies.of(child)));
+        let asked = children.iter().map(|child| (child.mac, policies.of(child.identity())));
         Ok(Self {
             overrides: asked.filter(|(_, policy)| !policy.is_empty()).collect(),
             master,
@@ -164,7 +164,7 @@ impl AttachedMaster {
     }
 
     fn override_by_rules(&mut self, policies: &Policies, child: &Child) {
-        let policy = policies.of(child);
+        let policy = policies.of(child.identity());
         if !policy.is_empty() {
             let change = self.overrides.entry(child.mac).or_default();
             *change = policy.or(*change);

@@ -22,7 +22,7 @@ use crate::{
     },
     kernel::{
         lock::Lock,
-        netlink::{Netlink, events::DeviceKey},
+        netlink::{Netlink, events::changed::DeviceKey},
     },
     model::master::Master,
 };

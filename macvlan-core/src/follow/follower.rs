@@ -23,7 +23,7 @@ use crate::{
             watcher::Watcher,
         },
     },
-    kernel::netlink::events::Events,
+    kernel::netlink::events::changed::Events,
 };
 
 /// How often to look whether everything is as it should be, without an event.

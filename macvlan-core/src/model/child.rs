@@ -15,6 +15,7 @@ use crate::{
         netns::place::Place,
     },
     model::attachment::Attachment,
+    policy::rules::Identity,
 };
 
 /// A child of a master, as the kernel reports it.
@@ -78,6 +79,16 @@ impl Child {
     /// Whether a data path that leaves the children of others alone has it.
     pub fn is_ours(&self) -> bool {
         self.owned || self.attachment.is_some()
+    }
+
+    /// What rules tell it by.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity { name: &self.name, mac: self.mac, place: &self.place }
+    }
+
+    /// Whether both are one device.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.place == other.place && self.index == other.index
     }
 
     /// How messages name it: `"web"`, or `"web" in netns "blue"`.

@@ -7,7 +7,7 @@ use macvlan_common::{
     mac::Mac,
 };
 
-use crate::kernel::netlink::{events::DeviceKey, link::Totals};
+use crate::kernel::netlink::{events::changed::DeviceKey, link::Totals};
 
 /// Counters of a master, summed over all CPUs. What a data path cannot know is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,7 +10,6 @@ use crate::{
         netns::Netns,
     },
     model::{child::Child, spec::Settings},
-    plan::describe::is_same,
 };
 
 /// A child that is to be there afterwards.
@@ -91,5 +90,5 @@ impl PlannedChild {
 
 /// Whether `child` is the one that is planned.
 pub fn is_planned(planned: &PlannedChild, child: &Child) -> bool {
-    planned.existing.as_ref().is_some_and(|existing| is_same(existing, child))
+    planned.existing.as_ref().is_some_and(|existing| existing.is_same(child))
 }

@@ -9,7 +9,7 @@ use crate::{
         options::{DEFAULT_MAX_CHILDREN, MissingChoice},
         request::AttachRequest,
     },
-    plan::{describe::is_same, planned::Plan},
+    plan::planned::Plan,
 };
 
 /// Refuses to go on without BPF, where that is wanted and known already: nothing was changed yet.
@@ -33,7 +33,7 @@ pub fn check_room(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -
     let is_counted = |child: &&Child| {
         (!request.options.no_adopt || child.is_ours())
             && !child.unfinished
-            && !plan.doomed.iter().any(|doomed| is_same(doomed, child))
+            && !plan.doomed.iter().any(|doomed| doomed.is_same(child))
     };
     let adopted = locked.children().iter().filter(is_counted).count();
     let new = plan.children.iter().filter(|child| child.existing.is_none()).count();

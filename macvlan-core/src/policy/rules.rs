@@ -7,7 +7,6 @@ use crate::{
         ifname::IfName,
         netns::{NetnsRef, place::Place},
     },
-    model::{child::Child, spec::ChildSpec},
     policy::{change::PolicyChange, glob::Glob},
 };
 
@@ -47,6 +46,17 @@ pub enum Subject {
     },
 }
 
+/// What rules tell children by.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'a> {
+    /// Name in its own namespace.
+    pub name: &'a str,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Where it lives.
+    pub place: &'a Place,
+}
+
 impl Policies {
     /// These rules, in this order.
     pub fn new(rules: Vec<Rule>) -> Self {
@@ -67,50 +77,41 @@ impl Policies {
         self.rules.iter().any(holds)
     }
 
-    /// What `child` may do: of each setting, what the first rule says that is about it and says
+    /// What a child may do: of each setting, what the first rule says that is about it and says
     /// anything.
-    pub fn of(&self, child: &Child) -> PolicyChange {
+    pub fn of(&self, child: Identity<'_>) -> PolicyChange {
         let rules = self.rules.iter().filter(|rule| rule.subject.is(child));
         rules.fold(PolicyChange::default(), |picked, rule| picked.or(rule.setting))
     }
 }
 
-impl Rule {
-    /// What the file says of a child where it asks for it: it comes before every other rule.
-    pub fn of_child(spec: &ChildSpec) -> Option<Self> {
-        let setting = Some(spec.settings.policy).filter(|policy| !policy.is_empty())?;
-        let subject = Subject::Own { name: spec.name.clone(), netns: spec.settings.netns.clone() };
-        Some(Self { subject, setting })
-    }
-}
-
 impl Subject {
-    fn is(&self, child: &Child) -> bool {
+    fn is(&self, child: Identity<'_>) -> bool {
         match self {
             Self::Own { name, netns } => {
                 let netns_is = match netns {
-                    None => child.place == Place::default(),
-                    Some(netns) => lives_in(child, netns),
+                    None => *child.place == Place::default(),
+                    Some(netns) => lives_in(child.place, netns),
                 };
                 child.name == name.as_str() && netns_is
             }
             Self::Like { mac, name, netns } => {
                 mac.is_none_or(|mac| mac == child.mac)
-                    && name.as_ref().is_none_or(|name| name.matches(&child.name))
-                    && netns.as_ref().is_none_or(|netns| lives_like(child, netns))
+                    && name.as_ref().is_none_or(|name| name.matches(child.name))
+                    && netns.as_ref().is_none_or(|netns| lives_like(child.place, netns))
             }
         }
     }
 }
 
 /// Whether the child's namespace is `netns`, whatever it is called by.
-fn lives_in(child: &Child, netns: &NetnsRef) -> bool {
-    let Some(own) = child.place.netns() else { return false };
+fn lives_in(place: &Place, netns: &NetnsRef) -> bool {
+    let Some(own) = place.netns() else { return false };
     own == *netns || own.id().is_some_and(|id| netns.id() == Some(id))
 }
 
-fn lives_like(child: &Child, pattern: &Glob) -> bool {
-    let matches = child.place.label.as_ref().is_some_and(|label| pattern.matches(label));
-    let named = || pattern.as_str().parse().is_ok_and(|netns| lives_in(child, &netns));
+fn lives_like(place: &Place, pattern: &Glob) -> bool {
+    let matches = place.label.as_ref().is_some_and(|label| pattern.matches(label));
+    let named = || pattern.as_str().parse().is_ok_and(|netns| lives_in(place, &netns));
     matches || (pattern.is_plain() && named())
 }

@@ -19,12 +19,14 @@ pub const LAYERS: [Layers; 1] = [Layers {
     package: "macvlan-core",
     ranks: &[
         &["kernel"],
-        &["model"],
         &["policy"],
-        &["config", "discovery"],
-        &["plan", "datapath"],
+        &["model"],
+        &["config", "datapath"],
+        &["discovery"],
+        &["plan"],
         &["apply"],
-        &["commands", "follow"],
+        &["commands"],
+        &["follow"],
     ],
 }];
 

@@ -32,18 +32,6 @@ use crate::{
     policy::{groups::Groups, rate::RateLimits},
 };
 
-pub use crate::{
-    datapath::bpf::{
-        clean_up::clean_up,
-        maps::tables::sum,
-        object::allow_memory,
-        probe::{Depth, probe},
-        reader::{ProgramRuns, Reader, Usage},
-        trace::{TraceWatch, Traced, Tracing},
-    },
-    model::options::{DEFAULT_MAX_CHILDREN, MOST_CHILDREN, Options, storm_limit},
-};
-
 /// The programs on one master.
 pub struct Bpf {
     pub(crate) directory: PathBuf,

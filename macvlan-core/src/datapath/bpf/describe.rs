@@ -10,7 +10,7 @@ use macvlan_common::{
 };
 
 use crate::{
-    datapath::bpf::{maps::tables::Maps, record::Record, trace},
+    datapath::bpf::{maps::tables::Maps, record::Record, traced},
     model::{
         description::{Carrier, Degraded, Description, Hairpin},
         keyword::Keyword,
@@ -52,7 +52,7 @@ pub fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Descri
             "a passthru child bears the host's MAC: nobody can tell their frames apart",
         ));
     }
-    description.degraded.extend(trace::degraded(record, directory));
+    description.degraded.extend(traced::degraded(record, directory));
     if maps.has_passthru()? && description.hairpin != Hairpin::Off {
         description.degraded.push(Degraded::new(
             "hairpin",

@@ -16,6 +16,7 @@ pub mod probe;
 pub mod reader;
 mod record;
 pub mod trace;
+mod traced;
 mod update;
 
 pub use crate::{

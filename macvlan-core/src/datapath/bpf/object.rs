@@ -3,6 +3,9 @@
 /// The object that `cargo xtask build-ebpf` makes.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/macvlan.bpfel.o");
 
+/// The map that aya-log writes to.
+pub const RING: &str = "AYA_LOGS";
+
 /// The object.
 pub fn object() -> &'static [u8] {
     #[cfg(debug_assertions)]

@@ -3,7 +3,7 @@
 //! The record says that programs are traced before the first of them is: whoever finds them after a
 //! killed trace replaces them as programs of another version.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use aya::{
@@ -18,15 +18,12 @@ use crate::{
         hooks::tc::Hooks,
         load::{load_object, loader, no_maps},
         maps::tables,
-        object::object,
+        object::{RING, object},
         record::{self, Record, TRACED},
+        traced::runs,
     },
-    kernel::lock::Lock,
-    model::{description::Degraded, master::Master},
+    model::master::Master,
 };
-
-/// The map that aya-log writes to.
-pub const RING: &str = "AYA_LOGS";
 
 /// Octets of records that may wait to be read: some sixteen thousand frames.
 const RING_LEN: u32 = 4 << 20;
@@ -135,19 +132,4 @@ impl Bpf {
         self.record.object = object;
         self.maps.write_record(&self.record.to_text()?)
     }
-}
-
-/// What a trace that runs, or was killed, costs.
-pub(crate) fn degraded(record: &Record, directory: &Path) -> Option<Degraded> {
-    let reason = if runs(directory) {
-        "a trace is running, which costs time on every frame"
-    } else {
-        "programs left by a killed trace, which cost time on every frame; attach again puts them right"
-    };
-    record.is_traced().then(|| Degraded::new("trace", "off", "on", reason))
-}
-
-fn runs(directory: &Path) -> bool {
-    let key = directory.file_name().unwrap_or_default();
-    Lock::trace_runs(&key.to_string_lossy())
 }

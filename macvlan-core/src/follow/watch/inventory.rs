@@ -11,7 +11,7 @@ use crate::{
         namespace_names::NamespaceNames,
     },
     kernel::{
-        netlink::{events::DeviceKey, ipnet::IpNet, link::Link},
+        netlink::{events::changed::DeviceKey, ipnet::IpNet, link::Link},
         netns::place::Place,
     },
     model::{child::Child, shim::Shim},

@@ -6,6 +6,7 @@
 //! leads to a look at everything.
 
 pub mod change;
+mod device_move;
 mod inventory;
 mod look;
 mod moves;

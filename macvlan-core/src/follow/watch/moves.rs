@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    follow::watch::{change::Change, watcher::Watcher},
-    kernel::netlink::events::{DeviceKey, Events},
+    follow::watch::{change::Change, device_move::DeviceMove, watcher::Watcher},
+    kernel::netlink::events::changed::{DeviceKey, Events},
 };
 
 /// How long a device may be between two namespaces (`dev_change_net_namespace` waits for RCU).
@@ -15,24 +15,6 @@ const TRANSIT: Duration = Duration::from_secs(1);
 
 /// How long the kernel may take to let go of a device that it said had left.
 const DEPARTURE: Duration = Duration::from_millis(10);
-
-/// A device that left for another namespace.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct DeviceMove {
-    pub(crate) from: DeviceKey,
-    /// Where to, if somebody said so.
-    to: Option<DeviceKey>,
-    /// How long it may take.
-    pub(crate) until: Instant,
-    /// It was looked for.
-    searched: bool,
-}
-
-impl DeviceMove {
-    fn new(from: DeviceKey, to: Option<DeviceKey>, patience: Duration) -> Self {
-        Self { from, to, until: Instant::now() + patience, searched: to.is_some() }
-    }
-}
 
 impl Watcher {
     /// Takes note of who left, and forgets of whom the kernel has let go.

@@ -9,13 +9,16 @@ use crate::{
     discovery::access::Access,
     follow::watch::{
         change::{self, Subject},
+        device_move::DeviceMove,
         inventory::Inventory,
-        moves::DeviceMove,
         namespace_names::NamespaceNames,
     },
     kernel::netlink::{
         Netlink,
-        events::{DeviceKey, EventSocket, Events},
+        events::{
+            changed::{DeviceKey, Events},
+            listen::EventSocket,
+        },
         link::Link,
     },
     model::{child::Child, shim::Shim},

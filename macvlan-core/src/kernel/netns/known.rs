@@ -7,10 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::kernel::netns::{Netns, NetnsId};
-
-/// Where `ip netns` keeps its names.
-pub(crate) const NAMED: &str = "/run/netns";
+use crate::kernel::netns::{NAMED, Netns, NetnsId};
 
 /// Where Docker keeps its sandboxes.
 const DOCKER: &str = "/run/docker/netns";

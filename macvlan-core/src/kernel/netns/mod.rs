@@ -20,7 +20,10 @@ use std::{
 use anyhow::{Context, Error, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns};
 
-use crate::kernel::{errno::errno, netns::known::NAMED};
+use crate::kernel::errno::errno;
+
+/// Where `ip netns` keeps its namespaces.
+const NAMED: &str = "/run/netns";
 
 /// How a user names a namespace: a name of `ip netns`, a path, or the id of a process in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -79,7 +79,7 @@ async fn shim(locked: &LockedMaster, request: &AttachRequest) -> Result<Vec<Step
         return Ok(vec![Step::change(format!("make shim {name:?}, a macvlan of the host's own"))]);
     };
     let children: Vec<&Child> = locked.children().iter().collect();
-    let known = |child: &&Child| Some((child.mac, request.policies.of(child).host_access?));
+    let known = |child: &&Child| Some((child.mac, request.policies.of(child.identity()).host_access?));
     let access: BTreeMap<Mac, bool> = children.iter().filter_map(known).collect();
     let survey = shim::survey(&locked.master, Some(shim), &children, &access).await?;
     Ok(vec![match survey.is_in_step() {
@@ -101,11 +101,11 @@ fn members(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Resul
     children.sort_by_key(|child| child.up);
     let last: BTreeMap<Mac, &Child> = children.iter().map(|child| (child.mac, *child)).collect();
     for child in locked.children() {
-        let is_doomed = plan.doomed.iter().any(|doomed| is_same(doomed, child));
+        let is_doomed = plan.doomed.iter().any(|doomed| doomed.is_same(child));
         if is_doomed {
             leaving.remove(&child.mac);
         }
-        let is_last = last.get(&child.mac).is_some_and(|last| is_same(last, child));
+        let is_last = last.get(&child.mac).is_some_and(|last| last.is_same(child));
         if is_doomed || !is_last || (request.options.no_adopt && !child.is_ours()) {
             continue;
         }
@@ -134,7 +134,7 @@ fn member(
         ..child.clone()
     };
     let asked = planned.map(|planned| planned.settings.policy).unwrap_or_default();
-    let asked = asked.or(request.policies.of(&after));
+    let asked = asked.or(request.policies.of(after.identity()));
     let known = known.and_then(|mac| Some((mac, *members.policies.get(&mac)?)));
     let Some((mac, present)) = known else {
         if change.mac.is_some() {
@@ -150,9 +150,4 @@ fn member(
         steps.push(Step::change(format!("follow {} to mode {}", told(child), child.mode.as_str())));
     }
     steps
-}
-
-/// Whether both are one device.
-pub fn is_same(one: &Child, other: &Child) -> bool {
-    one.place == other.place && one.index == other.index
 }

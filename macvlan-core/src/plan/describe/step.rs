@@ -1,7 +1,5 @@
 //! A step, and what comes of steps.
 
-pub use crate::plan::describe::change::{add, delete, detach, set};
-
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {

@@ -1,6 +1,9 @@
 //! What the messages of a datagram tell.
 
-use crate::kernel::netlink::events::{DeviceKey, Events};
+use crate::kernel::netlink::events::{
+    bytes::{i32_at, u16_at, u32_at},
+    changed::{DeviceKey, Events},
+};
 
 /// Octets of the header of a netlink message (`struct nlmsghdr`).
 const MESSAGE_HEADER: usize = 16;
@@ -91,18 +94,6 @@ fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
         }
         attributes = attributes.get(len.next_multiple_of(4)..)?;
     }
-}
-
-fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
-    octets.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
-}
-
-fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
-    octets.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
-}
-
-pub(crate) fn i32_at(octets: &[u8], at: usize) -> Option<i32> {
-    u32_at(octets, at).map(u32::cast_signed)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use nix::sys::socket::{
     AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, setsockopt, socket, sockopt::RcvBuf,
 };
 
-use crate::kernel::netlink::events::{Events, message::i32_at};
+use crate::kernel::netlink::events::{bytes::i32_at, changed::Events};
 
 /// Receive buffer: some 10,000 events may wait.
 const RECEIVE_BUFFER: usize = 8 << 20;
