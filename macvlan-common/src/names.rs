@@ -1,7 +1,7 @@
 //! Names of maps and programs, as the BPF object spells them.
 //!
 //! A pinned map or program has the same file name in its master's pin directory. The kernel
-//! cuts object names to 15 octets (`BPF_OBJ_NAME_LEN`); all of these fit.
+//! cuts object names to 15 bytes (`BPF_OBJ_NAME_LEN`); all of these fit.
 
 /// Array of one [`Config`](crate::config::Config).
 pub const CONFIG: &str = "MACVLAN_CONFIG";
@@ -69,10 +69,10 @@ pub const EGRESS: &str = "macvlan_out";
 pub const TRACE: &str = "MACVLAN_TRACE";
 /// Load-time constant of traced programs: one frame in so many.
 pub const TRACE_SAMPLE: &str = "MACVLAN_SAMPLE";
-/// Load-time constant of traced programs: key of the only MAC to tell of; 0 tells of all.
+/// Load-time constant of traced programs: key of the only MAC to record; 0 records all.
 pub const TRACE_MAC: &str = "MACVLAN_ONLY_MAC";
 
-/// Each program, and the same program that also tells what it does.
+/// Each program, and its traced twin.
 pub const TRACED: [(&str, &str); 4] = [
     (XDP, "macvlan_xdp_tr"),
     (XDP_FRAGS, "macvlan_xdpf_tr"),

@@ -10,7 +10,7 @@ use crate::{
     l3::Address,
 };
 
-/// How long an address is believed in since it was last heard of, in nanoseconds: 5 minutes. Owners
+/// How long an address is valid after its owner last used it, in nanoseconds: 5 minutes. Owners
 /// speak more often than that; one that was replaced behind our back is forgotten.
 pub const LIFETIME: u64 = 300_000_000_000;
 
@@ -26,19 +26,19 @@ pub const PLACES: u64 = 16;
 pub struct Owner {
     /// Key of its MAC; 0 when two have claimed the address.
     pub mac: u64,
-    /// When it was last heard of, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// When it was last seen, in nanoseconds of `CLOCK_MONOTONIC`.
     pub seen: u64,
     /// [`NETLINK`](Self::NETLINK) or [`LEARNT`](Self::LEARNT).
     pub source: u64,
 }
 
 impl Owner {
-    /// The kernel says so.
+    /// Known from the kernel, by netlink.
     pub const NETLINK: u64 = 0;
-    /// The owner says so.
+    /// Learnt from a frame of the owner.
     pub const LEARNT: u64 = 1;
 
-    /// Whether it is too long ago that this was heard.
+    /// Whether it was last seen too long ago.
     #[inline(always)]
     pub const fn is_stale(&self, now: u64) -> bool {
         // Another CPU may have written a later time.
@@ -60,17 +60,17 @@ pub enum Speaker {
     Host,
     /// A child.
     Child,
-    /// A MAC that is neither's: a child that nobody told us of, or an invented name.
+    /// A MAC that is neither's: a child that is not known yet, or a forged MAC.
     Stranger,
 }
 
-/// What a claim comes to.
+/// What is done about a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Claim {
     /// Nothing changes.
     Ignore,
-    /// The owner was heard of again.
+    /// The owner was seen again.
     Refresh,
     /// The speaker has the address from now on.
     Take,
@@ -193,8 +193,8 @@ mod tests {
         }
 
         #[test]
-        fn a_sender_has_sixteen_places(octets: [u8; 6], address: [u8; 16]) {
-            let mac = crate::mac::Mac::new(octets).key();
+        fn a_sender_has_sixteen_places(bytes: [u8; 6], address: [u8; 16]) {
+            let mac = crate::mac::Mac::new(bytes).key();
             let place = place(mac, Address::v6(address));
             prop_assert!(mac_of(place) == mac && place >> 48 < PLACES);
         }

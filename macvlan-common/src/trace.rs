@@ -1,16 +1,14 @@
 //! What a traced program tells of a frame: one record, laid out the same on both sides.
 
-use core::hint::black_box;
-
 use crate::{
     counters::{FloodOrigin, Path},
-    decide::{Action, Total, Verdict},
+    verdict::{ACTIONS, Action, Total, Verdict},
 };
 
-/// Octets of a frame that a record holds at most: Ethernet, two tags, IPv6 and TCP with options fit.
+/// Bytes of a frame that a record holds at most: Ethernet, two tags, IPv6 and TCP with options fit.
 pub const HEAD_LEN: usize = 128;
 
-/// Octets of an encoded [`Record`].
+/// Bytes of an encoded [`Record`].
 pub const RECORD_LEN: usize = size_of::<Record>();
 
 /// One judged frame, as the programs write it: little-endian, as the object is.
@@ -19,7 +17,7 @@ pub const RECORD_LEN: usize = size_of::<Record>();
 pub struct Record {
     /// Nanoseconds of `CLOCK_BOOTTIME` (`bpf_ktime_get_boot_ns`, kernel 5.8).
     pub time: u64,
-    /// Octets of the buffer, without a tag that the kernel holds beside it.
+    /// Bytes of the buffer, without a tag that the kernel holds beside it.
     pub len: u32,
     /// What was judged where, see [`Told`].
     pub told: u32,
@@ -27,7 +25,7 @@ pub struct Record {
     pub segments: u32,
     /// Tag that the kernel holds beside the frame: EtherType above, tag control below; 0 without.
     pub tag: u32,
-    /// Octets used of `head`.
+    /// Bytes used of `head`.
     pub captured: u32,
     /// Zero: no hidden padding.
     pub reserved: u32,
@@ -36,10 +34,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record in these octets, `None` when there are more or fewer than it has.
-    pub fn decode(octets: &[u8]) -> Option<Self> {
-        let octets: &[u8; RECORD_LEN] = octets.try_into().ok()?;
-        let (fields, head) = octets.split_at(RECORD_LEN - HEAD_LEN);
+    /// The record in these bytes, `None` when there are more or fewer than it has.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; RECORD_LEN] = bytes.try_into().ok()?;
+        let (fields, head) = bytes.split_at(RECORD_LEN - HEAD_LEN);
         let word = |at: usize| {
             let word = fields.get(at..at + size_of::<u32>())?;
             Some(u32::from_le_bytes(word.try_into().ok()?))
@@ -69,7 +67,7 @@ pub struct Scratch {
     pub record: Record,
 }
 
-/// Where a frame was judged, and how, in one word: hook, action, path and total, an octet each.
+/// Where a frame was judged, and how, in one word: hook, action, path and total, an byte each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Told {
     /// Where.
@@ -83,15 +81,15 @@ pub struct Told {
 }
 
 /// A hook as a record names it. A frame is told of once, where it is judged: no other
-/// [`Hook`](crate::decide::Hook) makes records.
+/// [`Hook`](crate::frame::Hook) makes records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Point {
-    /// [`Hook::Xdp`](crate::decide::Hook::Xdp).
+    /// [`Hook::Xdp`](crate::frame::Hook::Xdp).
     Xdp = 0,
-    /// [`Hook::Ingress`](crate::decide::Hook::Ingress) or [`Hook::AfterXdp`](crate::decide::Hook::AfterXdp).
+    /// [`Hook::Ingress`](crate::frame::Hook::Ingress) or [`Hook::AfterXdp`](crate::frame::Hook::AfterXdp).
     Ingress = 1,
-    /// [`Hook::Egress`](crate::decide::Hook::Egress).
+    /// [`Hook::Egress`](crate::frame::Hook::Egress).
     Egress = 2,
 }
 
@@ -106,37 +104,11 @@ impl Point {
     }
 }
 
-/// Every action; its place here is its number in a record.
-pub const ACTIONS: [Action; 19] = [
-    Action::Pass,
-    Action::Defer,
-    Action::DropIsolated,
-    Action::DropReflected,
-    Action::DropUnknown,
-    Action::DropSpoofed,
-    Action::Turn,
-    Action::CopyToChildren,
-    Action::CopyToAll,
-    Action::CopyBroadcastToHost,
-    Action::CopyMulticastToHost,
-    Action::Untag,
-    Action::HideFromHost,
-    Action::UntagBroadcast,
-    Action::UntagMulticast,
-    Action::DropStorm,
-    Action::DropRaGuard,
-    Action::DropDhcpGuard,
-    Action::DropRate,
-];
-
 impl Told {
     /// The word of a verdict.
     #[inline(always)]
     pub fn encode<Child>(point: Point, verdict: &Verdict<Child>) -> u32 {
-        // Each apart: to join the tests, the compiler would join the pointers, which the verifier
-        // prohibits.
-        let charged = black_box(verdict.tx.is_some()) || black_box(verdict.rx.is_some());
-        let path = if charged { 1 + verdict.path as u32 } else { 0 };
+        let path = if verdict.charges_child() { 1 + verdict.path as u32 } else { 0 };
         let total = match &verdict.total {
             None => 0,
             Some(Total::UnknownUnicast) => 1,
@@ -180,10 +152,7 @@ mod tests {
     use proptest::{array::uniform32, prelude::*};
 
     use super::*;
-    use crate::{
-        cases,
-        decide::{Hook, decide},
-    };
+    use crate::{cases, decide::decide, frame::Hook};
 
     #[test]
     fn every_verdict_of_the_contract_survives_its_word() {
@@ -211,11 +180,6 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_numbered_by_its_place() {
-        assert!(ACTIONS.iter().enumerate().all(|(place, action)| *action as usize == place));
-    }
-
-    #[test]
     fn a_record_of_another_length_is_none() {
         assert!(Record::decode(&[0; RECORD_LEN - 1]).is_none());
         assert!(Record::decode(&[0; RECORD_LEN + 1]).is_none());
@@ -232,9 +196,9 @@ mod tests {
 
         #[test]
         fn fields_are_where_the_programs_write_them(fields in uniform32(any::<u8>())) {
-            let mut octets = [0; RECORD_LEN];
-            octets[..32].copy_from_slice(&fields);
-            let record = Record::decode(&octets).unwrap();
+            let mut bytes = [0; RECORD_LEN];
+            bytes[..32].copy_from_slice(&fields);
+            let record = Record::decode(&bytes).unwrap();
             prop_assert_eq!(&record.time.to_le_bytes()[..], &fields[..8]);
             prop_assert_eq!(&record.captured.to_le_bytes()[..], &fields[24..28]);
         }

@@ -3,15 +3,9 @@
 //! The twins are programs of their own, so that the plain ones hold no map, no helper call and no
 //! instruction for it. Records go through aya-log; what is lost on the way shows by the count.
 
-use core::hint::black_box;
-
 use aya_ebpf::{
-    Global,
-    bindings::xdp_md,
-    helpers::{bpf_ktime_get_boot_ns, bpf_skb_load_bytes},
-    macros::map,
-    maps::PerCpuArray,
-    programs::{TcContext, XdpContext},
+    Global, bindings::xdp_md, helpers::bpf_ktime_get_boot_ns, macros::map, maps::PerCpuArray,
+    programs::XdpContext,
 };
 use aya_log_ebpf::info;
 use macvlan_common::{
@@ -21,7 +15,7 @@ use macvlan_common::{
 
 use crate::{
     global::{__sk_buff, context_of},
-    packet,
+    packet, skb,
 };
 
 #[map]
@@ -37,7 +31,7 @@ static MACVLAN_ONLY_MAC: Global<u64> = Global::new(0);
 
 /// Ethernet header of a frame that comes without.
 const ETH_HLEN: usize = 14;
-/// Octets told of behind such a header; a power of two, by which the verifier sees the bound.
+/// Bytes told of behind such a header; a power of two, by which the verifier sees the bound.
 const HEADLESS_LEN: usize = 64;
 
 /// Tells of a frame at TC: `told` is a word of [`Told`](macvlan_common::trace::Told); `headless`,
@@ -46,17 +40,13 @@ const HEADLESS_LEN: usize = 64;
 #[inline(never)]
 pub extern "C" fn macvlan_tell(skb: *mut __sk_buff, dst: u64, src: u64, told: u32, headless: bool) -> u32 {
     let ctx = &context_of(skb);
-    let skb = ctx.skb.skb;
     let Some(record) = next_record(dst, src) else { return 0 };
-    // SAFETY: reading a field of the context that the program was called with.
-    record.segments = unsafe { (*skb).gso_segs };
-    // SAFETY: as above.
-    let tagged = unsafe { (*skb).vlan_present } != 0;
-    // SAFETY: as above.
-    let protocol = unsafe { (*skb).vlan_proto } as u16;
-    // SAFETY: as above.
-    let control = unsafe { (*skb).vlan_tci };
-    record.tag = if tagged { u32::from(protocol.swap_bytes()) << 16 | control & 0xffff } else { 0 };
+    record.segments = skb::segments(ctx);
+    record.tag = if skb::is_tagged(ctx) {
+        u32::from(skb::vlan_protocol(ctx)) << 16 | skb::vlan_control(ctx)
+    } else {
+        0
+    };
     record.told = told;
     record.len = ctx.len();
     record.captured = if headless {
@@ -64,18 +54,16 @@ pub extern "C" fn macvlan_tell(skb: *mut __sk_buff, dst: u64, src: u64, told: u3
         let (header, rest) = record.head.split_at_mut(ETH_HLEN);
         header[..6].copy_from_slice(&Mac::from_key(dst).octets());
         header[6..12].copy_from_slice(&Mac::from_key(src).octets());
-        // SAFETY: reading a field of the context that the program was called with.
-        let ethertype = unsafe { (*skb).protocol } as u16;
-        header[12..].copy_from_slice(&ethertype.to_ne_bytes());
-        ETH_HLEN as u32 + load::<HEADLESS_LEN>(ctx, rest)
+        header[12..].copy_from_slice(&skb::protocol(ctx).to_be_bytes());
+        ETH_HLEN as u32 + packet::load_head::<HEADLESS_LEN>(ctx, rest)
     } else {
-        load::<HEAD_LEN>(ctx, &mut record.head)
+        packet::load_head::<HEAD_LEN>(ctx, &mut record.head)
     };
     log(ctx, record);
     1
 }
 
-/// Tells of a frame at XDP that has `len` octets.
+/// Tells of a frame at XDP that has `len` bytes.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn macvlan_tell_xdp(md: *mut xdp_md, dst: u64, src: u64, told: u32, len: u32) -> u32 {
@@ -111,20 +99,9 @@ fn next_record(dst: u64, src: u64) -> Option<&'static mut Record> {
     Some(&mut scratch.record)
 }
 
-/// Loads the beginning of the frame, `N` octets or all there are; gives how many.
-#[inline(always)]
-fn load<const N: usize>(ctx: &TcContext, to: &mut [u8]) -> u32 {
-    let last = black_box(ctx.len()).wrapping_sub(1);
-    // The mask changes nothing; it is how the verifier learns of the bound.
-    let count = if last < N as u32 { (black_box(last) & (N as u32 - 1)) + 1 } else { N as u32 };
-    // SAFETY: the helper writes `count` octets to `to`, which has room for `N`, or fails.
-    let status = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, to.as_mut_ptr().cast(), count) };
-    if status == 0 { count } else { 0 }
-}
-
 #[inline(always)]
 fn log<T>(ctx: &T, record: &Record) {
     // SAFETY: a record is integers without padding.
-    let octets: &[u8] = unsafe { core::slice::from_raw_parts((&raw const *record).cast(), RECORD_LEN) };
-    info!(ctx, target: "", "{:x}", octets);
+    let bytes: &[u8] = unsafe { core::slice::from_raw_parts((&raw const *record).cast(), RECORD_LEN) };
+    info!(ctx, target: "", "{:x}", bytes);
 }

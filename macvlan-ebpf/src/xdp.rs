@@ -9,8 +9,11 @@ use aya_ebpf::{
 };
 use macvlan_common::{
     counters::Count,
-    decide::{Action, Hook, Plain, Tables as _, Verdict, decide, plain},
+    decide::{Tables as _, decide},
+    frame::Hook,
+    plain::{Plain, plain},
     trace::{Point, Told},
+    verdict::{Action, Verdict},
 };
 
 use crate::{
@@ -101,7 +104,7 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
             tell(&verdict);
             if verdict.action.drop_reason().is_some() { XDP_DROP } else { XDP_PASS }
         }
-        // What is not counted has no mark, and is told of where it is judged anew: only behind
+        // What is not counted has no mark, and is recorded where it is judged anew: only behind
         // generic XDP it is not.
         Action::Pass if TRACED && !verdict.counts() && config.xdp_is_generic() => {
             tell(&verdict);
@@ -111,7 +114,7 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
     }
 }
 
-/// Leaves word for TC ingress before the frame. Fails on drivers without metadata.
+/// Marks the frame as judged for TC ingress, by metadata before it. Fails on drivers without metadata.
 #[inline(always)]
 fn mark_judged(ctx: &XdpContext, word: u32) -> bool {
     // SAFETY: the context is the one this program was called with.

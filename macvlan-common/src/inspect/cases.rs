@@ -45,20 +45,20 @@ pub struct Case {
 
 /// A frame in memory.
 #[derive(Debug, Clone, Copy)]
-pub struct Octets<'a> {
+pub struct MemoryPacket<'a> {
     /// From the destination MAC on.
     pub frame: &'a [u8],
     /// The sender's addresses.
     pub own: &'a [Address],
 }
 
-impl Octets<'_> {
+impl MemoryPacket<'_> {
     fn at<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         self.frame.get(at as usize..)?.get(..N)?.try_into().ok()
     }
 }
 
-impl Packet for Octets<'_> {
+impl Packet for MemoryPacket<'_> {
     fn half(&self, at: u32) -> Option<u16> {
         self.at(at).map(u16::from_be_bytes)
     }
@@ -89,7 +89,7 @@ pub fn tagged(tags: usize, ethertype: u16, packet: &[u8]) -> Vec<u8> {
 
 /// The EtherType behind up to two tags; `None` when the frame ends before.
 pub fn network_layer(frame: &[u8]) -> Option<u16> {
-    let at = |at| Octets { frame, own: &[] }.half(at);
+    let at = |at| MemoryPacket { frame, own: &[] }.half(at);
     let kinds = [at(12)?, at(16).unwrap_or_default(), at(20).unwrap_or_default()];
     let is_tag = |kind: &&u16| !matches!(**kind, 0x8100 | 0x88a8);
     kinds.iter().find(is_tag).copied()
@@ -138,12 +138,12 @@ fn message(kind: u8, target: [u8; 16]) -> Vec<u8> {
     [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &target].concat()
 }
 
-/// An extension header of eight octets before `payload`.
+/// An extension header of eight bytes before `payload`.
 fn behind(next: u8, payload: &[u8]) -> Vec<u8> {
     [&[next, 0, 0, 0, 0, 0, 0, 0][..], payload].concat()
 }
 
-/// A fragment header: `place` is the offset in units of eight octets.
+/// A fragment header: `place` is the offset in units of eight bytes.
 fn fragment(next: u8, place: u16, more: bool, payload: &[u8]) -> Vec<u8> {
     let [high, low] = (place << 3 | u16::from(more)).to_be_bytes();
     [&[next, 0, high, low, 0, 0, 0, 7][..], payload].concat()

@@ -7,7 +7,7 @@ use crate::{child::Policy, counters::DropReason, l3::Address};
 const SERVER: u16 = 67;
 const CLIENT: u16 = 68;
 
-/// Octets of a header without options.
+/// Bytes of a header without options.
 const LEAST_HEADER: u32 = 20;
 
 /// The source must be the child's own or, in a DHCP client's request, nothing yet. What a DHCP server

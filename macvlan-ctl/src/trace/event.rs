@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use macvlan_common::{
     counters::{DropReason, FloodOrigin, Path},
-    decide::{Action, Total},
     mac::Mac,
     trace::{Point, Record, Told},
+    verdict::{Action, Total},
 };
 use serde::Serialize;
 
@@ -80,7 +80,7 @@ impl Event {
         Some(Self {
             time: since_1970.as_secs_f64(),
             hook: told.hook.as_str(),
-            action: action(told.action),
+            action: told.action.fate().as_str(),
             reason: told.action.drop_reason().map(DropReason::as_str),
             verdict: verdict(told, src == names.master, dst == names.master),
             path: told.path.map(Path::as_str),
@@ -138,30 +138,8 @@ fn mac_at(head: &[u8], at: usize) -> Option<Mac> {
     Some(Mac::new(head.get(at..at + 6)?.try_into().ok()?))
 }
 
-fn action(action: Action) -> &'static str {
-    match action {
-        Action::DropIsolated
-        | Action::DropReflected
-        | Action::DropUnknown
-        | Action::DropSpoofed
-        | Action::DropStorm
-        | Action::DropRaGuard
-        | Action::DropDhcpGuard
-        | Action::DropRate => "drop",
-        Action::Turn => "hairpin",
-        Action::CopyToChildren
-        | Action::CopyToAll
-        | Action::CopyBroadcastToHost
-        | Action::CopyMulticastToHost => "copy",
-        Action::HideFromHost => "hide",
-        Action::Pass | Action::Defer | Action::Untag | Action::UntagBroadcast | Action::UntagMulticast => {
-            "pass"
-        }
-    }
-}
-
 fn verdict(told: Told, from_host: bool, to_host: bool) -> String {
-    let verb = action(told.action);
+    let verb = told.action.fate().as_str();
     if let Some(reason) = told.action.drop_reason() {
         return format!("{verb} {}", reason.as_str());
     }
@@ -197,10 +175,7 @@ fn hex<S: serde::Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::E
 
 #[cfg(test)]
 mod tests {
-    use macvlan_common::{
-        decide::{self, Hook},
-        trace::HEAD_LEN,
-    };
+    use macvlan_common::{decide::decide, frame::Hook, trace::HEAD_LEN, verdict::Verdict};
     use proptest::prelude::*;
 
     use super::*;
@@ -223,7 +198,7 @@ mod tests {
     fn told(action: Action, path: Option<Path>) -> u32 {
         let tx = path.map(|_| ());
         let path = path.unwrap_or(Path::Wire);
-        let verdict = decide::Verdict { action, path, tx, rx: None, dropped: None, total: None };
+        let verdict = Verdict { action, path, tx, rx: None, dropped: None, total: None };
         Told::encode(Point::Egress, &verdict)
     }
 
@@ -275,7 +250,7 @@ mod tests {
                 Hook::Egress => Point::Egress,
                 _ => Point::Ingress,
             };
-            let verdict = decide::decide(case.hook, case.frame, &case.world);
+            let verdict = decide(case.hook, case.frame, &case.world);
             let (dst, src) = (Mac::from_key(case.frame.dst), Mac::from_key(case.frame.src));
             let record = record(dst, src, Told::encode(point, &verdict));
             let event = Event::new(&record, &names(), Duration::ZERO).unwrap();
