@@ -65,8 +65,10 @@ pub const INGRESS: &str = "macvlan_in";
 /// TC egress on the master.
 pub const EGRESS: &str = "macvlan_out";
 
-/// Per-CPU array of one [`Scratch`](crate::trace::Scratch); only traced programs have it.
+/// Per-CPU array of one [`TraceCounts`](crate::trace::TraceCounts); only traced programs have it.
 pub const TRACE: &str = "MACVLAN_TRACE";
+/// Ring buffer of [`FrameRecord`](crate::trace::FrameRecord)s (kernel 5.8); only traced programs have it.
+pub const TRACE_RING: &str = "MACVLAN_RING";
 /// Load-time constant of traced programs: one frame in so many.
 pub const TRACE_SAMPLE: &str = "MACVLAN_SAMPLE";
 /// Load-time constant of traced programs: key of the only MAC to record; 0 records all.
@@ -92,7 +94,7 @@ mod tests {
     #[test]
     fn every_name_survives_the_kernel_uncut() {
         let programs = TRACED.iter().flat_map(|(plain, traced)| [plain, traced]);
-        for name in MAPS.iter().chain(&[TRACE]).chain(programs) {
+        for name in MAPS.iter().chain(&[TRACE, TRACE_RING]).chain(programs) {
             assert!(name.len() <= 15, "{name}");
         }
     }

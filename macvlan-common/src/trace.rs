@@ -1,4 +1,5 @@
-//! What a traced program tells of a frame: one record, laid out the same on both sides.
+//! What a traced program records of a frame: one entry of a BPF ring buffer, laid out the same on both
+//! sides.
 
 use crate::{
     counters::{FloodOrigin, Path},
@@ -8,13 +9,13 @@ use crate::{
 /// Bytes of a frame that a record holds at most: Ethernet, two tags, IPv6 and TCP with options fit.
 pub const HEAD_LEN: usize = 128;
 
-/// Bytes of an encoded [`Record`].
-pub const RECORD_LEN: usize = size_of::<Record>();
+/// Bytes of an encoded [`FrameRecord`].
+pub const RECORD_LEN: usize = size_of::<FrameRecord>();
 
 /// One judged frame, as the programs write it: little-endian, as the object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub struct Record {
+pub struct FrameRecord {
     /// Nanoseconds of `CLOCK_BOOTTIME` (`bpf_ktime_get_boot_ns`, kernel 5.8).
     pub time: u64,
     /// Bytes of the buffer, without a tag that the kernel holds beside it.
@@ -33,7 +34,7 @@ pub struct Record {
     pub head: [u8; HEAD_LEN],
 }
 
-impl Record {
+impl FrameRecord {
     /// The record in these bytes, `None` when there are more or fewer than it has.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; RECORD_LEN] = bytes.try_into().ok()?;
@@ -55,16 +56,16 @@ impl Record {
     }
 }
 
-/// This CPU's part of a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What one CPU counts of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
-pub struct Scratch {
+pub struct TraceCounts {
     /// Frames that the filter let through.
     pub matched: u64,
-    /// Records made of them; those that the reader did not get were lost.
+    /// Records made of them, or tried to; those that the reader did not get were lost.
     pub recorded: u64,
-    /// Where a record is made: it is too large for a program's stack.
-    pub record: Record,
+    /// Those of them that found no room in the ring.
+    pub lost: u64,
 }
 
 /// Where a frame was judged, and how, in one word: hook, action, path and total, an byte each.
@@ -80,7 +81,7 @@ pub struct Told {
     pub total: Option<Total>,
 }
 
-/// A hook as a record names it. A frame is told of once, where it is judged: no other
+/// A hook as a record names it. A frame is recorded once, where it is judged: no other
 /// [`Hook`](crate::frame::Hook) makes records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -181,9 +182,9 @@ mod tests {
 
     #[test]
     fn a_record_of_another_length_is_none() {
-        assert!(Record::decode(&[0; RECORD_LEN - 1]).is_none());
-        assert!(Record::decode(&[0; RECORD_LEN + 1]).is_none());
-        assert!(Record::decode(&[0; RECORD_LEN]).is_some());
+        assert!(FrameRecord::decode(&[0; RECORD_LEN - 1]).is_none());
+        assert!(FrameRecord::decode(&[0; RECORD_LEN + 1]).is_none());
+        assert!(FrameRecord::decode(&[0; RECORD_LEN]).is_some());
     }
 
     proptest! {
@@ -198,7 +199,7 @@ mod tests {
         fn fields_are_where_the_programs_write_them(fields in uniform32(any::<u8>())) {
             let mut bytes = [0; RECORD_LEN];
             bytes[..32].copy_from_slice(&fields);
-            let record = Record::decode(&bytes).unwrap();
+            let record = FrameRecord::decode(&bytes).unwrap();
             prop_assert_eq!(&record.time.to_le_bytes()[..], &fields[..8]);
             prop_assert_eq!(&record.captured.to_le_bytes()[..], &fields[24..28]);
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use macvlan_common::{
     counters::{DropReason, FloodOrigin, Path},
     mac::Mac,
-    trace::{Point, Record, Told},
+    trace::{FrameRecord, Point, Told},
     verdict::{Action, Total},
 };
 use serde::Serialize;
@@ -70,7 +70,7 @@ impl Names {
 
 impl Event {
     /// What a record tells; `None` for one that no program writes. `booted` is counted from 1970.
-    pub fn new(record: &Record, names: &Names, booted: Duration) -> Option<Self> {
+    pub fn new(record: &FrameRecord, names: &Names, booted: Duration) -> Option<Self> {
         let told = Told::decode(record.told)?;
         let head = whole_head(record)?;
         let (dst, src) = (mac_at(&head, 0)?, mac_at(&head, 6)?);
@@ -126,7 +126,7 @@ const TAG_LEN: usize = 4;
 const MACS_LEN: usize = 12;
 
 /// The beginning of the frame with the tag in its place.
-fn whole_head(record: &Record) -> Option<Vec<u8>> {
+fn whole_head(record: &FrameRecord) -> Option<Vec<u8>> {
     let mut head = record.head.get(..record.captured as usize)?.to_vec();
     if record.tag != 0 && head.len() >= MACS_LEN {
         head.splice(MACS_LEN..MACS_LEN, record.tag.to_be_bytes());
@@ -187,12 +187,12 @@ mod tests {
         Names { master: HOST, children: [(WEB, "web".to_owned())].into() }
     }
 
-    fn record(dst: Mac, src: Mac, told: u32) -> Record {
+    fn record(dst: Mac, src: Mac, told: u32) -> FrameRecord {
         let mut head = [0; HEAD_LEN];
         head[..6].copy_from_slice(&dst.octets());
         head[6..12].copy_from_slice(&src.octets());
         head[12..14].copy_from_slice(&[0x88, 0xb5]);
-        Record { time: 0, len: 60, told, segments: 0, tag: 0, captured: 60, reserved: 0, head }
+        FrameRecord { time: 0, len: 60, told, segments: 0, tag: 0, captured: 60, reserved: 0, head }
     }
 
     fn told(action: Action, path: Option<Path>) -> u32 {
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_tag_beside_the_frame_comes_back_into_it() {
-        let tagged = Record { tag: 0x8100_0005, ..record(WEB, HOST, told(Action::Pass, None)) };
+        let tagged = FrameRecord { tag: 0x8100_0005, ..record(WEB, HOST, told(Action::Pass, None)) };
         let event = Event::new(&tagged, &names(), Duration::ZERO).unwrap();
         assert_eq!(event.len, 64);
         assert_eq!(event.head[12..18], [0x81, 0, 0, 5, 0x88, 0xb5]);
@@ -236,9 +236,9 @@ mod tests {
 
     #[test]
     fn a_record_that_says_it_holds_more_than_it_can_is_none() {
-        let long = Record { captured: HEAD_LEN as u32 + 1, ..record(WEB, HOST, 0) };
+        let long = FrameRecord { captured: HEAD_LEN as u32 + 1, ..record(WEB, HOST, 0) };
         assert!(Event::new(&long, &names(), Duration::ZERO).is_none());
-        let short = Record { captured: 11, ..record(WEB, HOST, 0) };
+        let short = FrameRecord { captured: 11, ..record(WEB, HOST, 0) };
         assert!(Event::new(&short, &names(), Duration::ZERO).is_none());
     }
 
@@ -271,7 +271,7 @@ mod tests {
             let (told, captured) =
                 if plausible { (told & 0x0103_0702, captured % 129) } else { (told, captured) };
             let head = head.try_into().unwrap();
-            let record = Record { time, len, told, segments, tag, captured, reserved, head };
+            let record = FrameRecord { time, len, told, segments, tag, captured, reserved, head };
             if let Some(event) = Event::new(&record, &names(), Duration::from_secs(u64::MAX)) {
                 prop_assert_eq!(event.to_string().lines().count(), 1);
                 serde_json::to_string(&event).unwrap();

@@ -30,7 +30,7 @@ pub enum Depth {
 pub fn probe(depth: Depth) -> Result<()> {
     bpffs::probe()?;
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries(trace::RING, 1);
+    trace::keep_rings_small(&mut loader);
     allow_memory();
     let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
     if depth == Depth::Shallow && Hooks::try_load(&mut object, &[names::CHILD_EGRESS]).is_ok() {
@@ -42,8 +42,7 @@ pub fn probe(depth: Depth) -> Result<()> {
 /// Loads the object; its maps are made and pinned in `directory`, or found there.
 pub fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
     let mut loader = loader(directory);
-    // Only traced programs use the ring: one page, the kernel's least, is enough without.
-    loader.map_max_entries(trace::RING, 1);
+    trace::keep_rings_small(&mut loader);
     if let Some(max_children) = max_children {
         loader.map_max_entries(names::CHILDREN, max_children);
         loader.map_max_entries(names::POLICY, max_children);

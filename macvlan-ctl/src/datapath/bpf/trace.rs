@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::{
-    Ebpf,
+    Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray},
     programs::{
         Xdp,
@@ -18,7 +18,7 @@ use aya::{
         xdp::XdpLink,
     },
 };
-use macvlan_common::{mac::Mac, names, trace::Scratch};
+use macvlan_common::{mac::Mac, names, trace::TraceCounts};
 
 use super::{
     Bpf,
@@ -36,13 +36,19 @@ use crate::{
     master::Master,
 };
 
-/// The map that aya-log writes to.
-pub const RING: &str = "AYA_LOGS";
+/// The ring buffer of messages that aya-log writes to.
+const MESSAGES: &str = "AYA_LOGS";
 
-/// Octets of records that may wait to be read: some sixteen thousand frames.
+/// Bytes of the ring buffer of records: some twenty-five thousand frames.
 const RING_LEN: u32 = 4 << 20;
 
-/// What to tell of.
+/// Gives the rings of the traced programs one page each, the kernel's least: without a trace nobody
+/// writes to them.
+pub fn keep_rings_small(loader: &mut EbpfLoader<'_>) {
+    loader.map_max_entries(MESSAGES, 1).map_max_entries(names::TRACE_RING, 1);
+}
+
+/// What to trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tracing {
     /// Only frames with this MAC as source or destination.
@@ -53,9 +59,9 @@ pub struct Tracing {
 
 /// The loaded twins' own maps.
 pub struct Traced {
-    /// Where the records come; for [`EbpfLogger`](aya_log::EbpfLogger).
+    /// The object, with the rings of records and of messages.
     pub object: Ebpf,
-    scratch: PerCpuArray<MapData, Scratch>,
+    counts: PerCpuArray<MapData, TraceCounts>,
 }
 
 impl Traced {
@@ -65,7 +71,7 @@ impl Traced {
     ///
     /// When the kernel refuses to tell.
     pub fn recorded(&self) -> Result<u64> {
-        let shares = self.scratch.get(&0, 0).context("cannot read how many records were made")?;
+        let shares = self.counts.get(&0, 0).context("cannot read how many records were made")?;
         Ok(shares.iter().fold(0, |sum, share| sum.wrapping_add(share.recorded)))
     }
 }
@@ -99,7 +105,8 @@ impl Bpf {
         }
         let (sample, only) = (tracing.sample, tracing.only.map_or(0, Mac::key));
         let mut loader = loader(&self.directory);
-        loader.map_max_entries(RING, RING_LEN);
+        keep_rings_small(&mut loader);
+        loader.map_max_entries(names::TRACE_RING, RING_LEN);
         loader.override_global(names::TRACE_SAMPLE, &sample, true);
         loader.override_global(names::TRACE_MAC, &only, true);
         let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
@@ -109,7 +116,7 @@ impl Bpf {
             return Err(error);
         }
         let map = object.take_map(names::TRACE).context("no trace map in the object")?;
-        Ok(Traced { object, scratch: map.try_into()? })
+        Ok(Traced { object, counts: map.try_into()? })
     }
 
     /// Puts the programs back, without a gap; nothing is done where another command has done it.

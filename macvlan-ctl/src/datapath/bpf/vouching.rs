@@ -154,7 +154,7 @@ async fn put_one(netlink: &Netlink, directory: &Path, child: &Child, held: bool)
 fn attach(directory: &Path, child: &Child, held: bool) -> Result<FdLink> {
     let (own, held) = (child.mac.key(), u64::from(held));
     let mut loader = loader(directory);
-    loader.map_max_entries(trace::RING, 1);
+    trace::keep_rings_small(&mut loader);
     loader.override_global(names::CHILD_OWN, &own, true);
     loader.override_global(names::CHILD_HELD, &held, true);
     let mut object = loader.load(object()).map_err(|error| anyhow!("{}", flat(&error)))?;
