@@ -15,7 +15,7 @@ use macvlan_common::{
     mac::{Mac, is_group},
     neigh::{Claim, Owner, Speaker, judge_claim},
     tag::{HAIRPINS, Sender},
-    trace::{Point, Told},
+    trace::{Judgement, Point},
     verdict::Action,
 };
 
@@ -65,8 +65,9 @@ fn verdict(choices: &mut Unstructured<'_>) -> Result<()> {
 
     let verdict = decide(hook, frame, &world);
 
-    let told = Told::decode(Told::encode(Point::Ingress, &verdict)).expect("a verdict can be told");
-    assert_eq!((told.action, told.total), (verdict.action, verdict.total));
+    let judgement =
+        Judgement::decode(Judgement::encode(Point::Ingress, &verdict)).expect("a verdict has a word");
+    assert_eq!((judgement.action, judgement.total), (verdict.action, verdict.total));
     if verdict.action.drop_reason().is_some() {
         assert!(verdict.tx.is_none() && verdict.rx.is_none() && verdict.total.is_none(), "{verdict:?}");
     } else {

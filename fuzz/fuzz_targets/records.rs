@@ -7,7 +7,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use macvlan_common::{
     mac::Mac,
-    trace::{FrameRecord, RECORD_LEN, Told},
+    trace::{FrameRecord, Judgement, RECORD_LEN},
 };
 use macvlan_ctl::trace::{Capture, Event, Names, summary};
 
@@ -24,7 +24,7 @@ fuzz_target!(|octets: &[u8]| {
     let names = Names::new(Mac::new([2, 0, 0, 0, 0, 1]), &[]);
     let booted = Duration::from_secs(record.time);
     if let Some(event) = Event::new(&record, &names, booted) {
-        assert!(Told::decode(record.told).is_some());
+        assert!(Judgement::decode(record.judgement).is_some());
         let line = event.to_string();
         assert!(!line.contains(char::is_control), "{line:?}");
         let mut file = Vec::new();

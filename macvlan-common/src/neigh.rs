@@ -1,9 +1,9 @@
-//! Directed neighbour requests: who has which address, and who may say so.
+//! Directed neighbour requests: who has which address, and whose claim is accepted.
 //!
 //! A broadcast ARP request or a multicast neighbour solicitation for an address that is known goes to
-//! its owner alone. Netlink tells of addresses; what children and host themselves send tells of
-//! more, and keeps both fresh. Where two claim one address, nobody has it: requests for it go to all,
-//! as without us.
+//! its owner alone. Addresses are known from netlink; frames of children and host teach more, and
+//! keep both fresh. Where two claim one address, nobody has it: requests for it go to all, as
+//! without us.
 
 use crate::{
     child::{Mode, Policy},
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long an address is valid after its owner last used it, in nanoseconds: 5 minutes. Owners
-/// speak more often than that; one that was replaced behind our back is forgotten.
+/// send more often than that; one that was replaced unseen is forgotten.
 pub const LIFETIME: u64 = 300_000_000_000;
 
 /// How old a sighting must be to be written anew: a storm of answers is no storm of writes.
@@ -74,16 +74,15 @@ pub enum Claim {
     Refresh,
     /// The speaker has the address from now on.
     Take,
-    /// Two have it: nobody is believed.
+    /// Two claim it: nobody has it.
     Contest,
 }
 
 /// Judges a claim of `speaker`, whose MAC has this key, to an address that `held` has.
 ///
-/// A child is never believed against netlink or the host. Against another child's word stands
-/// word: neither is believed, so that no child can take requests away from another. A stranger
-/// can only have requests go to all again, which is what happens without us; where a container was
-/// replaced by one that we do not know yet, it must.
+/// A child's claim never prevails over netlink or the host. Where two children claim one address,
+/// neither has it, so that no child can take requests away from another. A stranger's claim can only
+/// make requests go to all again, as without us: it may be a new container in place of another.
 #[inline(always)]
 pub const fn judge_claim(speaker: Speaker, mac: u64, held: Option<&Owner>, now: u64) -> Claim {
     let (Some(held), false) = (held, matches!(held, Some(owner) if owner.is_stale(now))) else {
@@ -91,7 +90,7 @@ pub const fn judge_claim(speaker: Speaker, mac: u64, held: Option<&Owner>, now: 
     };
     let is_told = held.source == Owner::NETLINK;
     if held.mac == 0 {
-        // Nobody keeps a quarrel alive by speaking on: it ends when the time is over.
+        // No claim prolongs a contest: it ends when the time is over.
         return if matches!(speaker, Speaker::Host) && !is_told { Claim::Take } else { Claim::Ignore };
     }
     if held.mac == mac {
@@ -106,8 +105,8 @@ pub const fn judge_claim(speaker: Speaker, mac: u64, held: Option<&Owner>, now: 
 }
 
 /// Where the sender with this MAC may remember an address that it taught us: a key for each of its
-/// [`PLACES`], found by the address, so that none is searched for. A place that is taken by an
-/// address still believed in is not given up.
+/// [`PLACES`], found by the address, so that none is searched for. A place that holds a
+/// valid address is not given up.
 #[inline(always)]
 pub const fn place(mac: u64, address: Address) -> u64 {
     let Address([a, b, c, d]) = address;

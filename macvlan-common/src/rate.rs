@@ -167,7 +167,7 @@ mod tests {
             let rounding = (count + 1) * u128::from(rate) / u128::from(SECOND) + 1;
             let most = span * u128::from(rate) / u128::from(SECOND) + u128::from(burst + largest) + rounding;
             prop_assert!(u128::from(bits) <= most, "{bits} of {most}");
-            // Who is paced leaves in order, never before coming, never more than the burst and a frame late.
+            // A paced frame leaves in order, never before coming, never more than the burst and a frame late.
             prop_assert!(leaves.is_sorted() && leaves[0] == frames[0].0);
             prop_assert!(leaves[leaves.len() - 1] < now + bucket.ahead.max(1));
         }

@@ -20,8 +20,8 @@ pub struct FrameRecord {
     pub time: u64,
     /// Bytes of the buffer, without a tag that the kernel holds beside it.
     pub len: u32,
-    /// What was judged where, see [`Told`].
-    pub told: u32,
+    /// What was judged where, see [`Judgement`].
+    pub judgement: u32,
     /// Segments of a segmentation-offloaded frame; 0 or 1 when it is none.
     pub segments: u32,
     /// Tag that the kernel holds beside the frame: EtherType above, tag control below; 0 without.
@@ -46,7 +46,7 @@ impl FrameRecord {
         Some(Self {
             time: u64::from(word(0)?) | u64::from(word(4)?) << 32,
             len: word(8)?,
-            told: word(12)?,
+            judgement: word(12)?,
             segments: word(16)?,
             tag: word(20)?,
             captured: word(24)?,
@@ -68,9 +68,9 @@ pub struct TraceCounts {
     pub lost: u64,
 }
 
-/// Where a frame was judged, and how, in one word: hook, action, path and total, an byte each.
+/// Where a frame was judged, and how, in one word: hook, action, path and total, a byte each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct Judgement {
     /// Where.
     pub hook: Point,
     /// What the hook did.
@@ -105,7 +105,7 @@ impl Point {
     }
 }
 
-impl Told {
+impl Judgement {
     /// The word of a verdict.
     #[inline(always)]
     pub fn encode<Child>(point: Point, verdict: &Verdict<Child>) -> u32 {
@@ -161,13 +161,13 @@ mod tests {
             let Some(point) = point_of(case.hook) else { continue };
             let verdict = decide(case.hook, case.frame, &case.world);
             let charged = verdict.tx.is_some() || verdict.rx.is_some();
-            let told = Told {
+            let judgement = Judgement {
                 hook: point,
                 action: verdict.action,
                 path: charged.then_some(verdict.path),
                 total: verdict.total,
             };
-            assert_eq!(Told::decode(Told::encode(point, &verdict)), Some(told), "{verdict:?}");
+            assert_eq!(Judgement::decode(Judgement::encode(point, &verdict)), Some(judgement), "{verdict:?}");
         }
     }
 
@@ -189,9 +189,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_word_is_told_or_refused(word: u32) {
-            if let Some(told) = Told::decode(word) {
-                prop_assert_eq!(word as u8, told.hook as u8);
+        fn any_word_is_a_judgement_or_refused(word: u32) {
+            if let Some(judgement) = Judgement::decode(word) {
+                prop_assert_eq!(word as u8, judgement.hook as u8);
             }
         }
 

@@ -1,4 +1,4 @@
-//! What comes of a frame: an action, and who is charged for it.
+//! The answer of the decision: an action, and who is charged for the frame.
 
 use core::hint::black_box;
 
@@ -61,7 +61,7 @@ impl Effect {
     }
 }
 
-/// Declares every action and its effect: what else is said of actions follows from this one list.
+/// Declares every action with its effect: all else about actions follows from this one list.
 macro_rules! actions {
     (
         { $($(#[$doc:meta])* $action:ident => $effect:expr,)* }
@@ -263,7 +263,7 @@ impl<Child> Verdict<Child> {
     /// Whether a child is charged as sender or receiver.
     #[inline(always)]
     pub fn charges_child(&self) -> bool {
-        // One apart: to join the tests, the compiler would join the pointers, which the verifier prohibits.
+        // A barrier: to join the tests, the compiler would join the pointers, which the verifier prohibits.
         black_box(self.tx.is_some()) || self.rx.is_some()
     }
 

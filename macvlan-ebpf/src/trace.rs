@@ -1,4 +1,4 @@
-//! What the traced twins of the programs do besides: a record of each frame, where it is judged.
+//! What the traced twins of the programs add: a record of each frame, where it is judged.
 //!
 //! The twins are programs of their own, so that the plain ones hold no map, no helper call and no
 //! instruction for it. Records go through a ring buffer; what is lost on the way shows by the count.
@@ -43,14 +43,20 @@ const ETH_HLEN: usize = packet::ETH_HLEN as usize;
 /// Bytes recorded behind such a header; a power of two, by which the verifier sees the bound.
 const HEADLESS_LEN: usize = 64;
 
-/// Records a frame at TC: `told` is a word of [`Told`](macvlan_common::trace::Told); `headless`,
+/// Records a frame at TC: `judgement` is a word of [`Judgement`](macvlan_common::trace::Judgement); `headless`,
 /// that the data begin behind the MAC header.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn macvlan_tell(skb: *mut __sk_buff, dst: u64, src: u64, told: u32, headless: bool) -> u32 {
+pub extern "C" fn macvlan_record(
+    skb: *mut __sk_buff,
+    dst: u64,
+    src: u64,
+    judgement: u32,
+    headless: bool,
+) -> u32 {
     let ctx = &context_of(skb);
     let Some(mut entry) = next_entry(ctx, dst, src) else { return 0 };
-    let record = entry.write(empty_record(told, ctx.len()));
+    let record = entry.write(empty_record(judgement, ctx.len()));
     record.segments = skb::segments(ctx);
     if skb::is_tagged(ctx) {
         record.tag = u32::from(skb::vlan_protocol(ctx)) << 16 | skb::vlan_control(ctx);
@@ -72,10 +78,10 @@ pub extern "C" fn macvlan_tell(skb: *mut __sk_buff, dst: u64, src: u64, told: u3
 /// Records a frame of `len` bytes at XDP.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn macvlan_tell_xdp(md: *mut xdp_md, dst: u64, src: u64, told: u32, len: u32) -> u32 {
+pub extern "C" fn macvlan_record_xdp(md: *mut xdp_md, dst: u64, src: u64, judgement: u32, len: u32) -> u32 {
     let ctx = &XdpContext::new(md);
     let Some(mut entry) = next_entry(ctx, dst, src) else { return 0 };
-    let record = entry.write(empty_record(told, len));
+    let record = entry.write(empty_record(judgement, len));
     record.captured = packet::copy(ctx.data(), ctx.data_end(), &mut record.head);
     entry.submit(0);
     1
@@ -109,8 +115,8 @@ fn next_entry(ctx: &impl EbpfContext, dst: u64, src: u64) -> Option<RingBufEntry
 }
 
 #[inline(always)]
-fn empty_record(told: u32, len: u32) -> FrameRecord {
+fn empty_record(judgement: u32, len: u32) -> FrameRecord {
     // SAFETY: the helper touches no memory.
     let time = unsafe { bpf_ktime_get_boot_ns() };
-    FrameRecord { time, len, told, segments: 0, tag: 0, captured: 0, reserved: 0, head: [0; HEAD_LEN] }
+    FrameRecord { time, len, judgement, segments: 0, tag: 0, captured: 0, reserved: 0, head: [0; HEAD_LEN] }
 }

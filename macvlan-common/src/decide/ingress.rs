@@ -23,7 +23,7 @@ pub(super) const fn receive_turned(kind: Hairpin) -> Action {
 
 /// TC ingress, a frame without our tag: from the wire, reflected by the switch, forged there, or sent
 /// directly from one bridge-mode child to another. `judged_in_xdp`: what certainly comes from outside,
-/// the very frames that [`xdp`] does not defer, was judged there.
+/// the very frames that [`xdp`](fn@super::xdp) does not defer, was judged there.
 #[inline(always)]
 pub(super) fn ingress<T: Tables>(frame: Frame, tables: &T, judged_in_xdp: bool) -> Verdict<T::Child> {
     let config = tables.config();

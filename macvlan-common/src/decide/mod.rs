@@ -1,7 +1,7 @@
 //! The forwarding decision: what every frame at every hook does, as one pure function.
 //!
-//! A hook hands over the two MACs of a frame and where it met it. They give who the frame is [`From`]
-//! and what it is [`To`], and each hook has one `match` of the two, in the order of the forwarding
+//! A hook hands over the two MACs of a frame and where it met it. They give who the frame is `From`
+//! and what it is `To`, and each hook has one `match` of the two, in the order of the forwarding
 //! contract. [`Tables`] answers what the maps say, only when asked, so a frame costs few lookups.
 
 mod egress;
@@ -98,7 +98,7 @@ enum To {
     Isolated,
 }
 
-/// Whether a source MAC is the host's or may be a child's: what [`xdp`] leaves to TC ingress.
+/// Whether a source MAC is the host's or may be a child's: what [`xdp()`] leaves to TC ingress.
 #[inline(always)]
 fn is_local<T: Tables>(src: u64, tables: &T, config: &Config) -> bool {
     config.passthru == 0 && (src == config.master || tables.may_be_child(src))

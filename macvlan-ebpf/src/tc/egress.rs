@@ -12,7 +12,7 @@ use macvlan_common::{
     decide::{Tables as _, decide},
     frame::{Frame, Hook},
     tag::{Hairpin, Tag},
-    trace::{Point, Told},
+    trace::{Judgement, Point},
     verdict::Action,
 };
 
@@ -22,7 +22,7 @@ use crate::{
     global::{__sk_buff, context_of, skb_of},
     maps::Maps,
     neigh, packet, skb,
-    trace::macvlan_tell,
+    trace::macvlan_record,
 };
 
 /// Down from the host or from a child, bound for the wire.
@@ -48,7 +48,7 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let verdict = decide(Hook::Egress, frame, &maps);
     let verdict = guard_and_charge::<true>(ctx, frame.src, &config, verdict, false);
     if TRACED {
-        macvlan_tell(skb_of(ctx), frame.dst, frame.src, Told::encode(Point::Egress, &verdict), false);
+        macvlan_record(skb_of(ctx), frame.dst, frame.src, Judgement::encode(Point::Egress, &verdict), false);
     }
     let action = verdict.action;
     // Nothing is learnt from a dropped frame.

@@ -8,7 +8,7 @@ use macvlan_common::{
     mac::is_group,
     plain::{Plain, plain},
     tag::{Hairpin, Sender, Tag},
-    trace::{Point, Told},
+    trace::{Judgement, Point},
     verdict::{Action, Verdict},
 };
 
@@ -18,7 +18,7 @@ use crate::{
     global::{__sk_buff, context_of, skb_of},
     maps::Maps,
     neigh, packet, skb,
-    trace::macvlan_tell,
+    trace::macvlan_record,
 };
 
 /// `PACKET_*` of `include/uapi/linux/if_packet.h`.
@@ -96,7 +96,7 @@ fn judge<const TRACED: bool>(ctx: &TcContext) -> i32 {
         macvlan_direct(skb_of(ctx), frame.src);
     }
     if TRACED && !judged {
-        macvlan_tell(skb_of(ctx), frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), false);
+        macvlan_record(skb_of(ctx), frame.dst, frame.src, Judgement::encode(Point::Ingress, &verdict), false);
     }
     receive(ctx, verdict.action)
 }
@@ -128,7 +128,13 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
     }
     // XDP has recorded what it did not leave to this hook.
     if TRACED && decide(Hook::Xdp, frame, &maps).action == Action::Defer {
-        macvlan_tell(skb_of(ctx), frame.dst, frame.src, Told::encode(Point::Ingress, &verdict), headless);
+        macvlan_record(
+            skb_of(ctx),
+            frame.dst,
+            frame.src,
+            Judgement::encode(Point::Ingress, &verdict),
+            headless,
+        );
     }
     receive(ctx, verdict.action)
 }
