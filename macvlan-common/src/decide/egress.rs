@@ -15,21 +15,32 @@ use crate::{
 #[inline(always)]
 pub(super) fn egress<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
     let config = tables.config();
+    let nobody = (None, Policy::default());
     if config.passthru != 0 {
         return beside_passthru(frame, tables, &config);
     }
-    let (mut from, mut source, mut policy) = (From::Outside, None, Policy::default());
     if frame.src == config.master {
-        from = From::Host;
-    } else if tables.may_be_child(frame.src)
+        return sent(From::Host, nobody, frame, tables, &config);
+    }
+    if tables.may_be_child(frame.src)
         && let Some(child) = tables.child(frame.src)
     {
-        source = Some(child);
-        policy = tables.policy(child);
-        from = sender(policy, frame.sender);
-    } else if config.anti_spoofs() {
-        from = From::Forger;
+        let policy = tables.policy(child);
+        return sent(sender(policy, frame.sender), (Some(child), policy), frame, tables, &config);
     }
+    let from = if config.anti_spoofs() { From::Forger } else { From::Outside };
+    sent(from, nobody, frame, tables, &config)
+}
+
+/// The table of this hook. Inlined once for each kind of sender, so that each has its rows alone.
+#[inline(always)]
+fn sent<T: Tables>(
+    from: From,
+    (source, policy): (Option<T::Child>, Policy),
+    frame: Frame,
+    tables: &T,
+    config: &Config,
+) -> Verdict<T::Child> {
     let (mut to, mut target) = (To::Nobody, None);
     if is_group(frame.dst) {
         to = To::All;
@@ -55,7 +66,7 @@ pub(super) fn egress<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
         (From::Outside | From::Host, _) => pass,
         // What follows a child has sent.
         (_, To::All) => {
-            let action = flood_copy(policy, frame.dst, &config);
+            let action = flood_copy(policy, frame.dst, config);
             Verdict::new(action).tx(source, Path::Wire).total(Total::Flood(FloodOrigin::Child))
         }
         (_, To::Host) => turn.tx(source, Path::Host),

@@ -27,19 +27,33 @@ pub(super) const fn receive_turned(kind: Hairpin) -> Action {
 #[inline(always)]
 pub(super) fn ingress<T: Tables>(frame: Frame, tables: &T, judged_in_xdp: bool) -> Verdict<T::Child> {
     let config = tables.config();
-    let (mut from, mut source, mut policy) = (From::Outside, None, Policy::default());
-    if is_local(frame.src, tables, &config) {
-        if frame.src == config.master {
-            from = From::Host;
-        } else if let Some(child) = tables.child(frame.src) {
-            source = Some(child);
-            policy = tables.policy(child);
-            from = sender(policy, frame.sender, &config);
+    let nobody = (None, Policy::default());
+    if !is_local(frame.src, tables, &config) {
+        if judged_in_xdp {
+            return Verdict::new(Action::Pass);
         }
-    } else if judged_in_xdp {
-        return Verdict::new(Action::Pass);
+        return received(From::Outside, nobody, frame, tables, &config);
     }
-    let (mut to, target) = receiver(frame.dst, tables, &config);
+    if frame.src == config.master {
+        return received(From::Host, nobody, frame, tables, &config);
+    }
+    let Some(child) = tables.child(frame.src) else {
+        return received(From::Outside, nobody, frame, tables, &config);
+    };
+    let policy = tables.policy(child);
+    received(sender(policy, frame.sender, &config), (Some(child), policy), frame, tables, &config)
+}
+
+/// The table of this hook. Inlined once for each kind of sender, so that each has its rows alone.
+#[inline(always)]
+fn received<T: Tables>(
+    from: From,
+    (source, policy): (Option<T::Child>, Policy),
+    frame: Frame,
+    tables: &T,
+    config: &Config,
+) -> Verdict<T::Child> {
+    let (mut to, target) = receiver(frame.dst, tables, config);
     if source.is_some()
         && let Some(target) = target
     {
@@ -51,11 +65,11 @@ pub(super) fn ingress<T: Tables>(frame: Frame, tables: &T, judged_in_xdp: bool) 
         (From::Host, To::All) if config.floods() => Verdict::new(Action::DropReflected),
         (From::Host, _) if config.distrusts_wire() => Verdict::new(Action::DropSpoofed),
         (From::Outside | From::Host, To::All) => pass.total(Total::Flood(FloodOrigin::Wire)),
-        (_, To::Nobody) => Verdict::unknown(&config),
+        (_, To::Nobody) => Verdict::unknown(config),
         (_, To::Isolated) => Verdict::new(Action::DropIsolated).dropped(target),
         (From::Child | From::Claimed, To::Direct) => pass.tx(source, Path::Sibling).rx(target, Path::Sibling),
         (From::Claimed | From::Forger, _) => Verdict::new(Action::DropSpoofed),
-        (From::Child, To::All) if is_copied_to_siblings(policy, &config) => {
+        (From::Child, To::All) if is_copied_to_siblings(policy, config) => {
             Verdict::new(Action::DropReflected)
         }
         (From::Child, To::All) if host_has_copy(policy) => {
