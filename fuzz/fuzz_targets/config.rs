@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use macvlan_ctl::config::Config;
+use macvlan_core::config::Config;
 
 fuzz_target!(|text: &str| {
     let path = Path::new("fuzz.toml");

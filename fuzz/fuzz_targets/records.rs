@@ -9,7 +9,7 @@ use macvlan_common::{
     mac::Mac,
     trace::{FrameRecord, Judgement, RECORD_LEN},
 };
-use macvlan_ctl::trace::{Capture, Event, Names, summary};
+use macvlan_ctl::trace::{capture::Capture, decode::summary, event::{Event, Names}};
 
 fuzz_target!(|octets: &[u8]| {
     assert_eq!(FrameRecord::decode(octets).is_some(), octets.len() == RECORD_LEN);

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use macvlan_common::{group::GroupName, mac::Mac};
-use macvlan_ctl::{ids::IfName, model::ChildSpec, netns::NetnsRef};
+use macvlan_core::{kernel::{ifname::IfName, netns::NetnsRef}, model::spec::ChildSpec};
 
 fuzz_target!(|text: &str| {
     let _ = text.parse::<ChildSpec>();

@@ -11,12 +11,12 @@ use std::{
 
 use caps::{CapSet, Capability, CapsHashSet};
 use macvlan_common::{child::Mode, mac::Mac};
-use macvlan_ctl::{
-    bpffs,
-    exporter::{self, Server},
-    status::status,
-    view::{MasterView, Tallies, View},
+use macvlan_core::{
+    commands::status::status,
+    follow::snapshot::{MasterSnapshot, Snapshot, Tallies},
+    kernel::bpffs,
 };
+use macvlan_ctl::exporter::{self, Server};
 use tokio::sync::watch;
 
 use crate::{
@@ -39,7 +39,7 @@ pub struct Exporter {
 
 /// Who serves.
 enum Means {
-    Library { _server: Server, views: Option<watch::Sender<Arc<View>>> },
+    Library { _server: Server, views: Option<watch::Sender<Arc<Snapshot>>> },
     Command(Child),
 }
 
@@ -97,22 +97,22 @@ impl Exporter {
                 let pins = only_pins();
                 let masters = statuses.or_fail("tell the status").into_iter();
                 let masters = masters
-                    .map(|status| MasterView { status, pins: pins.clone(), totals: Default::default() })
+                    .map(|status| MasterSnapshot { status, pins: pins.clone(), totals: Default::default() })
                     .collect();
                 prepare();
-                Self::here(ns, View { masters })
+                Self::here(ns, Snapshot { masters })
             })
         })
     }
 
     /// Serves this view in `ns`, with no pins but those that this process sees.
     #[track_caller]
-    pub fn of_view(ns: &Netns, view: View) -> Self {
+    pub fn of_view(ns: &Netns, view: Snapshot) -> Self {
         ns.enter(|| Self::here(ns, view))
     }
 
     #[track_caller]
-    fn here(ns: &Netns, view: View) -> Self {
+    fn here(ns: &Netns, view: Snapshot) -> Self {
         let listener = exporter::bind(SocketAddr::from(([127, 0, 0, 1], 0))).or_fail("bind");
         let (views, receiver) = watch::channel(Arc::new(view));
         let server = exporter::serve(listener, receiver, Arc::new(Tallies::default())).or_fail("serve");

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use macvlan_ctl::bench::program::{
+use macvlan_bench::program::{
     self, DRIVER_MODE, EXIT, Hook, MOVE_NUMBER, ProgramType, bpf, descriptor, instruction,
 };
 

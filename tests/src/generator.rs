@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use macvlan_ctl::bench::{
+use macvlan_bench::{
     cpu::Cpus,
     generator::{self, Took, take_generated},
 };

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use macvlan_ctl::bench::program::{
+use macvlan_bench::program::{
     EXIT, Hook, MOVE_NUMBER, ProgramType, XDP_DROP, attach, attach_xdp, instruction, load, returning,
     returning_code,
 };

@@ -6,19 +6,18 @@ use std::{
     time::Duration,
 };
 
-pub use macvlan_ctl::bench::measure::Spread;
-use macvlan_ctl::{
-    bench::{
-        cpu::Cpus,
-        traffic::{
-            End,
-            stream::{drain, fill, rate, stream},
-        },
+use macvlan_bench::{
+    cpu::Cpus,
+    traffic::{
+        End,
+        stream::{drain, fill, rate, stream},
     },
-    netns::{self, NetnsRef},
 };
+use macvlan_core::kernel::netns::{self, NetnsRef};
 
 use crate::{fail::OrFail as _, lab::Station};
+
+pub use macvlan_bench::measure::Spread;
 
 /// What a ratio must reach: what is aimed at (`MACVLAN_TESTS_AIMS=1`), or what a busy shared machine
 /// can hold.

@@ -27,7 +27,7 @@ use crate::{cli::workspace, fail::OrFail as _, handwritten::has_xdp_frags};
 
 /// The object under test: `MACVLAN_BPF_OBJECT`, or the committed one.
 pub fn object() -> PathBuf {
-    let committed = || workspace().join("macvlan-ctl/bpf/macvlan.bpfel.o");
+    let committed = || workspace().join("macvlan-core/bpf/macvlan.bpfel.o");
     std::env::var_os("MACVLAN_BPF_OBJECT").map_or_else(committed, PathBuf::from)
 }
 

@@ -11,16 +11,14 @@ use std::{
 };
 
 use macvlan_common::{child::Mode, mac::Mac};
-use macvlan_ctl::{
-    attach::{self, Request},
-    child,
-    datapath::{
-        bpf::Options,
-        choose::{MissingChoice, TcChoice, XdpChoice},
+use macvlan_core::{
+    commands::{attach, child_add, child_del, detach},
+    discovery::access::Access,
+    model::{
+        options::{MissingChoice, Options, TcChoice, XdpChoice},
+        request::AttachRequest,
+        spec::ChildSpec,
     },
-    detach,
-    model::ChildSpec,
-    session::Access,
 };
 use macvlan_tests::{
     control::devices,
@@ -120,7 +118,7 @@ fn children_that_come_and_go_leave_nothing() {
     let (rounds, start, mut held) = ((rounds() * CHILDREN).div_ceil(AT_ONCE), Instant::now(), None);
     for round in 0..rounds {
         inside(&lab, || async {
-            child::add("eth0", &children, Access::Change).await.or_fail("add children")
+            child_add::add("eth0", &children, Access::Change).await.or_fail("add children")
         });
         if round % 100 == 0 {
             assert_eq!(devices(&elsewhere).len(), AT_ONCE / 2, "round {round}");
@@ -128,7 +126,7 @@ fn children_that_come_and_go_leave_nothing() {
             conversation.goes_on(&format!("round {round}"));
         }
         inside(&lab, || async {
-            child::del("eth0", &children, Access::Change).await.or_fail("remove children")
+            child_del::del("eth0", &children, Access::Change).await.or_fail("remove children")
         });
         if round == rounds / 4 {
             held = Some(Held::now());
@@ -143,9 +141,9 @@ fn children_that_come_and_go_leave_nothing() {
     lab.ctl(&["detach", "eth0"]).succeeded();
 }
 
-fn request((tc, xdp): (TcChoice, XdpChoice)) -> Request {
+fn request((tc, xdp): (TcChoice, XdpChoice)) -> AttachRequest {
     let options = Options { tc: Some(tc), xdp: Some(xdp), ..Options::default() };
-    Request { options, on_missing_bpf: Some(MissingChoice::Fail), ..Request::default() }
+    AttachRequest { options, on_missing_bpf: Some(MissingChoice::Fail), ..AttachRequest::default() }
 }
 
 /// One of every two in another namespace.

@@ -1,10 +1,10 @@
 //! What `bench` compares us with, each way to join containers as it is built there: it carries frames on
 //! every path that is measured of it, or this kernel lacks it.
 
-use macvlan_ctl::bench::{
+use macvlan_bench::{
     contender::{CONTENDERS, Contender, Wiring},
+    contender_lab::Lab,
     crowd::{Crowd, Joined},
-    lab::Lab,
     path::PATHS,
 };
 use macvlan_tests::{fail::OrFail as _, needs, require};

@@ -9,12 +9,15 @@ use std::{
 };
 
 use macvlan_common::mac::Mac;
-use macvlan_ctl::{
-    datapath::{Carrier, Demux, Hairpin, choose::DropUnknown},
-    model::Kind,
-    policy::PolicyStatus,
-    status::{ChildStatus, MasterStatus},
-    view::{MasterView, View},
+use macvlan_core::{
+    follow::snapshot::{MasterSnapshot, Snapshot},
+    kernel::netlink::kind::Kind,
+    model::{
+        description::{Carrier, Demux, Hairpin},
+        options::DropUnknown,
+        status::{ChildStatus, MasterStatus},
+    },
+    policy::status::PolicyStatus,
 };
 use macvlan_tests::{
     exporter::Exporter,
@@ -266,7 +269,7 @@ fn served(children: u32) -> (Netns, Exporter) {
     let ns = Netns::new();
     let exporter = Exporter::of_view(
         &ns,
-        View { masters: vec![MasterView { status, pins: None, totals: Default::default() }] },
+        Snapshot { masters: vec![MasterSnapshot { status, pins: None, totals: Default::default() }] },
     );
     (ns, exporter)
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Where ratios are written down.
-const BASELINE: &str = "macvlan-ctl/benches/baseline.json";
+const BASELINE: &str = "macvlan-bench/benches/baseline.json";
 
 /// Runs that a baseline is made of.
 const RUNS: usize = 5;

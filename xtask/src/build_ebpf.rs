@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// The committed object, relative to the workspace.
-const OBJECT: &str = "macvlan-ctl/bpf/macvlan.bpfel.o";
+const OBJECT: &str = "macvlan-core/bpf/macvlan.bpfel.o";
 /// What is said about it.
-const PROVENANCE: &str = "macvlan-ctl/bpf/PROVENANCE.toml";
+const PROVENANCE: &str = "macvlan-core/bpf/PROVENANCE.toml";
 
 /// Bindings of the kernel's types are the same on x86-64 and on aarch64 as far as the programs use
 /// them, so one object serves both.

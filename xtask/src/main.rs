@@ -65,7 +65,8 @@ enum Task {
     Churn(churn::Options),
     /// Builds the static binary and the Debian package
     Dist(dist::Options),
-    /// Checks rules for the project's files that no other tool knows
+    /// Checks rules for the project's files that no other tool knows: no import runs up the layers or in a circle, no
+    /// file names one machine, every package has the lints
     Hygiene,
     /// Measures, and fails when a ratio falls by more than its noise; needs root
     BenchGate(bench_gate::Options),

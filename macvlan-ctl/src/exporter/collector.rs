@@ -8,21 +8,21 @@ use std::{
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use macvlan_core::follow::snapshot::{Snapshot, Tallies, Tally};
 use tokio::sync::watch;
 
-use super::{
+use crate::exporter::{
     devices::Devices,
     render::{OwnCounts, render},
-    snapshot::{Reading, Snapshot},
+    scrape::{Reading, Scrape},
 };
-use crate::view::{Tallies, Tally, View};
 
 /// How old a text may be that is served: so many clients a second cost no more than four.
 const FRESH: Duration = Duration::from_millis(250);
 
 /// Reads and renders when asked, and no oftener than is of use.
 pub struct Collector {
-    views: watch::Receiver<Arc<View>>,
+    views: watch::Receiver<Arc<Snapshot>>,
     tallies: Arc<Tallies>,
     /// Clients hung up on in favour of later ones.
     pub evicted: Tally,
@@ -39,7 +39,7 @@ struct Last {
 
 impl Collector {
     /// One of these views and tallies.
-    pub fn new(views: watch::Receiver<Arc<View>>, tallies: Arc<Tallies>) -> Self {
+    pub fn new(views: watch::Receiver<Arc<Snapshot>>, tallies: Arc<Tallies>) -> Self {
         Self {
             views,
             tallies,
@@ -56,7 +56,7 @@ impl Collector {
 
     /// Asks the kernel for what [`text`](Self::text) cannot read itself. Gives the view that this was asked
     /// for, or nothing where the last text is fresh enough to be given again.
-    pub async fn look(&self) -> Option<Arc<View>> {
+    pub async fn look(&self) -> Option<Arc<Snapshot>> {
         let is_fresh = {
             let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             last.text.as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH)
@@ -74,7 +74,7 @@ impl Collector {
     /// # Errors
     ///
     /// When it cannot be written.
-    pub fn text(&self, looked: Option<Arc<View>>) -> Result<Bytes> {
+    pub fn text(&self, looked: Option<Arc<Snapshot>>) -> Result<Bytes> {
         // Whoever panicked while holding it left it as it was: the parts are set one by one, last.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, text)) = &last.text
@@ -84,7 +84,7 @@ impl Collector {
         }
         let start = Instant::now();
         let view = looked.unwrap_or_else(|| Arc::clone(&self.views.borrow()));
-        let mut snapshot = Snapshot::take(&view);
+        let mut snapshot = Scrape::take(&view);
         for master in &mut snapshot.masters {
             master.rx_dropped = self.devices.rx_dropped(master.status.ifindex);
         }
@@ -100,7 +100,7 @@ impl Collector {
 
 impl Last {
     /// Counts failures; tells of each master once, until it can be read again.
-    fn note(&mut self, snapshot: &Snapshot) {
+    fn note(&mut self, snapshot: &Scrape) {
         self.errors += snapshot.failures;
         let mut unreadable = BTreeSet::new();
         for master in &snapshot.masters {
@@ -120,7 +120,7 @@ impl Last {
 mod tests {
     use super::*;
 
-    fn collector() -> (watch::Sender<Arc<View>>, Collector) {
+    fn collector() -> (watch::Sender<Arc<Snapshot>>, Collector) {
         let (sender, views) = watch::channel(Arc::default());
         (sender, Collector::new(views, Arc::default()))
     }

@@ -5,9 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use macvlan_core::{follow::snapshot::Snapshot, kernel::netlink::Netlink};
 use tokio::sync::OnceCell;
-
-use crate::{netlink::Netlink, view::View};
 
 /// Frames that the kernel dropped on receiving, as it told last, by the master's index.
 #[derive(Default)]
@@ -19,7 +18,7 @@ pub struct Devices {
 
 impl Devices {
     /// Asks anew for every master in `view`. Those that the kernel does not tell of are not known.
-    pub async fn look(&self, view: &View) {
+    pub async fn look(&self, view: &Snapshot) {
         let mut dropped = BTreeMap::new();
         if let Ok(netlink) = self.netlink.get_or_try_init(|| async { Netlink::open() }).await {
             for master in &view.masters {

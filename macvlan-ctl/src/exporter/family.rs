@@ -5,7 +5,7 @@ use prometheus::{
     proto::{Counter, Gauge, LabelPair, MetricFamily},
 };
 
-use super::metrics::Metric;
+use crate::exporter::metrics::Metric;
 
 /// The longest label value, in characters. A container's id has 64, its name may have 253.
 const LONGEST: usize = 256;

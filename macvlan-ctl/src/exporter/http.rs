@@ -12,6 +12,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use macvlan_core::follow::snapshot::Snapshot;
 use nix::sys::socket::{setsockopt, sockopt};
 use prometheus::TEXT_FORMAT;
 use tokio::{
@@ -20,8 +21,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::collector::Collector;
-use crate::view::View;
+use crate::exporter::collector::Collector;
 
 /// Clients at a time. The one that has been there longest makes room for a new one: an honest
 /// client is done in milliseconds, and nobody can keep it out by holding connections.
@@ -35,6 +35,7 @@ const CLIENT_TIME: Duration = Duration::from_secs(10);
 
 /// Octets and fields of a request's header.
 const HEADER_SIZE: usize = 16 << 10;
+
 const HEADER_FIELDS: usize = 64;
 
 /// Pause after a failed accept: without free file descriptors the next one would fail at once.
@@ -115,7 +116,7 @@ fn tell(peer: Option<SocketAddr>, what: &dyn std::fmt::Display) {
 fn answer(
     request: &Request<Incoming>,
     collector: &Collector,
-    looked: Option<Arc<View>>,
+    looked: Option<Arc<Snapshot>>,
 ) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     let path = request.uri().path();

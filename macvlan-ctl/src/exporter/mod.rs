@@ -1,7 +1,7 @@
 //! Metrics for Prometheus, over HTTP.
 //!
 //! [`serve`] answers on a thread of its own, so that no client can hold the follower up. A scrape
-//! takes the latest [`View`], reads the pinned maps of its masters (`snapshot`), and writes what it
+//! takes the latest [`Snapshot`], reads the pinned maps of its masters (`snapshot`), and writes what it
 //! found (`render`) under the names in [`metrics`]. Clients within a quarter of a second share one
 //! text (`collector`).
 
@@ -12,7 +12,7 @@ mod http;
 pub mod metrics;
 mod naming;
 mod render;
-mod snapshot;
+mod scrape;
 
 use std::{
     io,
@@ -22,13 +22,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use macvlan_core::{
+    follow::snapshot::{Snapshot, Tallies},
+    kernel::errno::errno,
+};
 use tokio::sync::{oneshot, watch};
 
-use self::collector::Collector;
-use crate::{
-    netns::errno,
-    view::{Tallies, View},
-};
+use crate::exporter::collector::Collector;
 
 /// The exporter at work; dropping it ends it, and every connection with it.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
 /// When the thread cannot be had.
 pub fn serve(
     listener: TcpListener,
-    views: watch::Receiver<Arc<View>>,
+    views: watch::Receiver<Arc<Snapshot>>,
     tallies: Arc<Tallies>,
 ) -> Result<Server> {
     let address = listener.local_addr().context("cannot tell where metrics are served")?;

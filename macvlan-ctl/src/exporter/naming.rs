@@ -3,24 +3,23 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::timeout};
-
-use crate::{
-    container::{Container, Containers},
-    model::Place,
-    status::ChildStatus,
-    view::View,
+use macvlan_core::{
+    discovery::containers::Containers,
+    follow::snapshot::Snapshot,
+    kernel::netns::place::Place,
+    model::{container::Container, status::ChildStatus},
 };
+use tokio::{sync::watch, time::timeout};
 
 /// An engine may name a container some time after its namespace came.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Passes views on with the names of containers, until there are no more.
-pub async fn name_containers(mut views: watch::Receiver<Arc<View>>, named: watch::Sender<Arc<View>>) {
+pub async fn name_containers(mut views: watch::Receiver<Arc<Snapshot>>, named: watch::Sender<Arc<Snapshot>>) {
     let mut containers = Containers::default();
     let mut known: HashMap<Place, Container> = HashMap::new();
     loop {
-        let view = View::clone(&views.borrow_and_update());
+        let view = Snapshot::clone(&views.borrow_and_update());
         let mut shown = view.clone();
         for child in children(&mut shown) {
             child.container = known.get(&place(child)).cloned();
@@ -40,7 +39,7 @@ pub async fn name_containers(mut views: watch::Receiver<Arc<View>>, named: watch
     }
 }
 
-fn children(view: &mut View) -> impl Iterator<Item = &mut ChildStatus> {
+fn children(view: &mut Snapshot) -> impl Iterator<Item = &mut ChildStatus> {
     view.masters.iter_mut().flat_map(|master| &mut master.status.children)
 }
 

@@ -1,12 +1,13 @@
 //! Which columns there are, and what a row has in them.
 
+use Measure::{RxBits, RxPackets, TxBits, TxPackets};
 use macvlan_common::counters::{DropReason, Path};
+use macvlan_core::model::{stats::BothWays, status::ChildStatus};
 
-use super::{
+use crate::top::{
     model::{Row, bits},
     text::{clean, si},
 };
-use crate::{stats::BothWays, status::ChildStatus};
 
 /// What the table is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +47,6 @@ pub enum Measure {
     /// Sent, bits as a rate, octets as a total.
     TxBits,
 }
-
-use Measure::{RxBits, RxPackets, TxBits, TxPackets};
 
 /// A column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +187,7 @@ impl Column {
 }
 
 impl Measure {
-    fn of(self, both: BothWays, volume: fn(crate::stats::Pair) -> u64) -> u64 {
+    fn of(self, both: BothWays, volume: fn(macvlan_core::model::stats::Pair) -> u64) -> u64 {
         match self {
             RxPackets => both.rx.packets,
             RxBits => volume(both.rx),

@@ -11,16 +11,18 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use macvlan_common::mac::Mac;
-
-use crate::{
-    container::Containers,
-    datapath::{Datapath, Description, bpf},
-    master::Master,
-    netlink::Netlink,
-    observe::{self, Observed},
-    session::{Access, datapath_of, find_datapath},
-    stats::{self, MasterStats},
-    status::{self, MasterStatus},
+use macvlan_core::{
+    commands::{stats, status},
+    datapath::{Datapath, bpf::attached},
+    discovery::{
+        access::Access,
+        children::{Observed, find_children},
+        containers::Containers,
+        datapath::{datapath_of, find_datapath},
+        masters,
+    },
+    kernel::netlink::Netlink,
+    model::{description::Description, master::Master, stats::MasterStats, status::MasterStatus},
 };
 
 /// How old what we know of the children may be when nothing hints at a change: of names, modes,
@@ -110,8 +112,8 @@ impl Feed {
 
     /// Finds masters and children, and who they are.
     async fn look(&mut self, filters: BTreeMap<u32, Vec<Mac>>) -> Result<Known> {
-        let observed = observe::children(&self.netlink, Access::Read).await?;
-        let masters = status::masters(&self.netlink, &observed, self.name.as_deref()).await?;
+        let observed = find_children(&self.netlink, Access::Read).await?;
+        let masters = masters::masters(&self.netlink, &observed, self.name.as_deref()).await?;
         self.refusals.retain(|key, _| masters.iter().any(|master| master.key.to_string() == *key));
         let mut all = Vec::new();
         for master in &masters {
@@ -147,7 +149,7 @@ impl Feed {
     async fn datapath(&mut self, master: &Master, observed: &Observed) -> Result<Box<dyn Datapath>> {
         let key = master.key.to_string();
         if let Some(reason) = self.refusals.get(&key)
-            && !bpf::is_pinned(master)
+            && !attached::is_pinned(master)
         {
             return datapath_of(&self.netlink, master, Err(reason.clone()), observed).await;
         }

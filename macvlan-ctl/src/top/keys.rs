@@ -2,7 +2,7 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::columns::{Column, Measure, VIEWS, View};
+use crate::top::columns::{Column, Measure, VIEWS, View};
 
 /// What a key asks for where the table, or a child, is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use macvlan_common::counters::{DROP_REASONS, DropReason, Path};
 
-use super::{
+use crate::top::{
     columns::{
         Column,
         Measure::{self, RxBits, RxPackets, TxBits, TxPackets},

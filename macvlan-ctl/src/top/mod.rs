@@ -5,16 +5,15 @@
 //! paints it on a frame of ratatui. But for the feed nothing here touches the machine: time comes in
 //! as an argument, so every screen can be tested.
 
-pub mod columns;
+mod columns;
 pub mod draw;
 pub mod feed;
-pub mod history;
-pub mod keys;
-pub mod layout;
-pub mod model;
-pub mod order;
+mod history;
+mod keys;
+mod layout;
+mod model;
+mod order;
 pub mod screen;
-pub mod text;
-
 #[cfg(test)]
 mod tests;
+mod text;

@@ -9,13 +9,13 @@ use macvlan_common::{
     counters::{DropReason, Path},
     mac::Mac,
 };
-
-use super::{feed::Sample, history::History};
-use crate::{
+use macvlan_core::model::{
     rates,
     stats::{BothWays, ChildStats, MasterStats, Pair},
     status::{ChildStatus, MasterStatus},
 };
+
+use crate::top::{feed::Sample, history::History};
 
 /// How long a child is marked as new, and shown after it is gone.
 pub const MARKED: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{
+use crate::top::{
     columns::{Column, Measure, Value, View, container, netns},
     model::Row,
 };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::{
+use crate::top::{
     columns::{Column, Measure, VIEWS, View},
     draw::theme::Theme,
     feed::Sample,
@@ -22,27 +22,27 @@ const INTERVALS: [u64; 13] =
 #[derive(Debug, Clone)]
 pub struct Screen {
     /// What there is.
-    pub(super) model: Model,
+    pub(crate) model: Model,
     /// Colours and characters.
-    pub(super) theme: Theme,
+    pub(crate) theme: Theme,
     /// Time between two looks.
-    pub(super) interval: Duration,
+    pub(crate) interval: Duration,
     /// What fills the screen.
-    pub(super) mode: Mode,
+    pub(crate) mode: Mode,
     /// What the table is about.
-    pub(super) view: View,
+    pub(crate) view: View,
     /// The order of the table.
-    pub(super) sort: Sort,
+    pub(crate) sort: Sort,
     /// What the table is narrowed to.
-    pub(super) filter: Filter,
+    pub(crate) filter: Filter,
     /// Samples are passed over.
-    pub(super) is_paused: bool,
+    pub(crate) is_paused: bool,
     /// First row on the screen.
-    pub(super) offset: usize,
+    pub(crate) offset: usize,
     /// Rows on the screen when it was last drawn.
-    pub(super) page: usize,
+    pub(crate) page: usize,
     /// Columns on the screen when it was last drawn.
-    pub(super) shown: Vec<Column>,
+    pub(crate) shown: Vec<Column>,
     selected: Option<Key>,
     /// Where the selected row was, for when it is no more.
     position: usize,
@@ -63,7 +63,7 @@ pub enum Mode {
 
 /// What a key asks of whoever shows the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Reaction {
     /// To draw.
     Draw,
     /// To draw on an empty screen.
@@ -113,7 +113,7 @@ impl Screen {
     }
 
     /// Answers to a key.
-    pub fn press(&mut self, key: KeyEvent) -> Outcome {
+    pub fn press(&mut self, key: KeyEvent) -> Reaction {
         if self.mode == Mode::Filter {
             return self.type_filter(key);
         }
@@ -121,12 +121,12 @@ impl Screen {
             if matches!(self.mode, Mode::Help(_)) && key.kind != KeyEventKind::Release {
                 self.mode = Mode::Table;
             }
-            return Outcome::Draw;
+            return Reaction::Draw;
         };
         match (self.mode, action) {
-            (_, Action::Quit) => return Outcome::Quit,
-            (_, Action::Suspend) => return Outcome::Suspend,
-            (_, Action::Redraw) => return Outcome::Redraw,
+            (_, Action::Quit) => return Reaction::Quit,
+            (_, Action::Suspend) => return Reaction::Suspend,
+            (_, Action::Redraw) => return Reaction::Redraw,
             (Mode::Help(line), Action::Move(way)) => {
                 self.mode = Mode::Help(moved(line, way, self.page, HELP.len()));
             }
@@ -149,16 +149,16 @@ impl Screen {
                 self.show(VIEWS[round(at, step, VIEWS.len())]);
             }
         }
-        Outcome::Draw
+        Reaction::Draw
     }
 
     /// The rows of the table, in their order.
-    pub(super) fn rows(&self) -> Vec<&Row> {
+    pub(crate) fn rows(&self) -> Vec<&Row> {
         self.sort.apply(self.model.rows.values(), &self.filter)
     }
 
     /// What the rows have in common that decides about columns.
-    pub(super) fn traits(&self) -> Traits {
+    pub(crate) fn traits(&self) -> Traits {
         let mut rows = self.model.rows.values();
         let first = self.model.rows.keys().next().map(|key| &key.master);
         Traits {
@@ -168,19 +168,19 @@ impl Screen {
     }
 
     /// Where the selected row is among these; when it is no more, the one in its place.
-    pub(super) fn selected_among(&self, rows: &[&Row]) -> Option<usize> {
+    pub(crate) fn selected_among(&self, rows: &[&Row]) -> Option<usize> {
         let last = rows.len().checked_sub(1)?;
         let found = rows.iter().position(|row| Some(&row.key) == self.selected.as_ref());
         Some(found.unwrap_or(self.position.min(last)))
     }
 
     /// The selected child.
-    pub(super) fn selected(&self) -> Option<&Row> {
+    pub(crate) fn selected(&self) -> Option<&Row> {
         self.model.rows.get(self.selected.as_ref()?)
     }
 
     /// Brings the selected row, which is at this place, onto a table of `page` rows.
-    pub(super) fn scroll_to(&mut self, position: Option<usize>, page: usize, rows: usize) {
+    pub(crate) fn scroll_to(&mut self, position: Option<usize>, page: usize, rows: usize) {
         self.page = page.max(1);
         let Some(position) = position else { return self.offset = 0 };
         self.position = position;
@@ -204,11 +204,11 @@ impl Screen {
         }
     }
 
-    fn type_filter(&mut self, key: KeyEvent) -> Outcome {
+    fn type_filter(&mut self, key: KeyEvent) -> Reaction {
         let with_control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             _ if key.kind == KeyEventKind::Release => {}
-            KeyCode::Char('c') if with_control => return Outcome::Quit,
+            KeyCode::Char('c') if with_control => return Reaction::Quit,
             KeyCode::Char('u') if with_control => self.filter.clear(),
             KeyCode::Char(_) if with_control => {}
             KeyCode::Char(c) => self.filter.push(c),
@@ -222,10 +222,10 @@ impl Screen {
             KeyCode::Down => self.select(Move::Rows(1)),
             _ => {}
         }
-        Outcome::Draw
+        Reaction::Draw
     }
 
-    fn change_interval(&mut self, fits: fn(Duration, Duration) -> bool, from_end: bool) -> Outcome {
+    fn change_interval(&mut self, fits: fn(Duration, Duration) -> bool, from_end: bool) -> Reaction {
         let mut steps = INTERVALS.map(Duration::from_millis);
         if from_end {
             steps.reverse();
@@ -233,9 +233,9 @@ impl Screen {
         match steps.into_iter().find(|step| fits(*step, self.interval)) {
             Some(step) => {
                 self.interval = step;
-                Outcome::Interval(step)
+                Reaction::Interval(step)
             }
-            None => Outcome::Draw,
+            None => Reaction::Draw,
         }
     }
 

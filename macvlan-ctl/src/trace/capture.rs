@@ -15,7 +15,7 @@ use pcap_file::{
     },
 };
 
-use super::Event;
+use crate::trace::event::Event;
 
 /// Octets of a frame in the file at most: what a record holds, and a tag.
 pub const SNAP_LEN: u32 = HEAD_LEN as u32 + 4;

@@ -8,10 +8,10 @@ use macvlan_common::{
     trace::{FrameRecord, Judgement, Point},
     verdict::{Action, Total},
 };
+use macvlan_core::model::child::{Child, mac_text};
 use serde::Serialize;
 
-use super::decode::summary;
-use crate::model::{Child, mac_text};
+use crate::trace::decode::summary;
 
 /// One judged frame, as `trace -j` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -123,6 +123,7 @@ impl fmt::Display for Event {
 
 /// Octets of an 802.1Q tag, and of the MACs before it.
 const TAG_LEN: usize = 4;
+
 const MACS_LEN: usize = 12;
 
 /// The beginning of the frame with the tag in its place.

@@ -4,35 +4,41 @@
 //! [`Trace`] is the one half, for the caller's event loop; [`Events`] the other, for a thread that may
 //! block on its output.
 
-mod capture;
-mod decode;
-mod event;
-mod reader;
+pub mod capture;
+pub mod decode;
+pub mod event;
+pub mod reader;
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
 use macvlan_common::mac::Mac;
+use macvlan_core::{
+    datapath::bpf::{
+        attached::{Bpf, Found},
+        trace::{TraceWatch, Traced, Tracing},
+    },
+    discovery::{
+        access::Access,
+        locked_master::LockedMaster,
+        masters::{find_master, master_of_link},
+    },
+    kernel::{lock::Lock, netlink::Netlink},
+    model::{child::Child, master::Master},
+};
 
-use self::reader::Reader;
-pub use self::{
+use crate::trace::reader::Reader;
+
+pub use crate::trace::{
     capture::{Capture, SNAP_LEN},
     decode::summary,
     event::{Event, Names},
     reader::Events,
 };
-use crate::{
-    datapath::bpf::{Bpf, Found, TraceWatch, Traced, Tracing},
-    lock::Lock,
-    master::Master,
-    model::Child,
-    netlink::Netlink,
-    session::{Access, Session},
-};
 
 /// What to trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct TraceRequest {
     /// Only frames from or to this child: its name or MAC.
     pub child: Option<String>,
     /// One frame in so many, on each CPU; at least 1.
@@ -67,21 +73,22 @@ impl Trace {
     /// # Errors
     ///
     /// When it has no data path or no such child, or another trace of it runs; nothing is changed then.
-    pub async fn start(name: &str, request: &Request) -> Result<(Self, Events)> {
+    pub async fn start(name: &str, request: &TraceRequest) -> Result<(Self, Events)> {
         Self::start_unnamed(name, request).await.with_context(|| format!("cannot trace {name:?}"))
     }
 
-    async fn start_unnamed(name: &str, request: &Request) -> Result<(Self, Events)> {
+    async fn start_unnamed(name: &str, request: &TraceRequest) -> Result<(Self, Events)> {
         // Before the master's own lock, which is not to be held while a trace waits for another.
         let netlink = Netlink::open()?;
-        let lock = Lock::take_for_trace(&Master::find(&netlink, name).await?)?;
-        let session = Session::open(name, Access::Change).await?;
+        let master = find_master(&netlink, name).await?;
+        let lock = Lock::take_for_trace(&master.key, &master.name)?;
+        let locked = LockedMaster::open(name, Access::Change).await?;
         let only = match &request.child {
-            Some(child) => Some(find_child(session.children(), child, name)?),
+            Some(child) => Some(find_child(locked.children(), child, name)?),
             None => None,
         };
-        let names = Names::new(session.master.mac, session.children());
-        let (master, attached, held) = session.into_parts();
+        let names = Names::new(locked.master.mac, locked.children());
+        let (master, attached, held) = locked.into_parts();
         let mut bpf = attached.map_err(|reason| anyhow!(reason))?;
         let tracing = Tracing { only, sample: request.sample };
         let mut traced = bpf.start_trace(&master, tracing)?;
@@ -129,8 +136,8 @@ impl Trace {
         let netlink = Netlink::open()?;
         // It may have another name by now.
         let Some(link) = netlink.link_by_index(self.master.index, None).await? else { return Ok(()) };
-        let master = Master::from_link(&netlink, link).await?;
-        let _held = Lock::take(&master)?;
+        let master = master_of_link(&netlink, link).await?;
+        let _held = Lock::take(&master.key, &master.name)?;
         match Bpf::find(&netlink, &master).await {
             Found::Whole(mut bpf) => bpf.end_trace(&master),
             Found::Nothing => Ok(()),

@@ -24,7 +24,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use super::event::{Event, Names};
+use crate::trace::event::{Event, Names};
 
 /// Records that wait for their printing; further ones are lost, and counted.
 const QUEUE: usize = 8192;

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
-use macvlan_ctl::bench::{
+use macvlan_bench::{
     cpu::{Cpus, Side, go_first},
     traffic::{End, stream::stream, udp},
 };

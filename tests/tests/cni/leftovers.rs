@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use macvlan_ctl::netlink::macvlan::{UNFINISHED_GROUP, passing_name};
+use macvlan_core::kernel::netlink::macvlan::{UNFINISHED_GROUP, passing_name};
 use macvlan_tests::{
     cni::{Call, REFERENCE, network, plugin, reserved, station},
     control::members,

@@ -50,7 +50,7 @@ pub fn check(binary: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the program reads the variable that stops it dead (macvlan-ctl/src/crash.rs).
+/// Whether the program reads the variable that stops it dead (macvlan-core/src/kernel/crash.rs).
 fn can_crash(content: &[u8]) -> bool {
     const VARIABLE: &[u8] = b"MACVLAN_CTL_CRASH_AT";
     content.windows(VARIABLE.len()).any(|octets| octets == VARIABLE)

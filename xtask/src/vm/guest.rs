@@ -57,7 +57,7 @@ impl Programs {
         Ok(Self {
             init: take(&mut guest, "guest")?,
             control: take(&mut build(&test::PROGRAM)?, "macvlan-ctl")?,
-            object: root.join("macvlan-ctl/bpf/macvlan.bpfel.o"),
+            object: root.join("macvlan-core/bpf/macvlan.bpfel.o"),
             tests: tests.map(|program| (program.name, program.path)).collect(),
             tools: Tools::of(architecture, directory)?,
             strip: architecture.strip(),

@@ -8,18 +8,16 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use macvlan_bench::real::protocol::PORT;
 use macvlan_common::child::AntiSpoof;
-use macvlan_ctl::{
-    bench::real::PORT,
-    datapath::{
-        bpf::{MOST_CHILDREN, Options, storm_limit},
-        choose::{DropUnknown, MissingChoice, TcChoice, XdpChoice},
-    },
-    ids::IfName,
-    netns::NetnsRef,
-    policy::{PolicyChange, parse_anti_spoof},
-    session::Access,
+use macvlan_core::{
+    discovery::access::Access,
+    kernel::{ifname::IfName, netns::NetnsRef},
+    model::options::{DropUnknown, MOST_CHILDREN, MissingChoice, Options, TcChoice, XdpChoice, storm_limit},
+    policy::change::{PolicyChange, parse_anti_spoof},
 };
+
+use crate::keyword::keyword;
 
 /// Lets a Linux host and its macvlan children talk, with BPF on the master.
 #[derive(Debug, Parser)]
@@ -193,7 +191,7 @@ impl Extent {
 #[derive(Debug, Args)]
 pub struct OnMissing {
     /// What to do where BPF cannot be had; as it is or, at first, plain if left out.
-    #[arg(long, value_enum, value_name = "WHAT")]
+    #[arg(long, value_parser = keyword::<MissingChoice>(), value_name = "WHAT")]
     pub on_missing_bpf: Option<MissingChoice>,
 
     /// Same as --on-missing-bpf fail.
@@ -212,11 +210,11 @@ impl OnMissing {
 #[derive(Debug, Args)]
 pub struct DatapathOptions {
     /// Where to demultiplex frames from the wire; as it is or, at first, auto if left out.
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = keyword::<XdpChoice>())]
     pub xdp: Option<XdpChoice>,
 
     /// How to attach to TC; as it is or, at first, auto if left out.
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = keyword::<TcChoice>())]
     pub tc: Option<TcChoice>,
 
     /// Leave children that others made alone.
@@ -239,7 +237,7 @@ pub struct DatapathOptions {
 
     /// Drop unicast from the wire to nobody here; refused while something else on the device needs
     /// it, unless forced.
-    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, value_parser = keyword::<DropUnknown>(), num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub drop_unknown: Option<DropUnknown>,
 
     /// The switch sends frames back out of the port they came in by: they are no forgeries.

@@ -3,9 +3,11 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Context, Result};
-use macvlan_ctl::{
+use macvlan_core::model::{
     container::Container,
-    datapath::{Carrier, choose::DropUnknown},
+    description::Carrier,
+    keyword::Keyword,
+    options::DropUnknown,
     stats::{BothWays, ChildStats, MasterStats, Pair},
     status::{ChildStatus, MasterStatus},
 };
@@ -278,7 +280,7 @@ fn count(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use macvlan_ctl::policy::PolicyStatus;
+    use macvlan_core::policy::status::PolicyStatus;
 
     use super::*;
 
@@ -342,7 +344,7 @@ mod tests {
             netnsid: Some(1),
             address: "02:00:00:00:00:01".parse().unwrap(),
             mode: "passthru",
-            kind: macvlan_ctl::model::Kind::Macvlan,
+            kind: macvlan_core::kernel::netlink::kind::Kind::Macvlan,
             mtu: 65521,
             up: false,
             host_access: true,

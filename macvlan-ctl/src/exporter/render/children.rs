@@ -6,25 +6,21 @@ use macvlan_common::{
     counters::{ChildCounters, Count, DROP_REASONS, DropReason, PATHS, Path},
     mac::Mac,
 };
+use macvlan_core::{kernel::netlink::link::Totals, model::status::ChildStatus, policy::rate::RateLimit};
 use prometheus::Result;
 
-use super::{flag, word};
-use crate::{
-    exporter::{
-        family::Family,
-        metrics::{self, Metric},
-        snapshot::{MasterSnapshot, Reading, Snapshot},
-    },
-    netlink::link::Totals,
-    rate_limit::RateLimit,
-    status::ChildStatus,
+use crate::exporter::{
+    family::Family,
+    metrics::{self, Metric},
+    render::{flag, word},
+    scrape::{MasterScrape, Reading, Scrape},
 };
 
 /// What stands for the path where only the kernel counts, which does not tell paths apart.
 const ALL_PATHS: &str = "all";
 
 /// Writes all metrics of children.
-pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
     identities(snapshot, text)?;
     for (metric, value) in [
         (&metrics::CHILD_UP, (|child| child.up) as fn(&ChildStatus) -> bool),
@@ -74,7 +70,7 @@ pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
 }
 
 fn rate_limits(
-    snapshot: &Snapshot,
+    snapshot: &Scrape,
     text: &mut String,
     metric: &Metric,
     value: fn(RateLimit) -> Option<f64>,
@@ -94,7 +90,7 @@ fn rate_limits(
     family.write(text)
 }
 
-fn identities(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+fn identities(snapshot: &Scrape, text: &mut String) -> Result<()> {
     let mut family = Family::new(&metrics::CHILD_INFO);
     for master in &snapshot.masters {
         for child in by_mac(master).values() {
@@ -120,7 +116,7 @@ fn identities(snapshot: &Snapshot, text: &mut String) -> Result<()> {
     family.write(text)
 }
 
-fn policies(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+fn policies(snapshot: &Scrape, text: &mut String) -> Result<()> {
     let mut family = Family::new(&metrics::CHILD_POLICY);
     for master in &snapshot.masters {
         for child in by_mac(master).values() {
@@ -144,7 +140,7 @@ fn policies(snapshot: &Snapshot, text: &mut String) -> Result<()> {
 /// The children of a master, one for each MAC. A container may give its child the MAC of another
 /// while it is down (`macvlan_set_mac_address` in drivers/net/macvlan.c): two identities for one MAC
 /// would break every join, so the one that is up has it.
-fn by_mac(master: &MasterSnapshot) -> BTreeMap<Mac, &ChildStatus> {
+fn by_mac(master: &MasterScrape) -> BTreeMap<Mac, &ChildStatus> {
     let mut children: BTreeMap<Mac, &ChildStatus> = BTreeMap::new();
     let rank = |child: &ChildStatus| (!child.up, child.netnsid, child.ifindex);
     for child in &master.status.children {
@@ -158,12 +154,12 @@ fn by_mac(master: &MasterSnapshot) -> BTreeMap<Mac, &ChildStatus> {
 
 /// Adds `N` values for each child that the programs count, told apart by the last label.
 fn counted<const N: usize>(
-    snapshot: &Snapshot,
+    snapshot: &Scrape,
     family: &mut Family<'_>,
     last_labels: [&'static str; N],
     values: impl Fn(&ChildCounters) -> [u64; N],
 ) {
-    for MasterSnapshot { status, reading, .. } in &snapshot.masters {
+    for MasterScrape { status, reading, .. } in &snapshot.masters {
         let Reading::Whole { counters, .. } = reading else { continue };
         for (mac, child) in &counters.children {
             let mac = mac.to_string();

@@ -3,20 +3,21 @@
 use std::collections::BTreeSet;
 
 use macvlan_common::counters::{Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters};
+use macvlan_core::model::{
+    description::{Carrier, Degraded},
+    keyword::Keyword,
+};
 use prometheus::Result;
 
-use super::{flag, word};
-use crate::{
-    datapath::{Carrier, Degraded},
-    exporter::{
-        family::Family,
-        metrics::{self, Metric},
-        snapshot::{MasterSnapshot, Reading, Snapshot},
-    },
+use crate::exporter::{
+    family::Family,
+    metrics::{self, Metric},
+    render::{flag, word},
+    scrape::{MasterScrape, Reading, Scrape},
 };
 
 /// Writes all metrics of masters.
-pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
     each(snapshot, text, &metrics::MASTER_INFO, |family, master| {
         let status = &master.status;
         let netns = status.netns.as_deref().unwrap_or_default();
@@ -32,7 +33,7 @@ pub fn write(snapshot: &Snapshot, text: &mut String) -> Result<()> {
     write_bpf(snapshot, text)
 }
 
-fn write_counters(snapshot: &Snapshot, text: &mut String) -> Result<()> {
+fn write_counters(snapshot: &Scrape, text: &mut String) -> Result<()> {
     for (metrics, count) in [
         (
             [&metrics::MASTER_UNKNOWN_UNICAST_PACKETS, &metrics::MASTER_UNKNOWN_UNICAST_BYTES],
@@ -67,7 +68,7 @@ fn write_counters(snapshot: &Snapshot, text: &mut String) -> Result<()> {
 
 /// Writes frames, then octets, of `N` counters of each master, told apart by a label if need be.
 fn counted<const N: usize>(
-    snapshot: &Snapshot,
+    snapshot: &Scrape,
     text: &mut String,
     [packets, bytes]: [&Metric; 2],
     last_labels: [Option<&'static str>; N],
@@ -88,8 +89,8 @@ fn counted<const N: usize>(
     Ok(())
 }
 
-fn write_datapath(snapshot: &Snapshot, text: &mut String) -> Result<()> {
-    each(snapshot, text, &metrics::DATAPATH_INFO, |family, MasterSnapshot { status, reading, .. }| {
+fn write_datapath(snapshot: &Scrape, text: &mut String) -> Result<()> {
+    each(snapshot, text, &metrics::DATAPATH_INFO, |family, MasterScrape { status, reading, .. }| {
         let version = match reading {
             Reading::Whole { is_current: true, .. } => env!("CARGO_PKG_VERSION"),
             Reading::Whole { is_current: false, .. } => "other",
@@ -102,7 +103,7 @@ fn write_datapath(snapshot: &Snapshot, text: &mut String) -> Result<()> {
         let (demux, hairpin) = (status.demux.as_str(), status.hairpin.as_str());
         family.add(&[&status.ifname, carrier, demux, hairpin, version], 1.0);
     })?;
-    each(snapshot, text, &metrics::DATAPATH_DEGRADED, |family, MasterSnapshot { status, .. }| {
+    each(snapshot, text, &metrics::DATAPATH_DEGRADED, |family, MasterScrape { status, .. }| {
         // Said twice, it is still one series: reasons that are cut could be the same.
         let mut said = BTreeSet::new();
         for Degraded { feature, wanted, got, reason } in &status.degraded {
@@ -111,7 +112,7 @@ fn write_datapath(snapshot: &Snapshot, text: &mut String) -> Result<()> {
             }
         }
     })?;
-    each(snapshot, text, &metrics::DATAPATH_READABLE, |family, MasterSnapshot { status, reading, .. }| {
+    each(snapshot, text, &metrics::DATAPATH_READABLE, |family, MasterScrape { status, reading, .. }| {
         let readable = match reading {
             Reading::Unpinned => return,
             Reading::Failed(_) => false,
@@ -121,34 +122,34 @@ fn write_datapath(snapshot: &Snapshot, text: &mut String) -> Result<()> {
     })
 }
 
-fn write_settings(snapshot: &Snapshot, text: &mut String) -> Result<()> {
-    each(snapshot, text, &metrics::SETTINGS, |family, MasterSnapshot { status, .. }| {
+fn write_settings(snapshot: &Scrape, text: &mut String) -> Result<()> {
+    each(snapshot, text, &metrics::SETTINGS, |family, MasterScrape { status, .. }| {
         let (switch, directed) = (word(status.vepa_switch), word(status.directed_neigh));
         family.add(&[&status.ifname, status.drop_unknown.as_str(), switch, directed], 1.0);
     })?;
-    each(snapshot, text, &metrics::STORM_LIMIT, |family, MasterSnapshot { status, .. }| {
+    each(snapshot, text, &metrics::STORM_LIMIT, |family, MasterScrape { status, .. }| {
         if let Some(limit) = status.storm_limit {
             family.add(&[&status.ifname], f64::from(limit.get()));
         }
     })
 }
 
-fn write_bpf(snapshot: &Snapshot, text: &mut String) -> Result<()> {
-    each(snapshot, text, &metrics::MAP_ENTRIES, |family, MasterSnapshot { status, reading, .. }| {
+fn write_bpf(snapshot: &Scrape, text: &mut String) -> Result<()> {
+    each(snapshot, text, &metrics::MAP_ENTRIES, |family, MasterScrape { status, reading, .. }| {
         let Reading::Whole { usage, .. } = reading else { return };
         family.add(&[&status.ifname, usage.map], usage.entries as f64);
     })?;
-    each(snapshot, text, &metrics::MAP_MAX_ENTRIES, |family, MasterSnapshot { status, reading, .. }| {
+    each(snapshot, text, &metrics::MAP_MAX_ENTRIES, |family, MasterScrape { status, reading, .. }| {
         let Reading::Whole { usage, .. } = reading else { return };
         family.add(&[&status.ifname, usage.map], usage.max_entries as f64);
     })?;
-    each(snapshot, text, &metrics::PROG_RUN_COUNT, |family, MasterSnapshot { status, reading, .. }| {
+    each(snapshot, text, &metrics::PROG_RUN_COUNT, |family, MasterScrape { status, reading, .. }| {
         let Reading::Whole { programs, .. } = reading else { return };
         for program in programs {
             family.add(&[&status.ifname, program.program], program.runs as f64);
         }
     })?;
-    each(snapshot, text, &metrics::PROG_RUN_SECONDS, |family, MasterSnapshot { status, reading, .. }| {
+    each(snapshot, text, &metrics::PROG_RUN_SECONDS, |family, MasterScrape { status, reading, .. }| {
         let Reading::Whole { programs, .. } = reading else { return };
         for program in programs {
             family.add(&[&status.ifname, program.program], program.time.as_secs_f64());
@@ -158,10 +159,10 @@ fn write_bpf(snapshot: &Snapshot, text: &mut String) -> Result<()> {
 
 /// Writes one metric; `add` gives the samples of each master.
 fn each(
-    snapshot: &Snapshot,
+    snapshot: &Scrape,
     text: &mut String,
     metric: &Metric,
-    add: impl Fn(&mut Family<'_>, &MasterSnapshot),
+    add: impl Fn(&mut Family<'_>, &MasterScrape),
 ) -> Result<()> {
     let mut family = Family::new(metric);
     for master in &snapshot.masters {

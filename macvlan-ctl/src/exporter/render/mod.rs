@@ -2,15 +2,17 @@
 
 mod children;
 mod masters;
+#[cfg(test)]
+mod tests;
 
+use macvlan_core::follow::snapshot::Tallies;
 use prometheus::Result;
 
-use super::{
+use crate::exporter::{
     family::Family,
     metrics::{self, Metric},
-    snapshot::Snapshot,
+    scrape::Scrape,
 };
-use crate::view::Tallies;
 
 /// What the exporter counts of itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct OwnCounts {
 /// # Errors
 ///
 /// Never, as every metric has a name.
-pub fn render(snapshot: &Snapshot, tallies: &Tallies, own: OwnCounts) -> Result<String> {
+pub fn render(snapshot: &Scrape, tallies: &Tallies, own: OwnCounts) -> Result<String> {
     let mut text = String::new();
     one(&mut text, &metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0)?;
     children::write(snapshot, &mut text)?;
@@ -62,6 +64,3 @@ fn flag(value: bool) -> f64 {
 fn word(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,20 +9,22 @@ use macvlan_common::{
     counters::{ChildCounters, Count, MasterCounters},
     mac::Mac,
 };
-
-use super::*;
-use crate::{
-    container::Container,
-    datapath::{
-        Carrier, Counters, Degraded, Demux, Hairpin,
-        bpf::{ProgramRuns, Usage},
-        choose::DropUnknown,
+use macvlan_core::{
+    datapath::bpf::reader::{ProgramRuns, Usage},
+    kernel::netlink::{kind::Kind, link::Totals},
+    model::{
+        container::Container,
+        counters::Counters,
+        description::{Carrier, Degraded, Demux, Hairpin},
+        options::DropUnknown,
+        status::{ChildStatus, MasterStatus},
     },
-    exporter::snapshot::{MasterSnapshot, Reading},
-    model::Kind,
-    netlink::link::Totals,
-    policy::PolicyStatus,
-    status::{ChildStatus, MasterStatus},
+    policy::status::PolicyStatus,
+};
+
+use crate::exporter::{
+    render::*,
+    scrape::{MasterScrape, Reading},
 };
 
 const WEB: Mac = Mac::new([2, 0, 0, 0, 0, 0x17]);
@@ -57,7 +59,7 @@ fn child() -> ChildStatus {
     }
 }
 
-fn attached() -> MasterSnapshot {
+fn attached() -> MasterScrape {
     let status = MasterStatus {
         ifname: "eno1".into(),
         ifindex: 2,
@@ -94,15 +96,15 @@ fn attached() -> MasterSnapshot {
         programs: vec![ProgramRuns { program: "macvlan_in", runs: 16, time: Duration::from_nanos(1700) }],
         is_current: true,
     };
-    MasterSnapshot { status, totals: BTreeMap::new(), reading, rx_dropped: Some(30) }
+    MasterScrape { status, totals: BTreeMap::new(), reading, rx_dropped: Some(30) }
 }
 
-fn unread(reading: Reading) -> MasterSnapshot {
-    MasterSnapshot { reading, ..attached() }
+fn unread(reading: Reading) -> MasterScrape {
+    MasterScrape { reading, ..attached() }
 }
 
-fn written(masters: Vec<MasterSnapshot>) -> String {
-    let snapshot = Snapshot { masters, failures: 0, duration: Duration::from_millis(2) };
+fn written(masters: Vec<MasterScrape>) -> String {
+    let snapshot = Scrape { masters, failures: 0, duration: Duration::from_millis(2) };
     let tallies = Tallies::default();
     tallies.events.count();
     render(&snapshot, &tallies, OwnCounts { errors: 18, evicted: 19 }).unwrap()
@@ -161,7 +163,7 @@ fn what_cannot_be_known_is_absent_rather_than_zero() {
 #[test]
 fn what_only_the_kernel_counts_is_of_all_paths() {
     let totals = Totals { rx: count(20), tx: count(21) };
-    let master = MasterSnapshot { totals: [(WEB, totals)].into(), ..unread(Reading::Unpinned) };
+    let master = MasterScrape { totals: [(WEB, totals)].into(), ..unread(Reading::Unpinned) };
     let text = written(vec![master]);
     let counted: Vec<_> = samples(&text).into_iter().filter(|line| line.contains(",path=")).collect();
     assert_eq!(counted.len(), 4, "{counted:#?}");
@@ -198,7 +200,7 @@ fn no_series_is_written_twice() {
     master.status.degraded.extend(again);
     master.status.degraded.push(Degraded::new("demux", "xdp-native", "tc", "another reason"));
     let other =
-        MasterSnapshot { status: MasterStatus { ifname: "eno2".into(), ..attached().status }, ..attached() };
+        MasterScrape { status: MasterStatus { ifname: "eno2".into(), ..attached().status }, ..attached() };
     let text = written(vec![master, other]);
     let series: Vec<_> = samples(&text).into_iter().filter_map(|line| line.rsplit_once(' ')).collect();
     let distinct: BTreeSet<_> = series.iter().map(|(series, _)| series).collect();

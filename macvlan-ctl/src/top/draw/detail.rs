@@ -1,18 +1,15 @@
 //! One child, with all that is known of it.
 
 use macvlan_common::counters::{DROP_REASONS, PATHS, Path};
-
+use macvlan_core::model::stats::{BothWays, Pair};
 use ratatui::style::Style;
 
-use super::Pen;
-use crate::{
-    stats::{BothWays, Pair},
-    top::{
-        columns::{container, netns},
-        model::{Phase, Row, bits},
-        screen::Screen,
-        text::{bars, clean, join_fitting, si, width},
-    },
+use crate::top::{
+    columns::{container, netns},
+    draw::Pen,
+    model::{Phase, Row, bits},
+    screen::Screen,
+    text::{bars, clean, join_fitting, si, width},
 };
 
 /// Columns of a number and the blank before it.
@@ -23,10 +20,11 @@ const NAME: usize = 10;
 
 /// Lines that paths take with their titles, and drops with theirs.
 const PATH_LINES: usize = 2 + PATHS.len();
+
 const DROP_LINES: usize = 1 + DROP_REASONS.len();
 
-/// Identity, paths, drops, and charts in what is left.
-pub(super) fn detail(screen: &Screen, pen: &mut Pen<'_>) {
+/// Attachment, paths, drops, and charts in what is left.
+pub(crate) fn detail(screen: &Screen, pen: &mut Pen<'_>) {
     let Some(row) = screen.selected() else { return };
     draw_identity(screen, row, pen);
     let is_roomy = pen.lines() >= PATH_LINES + DROP_LINES + 2;

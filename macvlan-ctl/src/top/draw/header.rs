@@ -1,18 +1,16 @@
 //! The lines above the table: what is shown, and the masters.
 
-use super::{Pen, theme::Theme};
-use crate::{
-    datapath::Carrier,
-    stats::Pair,
-    top::{
-        model::{MasterRow, bits},
-        screen::{Mode, Screen},
-        text::{clean, join_fitting, si},
-    },
+use macvlan_core::model::{description::Carrier, stats::Pair};
+
+use crate::top::{
+    draw::{Pen, theme::Theme},
+    model::{MasterRow, bits},
+    screen::{Mode, Screen},
+    text::{clean, join_fitting, si},
 };
 
 /// What is shown and how; below it what went wrong, if anything.
-pub(super) fn title(screen: &Screen, pen: &mut Pen<'_>) {
+pub(crate) fn title(screen: &Screen, pen: &mut Pen<'_>) {
     let columns = pen.columns();
     let Screen { theme, sort, filter, .. } = screen;
     let is_table = matches!(screen.mode, Mode::Table | Mode::Filter);
@@ -39,7 +37,7 @@ pub(super) fn title(screen: &Screen, pen: &mut Pen<'_>) {
 
 /// The masters: two lines for each or, where there is less room, one; no more than a quarter of the
 /// screen.
-pub(super) fn masters(masters: &[MasterRow], theme: Theme, pen: &mut Pen<'_>) {
+pub(crate) fn masters(masters: &[MasterRow], theme: Theme, pen: &mut Pen<'_>) {
     let room = (pen.lines() + 2) / 4;
     if room < 2 {
         return;

@@ -1,10 +1,9 @@
 //! The keys.
 
-use super::Pen;
-use crate::top::{keys::HELP, screen::Screen, text::width};
+use crate::top::{draw::Pen, keys::HELP, screen::Screen, text::width};
 
 /// Keys and what they do, from this line on.
-pub(super) fn help(screen: &mut Screen, first: usize, pen: &mut Pen<'_>) {
+pub(crate) fn help(screen: &mut Screen, first: usize, pen: &mut Pen<'_>) {
     let narrow = pen.columns() < 80;
     let widest = HELP.iter().map(|(keys, _)| width(keys)).max().unwrap_or(0);
     screen.page = pen.lines().max(1);

@@ -13,7 +13,7 @@ use ratatui::{
     style::Style,
 };
 
-use super::{
+use crate::top::{
     screen::{Mode, Screen},
     text::{join_fitting, width},
 };

@@ -2,9 +2,9 @@
 
 use ratatui::style::Style;
 
-use super::Pen;
 use crate::top::{
     columns::Column,
+    draw::Pen,
     layout::{groups, layout},
     model::{Phase, Row},
     screen::Screen,
@@ -16,7 +16,7 @@ use crate::top::{
 const ROOM_FOR_GROUPS: (usize, usize) = (12, 3);
 
 /// Titles, then as many rows as there is room for.
-pub(super) fn table(screen: &mut Screen, pen: &mut Pen<'_>) {
+pub(crate) fn table(screen: &mut Screen, pen: &mut Pen<'_>) {
     let columns = layout(screen.view, pen.area.width, screen.traits());
     screen.shown = columns.iter().map(|(column, _)| *column).collect();
     let are_titles_clear = screen

@@ -5,10 +5,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use ratatui::crossterm::event::KeyCode;
 
-use super::{Show, busy, master, who};
 use crate::top::{
     columns::{Column, Measure, VIEWS, Value, View},
-    screen::Outcome,
+    screen::Reaction,
+    tests::{Show, busy, master, who},
 };
 
 #[test]
@@ -136,7 +136,7 @@ fn a_filter_is_typed_as_elsewhere() {
     show.press(KeyCode::Esc);
     assert_eq!(show.names().len(), 3);
     show.types("/");
-    assert_eq!(show.control('c'), Outcome::Quit);
+    assert_eq!(show.control('c'), Reaction::Quit);
 }
 
 #[test]
@@ -192,23 +192,23 @@ fn many_rows_scroll_with_the_selection() {
 #[test]
 fn looks_come_as_often_as_asked_for() {
     let mut show = busy();
-    assert_eq!(show.press(KeyCode::Char('+')), Outcome::Interval(Duration::from_secs(2)));
+    assert_eq!(show.press(KeyCode::Char('+')), Reaction::Interval(Duration::from_secs(2)));
     assert!(show.lines(80, 24)[0].ends_with("every 2s"));
-    assert_eq!(show.press(KeyCode::Char('-')), Outcome::Interval(Duration::from_secs(1)));
-    assert_eq!(show.press(KeyCode::Char('-')), Outcome::Interval(Duration::from_millis(500)));
+    assert_eq!(show.press(KeyCode::Char('-')), Reaction::Interval(Duration::from_secs(1)));
+    assert_eq!(show.press(KeyCode::Char('-')), Reaction::Interval(Duration::from_millis(500)));
     assert!(show.lines(80, 24)[0].ends_with("every 0.5s"));
-    assert_eq!(show.press(KeyCode::Char('-')), Outcome::Draw);
+    assert_eq!(show.press(KeyCode::Char('-')), Reaction::Draw);
 }
 
 #[test]
 fn keys_that_end_or_leave() {
     let mut show = busy();
-    assert_eq!(show.control('c'), Outcome::Quit);
-    assert_eq!(show.control('z'), Outcome::Suspend);
-    assert_eq!(show.control('l'), Outcome::Redraw);
+    assert_eq!(show.control('c'), Reaction::Quit);
+    assert_eq!(show.control('z'), Reaction::Suspend);
+    assert_eq!(show.control('l'), Reaction::Redraw);
     for before in ["", "?"] {
         show.types(before);
-        assert_eq!(show.press(KeyCode::Char('q')), Outcome::Quit);
+        assert_eq!(show.press(KeyCode::Char('q')), Reaction::Quit);
     }
 }
 

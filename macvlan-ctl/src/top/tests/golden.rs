@@ -1,15 +1,15 @@
 //! Whole screens, to the letter.
 
+use macvlan_core::model::{
+    description::{Carrier, Demux, Hairpin},
+    stats::ChildStats,
+};
 use ratatui::{
     crossterm::event::KeyCode,
     style::{Color, Modifier},
 };
 
-use super::{Show, busy, master, who};
-use crate::{
-    datapath::{Carrier, Demux, Hairpin},
-    stats::ChildStats,
-};
+use crate::top::tests::{Show, busy, master, who};
 
 /// Compares, runs of blank lines told by their number.
 fn check(shown: &[String], wanted: &str) {

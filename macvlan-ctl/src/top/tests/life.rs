@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use macvlan_core::model::stats::{BothWays, Pair};
 use ratatui::{crossterm::event::KeyCode, style::Modifier};
 
-use super::{Show, busy, mac, master, sample, who};
-use crate::{
-    stats::{BothWays, Pair},
-    top::model::{Key, Phase, Row, bits},
+use crate::top::{
+    model::{Key, Phase, Row, bits},
+    tests::{Show, busy, mac, master, sample, who},
 };
 
 fn row(show: &Show, octet: u8) -> Option<&Row> {

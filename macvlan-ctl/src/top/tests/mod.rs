@@ -14,6 +14,17 @@ use macvlan_common::{
     counters::{DROP_REASONS, DropReason},
     mac::Mac,
 };
+use macvlan_core::{
+    kernel::netlink::kind::Kind,
+    model::{
+        container::Container,
+        description::{Carrier, Degraded, Demux, Hairpin},
+        options::DropUnknown,
+        stats::{BothWays, ChildStats, MasterStats, Pair},
+        status::{ChildStatus, MasterStatus},
+    },
+    policy::status::PolicyStatus,
+};
 use ratatui::{
     Terminal,
     backend::TestBackend,
@@ -21,18 +32,10 @@ use ratatui::{
     crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
 };
 
-use super::{
+use crate::top::{
     draw::theme::Theme,
     feed::Sample,
-    screen::{Outcome, Screen},
-};
-use crate::{
-    container::Container,
-    datapath::{Carrier, Degraded, Demux, Hairpin, choose::DropUnknown},
-    model::Kind,
-    policy::PolicyStatus,
-    stats::{BothWays, ChildStats, MasterStats, Pair},
-    status::{ChildStatus, MasterStatus},
+    screen::{Reaction, Screen},
 };
 
 /// A child in the making: its name, the last octet of its MAC, and frames counted on all paths.
@@ -166,7 +169,7 @@ impl Show {
         self.screen.tick(self.now);
     }
 
-    fn press(&mut self, code: KeyCode) -> Outcome {
+    fn press(&mut self, code: KeyCode) -> Reaction {
         self.screen.press(KeyEvent::new(code, KeyModifiers::NONE))
     }
 
@@ -177,7 +180,7 @@ impl Show {
         }
     }
 
-    fn control(&mut self, c: char) -> Outcome {
+    fn control(&mut self, c: char) -> Reaction {
         self.screen.press(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL))
     }
 

@@ -6,13 +6,13 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, bail};
-use macvlan_ctl::{
-    apply::{self, Outcome},
+use macvlan_core::{
+    commands::apply::{self, Applied},
     config::Config,
-    session::Access,
+    discovery::access::Access,
 };
 
-use crate::{args::Cli, output::print_json, warn_all};
+use crate::{args::Cli, outcome::warn_all, output::print_json};
 
 /// Brings the machine to the configuration.
 pub async fn apply(cli: &Cli, path: &Path, access: Access) -> Result<()> {
@@ -35,8 +35,8 @@ pub async fn check(cli: &Cli, path: &Path) -> Result<()> {
     }
 }
 
-fn print(cli: &Cli, outcome: &Outcome) -> Result<()> {
-    warn_all(cli, &outcome.warnings)?;
+fn print(cli: &Cli, outcome: &Applied) -> Result<()> {
+    warn_all(cli, &outcome.warnings);
     if cli.json {
         return print_json(&outcome.steps);
     }

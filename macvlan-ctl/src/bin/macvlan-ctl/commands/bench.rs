@@ -7,17 +7,15 @@ use std::{
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use macvlan_ctl::{
-    bench::{
-        self, Effort, Progress,
-        mounts::{self, Output, OutputDirectory},
-        page::{charts, page},
-        real,
-        report::Report,
-        table::table,
-    },
-    ids::IfName,
+use macvlan_bench::{
+    bench::{self, Effort, Progress},
+    mounts::{self, Output, OutputDirectory},
+    page::{charts, page},
+    real::{client, server},
+    report::Report,
+    table::table,
 };
+use macvlan_core::kernel::ifname::IfName;
 
 use crate::{
     args::{Bench, Cli},
@@ -41,11 +39,11 @@ pub fn bench(cli: &Cli, args: &Bench) -> Result<()> {
 /// Serves, or measures to a node that does.
 fn between_nodes(cli: &Cli, args: &Bench, device: &IfName, effort: &Effort) -> Result<()> {
     match args.to {
-        None => real::serve(device.clone(), args.port, &mut io::stderr()),
+        None => server::serve(device.clone(), args.port, &mut io::stderr()),
         Some(address) => {
             let server = (address, args.port).into();
             let bar = Bar::new(cli.quiet);
-            print(cli, &real::measure(device.clone(), server, effort, command_line(), &bar)?)
+            print(cli, &client::measure(device.clone(), server, effort, command_line(), &bar)?)
         }
     }
 }

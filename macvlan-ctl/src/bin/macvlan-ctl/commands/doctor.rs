@@ -3,7 +3,10 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Result, bail};
-use macvlan_ctl::doctor::{Finding, Status, examine};
+use macvlan_core::commands::doctor::{
+    examine,
+    finding::{Finding, Status},
+};
 use textwrap::Options;
 
 use crate::{args::Cli, output::print_json};

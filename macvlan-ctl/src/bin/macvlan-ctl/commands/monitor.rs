@@ -7,9 +7,12 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use macvlan_ctl::{
-    session::Access,
-    watch::{Change, Watcher, What, change::Subject},
+use macvlan_core::{
+    discovery::access::Access,
+    follow::watch::{
+        change::{Change, Subject, What},
+        watcher::Watcher,
+    },
 };
 use serde::Serialize;
 

@@ -7,16 +7,21 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use macvlan_ctl::{
-    attach,
-    config::{Config, MasterConfig},
-    datapath::bpf::allow_memory,
-    exporter,
-    follow::{Follower, Note, Settings, Wanted, privileges},
-    ids::IfName,
-    view::Tallies,
-    watch::{Change, What},
+use macvlan_core::{
+    config::{Config, master::MasterConfig},
+    datapath::bpf::object::allow_memory,
+    follow::{
+        follower::Follower,
+        notes::Note,
+        privileges,
+        settings::{Settings, WantedMaster},
+        snapshot::Tallies,
+        watch::change::{Change, What},
+    },
+    kernel::ifname::IfName,
+    model::request::AttachRequest,
 };
+use macvlan_ctl::exporter;
 
 use crate::{
     args::{Cli, DEFAULT_CONFIG, Run},
@@ -71,11 +76,11 @@ fn settings(args: &Run, config: &Config) -> Result<Settings> {
 }
 
 /// What the configuration says of a master, and the command line over it.
-fn wanted(args: &Run, config: &Config, name: IfName) -> Wanted {
+fn wanted(args: &Run, config: &Config, name: IfName) -> WantedMaster {
     let configured = config.masters.iter().find(|master| master.name == name);
     let mut master = configured.cloned().unwrap_or_else(|| MasterConfig {
         name,
-        request: attach::Request::default(),
+        request: AttachRequest::default(),
         policies: Default::default(),
     });
     let (request, options) = (&mut master.request, args.options.to_options());
@@ -86,7 +91,7 @@ fn wanted(args: &Run, config: &Config, name: IfName) -> Wanted {
     request.options.storm_limit = options.storm_limit.or(request.options.storm_limit);
     request.options.no_directed_neigh |= options.no_directed_neigh;
     request.on_missing_bpf = args.on_missing.to_choice().or(request.on_missing_bpf);
-    Wanted { config: master, configured: configured.is_some() }
+    WantedMaster { config: master, configured: configured.is_some() }
 }
 
 /// Warnings and notes go to standard error, changes to standard output.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use macvlan_ctl::top::{
     draw::theme::Theme,
     feed::{Feed, Sample},
-    screen::{Outcome, Screen},
+    screen::{Reaction, Screen},
 };
 use ratatui::{
     Terminal,
@@ -78,11 +78,11 @@ pub async fn top(cli: &Cli, master: Option<&str>, seconds: u32) -> Result<()> {
                 while let Some(event) = next {
                     let Event::Key(key) = event.context("cannot read keys")? else { break };
                     match screen.press(key) {
-                        Outcome::Draw => {}
-                        Outcome::Redraw => terminal.0.clear().context("cannot write to the terminal")?,
-                        Outcome::Interval(every) => change_interval.send(every).map_err(|_| reader_ended())?,
-                        Outcome::Suspend => terminal = terminal.suspend()?,
-                        Outcome::Quit => return Ok(()),
+                        Reaction::Draw => {}
+                        Reaction::Redraw => terminal.0.clear().context("cannot write to the terminal")?,
+                        Reaction::Interval(every) => change_interval.send(every).map_err(|_| reader_ended())?,
+                        Reaction::Suspend => terminal = terminal.suspend()?,
+                        Reaction::Quit => return Ok(()),
                     }
                     next = events.try_recv().ok();
                 }

@@ -10,7 +10,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use macvlan_ctl::trace::{Capture, Event, Events, Request, SNAP_LEN, Trace as Running};
+use macvlan_ctl::trace::{
+    Trace as Running, TraceRequest,
+    capture::{Capture, SNAP_LEN},
+    event::Event,
+    reader::Events,
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -30,7 +35,7 @@ pub async fn trace(cli: &Cli, args: &Trace) -> Result<()> {
     // From here on no signal ends us before the programs are back.
     let mut stops = Stops::listen()?;
     let output = Output::open(cli, args)?;
-    let request = Request { child: args.child.clone(), sample: args.sample };
+    let request = TraceRequest { child: args.child.clone(), sample: args.sample };
     let started = Running::start(&args.master, &request).await;
     let (trace, events) = match started {
         Ok(started) => started,

@@ -1,0 +1,133 @@
+//! `demo`: a lab of its own, what plain macvlan cannot do in it, and what attach makes of it.
+//!
+//! The namespaces have no names: they live as long as this process holds them open, so nothing of
+//! the lab can be left behind, however the process ends.
+
+mod lab;
+mod ping;
+
+use std::io::{IsTerminal as _, Write, stdout};
+
+use anyhow::Result;
+use macvlan_core::{
+    commands::{attach::attach, detach::detach, stats::stats},
+    discovery::{access::Access, containers::Containers},
+    model::{options::MissingChoice, request::AttachRequest, stats::MasterStats},
+};
+
+use crate::{
+    demo::{
+        lab::{Lab, Place},
+        ping::ping,
+    },
+    lab::cables::on,
+};
+
+/// Name of the master in the lab.
+const MASTER: &str = "eth0";
+
+/// What is shown, in this order: who asks whom.
+const QUESTIONS: [(Place, Place); 6] = [
+    (Place::Host, Place::Web),
+    (Place::Host, Place::Db),
+    (Place::Web, Place::Host),
+    (Place::Db, Place::Host),
+    (Place::Web, Place::Db),
+    (Place::Wire, Place::Web),
+];
+
+/// Builds the lab, shows it, and takes it down.
+///
+/// # Errors
+///
+/// When a namespace or a device cannot be made, or an answer is not as it must be.
+pub fn demo(out: &mut dyn Write) -> Result<()> {
+    let lab = Lab::build(MASTER)?;
+    let shown = show(&lab, out);
+    // Also after a failure: pins outlive namespaces.
+    let detached = on(lab.at(Place::Host), async || detach(MASTER, false, Access::Change).await);
+    let as_expected = shown?;
+    detached?;
+    if !as_expected {
+        anyhow::bail!("the lab did not answer as it should: see the marks above");
+    }
+    Ok(())
+}
+
+fn show(lab: &Lab, out: &mut dyn Write) -> Result<bool> {
+    writeln!(
+        out,
+        "A host, two macvlan children in namespaces of their own, a machine on the wire:\n\n{PICTURE}\n"
+    )?;
+    writeln!(out, "Plain kernel macvlan:")?;
+    let plain = ask_all(lab, false, out)?;
+
+    writeln!(out, "\n$ macvlan-ctl attach {MASTER}\n")?;
+    let request = AttachRequest { on_missing_bpf: Some(MissingChoice::Fail), ..AttachRequest::default() };
+    on(lab.at(Place::Host), async || attach(MASTER, &request).await)?;
+    let attached = ask_all(lab, true, out)?;
+
+    writeln!(out, "\nNo address, route or MAC was changed. What was counted on {MASTER}:\n")?;
+    let counted = on(lab.at(Place::Host), async || stats(Some(MASTER), &mut Containers::default()).await)?;
+    print_counters(&counted, out)?;
+    writeln!(out, "\n{PATHS}")?;
+    Ok(plain && attached)
+}
+
+/// Asks every question and marks the answers; whether all were as they must be.
+fn ask_all(lab: &Lab, attached: bool, out: &mut dyn Write) -> Result<bool> {
+    let mut as_expected = true;
+    for (from, to) in QUESTIONS {
+        let with_host = from == Place::Host || to == Place::Host;
+        let answered = on(lab.at(from), async || ping(to.address(), from.address()).await)?;
+        as_expected &= answered == (attached || !with_host);
+        let (mark, text) =
+            if answered { (paint("ok", "32"), "answers") } else { (paint("--", "31"), "does not answer") };
+        writeln!(
+            out,
+            "  {mark}  {:4} pings {:4}  {:10}  {text}",
+            from.name(),
+            to.name(),
+            to.address().to_string()
+        )?;
+    }
+    Ok(as_expected)
+}
+
+fn print_counters(masters: &[MasterStats], out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "  child  path     received   sent   (frames)")?;
+    for child in masters.iter().flat_map(|master| &master.children) {
+        for (path, counted) in [("wire", child.wire), ("host", child.host)] {
+            let counted = counted.unwrap_or_default();
+            writeln!(
+                out,
+                "  {:5}  {path:7}  {:8}  {:5}",
+                child.ifname, counted.rx.packets, counted.tx.packets
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn paint(text: &str, colour: &str) -> String {
+    let wanted = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if wanted { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+const PICTURE: &str = "
+     host 10.98.0.1      web 10.98.0.11      db 10.98.0.12
+        |                   |                   |
+        |                macvlan             macvlan
+        |                   |                   |
+      [ eth0 ]--------------+-------------------+
+        |
+      wire 10.98.0.2";
+
+const PATHS: &str = "\
+How: a frame between host and child would leave through eth0 and be lost. The
+program at eth0's TC egress turns it back into eth0's own ingress, and the
+kernel's macvlan delivers it by its MAC:
+
+     host --> [ TC egress ] --> wire                 wire --> [ demux ] --> host
+                   |  turned around                               |
+                   +------------> [ TC ingress ] --> [ macvlan ] -+--> web, db";

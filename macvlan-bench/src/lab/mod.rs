@@ -1,0 +1,3 @@
+//! What a lab is built from: namespaces and cables.
+
+pub(crate) mod cables;

@@ -1,0 +1,299 @@
+//! A network's configuration: the keys of the reference `macvlan` plugin, and our own.
+
+mod rate;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use macvlan_common::{
+    child::{AntiSpoof, Mode},
+    group::GroupName,
+    mac::Mac,
+};
+use macvlan_core::{
+    kernel::ifname::IfName,
+    model::{
+        keyword::parse_keyword,
+        options::XdpChoice,
+        parse::{parse_mac, parse_mode},
+    },
+    policy::change::{parse_anti_spoof, parse_group},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    announce::PROBING,
+    config::rate::{Rate, RawBandwidth, RawRate},
+    error::{CniError, CniResult, code},
+    request::{Target, is_name},
+    result::AddResult,
+};
+
+/// What to do where the programs cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMissingBpf {
+    /// Go on with plain kernel macvlan, and say so.
+    #[default]
+    Continue,
+    /// Refuse.
+    Fail,
+}
+
+/// One network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Its name.
+    pub name: String,
+    /// The lower device; the default route's if `None`.
+    pub master: Option<IfName>,
+    /// Mode of the children.
+    pub mode: Mode,
+    /// Largest L3 packet; the master's if `None`.
+    pub mtu: Option<u32>,
+    /// The child's MAC, from the configuration, `CNI_ARGS` or the runtime, the last one winning.
+    pub mac: Option<Mac>,
+    /// The master is in the container's namespace.
+    pub link_in_container: bool,
+    /// Frames that wait for broadcast delivery; the kernel's default if `None`.
+    pub bcqueuelen: Option<u32>,
+    /// The plugin that manages addresses; `None` for a device without any.
+    pub ipam: Option<String>,
+    /// Handed on in results.
+    pub dns: Value,
+    /// Whether host and children may talk; `None` is yes, where it can be.
+    pub host_access: Option<bool>,
+    /// The only siblings that it may talk to.
+    pub group: Option<GroupName>,
+    /// How far it is held to its addresses.
+    pub anti_spoof: AntiSpoof,
+    /// How much it may receive and send.
+    pub rate: Rate,
+    /// Where to demultiplex, when the data path is not there yet.
+    pub xdp: Option<XdpChoice>,
+    /// What to do where the programs cannot be had.
+    pub on_missing_bpf: OnMissingBpf,
+    /// How long to wait for somebody who has an address of the container already; zero is not to ask.
+    pub duplicate_wait: Duration,
+    /// What ADD answered.
+    pub prev_result: Option<AddResult>,
+    /// Attachments that GC is to leave alone; `None` where the configuration has no such list.
+    pub valid_attachments: Option<Vec<Attachment>>,
+}
+
+/// An attachment that the runtime knows of.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Attachment {
+    /// The container's id.
+    #[serde(rename = "containerID")]
+    pub container: String,
+    /// The device's name in it.
+    pub ifname: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    master: String,
+    #[serde(default)]
+    mode: String,
+    #[serde(default)]
+    mtu: i64,
+    #[serde(default)]
+    mac: String,
+    #[serde(default)]
+    link_in_container: bool,
+    // In lower case, as the reference plugin has it.
+    #[serde(default, rename = "bcqueuelen")]
+    bcqueuelen: i64,
+    #[serde(default)]
+    ipam: Option<RawIpam>,
+    #[serde(default)]
+    dns: Option<Value>,
+    #[serde(default)]
+    runtime_config: Option<RawRuntime>,
+    host_access: Option<bool>,
+    anti_spoof: Option<RawAntiSpoof>,
+    group: Option<String>,
+    rate: Option<RawRate>,
+    xdp: Option<String>,
+    #[serde(default)]
+    on_missing_bpf: OnMissingBpf,
+    duplicate_wait: Option<i64>,
+    prev_result: Option<AddResult>,
+    #[serde(rename = "cni.dev/valid-attachments")]
+    valid_attachments: Option<Vec<Attachment>>,
+}
+
+/// A degree by its name; `true` is the MAC.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawAntiSpoof {
+    Switch(bool),
+    Degree(String),
+}
+
+#[derive(Deserialize)]
+struct RawIpam {
+    #[serde(default, rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct RawRuntime {
+    #[serde(default)]
+    mac: String,
+    bandwidth: Option<RawBandwidth>,
+}
+
+impl Config {
+    /// Reads a configuration, with what `CNI_ARGS` says.
+    ///
+    /// # Errors
+    ///
+    /// Code 6 when it is not JSON of that shape, 2 when a rate has a key that is none, 7 when a value is invalid or this build cannot do
+    /// what it asks for, 4 when `CNI_ARGS` is invalid.
+    pub fn read(input: &[u8], args: &str) -> CniResult<Self> {
+        let raw: Raw = serde_json::from_slice(input).map_err(|error| {
+            CniError::new(code::DECODING_FAILURE, "cannot understand the network configuration")
+                .with_details(error)
+        })?;
+        if !is_name(&raw.name) {
+            return Err(invalid(match raw.name.as_str() {
+                "" => "the network has no name".into(),
+                name => format!("network name {name:?} is invalid"),
+            }));
+        }
+        let from_args = mac_of_args(args)?;
+        let (from_runtime, bandwidth) =
+            raw.runtime_config.map(|runtime| (runtime.mac, runtime.bandwidth)).unzip();
+        let from_runtime = from_runtime.filter(|mac| !mac.is_empty());
+        let mac = from_runtime.or(from_args).or(Some(raw.mac)).filter(|mac| !mac.is_empty());
+        let mode = if raw.mode.is_empty() { "bridge" } else { &raw.mode };
+        let mode = parse_mode(mode).map_err(|error| invalid(format!("{error:#}")))?;
+        if mode == Mode::Source {
+            return Err(invalid("mode \"source\" needs a list of sources, which CNI has not".into()));
+        }
+        let config = Self {
+            name: raw.name,
+            master: match raw.master.as_str() {
+                "" => None,
+                name => Some(name.parse().map_err(|error| invalid(format!("master: {error:#}")))?),
+            },
+            mode,
+            mtu: number("mtu", raw.mtu)?,
+            mac: match mac {
+                Some(mac) => Some(parse_mac(&mac).map_err(|error| invalid(format!("{error:#}")))?),
+                None => None,
+            },
+            link_in_container: raw.link_in_container,
+            bcqueuelen: number("bcqueuelen", raw.bcqueuelen)?,
+            ipam: raw.ipam.map(|ipam| ipam.kind).filter(|kind| !kind.is_empty()),
+            dns: raw.dns.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
+            host_access: raw.host_access,
+            group: match raw.group.as_deref() {
+                None | Some("") => None,
+                Some(name) => parse_group(name).map_err(|error| invalid(format!("{error:#}")))?,
+            },
+            anti_spoof: match raw.anti_spoof {
+                None => AntiSpoof::Off,
+                Some(RawAntiSpoof::Switch(on)) if on => AntiSpoof::Mac,
+                Some(RawAntiSpoof::Switch(_)) => AntiSpoof::Off,
+                Some(RawAntiSpoof::Degree(word)) => {
+                    parse_anti_spoof(&word).map_err(|error| invalid(format!("{error:#}")))?
+                }
+            },
+            rate: Rate::read(raw.rate, bandwidth.flatten())?,
+            xdp: match raw.xdp {
+                Some(word) => Some(xdp(&word)?),
+                None => None,
+            },
+            on_missing_bpf: raw.on_missing_bpf,
+            duplicate_wait: raw.duplicate_wait.map_or(Ok(PROBING), duplicate_wait)?,
+            prev_result: raw.prev_result,
+            valid_attachments: raw.valid_attachments,
+        };
+        refuse_what_cannot_be(&config)?;
+        Ok(config)
+    }
+
+    /// Whether the data path is to be there for a child.
+    pub fn wants_host_access(&self) -> bool {
+        // The host of a master that a container has is the container itself; other modes than these
+        // have their way to the host through the switch, or none.
+        self.host_access.unwrap_or(!self.link_in_container && self.mode.is_hairpinned())
+    }
+
+    /// Whether a child needs the data path at all.
+    pub fn wants_data_path(&self) -> bool {
+        self.wants_host_access() || self.is_guarded()
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.group.is_some() || self.anti_spoof != AntiSpoof::Off || !self.rate.limits.is_empty()
+    }
+
+    /// Whether GC is to leave this attachment alone.
+    pub fn is_valid(&self, target: &Target) -> bool {
+        let valid = self.valid_attachments.iter().flatten();
+        valid.into_iter().any(|one| one.container == target.container && one.ifname == target.ifname.as_str())
+    }
+}
+
+/// Our own keys, where they ask for what cannot be.
+fn refuse_what_cannot_be(config: &Config) -> CniResult<()> {
+    if config.link_in_container && (config.host_access == Some(true) || config.is_guarded()) {
+        return Err(invalid(
+            "hostAccess, group, antiSpoof and rates need a master of the host, and linkInContainer puts it into the container".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// The value of `MAC` in `CNI_ARGS`. Other keys are other plugins'.
+fn mac_of_args(args: &str) -> CniResult<Option<String>> {
+    let mut mac = None;
+    for pair in args.split(';').filter(|pair| !pair.is_empty()) {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(CniError::new(
+                code::INVALID_ENVIRONMENT,
+                format!("CNI_ARGS: {pair:?} is not KEY=VALUE"),
+            ));
+        };
+        if key == "MAC" {
+            mac = Some(value.to_owned());
+        }
+    }
+    Ok(mac)
+}
+
+/// Zero is "not given", as the reference plugin has it.
+fn number(key: &str, value: i64) -> CniResult<Option<u32>> {
+    let value = u32::try_from(value).map_err(|_| invalid(format!("{key} {value} is out of range")))?;
+    Ok(Some(value).filter(|value| *value != 0))
+}
+
+/// Longest wait for somebody who has an address: what RFC 5227 takes in all.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Milliseconds.
+fn duplicate_wait(value: i64) -> CniResult<Duration> {
+    let wait = u64::try_from(value).map(Duration::from_millis).ok().filter(|wait| *wait <= LONGEST_WAIT);
+    wait.ok_or_else(|| {
+        let most = LONGEST_WAIT.as_millis();
+        invalid(format!("duplicateWait {value} is out of range: 0 to {most} milliseconds"))
+    })
+}
+
+fn xdp(word: &str) -> CniResult<XdpChoice> {
+    parse_keyword("xdp", word).map_err(|error| invalid(error.to_string()))
+}
+
+fn invalid(msg: String) -> CniError {
+    CniError::new(code::INVALID_CONFIG, msg)
+}

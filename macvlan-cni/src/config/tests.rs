@@ -1,0 +1,103 @@
+use proptest::prelude::*;
+
+use crate::config::*;
+
+fn read(json: &str, args: &str) -> CniResult<Config> {
+    Config::read(json.as_bytes(), args)
+}
+
+#[test]
+fn what_is_left_out_is_as_the_reference_plugin_has_it() {
+    let config = read(r#"{"name": "lan", "type": "macvlan-cni", "unheard": [1]}"#, "").unwrap();
+    assert_eq!(
+        (config.master, config.mode, config.mtu, config.mac, config.bcqueuelen, config.ipam),
+        (None, Mode::Bridge, None, None, None, None)
+    );
+    assert_eq!(config.host_access, None);
+}
+
+#[test]
+fn the_runtimes_mac_wins_over_that_of_the_arguments_over_that_of_the_file() {
+    let file = r#"{"name": "lan", "mac": "02:00:00:00:00:01"}"#;
+    let both = r#"{"name": "lan", "mac": "02:00:00:00:00:01",
+                   "runtimeConfig": {"mac": "02:00:00:00:00:03"}}"#;
+    let mac = |json, args| read(json, args).unwrap().mac.unwrap().octets()[5];
+    assert_eq!(mac(file, ""), 1);
+    assert_eq!(mac(file, "IgnoreUnknown=1;MAC=02:00:00:00:00:02"), 2);
+    assert_eq!(mac(both, "MAC=02:00:00:00:00:02"), 3);
+}
+
+#[test]
+fn every_bad_value_has_its_code() {
+    for (json, args, code) in [
+        ("", "", code::DECODING_FAILURE),
+        ("[]", "", code::DECODING_FAILURE),
+        (r#"{"name": "lan", "mtu": "big"}"#, "", code::DECODING_FAILURE),
+        (r#"{"name": "lan", "onMissingBpf": "panic"}"#, "", code::DECODING_FAILURE),
+        ("{}", "", code::INVALID_CONFIG),
+        (r#"{"name": "../lan"}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "master": "a/b"}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "mode": "router"}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "mode": "source"}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "mtu": -1}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "bcqueuelen": 4294967296}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "mac": "01:00:00:00:00:01"}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "xdp": "always"}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "duplicateWait": -1}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "duplicateWait": 10001}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "antiSpoof": "dna"}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "antiSpoof": 2}"#, "", code::DECODING_FAILURE),
+        (r#"{"name": "lan", "group": "light blue"}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "group": "blue", "linkInContainer": true}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan", "rate": {"in": "1mbit"}}"#, "", code::UNSUPPORTED_FIELD),
+        (r#"{"name": "lan", "rate": {"rx": 1}}"#, "", code::DECODING_FAILURE),
+        (r#"{"name": "lan", "rate": "1mbit"}"#, "", code::DECODING_FAILURE),
+        (r#"{"name": "lan", "rate": {"rx": "1mbit"}, "linkInContainer": true}"#, "", code::INVALID_CONFIG),
+        (
+            r#"{"name": "lan", "runtimeConfig": {"bandwidth": {"egressRate": -1}}}"#,
+            "",
+            code::DECODING_FAILURE,
+        ),
+        (r#"{"name": "lan", "hostAccess": true, "linkInContainer": true}"#, "", code::INVALID_CONFIG),
+        (r#"{"name": "lan"}"#, "MAC", code::INVALID_ENVIRONMENT),
+        (r#"{"name": "lan"}"#, "MAC=nonsense", code::INVALID_CONFIG),
+    ] {
+        assert_eq!(read(json, args).unwrap_err().code, code, "{json} {args}");
+    }
+}
+
+#[test]
+fn own_keys_that_ask_for_nothing_are_taken() {
+    let json = r#"{"name": "lan", "antiSpoof": false, "group": "", "rate": null, "xdp": "off",
+                   "hostAccess": false, "onMissingBpf": "fail"}"#;
+    let config = read(json, "").unwrap();
+    assert!(!config.wants_data_path());
+    assert_eq!((config.xdp, config.on_missing_bpf), (Some(XdpChoice::Off), OnMissingBpf::Fail));
+}
+
+#[test]
+fn a_guard_is_read_and_needs_the_data_path() {
+    for (value, degree) in [
+        ("false", AntiSpoof::Off),
+        ("\"off\"", AntiSpoof::Off),
+        ("true", AntiSpoof::Mac),
+        ("\"mac\"", AntiSpoof::Mac),
+        ("\"ip\"", AntiSpoof::Ip),
+    ] {
+        let json = format!(r#"{{"name": "lan", "hostAccess": false, "antiSpoof": {value}}}"#);
+        let config = read(&json, "").unwrap();
+        assert_eq!((config.anti_spoof, config.wants_data_path()), (degree, degree != AntiSpoof::Off));
+    }
+    let config = read(r#"{"name": "lan", "hostAccess": false, "group": "blue"}"#, "").unwrap();
+    assert!(config.wants_data_path());
+    assert_eq!(config.group.map(|name| name.to_string()).as_deref(), Some("blue"));
+    let config = read(r#"{"name": "lan", "hostAccess": false, "rate": {"tx": "1mbit"}}"#, "").unwrap();
+    assert!(config.wants_data_path());
+}
+
+proptest! {
+    #[test]
+    fn any_input_is_read_without_a_panic(input: Vec<u8>, args: String) {
+        let _ = Config::read(&input, &args);
+    }
+}

@@ -1,0 +1,159 @@
+//! The data path on the master, as attachments come and go.
+//!
+//! One that is there learns of each child. One that is not is attached by the first child that
+//! wants host access or a guard, and leaves the children of others alone; but for `antiSpoof`, which
+//! must know every child to tell what is forged. It stays when the last child goes: `macvlan-ctl
+//! detach` takes it off.
+
+use std::collections::BTreeMap;
+
+use macvlan_common::{child::AntiSpoof, mac::Mac};
+use macvlan_core::{
+    apply::sync,
+    commands::attach,
+    datapath::{
+        Datapath as _,
+        bpf::attached::{Bpf, Found},
+    },
+    discovery::{access::Access, locked_master::LockedMaster},
+    kernel::netlink::Netlink,
+    model::{
+        master::Master,
+        options::{MissingChoice, Options},
+        request::AttachRequest,
+    },
+    policy::change::PolicyChange,
+};
+
+use crate::{
+    config::{Config, OnMissingBpf},
+    error::{CniError, CniResult, code},
+};
+
+/// What became of a child that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// The data path knows it, or it needs none.
+    Done,
+    /// There is no data path yet: see [`attach`](attach()).
+    NotAttached,
+}
+
+/// Tells the data path of a child. The master must be locked.
+///
+/// # Errors
+///
+/// Code 11 when it has no room, 7 when it leaves children of others alone and so cannot tell what
+/// is forged.
+pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac) -> CniResult<Joined> {
+    let Found::Whole(mut bpf) = Bpf::find(netlink, master).await else {
+        return Ok(if config.wants_data_path() { Joined::NotAttached } else { Joined::Done });
+    };
+    if config.anti_spoof != AntiSpoof::Off && !bpf.description().adopts {
+        let msg = format!(
+            "antiSpoof needs a data path that knows every child: run macvlan-ctl attach {}",
+            master.name
+        );
+        return Err(CniError::new(code::INVALID_CONFIG, msg));
+    }
+    let full = |error: anyhow::Error| CniError::new(code::TRY_AGAIN, format!("{error:#}"));
+    let change = PolicyChange {
+        host_access: Some(config.wants_host_access()),
+        group: config.group.map(Some),
+        anti_spoof: Some(config.anti_spoof),
+        rate_scope: Some(config.rate.scope),
+        ..PolicyChange::default()
+    };
+    let mut groups = bpf.groups()?;
+    let policy = change.apply(None, config.mode, &mut groups).map_err(full)?;
+    let limits = config.rate.limits;
+    let member = (policy.with_limit(!limits.is_empty()), limits);
+    bpf.sync_one(master, mac, Some(member), groups).map_err(full)?;
+    Ok(Joined::Done)
+}
+
+/// Makes the data path forget a child. The master must be locked.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub async fn leave(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<()> {
+    if let Found::Whole(mut bpf) = Bpf::find(netlink, master).await {
+        let groups = bpf.groups()?;
+        bpf.sync_one(master, mac, None, groups)?;
+    }
+    Ok(())
+}
+
+/// Puts the data path on a master. Gives what is less than it could be. The master must not be
+/// locked.
+///
+/// # Errors
+///
+/// Code 50 when the programs cannot be had and the network is not to be without.
+pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
+    let request = AttachRequest {
+        options: Options {
+            xdp: config.xdp,
+            no_adopt: config.anti_spoof == AntiSpoof::Off,
+            ..Options::default()
+        },
+        on_missing_bpf: (config.on_missing_bpf == OnMissingBpf::Fail).then_some(MissingChoice::Fail),
+        ..AttachRequest::default()
+    };
+    match attach::attach(master, &request).await {
+        Ok(outcome) => Ok(outcome.warnings),
+        Err(error) if config.on_missing_bpf == OnMissingBpf::Continue => Ok(vec![format!(
+            "{error:#}; containers on {master:?} have neither host access nor guards nor rates"
+        )]),
+        Err(error) => Err(CniError::new(code::NOT_AVAILABLE, "host access cannot be had")
+            .with_details(format_args!("{error:#}"))),
+    }
+}
+
+/// Brings the data path of a master to the children that there are now.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub async fn resync(locked: &mut LockedMaster) -> CniResult<()> {
+    if locked.attached.is_ok() {
+        sync::sync(locked, &BTreeMap::new()).await?;
+    }
+    Ok(())
+}
+
+/// Holds a child to its addresses, now that it has them. The master must not be locked. Gives what is
+/// less than was asked for.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub async fn guard(master: &str) -> CniResult<Vec<String>> {
+    let mut locked = hold(master).await?;
+    match locked.attached {
+        Ok(_) => Ok(sync::sync(&mut locked, &BTreeMap::new()).await?),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+/// A hold on a master, to look for what is not where it should be.
+///
+/// # Errors
+///
+/// When it is no master.
+pub async fn hold(master: &str) -> CniResult<LockedMaster> {
+    Ok(LockedMaster::open(master, Access::Change).await?)
+}
+
+/// Whether the host can talk with a child; `None` where there is no data path.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell.
+pub async fn reaches(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<Option<bool>> {
+    match Bpf::find(netlink, master).await {
+        Found::Whole(bpf) => Ok(Some(bpf.members()?.get(&mac).is_some_and(|policy| policy.reaches_host()))),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,227 @@
+//! Results of ADD, ours and those of plugins that manage addresses.
+
+use std::net::IpAddr;
+
+use macvlan_core::kernel::netlink::ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{CniError, CniResult, code},
+    version::Version,
+};
+
+/// Most addresses and most routes of one attachment that are taken from another plugin.
+const MOST_ADDRESSES: usize = 256;
+
+const MOST_ROUTES: usize = 4096;
+
+/// A device in a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// Its MAC.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mac: String,
+    /// Path of the namespace it is in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sandbox: String,
+}
+
+/// An address in a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// "4" or "6": before version 1.0.0 alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Index into the result's interfaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<u32>,
+    /// The address, with the length of its prefix.
+    pub address: String,
+    /// Its network's gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
+}
+
+/// A route in a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Where to.
+    pub dst: String,
+    /// By way of whom; the gateway of the first address of its family if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gw: Option<IpAddr>,
+    /// Largest packet (version 1.1.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Largest TCP segment to announce (version 1.1.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advmss: Option<u32>,
+    /// Metric (version 1.1.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
+    /// Routing table (version 1.1.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<u32>,
+    /// Scope (version 1.1.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<u8>,
+}
+
+/// What ADD answers; of another plugin, what of it concerns us.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AddResult {
+    /// Devices.
+    #[serde(default, deserialize_with = "or_default")]
+    pub interfaces: Vec<Interface>,
+    /// Addresses.
+    #[serde(default, deserialize_with = "or_default")]
+    pub ips: Vec<Address>,
+    /// Routes.
+    #[serde(default, deserialize_with = "or_default")]
+    pub routes: Vec<Route>,
+    /// For resolvers.
+    #[serde(default)]
+    pub dns: Value,
+}
+
+/// Go writes an empty list as null.
+fn or_default<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl Address {
+    /// The address, checked.
+    ///
+    /// # Errors
+    ///
+    /// Code 6 when it is none that a device can have.
+    pub fn net(&self) -> CniResult<IpNet> {
+        self.address.parse().map_err(|error| {
+            CniError::new(code::DECODING_FAILURE, format!("bad address in a result: {error:#}"))
+        })
+    }
+}
+
+impl Route {
+    /// The destination and the length of its prefix.
+    ///
+    /// # Errors
+    ///
+    /// Code 6 when it is no prefix.
+    pub fn destination(&self) -> CniResult<(IpAddr, u8)> {
+        let bad = || CniError::new(code::DECODING_FAILURE, format!("bad route in a result: {:?}", self.dst));
+        let (address, len) = self.dst.split_once('/').ok_or_else(bad)?;
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let len: u8 = len.parse().map_err(|_| bad())?;
+        if len > if address.is_ipv4() { 32 } else { 128 } {
+            return Err(bad());
+        }
+        Ok((address, len))
+    }
+}
+
+impl AddResult {
+    /// Reads what a plugin that manages addresses printed.
+    ///
+    /// # Errors
+    ///
+    /// Code 6 when it is no result, has no address, or too many.
+    pub fn of_ipam(output: &[u8], plugin: &str) -> CniResult<Self> {
+        let bad =
+            |why: String| CniError::new(code::DECODING_FAILURE, format!("IPAM plugin {plugin:?} {why}"));
+        let result: Self = serde_json::from_slice(output)
+            .map_err(|error| bad("answered with something else than a result".into()).with_details(error))?;
+        if result.ips.is_empty() {
+            return Err(bad("gave no address".into()));
+        }
+        if result.ips.len() > MOST_ADDRESSES || result.routes.len() > MOST_ROUTES {
+            return Err(bad(format!("gave more than {MOST_ADDRESSES} addresses or {MOST_ROUTES} routes")));
+        }
+        Ok(result)
+    }
+
+    /// The result as this version of the specification has it.
+    ///
+    /// # Errors
+    ///
+    /// When an address is none.
+    pub fn to_json(&self, version: Version) -> CniResult<Value> {
+        let mut result = self.clone();
+        for address in &mut result.ips {
+            let is_ipv4 = address.net()?.address.is_ipv4();
+            let family = if is_ipv4 { "4" } else { "6" };
+            address.version = (version < Version::V1_0_0).then(|| family.to_owned());
+        }
+        if version < Version::V1_1_0 {
+            for Route { mtu, advmss, priority, table, scope, .. } in &mut result.routes {
+                (*mtu, *advmss, *priority, *table, *scope) = (None, None, None, None, None);
+            }
+        }
+        let mut json =
+            json!({ "cniVersion": version.as_str(), "interfaces": result.interfaces, "dns": result.dns });
+        if !result.ips.is_empty() {
+            json["ips"] = json!(result.ips);
+        }
+        if !result.routes.is_empty() {
+            json["routes"] = json!(result.routes);
+        }
+        Ok(json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IPAM: &str = r#"{"cniVersion": "1.0.0", "ips": [{"address": "10.9.0.7/24", "gateway": "10.9.0.1"}],
+                           "routes": [{"dst": "0.0.0.0/0", "mtu": 1400}], "dns": {}}"#;
+
+    #[test]
+    fn each_version_has_its_own_shape() {
+        let result = AddResult::of_ipam(IPAM.as_bytes(), "test").unwrap();
+        for version in Version::ALL {
+            let json = result.to_json(version).unwrap();
+            assert_eq!(json["cniVersion"], version.as_str());
+            assert_eq!(json["ips"][0]["version"] == "4", version < Version::V1_0_0, "{version:?}");
+            assert_eq!(json["routes"][0]["mtu"] == 1400, version == Version::V1_1_0, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn what_another_plugin_says_is_checked() {
+        let many = format!(r#"{{"ips": [{}]}}"#, vec![r#"{"address": "10.0.0.1/8"}"#; 257].join(","));
+        for output in ["", "{}", r#"{"ips": null}"#, r#"{"ips": [{"address": 7}]}"#, &many] {
+            let error = AddResult::of_ipam(output.as_bytes(), "test").unwrap_err();
+            assert_eq!(error.code, code::DECODING_FAILURE, "{output}");
+        }
+        for dst in ["10.0.0.0", "10.0.0.0/33", "x/8", "::/129"] {
+            let route = Route {
+                dst: dst.into(),
+                gw: None,
+                mtu: None,
+                advmss: None,
+                priority: None,
+                table: None,
+                scope: None,
+            };
+            assert!(route.destination().is_err(), "{dst}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_output_is_read_without_a_panic(output: Vec<u8>) {
+            let _ = AddResult::of_ipam(&output, "test");
+        }
+    }
+}

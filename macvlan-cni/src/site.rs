@@ -1,0 +1,255 @@
+//! Where an attachment is: the container's namespace, the master, and sockets to both.
+
+use std::{io, path::Path};
+
+use macvlan_core::{
+    discovery::masters::master_of_link,
+    kernel::{
+        lock::Lock,
+        netlink::{
+            Netlink,
+            kind::Kind,
+            link::Link,
+            macvlan::{NewChild, UNFINISHED_GROUP, passing_name},
+        },
+        netns::{Netns, NetnsId, NetnsRef},
+    },
+    model::{attachment::Attachment, master::Master},
+};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    route::{RouteAttribute, RouteHeader, RouteMessage, RouteType},
+};
+
+use crate::{
+    config::Config,
+    error::{CniError, CniResult, code},
+    request::Target,
+};
+
+/// The two namespaces, and the lower device.
+pub struct Site {
+    /// The container's.
+    pub netns: Netns,
+    /// A socket there.
+    pub inside: Netlink,
+    /// A socket where the master is: in the plugin's namespace, or with `linkInContainer` in the
+    /// container's.
+    pub above: Netlink,
+}
+
+/// The container's namespace.
+///
+/// # Errors
+///
+/// Code 3 when it is gone, 4 when it is none, or the plugin's own.
+pub fn open_netns(path: &Path) -> CniResult<Netns> {
+    let invalid = |msg| CniError::new(code::INVALID_ENVIRONMENT, msg);
+    let opened = NetnsRef::Path(path.into()).open();
+    // Asked afterwards: it may go at any time.
+    let netns = opened.map_err(|error| match std::fs::metadata(path) {
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => {
+            unknown(format!("network namespace {:?} does not exist", path.display()))
+        }
+        _ => invalid(format!("CNI_NETNS: {error:#}")),
+    })?;
+    if netns.id() == Netns::current()?.id() {
+        return Err(invalid("CNI_NETNS is the plugin's own network namespace".into()));
+    }
+    Ok(netns)
+}
+
+/// Makes sure that the path leads to the namespace still. One that others have given up lives on while
+/// we hold it, and ends with us: nobody would know of what is in it.
+///
+/// # Errors
+///
+/// Code 3 when it does not.
+pub fn still_there(path: &Path, netns: &Netns) -> CniResult<()> {
+    match NetnsId::of_path(path) {
+        Some(id) if id == netns.id() => Ok(()),
+        _ => Err(unknown(format!("network namespace {:?} is gone", path.display()))),
+    }
+}
+
+fn unknown(msg: String) -> CniError {
+    CniError::new(code::UNKNOWN_CONTAINER, msg)
+}
+
+impl Site {
+    /// Opens both ends. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the container's namespace cannot be entered.
+    pub fn open(config: &Config, netns: Netns) -> CniResult<Self> {
+        let inside = netns.visit(Netlink::open)?;
+        let above = if config.link_in_container { inside.clone() } else { Netlink::open()? };
+        Ok(Self { netns, inside, above })
+    }
+
+    /// Sees to it that no device bears this name. The master must be locked: what is unfinished
+    /// belongs to nobody then.
+    ///
+    /// # Errors
+    ///
+    /// Code 4 when the name is taken.
+    pub async fn free(&self, identity: &Attachment, name: &str) -> CniResult<()> {
+        for name in [name, &passing_name(name)] {
+            match self.inside.link_by_name(name).await? {
+                Some(link) if is_unfinished(&link) => self.inside.delete_link(link.index, None).await?,
+                Some(link) => return Err(taken(&link, identity)),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the device, up and marked as this attachment's, and gives it as the kernel made it.
+    ///
+    /// # Errors
+    ///
+    /// Code 100 when the kernel refuses. Nothing is left then.
+    pub async fn make(
+        &self,
+        config: &Config,
+        master: &Link,
+        identity: &Attachment,
+        name: &str,
+    ) -> CniResult<Link> {
+        if !config.link_in_container {
+            // So that other commands find the child, whoever holds the namespace.
+            self.above.assign_nsid(&self.netns).await?;
+        }
+        let new = NewChild {
+            master: master.index,
+            name,
+            kind: Kind::Macvlan,
+            mode: config.mode,
+            mac: config.mac,
+            mtu: config.mtu,
+            bcqueuelen: config.bcqueuelen,
+        };
+        let link =
+            self.above.create_child(&new, &self.netns, &self.inside).await.map_err(|error| {
+                error.context(format!("cannot make macvlan {name:?} on {:?}", master.name))
+            })?;
+        if let Err(error) = self.inside.finish_child(link.index, &identity.to_string(), true).await {
+            // The error that led here is the one to report.
+            let _ = self.inside.delete_link(link.index, None).await;
+            return Err(error.context(format!("cannot bring up {name:?}")).into());
+        }
+        Ok(link)
+    }
+
+    /// The device of this attachment; `None` when there is none, or the device of that name is
+    /// somebody else's. With `unfinished`, also one that a killed ADD left half made.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub async fn find(
+        &self,
+        identity: &Attachment,
+        target: &Target,
+        unfinished: bool,
+    ) -> CniResult<Option<Link>> {
+        let name = target.ifname.as_str();
+        let link = self.inside.link_by_name(name).await?;
+        let is_ours = |link: &Link| identity_of(link).as_ref() == Some(identity);
+        if let Some(link) = link.filter(|link| is_ours(link) || (unfinished && is_unfinished(link))) {
+            return Ok(Some(link));
+        }
+        let passing = if unfinished { self.inside.link_by_name(&passing_name(name)).await? } else { None };
+        Ok(passing.filter(is_unfinished))
+    }
+}
+
+/// Whose a device is, of those that orchestrators asked for.
+pub fn identity_of(link: &Link) -> Option<Attachment> {
+    link.alias.as_deref().and_then(Attachment::of_alias).filter(|_| link.is_child())
+}
+
+fn is_unfinished(link: &Link) -> bool {
+    link.is_child() && link.group == UNFINISHED_GROUP && link.alias.is_none() && !link.up
+}
+
+fn taken(link: &Link, identity: &Attachment) -> CniError {
+    let msg = match identity_of(link) {
+        Some(owner) if owner == *identity => {
+            format!("{:?} is attached already: there was an ADD without a DEL", link.name)
+        }
+        _ => format!("a device named {:?} is in the container already", link.name),
+    };
+    CniError::new(code::INVALID_ENVIRONMENT, msg)
+}
+
+/// The lower device: the configured one, or that of the default route.
+///
+/// # Errors
+///
+/// Code 7 when there is none, or it cannot be one; 11 when it is down.
+pub async fn master(above: &Netlink, config: &Config) -> CniResult<Link> {
+    let invalid = |msg| CniError::new(code::INVALID_CONFIG, msg);
+    let link = match &config.master {
+        Some(name) => {
+            let found = above.link_by_name(name.as_str()).await?;
+            found.ok_or_else(|| invalid(format!("master {:?} does not exist", name.as_str())))?
+        }
+        None => {
+            let index = default_device(above).await?;
+            let found = above.link_by_index(index.unwrap_or_default(), None).await?;
+            found.ok_or_else(|| invalid("no master is configured, and there is no default route".into()))?
+        }
+    };
+    if let Some(mtu) = config.mtu.filter(|mtu| *mtu > link.mtu) {
+        return Err(invalid(format!("mtu {mtu} is above the {} of master {:?}", link.mtu, link.name)));
+    }
+    if !link.up {
+        return Err(CniError::new(code::TRY_AGAIN, format!("master {:?} is down", link.name)));
+    }
+    Ok(link)
+}
+
+/// The device of the default route with the least metric, of either family.
+async fn default_device(netlink: &Netlink) -> CniResult<Option<u32>> {
+    let objects = netlink.dump(RouteNetlinkMessage::GetRoute(RouteMessage::default())).await?;
+    let mut found: Vec<(u32, u32)> = objects.into_iter().filter_map(default_route).collect();
+    found.sort_by_key(|(metric, _)| *metric);
+    Ok(found.first().map(|(_, index)| *index))
+}
+
+fn default_route(object: RouteNetlinkMessage) -> Option<(u32, u32)> {
+    let RouteNetlinkMessage::NewRoute(message) = object else { return None };
+    let header = &message.header;
+    let is_default = header.table == RouteHeader::RT_TABLE_MAIN
+        && header.kind == RouteType::Unicast
+        && header.destination_prefix_length == 0;
+    let (mut metric, mut index) = (0, None);
+    for attribute in message.attributes {
+        match attribute {
+            RouteAttribute::Priority(priority) => metric = priority,
+            RouteAttribute::Oif(device) => index = Some(device),
+            _ => {}
+        }
+    }
+    index.filter(|_| is_default).map(|index| (metric, index))
+}
+
+/// The master as the library knows it, and the lock that keeps other commands from it: not of one
+/// that a container has, where nobody else is at work.
+///
+/// # Errors
+///
+/// Code 7 when it cannot be a master, 11 when another command does not let go of it.
+pub async fn lock(above: &Netlink, config: &Config, link: &Link) -> CniResult<Option<(Master, Lock)>> {
+    if config.link_in_container {
+        return Ok(None);
+    }
+    let master = master_of_link(above, link.clone())
+        .await
+        .map_err(|error| CniError::new(code::INVALID_CONFIG, format!("master {:?}: {error:#}", link.name)))?;
+    let lock = Lock::take(&master.key, &master.name)
+        .map_err(|error| CniError::new(code::TRY_AGAIN, format!("{error:#}")))?;
+    Ok(Some((master, lock)))
+}

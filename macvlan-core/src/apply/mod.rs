@@ -1,0 +1,7 @@
+//! Acting, and taking it back when something fails.
+
+pub(crate) mod change;
+pub(crate) mod create;
+pub(crate) mod execute;
+pub(crate) mod fallback;
+pub mod sync;

@@ -1,0 +1,52 @@
+//! Bringing what carries a master in step with its children.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use macvlan_common::mac::Mac;
+
+use crate::{
+    datapath::{Datapath as _, shim},
+    discovery::locked_master::LockedMaster,
+    model::{child::Child, description::Degraded, members::Members},
+    policy::change::PolicyChange,
+};
+
+/// Brings the map back to what it was before a change that failed.
+pub(crate) fn restore(locked: &mut LockedMaster, before: &Members) {
+    if let Ok(bpf) = &mut locked.attached {
+        // The error that led here is the one to report.
+        let _ = bpf.sync(&locked.master, before);
+    }
+}
+
+/// Brings the map, or the shim, to what the kernel has now. Gives what is less than was asked for.
+///
+/// # Errors
+///
+/// When the kernel refuses, or a child cannot have what is set for it.
+pub async fn sync(locked: &mut LockedMaster, policies: &BTreeMap<Mac, PolicyChange>) -> Result<Vec<String>> {
+    let adopts = match &locked.attached {
+        Ok(bpf) => bpf.description().adopts,
+        Err(_) if !locked.shims().is_empty() => {
+            let children: Vec<&Child> = locked.children().iter().collect();
+            let access = shim::access(policies);
+            return shim::raise(&locked.netlink, &locked.master, locked.shims(), &children, &access).await;
+        }
+        Err(reason) => {
+            return Ok(vec![format!(
+                "children of {:?} run as plain kernel macvlan: {reason}",
+                locked.master.name
+            )]);
+        }
+    };
+    let mut members = locked.wanted_members(adopts, policies)?;
+    let owners = locked.find_addresses(&mut members, true).await?;
+    let Ok(bpf) = &mut locked.attached else { return Ok(Vec::new()) };
+    bpf.sync(&locked.master, &members)?;
+    let children: Vec<&Child> = locked.observed.of(locked.master.index).iter().collect();
+    bpf.vouch(&children, &members.policies).await?;
+    bpf.set_owners(&locked.master, &owners)?;
+    let degraded = bpf.description().degraded.iter().filter(|degraded| degraded.feature == "anti-spoof");
+    Ok(degraded.map(Degraded::to_string).collect())
+}

@@ -1,0 +1,59 @@
+//! `child add`: children made while attached.
+
+use anyhow::{Context, Result};
+
+use crate::{
+    apply::{
+        change::Changed,
+        create::Created,
+        sync::{restore, sync},
+    },
+    commands::children::{open, require_datapath},
+    discovery::access::Access,
+    model::spec::ChildSpec,
+    plan::{
+        children::plan_children,
+        describe::{change, step::Outcome},
+        groups,
+        planned::Differing,
+        policies::policies,
+    },
+};
+
+/// Makes children on a master; with [`Access::Read`], only says what that would do.
+///
+/// # Errors
+///
+/// When one cannot be as asked for; everything is as before then.
+pub async fn add(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
+    let mut session = open(master, access).await?;
+    let cannot = || format!("cannot add children to {master:?}");
+    session.master.require_up().with_context(cannot)?;
+    for spec in specs.iter().filter(|spec| !spec.settings.policy.is_empty()) {
+        require_datapath(&session, &spec.settings.policy).with_context(cannot)?;
+    }
+    groups::check(&session, specs).with_context(cannot)?;
+    let planned = plan_children(&session, specs, Differing::Refuse).await?;
+    let before = session.members()?;
+    let outcome = Outcome::of(change::add(&session, &before, &planned));
+    if access == Access::Read {
+        return Ok(outcome);
+    }
+    let created = Created::make(&session, &planned).await?;
+    let mut changed = Changed::default();
+    let synced = async {
+        changed.make_all(&planned).await?;
+        session.observe().await?;
+        let policies = policies(&session, &planned).await?;
+        sync(&mut session, &policies).await
+    };
+    match synced.await {
+        Ok(warnings) => Ok(Outcome { warnings, ..outcome }),
+        Err(error) => {
+            changed.undo().await;
+            created.undo().await;
+            restore(&mut session, &before);
+            Err(error).with_context(cannot)
+        }
+    }
+}

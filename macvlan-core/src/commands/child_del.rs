@@ -1,0 +1,38 @@
+//! `child del`: children of ours deleted while attached.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    apply::sync::sync,
+    commands::children::{cannot, find, open},
+    discovery::access::Access,
+    model::spec::ChildSpec,
+    plan::describe::{change, step::Outcome},
+};
+
+/// Removes children that we made; with [`Access::Read`], only says what that would do.
+///
+/// # Errors
+///
+/// When there is no such child, or somebody else made it; nothing is removed then.
+pub async fn del(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
+    let mut session = open(master, access).await?;
+    let mut doomed = Vec::new();
+    for spec in specs {
+        let child = find(&session, spec, &doomed).await.with_context(|| cannot("delete", spec))?;
+        if !child.owned {
+            bail!("{}: macvlan-ctl did not make it; remove it with: ip link del", cannot("delete", spec));
+        }
+        doomed.push(child);
+    }
+    let outcome = Outcome::of(doomed.iter().map(change::delete).collect());
+    if access == Access::Read {
+        return Ok(outcome);
+    }
+    session.delete(&doomed).await?;
+    session.observe().await?;
+    let warnings = sync(&mut session, &BTreeMap::new()).await?;
+    Ok(Outcome { warnings, ..outcome })
+}

@@ -1,0 +1,71 @@
+//! `child set`: children changed while attached.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    apply::{
+        change::{Changed, take_down},
+        sync::{restore, sync},
+    },
+    commands::children::{cannot, find, open, require_datapath},
+    discovery::access::Access,
+    model::{child::Child, spec::ChildSpec},
+    plan::{
+        changes::plan_changes,
+        describe::{change, step::Outcome},
+        groups,
+        planned::is_planned,
+    },
+};
+
+/// Changes children; with [`Access::Read`], only says what that would do.
+///
+/// # Errors
+///
+/// When there is no such child, or it cannot be as asked for. Everything is as before then, unless it is
+/// only that a child cannot be taken down at the end.
+pub async fn set(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
+    let mut session = open(master, access).await?;
+    let cannot_set = || format!("cannot change children of {master:?}");
+    let before = session.members().with_context(cannot_set)?;
+    let mut found: Vec<Child> = Vec::new();
+    for spec in specs {
+        let child = find(&session, spec, &found).await.with_context(|| cannot("change", spec))?;
+        if !spec.settings.policy.is_empty() {
+            require_datapath(&session, &spec.settings.policy).with_context(|| cannot("change", spec))?;
+        }
+        found.push(child);
+    }
+    let wanted: Vec<_> = found.into_iter().zip(specs.iter().map(|spec| &spec.settings)).collect();
+    let planned = plan_changes(&session, &wanted).await?;
+    let (mut told, mut policies) = (Vec::new(), BTreeMap::new());
+    for (child, settings) in &wanted {
+        let plan = planned.iter().find(|planned| is_planned(planned, child));
+        told.extend(change::set(&session, &before, child, plan, settings.policy));
+        let mac = plan.and_then(|plan| plan.change.mac).unwrap_or(child.mac);
+        policies.insert(mac, settings.policy.or(before.setting_of(child.mac).unwrap_or_default()));
+    }
+    groups::check(&session, specs).with_context(cannot_set)?;
+    let outcome = Outcome::of(told);
+    if access == Access::Read {
+        return Ok(outcome);
+    }
+    let mut changed = Changed::default();
+    let synced = async {
+        changed.make_all(&planned).await?;
+        session.observe().await?;
+        sync(&mut session, &policies).await
+    };
+    let warnings = match synced.await {
+        Ok(warnings) => warnings,
+        Err(error) => {
+            changed.undo().await;
+            restore(&mut session, &before);
+            return Err(error).with_context(cannot_set);
+        }
+    };
+    take_down(&planned).await?;
+    Ok(Outcome { warnings, ..outcome })
+}

@@ -1,0 +1,132 @@
+//! `stats`: what was counted, of each master and each child.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use macvlan_common::counters::{
+    ChildCounters, Count, DROP_REASONS, DropReason, FLOOD_ORIGINS, MasterCounters, Path,
+};
+
+use crate::{
+    datapath::Datapath,
+    discovery::{
+        access::Access,
+        children::find_children,
+        containers::Containers,
+        datapath::{self, find_datapath},
+        masters::masters,
+    },
+    kernel::netlink::Netlink,
+    model::{
+        child::Child,
+        counters::Counters,
+        description::Carrier,
+        stats::{BothWays, ChildStats, Drops, MasterStats, Pair},
+    },
+};
+
+/// Counters of the master named `name` or, without a name, of every master with a data path or
+/// children. Who asks again and again keeps `containers`.
+///
+/// # Errors
+///
+/// When there is no such master, or the kernel refuses to tell.
+pub async fn stats(name: Option<&str>, containers: &mut Containers) -> Result<Vec<MasterStats>> {
+    let stats = stats_unnamed(name, containers).await;
+    match name {
+        Some(name) => stats.with_context(|| format!("cannot tell of {name:?}")),
+        None => stats,
+    }
+}
+
+async fn stats_unnamed(name: Option<&str>, containers: &mut Containers) -> Result<Vec<MasterStats>> {
+    let netlink = Netlink::open()?;
+    let observed = find_children(&netlink, Access::Read).await?;
+    let mut all = Vec::new();
+    for master in masters(&netlink, &observed, name).await? {
+        let (datapath, _) = find_datapath(&netlink, &master).await;
+        let datapath = datapath::datapath_of(&netlink, &master, datapath, &observed).await?;
+        let children = observed.of(master.index);
+        let mut stats = describe(&master.name, datapath.as_ref(), children)?;
+        let link = netlink.link_by_index(master.index, None).await;
+        stats.kernel_rx_dropped = link.ok().flatten().and_then(|link| link.rx_dropped);
+        name_containers(&mut stats, children, containers).await;
+        all.push(stats);
+    }
+    Ok(all)
+}
+
+/// Fills in the container of each child, where one can be found.
+pub async fn name_containers(stats: &mut MasterStats, children: &[Child], containers: &mut Containers) {
+    for counted in &mut stats.children {
+        let is_counted = |child: &&Child| child.mac == counted.address && child.name == counted.ifname;
+        if let Some(child) = children.iter().find(is_counted) {
+            counted.container = containers.of(&child.place).await;
+        }
+    }
+}
+
+/// What `stats` says of a master of this name with this data path and these children; what the kernel
+/// counts of the master is left out.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell of the data path.
+pub fn describe(ifname: &str, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStats> {
+    let counters = datapath.counters()?;
+    let carries_all = datapath.description().carrier == Carrier::Kernel;
+    let children = children.iter().filter(|child| carries_all || counters.children.contains_key(&child.mac));
+    Ok(MasterStats {
+        ifname: ifname.to_owned(),
+        unknown_unicast: counters.master.map(|master| master.unknown_unicast.into()),
+        flood: counters.master.as_ref().map(floods),
+        drops: counters.master.map(|master| drops(&master.drops)),
+        copy_failed: counters.master.map(|master| master.copy_failed.into()),
+        kernel_rx_dropped: None,
+        children: children.map(|child| child_stats(child, &counters)).collect(),
+    })
+}
+
+fn child_stats(child: &Child, counters: &Counters) -> ChildStats {
+    let counted = counters.children.get(&child.mac);
+    let totals = counters.totals.get(&(child.place.nsid, child.index));
+    let path = |path: Path| counted.map(|counters| both_ways(counters, path));
+    ChildStats {
+        ifname: child.name.clone(),
+        address: child.mac,
+        container: None,
+        stats64: totals.map(|totals| BothWays { rx: totals.rx.into(), tx: totals.tx.into() }),
+        wire: path(Path::Wire),
+        host: path(Path::Host),
+        sibling: path(Path::Sibling),
+        drops: counted.map(|counters| drops(&counters.drops)),
+    }
+}
+
+fn both_ways(counters: &ChildCounters, path: Path) -> BothWays {
+    BothWays { rx: counters.rx[path as usize].into(), tx: counters.tx[path as usize].into() }
+}
+
+fn floods(counters: &MasterCounters) -> BTreeMap<&'static str, Pair> {
+    FLOOD_ORIGINS.iter().map(|origin| (origin.as_str(), counters.flood[*origin as usize].into())).collect()
+}
+
+fn drops(counts: &[Count; DROP_REASONS.len()]) -> Drops {
+    DROP_REASONS
+        .iter()
+        .map(|reason: &DropReason| (reason.as_str(), counts[*reason as usize].into()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_there_before_anything_was_dropped() {
+        let names: Vec<_> = drops(&[Count::default(); DROP_REASONS.len()]).into_keys().collect();
+        let reasons =
+            ["dhcp_guard", "isolated", "ra_guard", "rate", "reflected", "spoofed", "storm", "unknown"];
+        assert_eq!(names, reasons);
+    }
+}

@@ -1,0 +1,74 @@
+//! `status`: what is in place on each master, and why not more.
+
+use anyhow::{Context, Result};
+
+use crate::{
+    datapath::{Datapath, members_of},
+    discovery::{
+        access::Access,
+        children::find_children,
+        containers::Containers,
+        datapath::{self, find_datapath},
+        masters::masters,
+    },
+    kernel::{netlink::Netlink, netns::known::known},
+    model::{
+        child::Child,
+        master::Master,
+        status::{MasterStatus, compose},
+    },
+};
+
+/// The master named `name` or, without a name, every master with a data path or children.
+///
+/// # Errors
+///
+/// When there is no such master, or the kernel refuses to tell.
+pub async fn status(name: Option<&str>) -> Result<Vec<MasterStatus>> {
+    let statuses = status_unnamed(name).await;
+    match name {
+        Some(name) => statuses.with_context(|| format!("cannot tell of {name:?}")),
+        None => statuses,
+    }
+}
+
+async fn status_unnamed(name: Option<&str>) -> Result<Vec<MasterStatus>> {
+    let netlink = Netlink::open()?;
+    let observed = find_children(&netlink, Access::Read).await?;
+    let mut containers = Containers::default();
+    let mut statuses = Vec::new();
+    for master in masters(&netlink, &observed, name).await? {
+        let (datapath, _) = find_datapath(&netlink, &master).await;
+        let datapath = datapath::datapath_of(&netlink, &master, datapath, &observed).await?;
+        let children = observed.of(master.index);
+        let mut status = describe(&master, datapath.as_ref(), children)?;
+        name_containers(&mut status, children, &mut containers).await;
+        statuses.push(status);
+    }
+    Ok(statuses)
+}
+
+/// Fills in the container of each child, where one can be found.
+pub async fn name_containers(status: &mut MasterStatus, children: &[Child], containers: &mut Containers) {
+    for told in &mut status.children {
+        let is_told = |child: &&Child| {
+            (child.mac, child.index) == (told.address, told.ifindex)
+                && (child.place.nsid.is_none() || child.place.label == told.netns)
+        };
+        if let Some(child) = children.iter().find(is_told) {
+            told.container = containers.of(&child.place).await;
+        }
+    }
+}
+
+/// What `status` says of a master with this data path and these children; containers are left out.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell of the data path.
+pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
+    let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
+    let netns = netns.filter(|label| !label.starts_with("/proc/"));
+    let children: Vec<&Child> = children.iter().collect();
+    Ok(compose(master, netns, datapath.description(), &members_of(datapath)?, &children))
+}

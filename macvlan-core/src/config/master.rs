@@ -1,0 +1,217 @@
+//! One `[[master]]` of a configuration, with its children.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    num::NonZeroU32,
+};
+
+use anyhow::{Error, Result, bail};
+use macvlan_common::group::GroupName;
+
+use crate::{
+    config::{
+        policy::{read_policy, read_rule, rule_of_child},
+        reader::{Fields, twice},
+    },
+    kernel::ifname::IfName,
+    model::{
+        keyword::parse_keyword,
+        options::{MOST_CHILDREN, MissingChoice, Options, storm_limit},
+        parse::{parse_gateway, parse_kind, parse_mac, parse_mode},
+        request::AttachRequest,
+        spec::{ChildSpec, Settings},
+    },
+    policy::{
+        change::parse_new_group,
+        rules::{Policies, Rule},
+    },
+};
+
+/// What the file says of one master.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MasterConfig {
+    /// Its name.
+    pub name: IfName,
+    /// Its data path and children, as `attach` takes them; with the policies.
+    pub request: AttachRequest,
+    /// What its children may do: the same as in the request.
+    pub policies: Policies,
+}
+
+/// Where each child was asked for first: by name and namespace, over all masters.
+#[derive(Debug, Default)]
+pub struct FirstMentions(BTreeMap<(IfName, Option<String>), usize>);
+
+const KEYS: &[&str] = &[
+    "name",
+    "xdp",
+    "tc",
+    "adopt",
+    "drop-unknown",
+    "vepa-switch",
+    "directed-neigh",
+    "storm-limit",
+    "max-children",
+    "on-missing-bpf",
+    "require-bpf",
+    "prune",
+    "groups",
+    "child",
+    "policy",
+];
+
+const CHILD_KEYS: &[&str] = &[
+    "name",
+    "kind",
+    "mode",
+    "mac",
+    "mtu",
+    "netns",
+    "ip",
+    "gw",
+    "bcqueuelen",
+    "host-access",
+    "sibling-access",
+    "group",
+    "anti-spoof",
+    "vepa-reflect",
+    "rate-rx",
+    "rate-tx",
+    "rate-scope",
+    "ra",
+    "dhcp-server",
+    "up",
+];
+
+/// The master in a `[[master]]`.
+///
+/// # Errors
+///
+/// A key is unknown or missing, or its value is not allowed.
+pub fn read_master(fields: Fields<'_>, mentions: &mut FirstMentions) -> Result<MasterConfig> {
+    let mut fields = fields.knowing(KEYS)?;
+    let Some(name) = fields.text("name", str::parse)? else {
+        return Err(fields.error("the master lacks \"name\", like name = \"eth0\""));
+    };
+    let options = Options {
+        xdp: fields.text("xdp", |text| parse_keyword("xdp", text))?,
+        tc: fields.text("tc", |text| parse_keyword("tc", text))?,
+        no_adopt: !fields.boolean("adopt")?.unwrap_or(true),
+        storm_limit: read_storm_limit(&mut fields)?,
+        no_directed_neigh: !fields.boolean("directed-neigh")?.unwrap_or(true),
+        max_children: read_max_children(&mut fields)?,
+        drop_unknown: fields.text("drop-unknown", |text| parse_keyword("drop-unknown", text))?,
+        vepa_switch: fields.boolean("vepa-switch")?,
+    };
+    let on_missing_bpf = read_on_missing(&mut fields)?;
+    let prune = fields.boolean("prune")?.unwrap_or_default();
+    let groups = fields.texts("groups", parse_new_group)?;
+    let mut children = Vec::new();
+    for child in fields.tables("child")? {
+        children.push(read_child(child, &groups, mentions)?);
+    }
+    let mut rules: Vec<Rule> = children.iter().filter_map(rule_of_child).collect();
+    for policy in fields.tables("policy")? {
+        rules.push(read_rule(policy, &groups)?);
+    }
+    let policies = Policies::new(rules);
+    let request = AttachRequest {
+        children,
+        options,
+        on_missing_bpf,
+        dry_run: false,
+        policies: policies.clone(),
+        follows: false,
+        prune,
+    };
+    Ok(MasterConfig { name, request, policies })
+}
+
+/// `require-bpf = true` says the same as `on-missing-bpf = "fail"`.
+fn read_on_missing(fields: &mut Fields<'_>) -> Result<Option<MissingChoice>> {
+    let at = fields.place_of("on-missing-bpf");
+    let chosen = fields.text("on-missing-bpf", |text| parse_keyword("on-missing-bpf", text))?;
+    let required = fields.boolean("require-bpf")?.unwrap_or_default();
+    match chosen {
+        Some(chosen) if required && chosen != MissingChoice::Fail => {
+            Err(fields.source().error(at, "on-missing-bpf contradicts require-bpf = true: leave one out"))
+        }
+        _ if required => Ok(Some(MissingChoice::Fail)),
+        chosen => Ok(chosen),
+    }
+}
+
+fn read_max_children(fields: &mut Fields<'_>) -> Result<Option<u32>> {
+    let at = fields.place_of("max-children");
+    let max_children = fields.number("max-children")?;
+    if let Some(given) = max_children.filter(|given| !(1..=MOST_CHILDREN).contains(given)) {
+        return Err(fields.source().error(at, format!("max-children is 1 to {MOST_CHILDREN}, not {given}")));
+    }
+    Ok(max_children)
+}
+
+fn read_storm_limit(fields: &mut Fields<'_>) -> Result<Option<NonZeroU32>> {
+    let at = fields.place_of("storm-limit");
+    let Some(given) = fields.number("storm-limit")? else { return Ok(None) };
+    match storm_limit(given) {
+        Ok(limit) => Ok(Some(limit)),
+        Err(error) => Err(fields.source().error(at, format!("{error:#}"))),
+    }
+}
+
+fn read_child(fields: Fields<'_>, groups: &[GroupName], mentions: &mut FirstMentions) -> Result<ChildSpec> {
+    let mut fields = fields.knowing(CHILD_KEYS)?;
+    let Some(name) = fields.text("name", str::parse::<IfName>)? else {
+        return Err(fields.error("the child lacks \"name\", like name = \"web\""));
+    };
+    let policy = read_policy(&mut fields, groups)?;
+    let settings = Settings {
+        kind: fields.text("kind", parse_kind)?,
+        mode: fields.text("mode", parse_mode)?,
+        mac: fields.text("mac", parse_mac)?,
+        mtu: fields.number("mtu")?,
+        netns: fields.text("netns", str::parse)?,
+        addresses: fields.texts("ip", str::parse)?,
+        gateways: fields.texts("gw", parse_gateway)?,
+        bcqueuelen: fields.number("bcqueuelen")?,
+        // Declared, so that it need not have a member yet.
+        new_group: policy.group.flatten().is_some(),
+        policy,
+        up: fields.boolean("up")?,
+    };
+    let in_child = |error: Error| fields.error(format!("in child {:?}: {error:#}", name.as_str()));
+    check_gateways(&settings).map_err(in_child)?;
+    check_addresses(&settings).map_err(in_child)?;
+    let place = (name.clone(), settings.netns.as_ref().map(ToString::to_string));
+    match mentions.0.entry(place) {
+        Entry::Vacant(entry) => drop(entry.insert(fields.at())),
+        Entry::Occupied(entry) => {
+            let first = fields.source().line(*entry.get());
+            return Err(fields.error(twice("child", &name, first)));
+        }
+    }
+    Ok(ChildSpec { name, settings })
+}
+
+/// What the kernel would take and then not hold: of two default routes the second replaces the
+/// first, and a device that is down has none.
+fn check_gateways(settings: &Settings) -> Result<()> {
+    let gateways = &settings.gateways;
+    if [true, false].iter().any(|v6| gateways.iter().filter(|gw| gw.is_ipv6() == *v6).count() > 1) {
+        bail!("\"gw\" has two of one family, and a device has one default route of each");
+    }
+    if settings.up == Some(false) && !gateways.is_empty() {
+        bail!("\"gw\" needs the device up, and up = false");
+    }
+    Ok(())
+}
+
+fn check_addresses(settings: &Settings) -> Result<()> {
+    let nets = &settings.addresses;
+    for (number, net) in nets.iter().enumerate() {
+        if nets[..number].iter().any(|earlier| earlier.address == net.address) {
+            bail!("\"ip\" has {} twice", net.address);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! The programs on one master: finding them, and what they hold.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, anyhow};
+use futures_util::future::LocalBoxFuture;
+use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac};
+
+use crate::{
+    datapath::{
+        Datapath,
+        bpf::{
+            describe::{describe, guard_flags},
+            hooks::pinned,
+            maps::tables::{self, Maps},
+            record::{Lasting, Record},
+        },
+    },
+    kernel::{bpffs, netlink::Netlink},
+    model::{
+        counters::Counters,
+        description::Description,
+        master::Master,
+        members::{AllowedAddresses, Members},
+        options::DropUnknown,
+    },
+    policy::{groups::Groups, rate::RateLimits},
+};
+
+/// The programs on one master.
+pub struct Bpf {
+    pub(crate) directory: PathBuf,
+    pub(crate) maps: Maps,
+    pub(crate) record: Record,
+    pub(crate) description: Description,
+    pub(crate) netlink: Netlink,
+    /// The programs were brought to this version; those on children's own devices are to be, too.
+    pub(crate) renewed: bool,
+}
+
+/// What is in a master's pin directory.
+pub enum Found {
+    /// A whole data path.
+    Whole(Box<Bpf>),
+    /// Something that is of no use, and why.
+    Broken(String),
+    /// Nothing.
+    Nothing,
+}
+
+impl Bpf {
+    /// The data path of `master`, as earlier commands left it.
+    pub async fn find(netlink: &Netlink, master: &Master) -> Found {
+        let directory = directory(master);
+        match fs::exists(&directory) {
+            Ok(true) => {}
+            Ok(false) => return Found::Nothing,
+            Err(error) => return Found::Broken(format!("cannot read {directory:?}: {error}")),
+        }
+        match Self::open(netlink, master, directory).await {
+            Ok(bpf) => Found::Whole(Box::new(bpf)),
+            Err(error) => Found::Broken(format!("{error:#}")),
+        }
+    }
+
+    async fn open(netlink: &Netlink, master: &Master, directory: PathBuf) -> Result<Self> {
+        // Before anything else is read: a layout that is not ours says nothing to us.
+        if let Some(reason) = foreign_layout(&directory, &master.name) {
+            return Err(anyhow!(reason));
+        }
+        let record = Record::from_text(&tables::read_record(&directory)?)?;
+        let maps = Maps::open(&directory)?;
+        pinned::verify(netlink, &directory, master, &record).await?;
+        let description = describe(&record, &maps, &directory)?;
+        Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
+    }
+
+    /// Makes it know one child more, with its policy and its rates, or less without these.
+    ///
+    /// # Errors
+    ///
+    /// When they are too many, or the kernel refuses.
+    pub fn sync_one(
+        &mut self,
+        master: &Master,
+        mac: Mac,
+        member: Option<(Policy, RateLimits)>,
+        groups: Groups,
+    ) -> Result<()> {
+        self.maps.sync_one(master, mac, member, groups)?;
+        self.description = describe(&self.record, &self.maps, &self.directory)?;
+        Ok(())
+    }
+
+    /// How many children fit.
+    pub fn max_children(&self) -> u32 {
+        self.maps.max_children()
+    }
+
+    /// Whether a trace was killed and left its programs: attaching again puts the others back.
+    pub fn is_traced_in_vain(&self) -> bool {
+        self.record.is_traced() && !self.is_being_traced()
+    }
+
+    /// What becomes of unicast from the wire to nobody here.
+    pub fn drop_unknown(&self) -> DropUnknown {
+        self.record.drop_unknown
+    }
+
+    /// Says who has which address on `master`; what children and host say besides is kept while it
+    /// is fresh.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_owners(&mut self, master: &Master, told: &BTreeMap<IpAddr, Mac>) -> Result<()> {
+        if !self.record.directs {
+            return self.maps.set_owners(&BTreeMap::new(), &BTreeSet::new());
+        }
+        let mut speakers: BTreeSet<Mac> = self.maps.members()?.into_keys().collect();
+        speakers.insert(master.mac);
+        self.maps.set_owners(told, &speakers)
+    }
+
+    /// The addresses of children held to theirs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn own(&self) -> Result<AllowedAddresses> {
+        self.maps.own()
+    }
+
+    /// Where maps, programs and links are pinned.
+    pub fn pins(&self) -> &Path {
+        &self.directory
+    }
+}
+
+/// Whether something of ours is pinned for `master`.
+pub fn is_pinned(master: &Master) -> bool {
+    fs::exists(directory(master)).unwrap_or(false)
+}
+
+/// Why the data path that is pinned for `master` is not for this version to touch, where another
+/// one has made it with maps of another layout.
+pub fn incompatible(master: &Master) -> Option<String> {
+    foreign_layout(&directory(master), &master.name)
+}
+
+fn foreign_layout(directory: &Path, name: &str) -> Option<String> {
+    let record = tables::read_record(directory).and_then(|text| Lasting::from_text(&text)).ok()?;
+    let reason = format!(
+        "its data path is of another version of macvlan-ctl (map layout {}, ours is {ABI_VERSION}) and goes on \
+         working; to replace it, with counters and host access anew, first run: macvlan-ctl detach {name}",
+        record.abi
+    );
+    (!record.is_compatible()).then_some(reason)
+}
+
+/// Ids of the programs that are pinned for `master`: what tells ours from others of the same name.
+pub fn program_ids(master: &Master) -> Vec<u32> {
+    pinned::program_ids(&directory(master))
+}
+
+pub(crate) fn directory(master: &Master) -> PathBuf {
+    bpffs::root().join(master.key.to_string())
+}
+
+impl Datapath for Bpf {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn members(&self) -> Result<BTreeMap<Mac, Policy>> {
+        self.maps.members()
+    }
+
+    fn groups(&self) -> Result<Groups> {
+        self.maps.groups()
+    }
+
+    fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>> {
+        self.maps.rates()
+    }
+
+    fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
+        self.maps.set_guard(guard_flags(&self.record, &members.policies))?;
+        self.maps.sync(master, members)?;
+        self.description = describe(&self.record, &self.maps, &self.directory)?;
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters> {
+        self.maps.counters()
+    }
+
+    fn detach<'a>(&'a mut self, master: &'a Master) -> LocalBoxFuture<'a, Result<()>> {
+        Box::pin(self.remove(master))
+    }
+}

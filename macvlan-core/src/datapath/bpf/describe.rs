@@ -1,0 +1,77 @@
+//! What is said of a data path, and what its programs are told of its settings.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::Result;
+use macvlan_common::{
+    child::{Mode, Policy},
+    config::Config as Flags,
+    mac::Mac,
+};
+
+use crate::{
+    datapath::bpf::{maps::tables::Maps, record::Record, traced},
+    model::{
+        description::{Carrier, Degraded, Description, Hairpin},
+        keyword::Keyword,
+        options::DropUnknown,
+    },
+};
+
+/// What is in place, and why not more.
+///
+/// # Errors
+///
+/// When the kernel refuses to tell of the children.
+pub fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Description> {
+    let mut description = Description {
+        carrier: Carrier::Bpf,
+        demux: record.demux,
+        hairpin: record.hairpin,
+        degraded: record.degraded.clone(),
+        adopts: record.adopts,
+        drop_unknown: record.drop_unknown,
+        vepa_switch: record.vepa_switch,
+        directs: record.directs && !maps.has_passthru()?,
+        storm_limit: record.storm_limit,
+    };
+    if record.drop_unknown != DropUnknown::Off && needs_unknown(&maps.members()?) {
+        description.degraded.push(Degraded::new(
+            "drop-unknown",
+            record.drop_unknown.as_str(),
+            DropUnknown::Off.as_str(),
+            "a child in mode source or passthru receives such frames",
+        ));
+    }
+    let asks = |policy: &Policy| policy.asks_inspection() && policy.mode() == Mode::Passthru;
+    if maps.members()?.values().any(asks) {
+        description.degraded.push(Degraded::new(
+            "guard",
+            "anti-spoof ip, ra off or dhcp-server off",
+            "off",
+            "a passthru child bears the host's MAC: nobody can tell their frames apart",
+        ));
+    }
+    description.degraded.extend(traced::degraded(record, directory));
+    if maps.has_passthru()? && description.hairpin != Hairpin::Off {
+        description.degraded.push(Degraded::new(
+            "hairpin",
+            description.hairpin.as_str(),
+            Hairpin::Off.as_str(),
+            "a passthru child takes all traffic of the master",
+        ));
+        description.hairpin = Hairpin::Off;
+    }
+    Ok(description)
+}
+
+/// The settings of the programs that do not follow from the children alone.
+pub fn guard_flags(record: &Record, members: &BTreeMap<Mac, Policy>) -> u64 {
+    let drops = record.drop_unknown != DropUnknown::Off && !needs_unknown(members);
+    (if drops { Flags::DROP_UNKNOWN } else { 0 }) | if record.vepa_switch { Flags::VEPA_SWITCH } else { 0 }
+}
+
+/// Whether a child takes frames for MACs that are not its own.
+fn needs_unknown(members: &BTreeMap<Mac, Policy>) -> bool {
+    members.values().any(|policy| matches!(policy.mode(), Mode::Source | Mode::Passthru))
+}

@@ -1,0 +1,200 @@
+//! The programs on children's own devices, which vouch for their frames. Each is a TCX link in the
+//! child's namespace, pinned beside the master's.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, links::FdLink, tc::TcAttachOptions};
+use macvlan_common::{child::Policy, mac::Mac, names};
+
+use crate::{
+    datapath::bpf::{
+        hooks::{
+            link::{detach_link, pinned_link_ifindex, pinned_link_program},
+            refusal::{flat, reason, refused},
+        },
+        load::loader,
+        object::{keep_rings_small, object},
+    },
+    kernel::{bpffs, crash, netlink::Netlink, netns::place::open_place},
+    model::child::Child,
+};
+
+/// How the pins of links begin: for a child that is held to its MAC, and for one that is not.
+const HELD: &str = "child_held_";
+
+const SEEN: &str = "child_seen_";
+
+/// Behind the name of a pin whose link is to take another one's place.
+const NEXT: &str = "_new";
+
+/// What there is of vouching, after an attempt.
+#[derive(Debug, Default)]
+pub struct ChildPrograms {
+    /// Children whose devices vouch for their frames.
+    pub by: BTreeSet<Mac>,
+    /// Children that are held to their MACs, but whose devices cannot, and why.
+    pub not: Vec<(String, String)>,
+}
+
+/// Which of these children's devices are to vouch for their frames, and whether they are held to
+/// their MACs. Of two with one MAC, the one that is up.
+fn wanted<'c>(children: &[&'c Child], members: &BTreeMap<Mac, Policy>) -> BTreeMap<Mac, (&'c Child, bool)> {
+    let mut children = children.to_vec();
+    children.sort_by_key(|child| child.up);
+    let wanted = children.into_iter().filter_map(|child| {
+        let policy = members.get(&child.mac).filter(|policy| policy.wants_vouching())?;
+        Some((child.mac, (child, policy.is_guarded())))
+    });
+    wanted.collect()
+}
+
+/// Puts programs on the devices of those children that want one. What is there and fits stays, unless
+/// the programs are to be `renew`ed.
+///
+/// # Errors
+///
+/// When the pins cannot be read. A device that cannot be reached is told of.
+pub async fn put(
+    netlink: &Netlink,
+    directory: &Path,
+    children: &[&Child],
+    members: &BTreeMap<Mac, Policy>,
+    renew: bool,
+) -> Result<ChildPrograms> {
+    let mut vouching = ChildPrograms::default();
+    for (mac, (child, held)) in wanted(children, members) {
+        let pin = directory.join(pin_name(mac, held));
+        let is_there = !renew && pinned_link_ifindex(&pin).is_ok_and(|index| index == child.index);
+        let put = if is_there { Ok(()) } else { put_one(netlink, directory, child, held).await };
+        match put {
+            Ok(()) => drop(vouching.by.insert(mac)),
+            Err(error) if held => vouching.not.push((child.title(), format!("{error:#}"))),
+            // What a passthru child sends counts with what the host does, then.
+            Err(_) => {}
+        }
+    }
+    Ok(vouching)
+}
+
+/// Takes all programs off but those of children `by` whom frames are vouched for. One that could not be
+/// renewed goes too: left, it would be taken for what fits.
+///
+/// # Errors
+///
+/// When the pins cannot be read or removed.
+pub fn take_off_others(
+    directory: &Path,
+    children: &[&Child],
+    members: &BTreeMap<Mac, Policy>,
+    by: &BTreeSet<Mac>,
+) -> Result<()> {
+    let wanted = wanted(children, members).into_iter().filter(|(mac, _)| by.contains(mac));
+    let stays: BTreeSet<String> = wanted.map(|(mac, (_, held))| pin_name(mac, held)).collect();
+    for name in pins(directory)?.into_iter().filter(|name| !stays.contains(name)) {
+        detach_link(&directory.join(name))?;
+    }
+    Ok(())
+}
+
+/// Takes all of them off.
+///
+/// # Errors
+///
+/// The first failure, after all others were tried.
+pub fn remove(directory: &Path) -> Result<()> {
+    let removed = pins(directory)?.into_iter().map(|name| detach_link(&directory.join(name)));
+    removed.fold(Ok(()), Result::and)
+}
+
+/// Ids of the programs.
+pub fn program_ids(directory: &Path) -> Vec<u32> {
+    let pins = pins(directory).unwrap_or_default();
+    pins.iter().filter_map(|name| pinned_link_program(&directory.join(name)).ok()).collect()
+}
+
+/// The name of the pin of a child's link. The BPF file system allows no dots, and colons are left out.
+fn pin_name(mac: Mac, held: bool) -> String {
+    let hex: String = mac.octets().iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("{}{hex}", if held { HELD } else { SEEN })
+}
+
+fn pins(directory: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(directory).with_context(|| format!("cannot read {directory:?}"))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    Ok(names.filter(|name| name.starts_with(HELD) || name.starts_with(SEEN)).collect())
+}
+
+async fn put_one(netlink: &Netlink, directory: &Path, child: &Child, held: bool) -> Result<()> {
+    let netns = open_place(netlink, &child.place).await?;
+    let netns = netns.context("no path to its network namespace is known")?;
+    // The name of a namespace may stand for another one by now.
+    let inside = Netlink::open_in(&netns)?;
+    let link = inside.link_by_index(child.index, None).await?;
+    let is_it =
+        link.is_some_and(|link| link.is_child() && link.mac == Some(child.mac) && link.name == child.name);
+    if !is_it {
+        bail!("it is no longer there");
+    }
+    let name = pin_name(child.mac, held);
+    let (pin, next) = (directory.join(&name), directory.join(format!("{name}{NEXT}")));
+    bpffs::remove_pin(&next)?;
+    netns.run(|| {
+        attach(directory, child, held)?.pin(&next).map(drop).map_err(|error| anyhow!("{}", flat(&error)))
+    })?;
+    crash::point("pinning the link of a child's device");
+    detach_link(&pin)?;
+    fs::rename(&next, &pin).with_context(|| format!("cannot rename {next:?}"))?;
+    crash::point("replacing the pin of a child's link");
+    Ok(())
+}
+
+/// Attaches in the namespace of the calling thread: last, as no other program is to change a frame
+/// that was vouched for.
+fn attach(directory: &Path, child: &Child, held: bool) -> Result<FdLink> {
+    let (own, held) = (child.mac.key(), u64::from(held));
+    let mut loader = loader(directory);
+    keep_rings_small(&mut loader);
+    loader.override_global(names::CHILD_OWN, &own, true);
+    loader.override_global(names::CHILD_HELD, &held, true);
+    let mut object = loader.load(object()).map_err(|error| anyhow!("{}", flat(&error)))?;
+    let program = object.program_mut(names::CHILD_EGRESS).context("no such program in the object")?;
+    let program: &mut SchedClassifier = program.try_into()?;
+    program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;
+    let options = TcAttachOptions::TcxOrder(LinkOrder::last());
+    let id = program.attach_with_options(&child.name, TcAttachType::Egress, options);
+    let id = id.map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(&error)))?;
+    Ok(program.take_link(id)?.try_into()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use macvlan_common::child::{AntiSpoof, Mode};
+
+    use super::*;
+
+    #[test]
+    fn those_held_to_their_macs_and_passthru_children_are_wanted() {
+        let mac = |last| Mac::new([2, 0, 0, 0, 0, last]);
+        let policy = |mode| Policy::new(mode, true);
+        let held = policy(Mode::Bridge).with_anti_spoof(AntiSpoof::Mac);
+        let members = BTreeMap::from([
+            (mac(1), held),
+            (mac(2), policy(Mode::Bridge)),
+            (mac(3), policy(Mode::Passthru)),
+        ]);
+        let all = [1, 2, 3, 4].map(|last| Child::example("web", mac(last)));
+        let twin = Child { up: false, ..Child::example("twin", mac(1)) };
+        let children: Vec<&Child> = all.iter().chain([&twin]).collect();
+        let wanted: Vec<_> = wanted(&children, &members)
+            .into_iter()
+            .map(|(mac, (child, held))| (mac, child.name.clone(), held))
+            .collect();
+        assert_eq!(wanted, [(mac(1), "web".to_owned(), true), (mac(3), "web".to_owned(), false)]);
+        assert_eq!(pin_name(mac(0xab), true), "child_held_0200000000ab");
+    }
+}

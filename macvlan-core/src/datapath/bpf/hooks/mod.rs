@@ -1,0 +1,8 @@
+//! The programs where frames pass: TC, XDP, and the devices of children.
+
+pub(crate) mod child_programs;
+mod link;
+pub(crate) mod pinned;
+pub(crate) mod refusal;
+pub(crate) mod tc;
+mod xdp;

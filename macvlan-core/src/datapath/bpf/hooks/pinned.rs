@@ -1,0 +1,153 @@
+//! What is pinned of the hooks of a master: whether it is still in place, and taking it off.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use aya::programs::SchedClassifier;
+use macvlan_common::names;
+
+use crate::{
+    datapath::bpf::{
+        hooks::{
+            child_programs,
+            link::{detach_link, pinned_link_ifindex, pinned_link_program},
+            tc::{FILTER_HANDLE, LINK_EGRESS, LINK_INGRESS, LINK_XDP, PRIORITY_EGRESS, PRIORITY_INGRESS},
+        },
+        record::Record,
+    },
+    kernel::netlink::{
+        Netlink,
+        clsact::{self, Filter},
+    },
+    model::{
+        description::{Demux, Hairpin},
+        master::Master,
+    },
+};
+
+/// Checks that what is pinned in `directory` is still on `master`.
+///
+/// # Errors
+///
+/// When it is not.
+pub async fn verify(netlink: &Netlink, directory: &Path, master: &Master, record: &Record) -> Result<()> {
+    let mut links = Vec::new();
+    match record.hairpin {
+        Hairpin::Tcx => links.extend([LINK_INGRESS, LINK_EGRESS]),
+        Hairpin::Clsact => verify_filters(netlink, directory, master).await?,
+        Hairpin::Shim | Hairpin::Off => {}
+    }
+    if matches!(record.demux, Demux::XdpNative | Demux::XdpGeneric) {
+        links.push(LINK_XDP);
+    }
+    for name in links {
+        if pinned_link_ifindex(&directory.join(name))? != master.index {
+            bail!("{name} is no longer on {:?}", master.name);
+        }
+    }
+    Ok(())
+}
+
+async fn verify_filters(netlink: &Netlink, directory: &Path, master: &Master) -> Result<()> {
+    let ours = our_programs(directory);
+    let filters = netlink.clsact_filters(master.index).await?;
+    for hook in [clsact::Direction::Ingress, clsact::Direction::Egress] {
+        let is_ours =
+            |filter: &Filter| filter.hook == hook && filter.program.is_some_and(|id| ours.contains(&id));
+        if !filters.iter().any(is_ours) {
+            bail!("somebody removed our TC filters from {:?}", master.name);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the links pinned in `directory` have lost their device.
+pub fn lost_device(directory: &Path) -> bool {
+    [LINK_INGRESS, LINK_EGRESS, LINK_XDP]
+        .iter()
+        .any(|link| pinned_link_ifindex(&directory.join(link)).is_ok_and(|index| index == 0))
+}
+
+/// Takes off `master` what is pinned in `directory`: the hairpin first, so that nothing is turned
+/// around that could not be received.
+///
+/// # Errors
+///
+/// The first failure, after everything else was tried.
+pub async fn remove(netlink: &Netlink, master: &Master, directory: &Path, owns_clsact: bool) -> Result<()> {
+    let ours = Ours::of(directory);
+    let egress = detach_link(&directory.join(LINK_EGRESS));
+    let xdp = detach_link(&directory.join(LINK_XDP));
+    let filters = remove_filters(netlink, master, &ours, owns_clsact).await;
+    let ingress = detach_link(&directory.join(LINK_INGRESS));
+    // Last: while the master's programs are there, they drop what these have not vouched for.
+    let children = child_programs::remove(directory);
+    egress.and(xdp).and(filters).and(ingress).and(children)
+}
+
+/// Ids of all programs pinned in `directory`, by themselves or by their link.
+pub fn program_ids(directory: &Path) -> Vec<u32> {
+    let mut programs = our_programs(directory);
+    let links = [LINK_INGRESS, LINK_EGRESS, LINK_XDP].iter();
+    programs.extend(links.filter_map(|link| pinned_link_program(&directory.join(link)).ok()));
+    programs.extend(child_programs::program_ids(directory));
+    programs
+}
+
+/// Ids of the TC programs pinned in `directory`.
+fn our_programs(directory: &Path) -> Vec<u32> {
+    let mut programs = Vec::new();
+    for name in [names::INGRESS, names::EGRESS] {
+        for file in [name.to_owned(), format!("{name}_new")] {
+            let program = SchedClassifier::from_pin(directory.join(file)).ok();
+            programs.extend(program.and_then(|program| program.info().ok()).map(|info| info.id()));
+        }
+    }
+    programs
+}
+
+/// What tells our filters from others.
+enum Ours {
+    /// The ids of our programs.
+    Programs(Vec<u32>),
+    /// Our place among other filters: programs are pinned, and bpf(2) is refused.
+    Place,
+}
+
+impl Ours {
+    fn of(directory: &Path) -> Self {
+        let programs = our_programs(directory);
+        let is_pinned = [names::INGRESS, names::EGRESS].iter().any(|name| directory.join(name).exists());
+        if programs.is_empty() && is_pinned { Self::Place } else { Self::Programs(programs) }
+    }
+
+    fn has(&self, filter: &Filter) -> bool {
+        match self {
+            Self::Programs(programs) => filter.program.is_some_and(|id| programs.contains(&id)),
+            Self::Place => {
+                let priority = match filter.hook {
+                    clsact::Direction::Ingress => PRIORITY_INGRESS,
+                    clsact::Direction::Egress => PRIORITY_EGRESS,
+                };
+                filter.program.is_some()
+                    && (filter.priority, filter.handle) == (priority, u32::from(FILTER_HANDLE))
+            }
+        }
+    }
+}
+
+async fn remove_filters(netlink: &Netlink, master: &Master, ours: &Ours, owns_clsact: bool) -> Result<()> {
+    if !netlink.has_clsact(master.index).await? {
+        return Ok(());
+    }
+    let filters = netlink.clsact_filters(master.index).await?;
+    let mut mine: Vec<&Filter> = filters.iter().filter(|filter| ours.has(filter)).collect();
+    mine.sort_by_key(|filter| filter.hook != clsact::Direction::Egress);
+    for filter in &mine {
+        netlink.delete_filter(master.index, filter).await?;
+    }
+    if owns_clsact && mine.len() == filters.len() {
+        netlink.delete_clsact(master.index).await?;
+    }
+    Ok(())
+}

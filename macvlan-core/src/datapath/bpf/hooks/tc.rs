@@ -1,0 +1,219 @@
+//! Putting the programs on the master's TC hooks.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, anyhow};
+use aya::{
+    Ebpf,
+    programs::{
+        LinkOrder, SchedClassifier, TcAttachType,
+        links::{FdLink, PinnedLink},
+        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
+    },
+};
+use macvlan_common::names;
+
+use crate::{
+    datapath::bpf::hooks::refusal::{flat, reason, refused},
+    kernel::{bpffs, crash, netlink::Netlink},
+    model::{
+        description::{Degraded, Hairpin},
+        master::Master,
+        options::TcChoice,
+    },
+};
+
+/// File names of the pinned links.
+pub const LINK_INGRESS: &str = "link_ingress";
+
+pub const LINK_EGRESS: &str = "link_egress";
+
+pub const LINK_XDP: &str = "link_xdp";
+
+/// File name of the XDP program, whichever of the two it is: who reads its run time cannot go from
+/// link to program without `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id` in kernel/bpf/syscall.c).
+pub const PROGRAM_XDP: &str = names::XDP;
+
+/// Our place among other filters of a clsact qdisc: first coming up, so that nobody sees our
+/// tag; last going down, so that nobody misses a packet that we turn around.
+pub const PRIORITY_INGRESS: u16 = 1;
+
+pub const PRIORITY_EGRESS: u16 = u16::MAX;
+
+/// "mv" in the handle tells our filters apart in `tc filter show`.
+pub const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x6d76);
+
+/// The loaded programs, and where they are pinned.
+pub struct Hooks<'a> {
+    pub(crate) object: &'a mut Ebpf,
+    pub(crate) directory: &'a Path,
+    /// Takes the traced twin of each program.
+    pub(crate) traced: bool,
+}
+
+impl<'a> Hooks<'a> {
+    /// Loads the TC programs and pins them, so that filters can be told to be ours by their
+    /// program even if this process is killed.
+    pub fn load(object: &'a mut Ebpf, directory: &'a Path) -> Result<Self> {
+        let mut hooks = Self { object, directory, traced: false };
+        for name in [names::INGRESS, names::EGRESS] {
+            let program = hooks.classifier(name)?;
+            program.load().map_err(|error| refused(name, &error))?;
+            let pin = hooks.directory.join(name);
+            hooks
+                .classifier(name)?
+                .pin(&pin)
+                .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
+            crash::point("pinning a program");
+        }
+        Ok(hooks)
+    }
+
+    /// Lets the kernel judge these TC programs, and no more.
+    pub fn try_load(object: &'a mut Ebpf, programs: &[&str]) -> Result<()> {
+        let mut hooks = Self { object, directory: Path::new(""), traced: false };
+        for name in programs {
+            hooks.classifier(name)?.load().map_err(|error| refused(name, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Loads the TC programs, or their traced twins, where others are pinned already: their pins are
+    /// replaced.
+    pub fn load_beside(object: &'a mut Ebpf, directory: &'a Path, traced: bool) -> Result<Self> {
+        let mut hooks = Self { object, directory, traced };
+        for name in [names::INGRESS, names::EGRESS] {
+            let program = hooks.classifier(name)?;
+            program.load().map_err(|error| refused(name, &error))?;
+            let beside = hooks.directory.join(format!("{name}_new"));
+            bpffs::remove_pin(&beside)?;
+            hooks
+                .classifier(name)?
+                .pin(&beside)
+                .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
+            crash::point("pinning a program");
+        }
+        Ok(hooks)
+    }
+
+    /// What the object calls the program that is pinned as `name`.
+    pub(crate) fn name_in_object<'n>(&self, name: &'n str) -> Result<&'n str> {
+        if !self.traced {
+            return Ok(name);
+        }
+        names::traced(name).with_context(|| format!("program {name} has no traced twin"))
+    }
+
+    fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        let name = self.name_in_object(name)?;
+        let program =
+            self.object.program_mut(name).with_context(|| format!("no program {name} in the object"))?;
+        Ok(program.try_into()?)
+    }
+
+    /// Attaches to TC ingress, then egress: nothing is turned around before it can be received.
+    ///
+    /// Gives how, and what is less than the best. `note` is told whether a clsact qdisc will be
+    /// ours before it is added.
+    pub async fn attach_tc(
+        &mut self,
+        netlink: &Netlink,
+        master: &Master,
+        choice: TcChoice,
+        note: impl FnOnce(bool) -> Result<()>,
+    ) -> Result<(Hairpin, Option<Degraded>)> {
+        let reason = if choice == TcChoice::Clsact {
+            None
+        } else {
+            match self.attach_tcx(master) {
+                Ok(()) => return Ok((Hairpin::Tcx, None)),
+                Err(error) if choice == TcChoice::Tcx => return Err(error),
+                Err(error) => Some(format!("{error:#}")),
+            }
+        };
+        let owns_clsact = !netlink.has_clsact(master.index).await?;
+        note(owns_clsact)?;
+        self.attach_clsact(master, owns_clsact)?;
+        let degraded = reason
+            .map(|reason| Degraded::new("hairpin", Hairpin::Tcx.as_str(), Hairpin::Clsact.as_str(), reason));
+        Ok((Hairpin::Clsact, degraded))
+    }
+
+    fn attach_tcx(&mut self, master: &Master) -> Result<()> {
+        let directory = self.directory;
+        let hooks = [
+            (names::INGRESS, TcAttachType::Ingress, LinkOrder::first(), LINK_INGRESS),
+            (names::EGRESS, TcAttachType::Egress, LinkOrder::last(), LINK_EGRESS),
+        ];
+        for (name, hook, order, pin) in hooks {
+            let program = self.classifier(name)?;
+            let id = program
+                .attach_with_options(&master.name, hook, TcAttachOptions::TcxOrder(order))
+                .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(&error)))?;
+            crash::point("attaching a TCX link");
+            let link: FdLink = program.take_link(id)?.try_into()?;
+            link.pin(directory.join(pin))
+                .map_err(|error| anyhow!("cannot pin a TCX link: {}", flat(&error)))?;
+            crash::point("pinning a TCX link");
+        }
+        Ok(())
+    }
+
+    fn attach_clsact(&mut self, master: &Master, add: bool) -> Result<()> {
+        if add {
+            qdisc_add_clsact(&master.name)
+                .map_err(|error| anyhow!("cannot add a clsact qdisc: {}", flat(&error)))?;
+            crash::point("adding a clsact qdisc");
+        }
+        let hooks = [
+            (names::INGRESS, TcAttachType::Ingress, PRIORITY_INGRESS),
+            (names::EGRESS, TcAttachType::Egress, PRIORITY_EGRESS),
+        ];
+        for (name, hook, priority) in hooks {
+            let program = self.classifier(name)?;
+            let options = NlOptions { priority, handle: FILTER_HANDLE, classid: None };
+            let id = program
+                .attach_with_options(&master.name, hook, TcAttachOptions::Netlink(options))
+                .map_err(|error| anyhow!("cannot add a TC filter: {}", reason(&error)))?;
+            crash::point("adding a TC filter");
+            // The filter stays: aya would remove it when the link is dropped.
+            std::mem::forget(program.take_link(id)?);
+        }
+        Ok(())
+    }
+
+    /// Puts the programs of this object where those pinned in the directory are, packet by packet
+    /// without a gap.
+    pub fn replace_tc(&mut self, master: &Master, hairpin: Hairpin) -> Result<()> {
+        let hooks = [
+            (names::INGRESS, TcAttachType::Ingress, PRIORITY_INGRESS, LINK_INGRESS),
+            (names::EGRESS, TcAttachType::Egress, PRIORITY_EGRESS, LINK_EGRESS),
+        ];
+        for (name, hook, priority, pin) in hooks {
+            let link: SchedClassifierLink = match hairpin {
+                Hairpin::Tcx => {
+                    let pinned = PinnedLink::from_pin(self.directory.join(pin))?;
+                    FdLink::from(pinned).try_into()?
+                }
+                Hairpin::Clsact => {
+                    SchedClassifierLink::attached(&master.name, hook, priority, FILTER_HANDLE, None)?
+                }
+                Hairpin::Shim | Hairpin::Off => return Ok(()),
+            };
+            let program = self.classifier(name)?;
+            let id = program
+                .attach_to_link(link)
+                .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(&error)))?;
+            crash::point("replacing a program");
+            let link = program.take_link(id)?;
+            if hairpin == Hairpin::Clsact {
+                std::mem::forget(link);
+            }
+            let beside = self.directory.join(format!("{name}_new"));
+            fs::rename(&beside, self.directory.join(name))
+                .with_context(|| format!("cannot rename {beside:?}"))?;
+            crash::point("replacing the pin of a program");
+        }
+        Ok(())
+    }
+}

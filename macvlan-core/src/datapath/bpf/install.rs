@@ -1,0 +1,132 @@
+//! Puts the programs on a master.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use anyhow::{Context as _, Result};
+use macvlan_common::ABI_VERSION;
+
+use crate::{
+    datapath::bpf::{
+        attached::{Bpf, directory},
+        clean_up::{BUILDING, CLSACT_MARK, take_off},
+        describe::{describe, guard_flags},
+        hooks::tc::Hooks,
+        load::load_object,
+        maps::tables::Maps,
+        record::{self, Record},
+    },
+    kernel::{
+        bpffs::{self, Lifetime},
+        crash,
+        netlink::Netlink,
+    },
+    model::{
+        description::{Degraded, Demux, Hairpin},
+        master::Master,
+        members::Members,
+        options::{DEFAULT_MAX_CHILDREN, Options},
+    },
+};
+
+impl Bpf {
+    /// Puts the programs on `master`, with these children.
+    ///
+    /// # Errors
+    ///
+    /// When the machine cannot do it; nothing is left then.
+    pub async fn install(
+        netlink: &Netlink,
+        master: &Master,
+        options: &Options,
+        members: &Members,
+    ) -> Result<Self> {
+        let (root, lifetime) = bpffs::prepare()?;
+        let building = root.join(format!("{}{BUILDING}", master.key));
+        bpffs::remove_directory(&building)?;
+        fs::create_dir_all(&building).with_context(|| format!("cannot make {building:?}"))?;
+        crash::point("making a pin directory");
+        let built = Self::build(netlink, master, options, members, &building, &lifetime).await;
+        match built {
+            Ok((maps, record)) => {
+                let directory = directory(master);
+                fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
+                crash::point("naming a pin directory whole");
+                let description = describe(&record, &maps, &directory)?;
+                Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
+            }
+            Err(error) => {
+                take_off(netlink, master, &building).await?;
+                bpffs::remove_root();
+                Err(error)
+            }
+        }
+    }
+
+    async fn build(
+        netlink: &Netlink,
+        master: &Master,
+        options: &Options,
+        members: &Members,
+        building: &Path,
+        lifetime: &Lifetime,
+    ) -> Result<(Maps, Record)> {
+        let max_children = options.max_children.unwrap_or(DEFAULT_MAX_CHILDREN);
+        let mut object = load_object(building, Some(max_children))?;
+        crash::point("pinning the maps");
+        let mut maps = Maps::open(building)?;
+        maps.draw_secrets()?;
+        maps.set_directs(!options.no_directed_neigh)?;
+        maps.set_storm_limit(options.storm_limit)?;
+        let mut record = Record {
+            abi: ABI_VERSION,
+            object: record::object_digest(),
+            xdp: options.xdp.unwrap_or_default(),
+            tc: options.tc.unwrap_or_default(),
+            adopts: !options.no_adopt,
+            drop_unknown: options.drop_unknown.unwrap_or_default(),
+            vepa_switch: options.vepa_switch.unwrap_or_default(),
+            directs: !options.no_directed_neigh,
+            storm_limit: options.storm_limit,
+            demux: Demux::Tc,
+            hairpin: Hairpin::Off,
+            owns_clsact: false,
+            netns_inode: master.netns.id().inode(),
+            degraded: Vec::new(),
+        };
+        maps.set_guard(guard_flags(&record, &members.policies))?;
+        maps.sync(master, members)?;
+        let mut hooks = Hooks::load(&mut object, building)?;
+        let (hairpin, reason) = hooks
+            .attach_tc(netlink, master, record.tc, |owns_clsact| {
+                record.owns_clsact = owns_clsact;
+                if owns_clsact {
+                    mark_clsact(building)?;
+                }
+                maps.write_record(&record.to_text()?)
+            })
+            .await?;
+        record.hairpin = hairpin;
+        record.degraded.extend(reason);
+        let (demux, reason) = hooks.attach_xdp(master, record.xdp, &mut maps)?;
+        record.demux = demux;
+        record.degraded.extend(reason);
+        if *lifetime == Lifetime::MountNamespace {
+            record.degraded.push(Degraded::new(
+                "pins",
+                "machine",
+                "mount namespace",
+                "the BPF file system had to be mounted in a mount namespace that ends with this session: \
+                 so will the data path",
+            ));
+        }
+        maps.write_record(&record.to_text()?)?;
+        Ok((maps, record))
+    }
+}
+
+/// Says that the clsact qdisc is ours to whoever cannot read the record, for bpf(2) is refused. The
+/// BPF file system has no plain files, but links.
+fn mark_clsact(directory: &Path) -> Result<()> {
+    let mark = directory.join(CLSACT_MARK);
+    symlink("ours", &mark).with_context(|| format!("cannot make {mark:?}"))
+}

@@ -1,0 +1,81 @@
+//! The addresses of children held to theirs. They do not age: a child has what it was last seen to have.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail};
+use aya::maps::{HashMap, MapData, MapError};
+use macvlan_common::{inspect::OwnAddress, mac::Mac};
+
+use crate::{datapath::bpf::maps::neighbour_table::gone, model::members::AllowedAddresses};
+
+/// The map of them.
+pub struct AllowedAddressMap {
+    map: HashMap<MapData, OwnAddress, u32>,
+    room: u32,
+}
+
+impl AllowedAddressMap {
+    /// What is in this map, which has room for so many.
+    pub fn new(map: HashMap<MapData, OwnAddress, u32>, room: u32) -> Self {
+        Self { map, room }
+    }
+
+    /// What is in the map.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn read(&self) -> Result<AllowedAddresses> {
+        let mut own = AllowedAddresses::new();
+        for entry in self.entries()? {
+            own.entry(Mac::from_key(entry.mac)).or_default().insert(entry.address);
+        }
+        Ok(own)
+    }
+
+    fn entries(&self) -> Result<BTreeSet<OwnAddress>> {
+        let keys = self.map.keys().take(self.room as usize);
+        keys.collect::<Result<_, _>>().context("cannot read the map of children's own addresses")
+    }
+
+    /// Adds what is missing: before a child is held to its addresses.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room, or the kernel refuses.
+    pub fn allow(&mut self, own: &AllowedAddresses) -> Result<()> {
+        let present = self.entries()?;
+        for entry in wanted(own).filter(|entry| !present.contains(entry)) {
+            match self.map.insert(entry, 1, 0) {
+                Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::E2BIG) => {
+                    bail!(
+                        "children held to their addresses have more than the maximum of {}: use anti-spoof \
+                         mac for some, or detach, then attach with a larger --max-children",
+                        self.room
+                    )
+                }
+                other => other.context("cannot write the map of children's own addresses")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all others: after a child is held to its addresses no more.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn forget_others(&mut self, own: &AllowedAddresses) -> Result<()> {
+        let kept: BTreeSet<OwnAddress> = wanted(own).collect();
+        for entry in self.entries()?.difference(&kept) {
+            gone(self.map.remove(entry))?;
+        }
+        Ok(())
+    }
+}
+
+fn wanted(own: &AllowedAddresses) -> impl Iterator<Item = OwnAddress> {
+    own.iter().flat_map(|(mac, addresses)| {
+        addresses.iter().map(|address| OwnAddress { address: *address, mac: mac.key() })
+    })
+}

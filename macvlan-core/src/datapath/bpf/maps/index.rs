@@ -1,0 +1,51 @@
+//! The index by which programs find the slot of a child without asking the hash of children.
+
+use anyhow::{Context as _, Result};
+use macvlan_common::index::{self, BUCKETS, Bucket};
+
+use crate::{datapath::bpf::maps::tables::Maps, kernel::crash};
+
+impl Maps {
+    /// Writes the bucket of the index that `key` is in, as these children make it, by key and slot.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn write_bucket(&mut self, key: u64, children: impl Iterator<Item = (u64, u32)>) -> Result<()> {
+        let number = index::bucket_of(key);
+        let bucket = index::buckets(children.filter(|(key, _)| index::bucket_of(*key) == number));
+        self.index.set(number, bucket[number as usize], 0).context("cannot write the index map")?;
+        crash::point("writing a bucket of the index");
+        Ok(())
+    }
+
+    /// Every bucket of it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn read_index(&self) -> Result<Vec<Bucket>> {
+        let buckets = (0..BUCKETS).map(|number| self.index.get(&number, 0));
+        buckets.collect::<Result<_, _>>().context("cannot read the index map")
+    }
+
+    /// Writes the buckets that differ from those `present`.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn write_index(
+        &mut self,
+        present: &mut [Bucket],
+        children: impl Iterator<Item = (u64, u32)>,
+    ) -> Result<()> {
+        for ((number, old), new) in (0..BUCKETS).zip(present).zip(index::buckets(children)) {
+            if *old != new {
+                self.index.set(number, new, 0).context("cannot write the index map")?;
+                *old = new;
+                crash::point("writing a bucket of the index");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! The pinned maps: the only place in user space that reads or writes them.
+
+mod allowed_addresses;
+mod filter;
+mod index;
+mod meters;
+pub(crate) mod neighbour_table;
+mod retired;
+mod settings;
+mod sync;
+pub(crate) mod tables;
+mod wire_rx;

@@ -1,0 +1,122 @@
+//! The settings that the programs read with every frame.
+
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+use anyhow::{Context as _, Result};
+use macvlan_common::{
+    child::{Mode, Policy},
+    config::Config,
+    limit::Pace,
+};
+
+use crate::{
+    datapath::bpf::maps::tables::Maps,
+    kernel::crash,
+    model::{description::Demux, master::Master},
+};
+
+impl Maps {
+    /// The secrets by which our programs know frames again. Drawn once, before any program is attached.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn draw_secrets(&mut self) -> Result<()> {
+        let mut rng = rand::rng();
+        // Neither half of the secret, nor the metadata, may look like "none".
+        let mut random = |lowest| rand::Rng::random_range(&mut rng, lowest..=u32::MAX);
+        let secret = u64::from(random(1)) << 32 | u64::from(random(1 << 8));
+        let config = Config { secret, meta: random(1), ..Config::default() };
+        self.config.set(0, config, 0).context("cannot write the configuration map")
+    }
+
+    /// Whether a passthru child takes everything.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn has_passthru(&self) -> Result<bool> {
+        let config = self.config.get(&0, 0).context("cannot read the configuration map")?;
+        Ok(config.passthru != 0)
+    }
+
+    /// What follows from the master and from its children, by their keys.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn write_config(&mut self, master: &Master, members: &BTreeMap<u64, Policy>) -> Result<()> {
+        let with_mode = |mode: Mode| members.iter().find(|(_, policy)| policy.mode() == mode);
+        let flags = Config::flags_of(members.values().copied());
+        self.change_config(|config| Config {
+            master: master.mac.key(),
+            passthru: with_mode(Mode::Passthru).map_or(0, |(key, _)| *key),
+            flags: config.flags & !Config::OF_CHILDREN | flags,
+            ..config
+        })
+    }
+
+    /// Sets those of [`Config::DROP_UNKNOWN`] and [`Config::VEPA_SWITCH`] that are in `flags`, and
+    /// clears the others.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_guard(&mut self, flags: u64) -> Result<()> {
+        let others = !(Config::DROP_UNKNOWN | Config::VEPA_SWITCH);
+        self.change_config(|config| Config { flags: config.flags & others | flags, ..config })
+    }
+
+    /// Tells the programs where the demultiplexer is.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_demux(&mut self, demux: Demux) -> Result<()> {
+        let flag = match demux {
+            Demux::XdpGeneric => Config::XDP_GENERIC,
+            Demux::XdpNative => Config::XDP_NATIVE,
+            Demux::Tc | Demux::Kernel => 0,
+        };
+        let others = !(Config::XDP_GENERIC | Config::XDP_NATIVE);
+        self.change_config(|config| Config { flags: config.flags & others | flag, ..config })
+    }
+
+    /// Whether requests for a known address go to its owner alone.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_directs(&mut self, directs: bool) -> Result<()> {
+        let flag = if directs { Config::DIRECTS } else { 0 };
+        self.change_config(|config| Config { flags: config.flags & !Config::DIRECTS | flag, ..config })
+    }
+
+    /// How many broadcast and multicast frames a second may come from the wire, and from each child.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_storm_limit(&mut self, limit: Option<NonZeroU32>) -> Result<()> {
+        let pace = Pace::of_frames(limit.map_or(0, NonZeroU32::get));
+        self.pace.set(0, pace, 0).context("cannot write the storm limit")?;
+        crash::point("writing the storm limit");
+        let flag = if limit.is_some() { Config::STORM_GUARD } else { 0 };
+        self.change_config(|config| Config { flags: config.flags & !Config::STORM_GUARD | flag, ..config })
+    }
+
+    /// Changes what is set, if that changes it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn change_config(&mut self, change: impl FnOnce(Config) -> Config) -> Result<()> {
+        let old = self.config.get(&0, 0).context("cannot read the configuration map")?;
+        let new = change(old);
+        if new != old {
+            self.config.set(0, new, 0).context("cannot write the configuration map")?;
+            crash::point("writing the configuration");
+        }
+        Ok(())
+    }
+}

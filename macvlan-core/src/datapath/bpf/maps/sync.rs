@@ -1,0 +1,214 @@
+//! Brings the maps of children to what was observed, step by step: after each, programs find what they
+//! can work with.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{MapError, PerCpuValues};
+use macvlan_common::{
+    child::{ChildEntry, Policy},
+    mac::Mac,
+};
+
+use crate::{
+    datapath::bpf::maps::tables::{Maps, sum},
+    kernel::crash,
+    model::{master::Master, members::Members},
+    policy::{groups::Groups, rate::RateLimits},
+};
+
+impl Maps {
+    /// Makes the maps hold exactly `wanted`, and the settings fit them.
+    ///
+    /// Each step leaves what the programs can work with: a new child's policy is written before
+    /// it can be looked up, rates before the policy that tells of them; its place in the index and its filter
+    /// bit are set last and cleared first.
+    ///
+    /// # Errors
+    ///
+    /// When they are too many, or the kernel refuses.
+    pub fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
+        let wanted = &members.policies;
+        if wanted.len() > self.max_children as usize {
+            bail!(
+                "{} children are more than the maximum of {}: detach, then attach with --max-children {}",
+                wanted.len(),
+                self.max_children,
+                wanted.len().next_power_of_two()
+            );
+        }
+        self.own.allow(&members.own)?;
+        let named = self.groups()?;
+        self.name_groups(&named, &members.groups)?;
+        let present = self.entries()?;
+        let wanted_keys: BTreeMap<u64, Policy> =
+            wanted.iter().map(|(mac, policy)| (mac.key(), *policy)).collect();
+
+        let stays = |key: &u64| wanted_keys.contains_key(key);
+        let mut filter = self.read_filter()?;
+        let mut index = self.read_index()?;
+        let mut slots: BTreeMap<u64, u32> =
+            present.iter().filter(|(key, _)| stays(key)).map(|(key, member)| (*key, member.slot)).collect();
+        self.write_index(&mut index, slots.iter().map(|(key, slot)| (*key, *slot)))?;
+        self.write_filter(&mut filter, slots.keys().copied())?;
+        for (key, member) in present.iter().filter(|(key, _)| !stays(key)) {
+            self.retire(*key, member.slot)?;
+        }
+
+        let used: BTreeSet<u32> = slots.values().copied().collect();
+        let mut free = (0..self.max_children).filter(|slot| !used.contains(slot));
+        let mut limited = BTreeSet::new();
+        for (key, policy) in &wanted_keys {
+            let member = present.get(key);
+            let slot =
+                member.map_or_else(|| free.next().context("no free slot"), |member| Ok(member.slot))?;
+            slots.insert(*key, slot);
+            if policy.is_limited() {
+                self.meters.set(slot, &members.rates_of(Mac::from_key(*key)))?;
+                limited.insert(slot);
+            }
+            match member {
+                Some(member) if member.policy == *policy => {}
+                Some(_) => self.set_policy(slot, *policy)?,
+                None => {
+                    self.set_policy(slot, *policy)?;
+                    self.insert(*key, slot)?;
+                }
+            }
+        }
+        self.meters.keep(&limited)?;
+        self.write_filter(&mut filter, wanted_keys.keys().copied())?;
+        self.write_index(&mut index, slots.into_iter())?;
+        self.write_config(master, &wanted_keys)?;
+        self.forget_groups(&named, &members.groups)?;
+        self.own.forget_others(&members.own)
+    }
+
+    /// Makes the maps hold one child more, with its policy and its rates, or less without these, and
+    /// these groups, as far as a child is in them. It does what [`sync`](Self::sync) would, but reads
+    /// one word of the filter and one bucket of the index where that reads all.
+    ///
+    /// # Errors
+    ///
+    /// When they are too many, or the kernel refuses.
+    pub fn sync_one(
+        &mut self,
+        master: &Master,
+        mac: Mac,
+        member: Option<(Policy, RateLimits)>,
+        groups: Groups,
+    ) -> Result<()> {
+        let key = mac.key();
+        let named = self.groups()?;
+        self.name_groups(&named, &groups)?;
+        let present = self.entries()?;
+        let slots = || present.iter().map(|(key, member)| (*key, member.slot));
+        let mut wanted: BTreeMap<u64, Policy> =
+            present.iter().map(|(key, member)| (*key, member.policy)).collect();
+        match member {
+            Some((policy, _)) => wanted.insert(key, policy),
+            None => wanted.remove(&key),
+        };
+        match (present.get(&key), member) {
+            (Some(present), Some((policy, limits))) => self.set_member(present.slot, policy, &limits)?,
+            (Some(present), None) => {
+                self.write_bucket(key, slots().filter(|(other, _)| *other != key))?;
+                self.write_filter_word(key, wanted.keys())?;
+                self.retire(key, present.slot)?;
+                self.meters.forget(present.slot)?;
+            }
+            (None, Some((policy, limits))) => {
+                let used: BTreeSet<u32> = present.values().map(|member| member.slot).collect();
+                let free = (0..self.max_children).find(|slot| !used.contains(slot));
+                let slot = free.with_context(|| {
+                    format!("there is no room for more than {} children", self.max_children)
+                })?;
+                self.set_member(slot, policy, &limits)?;
+                self.insert(key, slot)?;
+                self.write_filter_word(key, wanted.keys())?;
+                self.write_bucket(key, slots().chain([(key, slot)]))?;
+            }
+            (None, None) => return Ok(()),
+        }
+        self.write_config(master, &wanted)?;
+        self.forget_groups(&named, &groups.used_by(wanted.values()))
+    }
+
+    /// Before a policy names a group, the group has its name.
+    fn name_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
+        for (number, name) in wanted.iter().filter(|(number, name)| present.name_of(*number) != Some(*name)) {
+            self.groups.insert(u32::from(number), name, 0).context("cannot write the groups map")?;
+            crash::point("naming a group");
+        }
+        Ok(())
+    }
+
+    fn forget_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
+        for (number, _) in present.iter().filter(|(number, _)| wanted.name_of(*number).is_none()) {
+            self.groups.remove(&u32::from(number)).context("cannot remove a group from its map")?;
+            crash::point("forgetting a group");
+        }
+        Ok(())
+    }
+
+    /// Writes what a slot is to hold: rates before the policy that tells of them.
+    fn set_member(&mut self, slot: u32, policy: Policy, limits: &RateLimits) -> Result<()> {
+        if policy.is_limited() {
+            self.meters.set(slot, limits)?;
+            self.set_policy(slot, policy)
+        } else {
+            self.set_policy(slot, policy)?;
+            self.meters.forget(slot)
+        }
+    }
+
+    pub(crate) fn set_policy(&mut self, slot: u32, policy: Policy) -> Result<()> {
+        self.policy.set(slot, policy, 0).context("cannot write the policy map")?;
+        crash::point("writing a policy");
+        Ok(())
+    }
+
+    fn insert(&mut self, key: u64, slot: u32) -> Result<()> {
+        // Entries come from a pool that the kernel refills in the background: a burst of inserts
+        // can find it empty for a moment (`bpf_mem_alloc`, kernel/bpf/memalloc.c).
+        const TRIES: u32 = 50;
+        self.wire_rx.clear(slot)?;
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
+        let mut entries = vec![ChildEntry { slot, ..ChildEntry::default() }; cpus];
+        if let Some(first) = entries.first_mut() {
+            first.counters = self.retired.of(key)?;
+        }
+        for attempt in 1.. {
+            let values = PerCpuValues::try_from(entries.clone())?;
+            match self.children.insert(key, values, 0) {
+                Err(MapError::SyscallError(error))
+                    if error.io_error.raw_os_error() == Some(libc::ENOMEM) && attempt < TRIES =>
+                {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                other => {
+                    other.context("cannot add a child to the map")?;
+                    crash::point("adding a child to the map");
+                    break;
+                }
+            }
+        }
+        self.retired.forget(key)
+    }
+
+    /// Removes a child, and keeps what it counted.
+    fn retire(&mut self, key: u64, slot: u32) -> Result<()> {
+        let shares = self.children.get(&key, 0).context("cannot read the counters of a child")?;
+        let mut counters = sum(&shares);
+        self.wire_rx.add_to(&mut counters, slot)?;
+        self.retired.keep(key, counters)?;
+        crash::point("keeping the counters of a child that goes");
+        self.children.remove(&key).context("cannot remove a child from the map")?;
+        crash::point("removing a child from the map");
+        Ok(())
+    }
+}

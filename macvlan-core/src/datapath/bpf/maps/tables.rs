@@ -1,0 +1,240 @@
+//! Typed handles of the pinned maps: the only place in user space that reads or writes them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap};
+use macvlan_common::{
+    child::{ChildEntry, Policy},
+    config::{Config, RECORD_LEN, Record},
+    counters::{ChildCounters, MasterCounters},
+    group::GroupName,
+    index::Bucket,
+    limit::Pace,
+    mac::Mac,
+    names,
+};
+
+use crate::{
+    datapath::bpf::maps::{
+        allowed_addresses::AllowedAddressMap, meters::MeterMap, neighbour_table::NeighbourTable,
+        retired::RetiredCounters, wire_rx::WireRx,
+    },
+    kernel::crash,
+    model::{counters::Counters, members::AllowedAddresses},
+    policy::{groups::Groups, rate::RateLimits},
+};
+
+/// The maps of one master.
+pub struct Maps {
+    pub(crate) config: Array<MapData, Config>,
+    pub(crate) children: PerCpuHashMap<MapData, u64, ChildEntry>,
+    pub(crate) policy: Array<MapData, Policy>,
+    pub(crate) filter: Array<MapData, u64>,
+    pub(crate) index: Array<MapData, Bucket>,
+    pub(crate) wire_rx: WireRx,
+    totals: PerCpuArray<MapData, MasterCounters>,
+    record: Array<MapData, Record>,
+    pub(crate) retired: RetiredCounters,
+    pub(crate) groups: HashMap<MapData, u32, GroupName>,
+    owners: NeighbourTable,
+    pub(crate) own: AllowedAddressMap,
+    pub(crate) pace: Array<MapData, Pace>,
+    pub(crate) meters: MeterMap,
+    pub(crate) max_children: u32,
+}
+
+/// A child as the maps hold it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Member {
+    pub slot: u32,
+    pub policy: Policy,
+}
+
+impl Maps {
+    /// Opens the maps pinned in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// When one is missing or is not what it should be.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let open = |name: &str| open(directory, name);
+        let policy = open(names::POLICY)?;
+        let max_children = policy.info()?.max_entries();
+        let owners = open(names::OWNERS)?;
+        let room = owners.info()?.max_entries();
+        let own = open(names::OWN)?;
+        let own_room = own.info()?.max_entries();
+        let places = Map::HashMap(open(names::PLACES)?).try_into()?;
+        Ok(Self {
+            config: Map::Array(open(names::CONFIG)?).try_into()?,
+            children: Map::PerCpuHashMap(open(names::CHILDREN)?).try_into()?,
+            policy: Map::Array(policy).try_into()?,
+            filter: Map::Array(open(names::FILTER)?).try_into()?,
+            index: Map::Array(open(names::INDEX)?).try_into()?,
+            wire_rx: WireRx::new(Map::PerCpuArray(open(names::WIRE_RX)?).try_into()?),
+            totals: Map::PerCpuArray(open(names::TOTALS)?).try_into()?,
+            record: Map::Array(open(names::RECORD)?).try_into()?,
+            pace: Map::Array(open(names::PACE)?).try_into()?,
+            meters: MeterMap::new(Map::HashMap(open(names::METERS)?).try_into()?),
+            retired: RetiredCounters::new(Map::HashMap(open(names::RETIRED)?).try_into()?, max_children),
+            groups: Map::HashMap(open(names::GROUPS)?).try_into()?,
+            own: AllowedAddressMap::new(Map::HashMap(own).try_into()?, own_room),
+            owners: NeighbourTable::new(Map::HashMap(owners).try_into()?, places, room),
+            max_children,
+        })
+    }
+
+    /// How many children fit.
+    pub fn max_children(&self) -> u32 {
+        self.max_children
+    }
+
+    /// How many children are in the maps.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn count_children(&self) -> Result<usize> {
+        let keys: Result<BTreeSet<u64>, MapError> = self.children.keys().collect();
+        Ok(keys.context("cannot read the children map")?.len())
+    }
+
+    /// The children in the maps.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn members(&self) -> Result<BTreeMap<Mac, Policy>> {
+        Ok(self.entries()?.into_iter().map(|(key, member)| (Mac::from_key(key), member.policy)).collect())
+    }
+
+    pub(crate) fn entries(&self) -> Result<BTreeMap<u64, Member>> {
+        let mut entries = BTreeMap::new();
+        for item in self.children.iter() {
+            let (key, values) = item.context("cannot read the children map")?;
+            let slot = values.first().map_or(0, |entry| entry.slot);
+            let policy = self.policy.get(&slot, 0).context("cannot read the policy map")?;
+            entries.insert(key, Member { slot, policy });
+        }
+        Ok(entries)
+    }
+
+    /// The addresses of children held to theirs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn own(&self) -> Result<AllowedAddresses> {
+        self.own.read()
+    }
+
+    /// Says whose own devices vouch for their frames.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_vouched(&mut self, by: &BTreeSet<Mac>) -> Result<()> {
+        let mut flag = 0;
+        for (key, member) in self.entries()? {
+            let is_vouched = by.contains(&Mac::from_key(key));
+            flag |= if is_vouched { Config::VOUCHED } else { 0 };
+            if member.policy.is_vouched() != is_vouched {
+                self.set_policy(member.slot, member.policy.with_vouched(is_vouched))?;
+            }
+        }
+        self.change_config(|config| Config { flags: config.flags & !Config::VOUCHED | flag, ..config })
+    }
+
+    /// The groups that the children are in.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn groups(&self) -> Result<Groups> {
+        let items = self.groups.iter().map(|item| {
+            let (number, name) = item.context("cannot read the groups map")?;
+            Ok((u16::try_from(number).context("the groups map holds a number that is no group's")?, name))
+        });
+        items.collect()
+    }
+
+    /// The rates of the children that are limited.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>> {
+        let entries = self.entries()?.into_iter().filter(|(_, member)| member.policy.is_limited());
+        entries.map(|(key, member)| Ok((Mac::from_key(key), self.meters.of(member.slot)?))).collect()
+    }
+
+    /// Who has which address, and whose word counts besides.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_owners(&mut self, told: &BTreeMap<IpAddr, Mac>, speakers: &BTreeSet<Mac>) -> Result<()> {
+        self.owners.set(told, speakers)
+    }
+
+    /// All counters, summed over the CPUs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn counters(&self) -> Result<Counters> {
+        let mut master = MasterCounters::default();
+        let shares = self.totals.get(&0, 0).context("cannot read the counters of the master")?;
+        shares.iter().for_each(|share| master.add(share));
+        let mut children = BTreeMap::new();
+        for item in self.children.iter() {
+            let (key, shares) = item.context("cannot read the counters of the children")?;
+            let mut counters = sum(&shares);
+            self.wire_rx.add_to(&mut counters, shares.first().map_or(0, |entry| entry.slot))?;
+            children.insert(Mac::from_key(key), counters);
+        }
+        Ok(Counters { master: Some(master), children, ..Counters::default() })
+    }
+
+    /// Leaves `text` for later commands.
+    ///
+    /// # Errors
+    ///
+    /// When it is too long, or the kernel refuses.
+    pub fn write_record(&mut self, text: &str) -> Result<()> {
+        let mut record = Record { len: u32::try_from(text.len())?, text: [0; RECORD_LEN] };
+        let room = record.text.get_mut(..text.len()).context("the record does not fit its map")?;
+        room.copy_from_slice(text.as_bytes());
+        self.record.set(0, record, 0).context("cannot write the record map")?;
+        crash::point("writing the record");
+        Ok(())
+    }
+}
+
+/// The shares of all CPUs together.
+pub fn sum(shares: &[ChildEntry]) -> ChildCounters {
+    let mut sum = ChildCounters::default();
+    shares.iter().for_each(|share| sum.add(&share.counters));
+    sum
+}
+
+/// What the last attach left for later commands in `directory`.
+///
+/// # Errors
+///
+/// When nothing is there, the kernel refuses to tell, or what is there is no text.
+pub fn read_record(directory: &Path) -> Result<String> {
+    let map: Array<MapData, Record> = Map::Array(open(directory, names::RECORD)?).try_into()?;
+    let record = map.get(&0, 0).context("cannot read the record map")?;
+    let text = record.text.get(..record.len as usize).context("the record is longer than its map")?;
+    String::from_utf8(text.to_vec()).context("the record is not text")
+}
+
+fn open(directory: &Path, name: &str) -> Result<MapData> {
+    MapData::from_pin(directory.join(name)).with_context(|| format!("cannot open pinned map {name}"))
+}

@@ -1,0 +1,32 @@
+//! The BPF data path: programs, maps and links of one master, pinned in one directory.
+//!
+//! Attach builds everything in a directory of another name and renames it when all is in place;
+//! detach renames it away first. So a directory under its own name is whole, and whatever bears
+//! another name was left by a run that was killed, and is removed by the next one.
+
+pub mod attached;
+pub(crate) mod clean_up;
+mod describe;
+pub(crate) mod hooks;
+mod install;
+pub(crate) mod load;
+mod maps;
+pub mod object;
+pub mod probe;
+pub mod reader;
+mod record;
+pub mod trace;
+mod traced;
+mod update;
+
+pub use crate::{
+    datapath::bpf::{
+        clean_up::clean_up,
+        maps::tables::sum,
+        object::allow_memory,
+        probe::{Depth, probe},
+        reader::{ProgramRuns, Reader, Usage},
+        trace::{TraceWatch, Traced, Tracing},
+    },
+    model::options::{DEFAULT_MAX_CHILDREN, MOST_CHILDREN, Options, storm_limit},
+};

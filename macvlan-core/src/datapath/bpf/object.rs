@@ -1,0 +1,47 @@
+//! The BPF object, and what the kernel is to allow before it is loaded.
+
+use aya::EbpfLoader;
+use macvlan_common::names;
+
+/// The object that `cargo xtask build-ebpf` makes.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/macvlan.bpfel.o");
+
+/// The ring buffer of messages that aya-log writes to.
+const MESSAGES: &str = "AYA_LOGS";
+
+/// The object.
+pub fn object() -> &'static [u8] {
+    #[cfg(debug_assertions)]
+    if let Some(other) = substitute::object() {
+        return other;
+    }
+    OBJECT
+}
+
+/// Before kernel 5.11 maps are charged to the limit of locked memory, 64 KiB for most.
+pub fn allow_memory() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is to a live `rlimit`. Where it is refused (`CAP_SYS_RESOURCE`), making the
+    // maps says whether that matters.
+    let _ = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+/// Gives the rings of the traced programs one page each, the kernel's least: without a trace nobody
+/// writes to them.
+pub fn keep_rings_small(loader: &mut EbpfLoader<'_>) {
+    loader.map_max_entries(MESSAGES, 1).map_max_entries(names::TRACE_RING, 1);
+}
+
+/// Another object in its place, for tests of what the verifier refuses. No release has this.
+#[cfg(debug_assertions)]
+mod substitute {
+    use std::{env, fs, sync::OnceLock};
+
+    /// Names a file.
+    const VARIABLE: &str = "MACVLAN_CTL_TEST_OBJECT";
+
+    pub fn object() -> Option<&'static [u8]> {
+        static SUBSTITUTE: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+        SUBSTITUTE.get_or_init(|| fs::read(env::var_os(VARIABLE)?).ok()).as_deref()
+    }
+}

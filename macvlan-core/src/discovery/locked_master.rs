@@ -1,0 +1,235 @@
+//! One master in a command's hands: locked, cleaned up after killed runs, looked at.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use anyhow::{Context, Result, bail};
+use macvlan_common::{child::Policy, mac::Mac};
+
+use crate::{
+    datapath::{
+        Datapath,
+        bpf::{attached, clean_up, probe::Depth},
+        members_of,
+    },
+    discovery::{
+        access::Access,
+        children::{Observed, find_children},
+        datapath::{Attached, FoundDatapath, look_for_datapath},
+        masters::find_master,
+        neighbours::Addresses,
+    },
+    kernel::{lock::Lock, netlink::Netlink, netns::place::Place},
+    model::{
+        child::Child,
+        master::Master,
+        members::{Members, members},
+        shim::Shim,
+    },
+    policy::change::PolicyChange,
+};
+
+/// One master, held by one command.
+pub struct LockedMaster {
+    /// A socket in the master's namespace.
+    pub netlink: Netlink,
+    /// The master.
+    pub master: Master,
+    /// Every child there is.
+    pub observed: Observed,
+    /// The programs on the master.
+    pub attached: Attached,
+    /// Why this machine lets us have no BPF, where nothing is attached and that is so.
+    pub refusal: Option<String>,
+    broken: bool,
+    lock: Option<Lock>,
+}
+
+impl LockedMaster {
+    /// Takes hold of the master named `name` in the namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be a master, or another command does not let go of it.
+    pub async fn open(name: &str, access: Access) -> Result<Self> {
+        let netlink = Netlink::open()?;
+        let master = find_master(&netlink, name).await?;
+        let lock = match access {
+            Access::Change => Some(Lock::take(&master.key, &master.name)?),
+            Access::Read => None,
+        };
+        if access == Access::Change {
+            clean_up(&netlink, &master, false).await.context("cannot clean up after an earlier run")?;
+        }
+        // What changes a master has all of the programs judged when it installs them.
+        let depth = match access {
+            Access::Read => Depth::Whole,
+            Access::Change => Depth::Shallow,
+        };
+        let FoundDatapath { attached, broken, refusal } = look_for_datapath(&netlink, &master, depth).await;
+        let observed = find_children(&netlink, access).await?;
+        let mut locked = Self { netlink, master, observed, attached, refusal, broken, lock };
+        if access == Access::Change {
+            locked.remove_unfinished().await?;
+        }
+        Ok(locked)
+    }
+
+    /// The children of the master.
+    pub fn children(&self) -> &[Child] {
+        self.observed.of(self.master.index)
+    }
+
+    /// The shims of the master: one, unless a run was killed.
+    pub fn shims(&self) -> &[Shim] {
+        self.observed.shims_of(self.master.index)
+    }
+
+    /// The master, its programs, and the lock that keeps other commands away from them.
+    pub fn into_parts(self) -> (Master, Attached, Option<Lock>) {
+        (self.master, self.attached, self.lock)
+    }
+
+    /// Looks at the children anew.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub async fn observe(&mut self) -> Result<()> {
+        self.observed = find_children(&self.netlink, Access::Change).await?;
+        Ok(())
+    }
+
+    /// Leaves a data path with maps of another layout to the version that made it.
+    ///
+    /// # Errors
+    ///
+    /// When that is what is on the master; says what to do.
+    pub fn require_our_layout(&self) -> Result<()> {
+        match attached::incompatible(&self.master) {
+            Some(reason) => bail!("{reason}"),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether unusable remains of a data path are on the master.
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// What the data path holds of children: [`Datapath::sync`](crate::datapath::Datapath) brings it back.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn members(&self) -> Result<Members> {
+        match &self.attached {
+            Ok(bpf) => Ok(Members { own: bpf.own()?, ..members_of(bpf.as_ref())? }),
+            Err(_) => Ok(Members::default()),
+        }
+    }
+
+    /// Removes programs that are of no use any more.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be removed.
+    pub async fn remove_broken(&mut self) -> Result<()> {
+        if self.broken {
+            clean_up(&self.netlink, &self.master, true).await?;
+            self.broken = false;
+        }
+        Ok(())
+    }
+
+    /// Which children the data path is to know, and their policies: what was set for one stays.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell of those it knows, or they cannot have such policies.
+    pub fn wanted_members(&self, adopts: bool, changes: &BTreeMap<Mac, PolicyChange>) -> Result<Members> {
+        let present = match &self.attached {
+            Ok(bpf) => members_of(bpf.as_ref())?,
+            Err(_) => Members::default(),
+        };
+        let children: Vec<&Child> = self.children().iter().collect();
+        members(&children, present, adopts, changes)
+    }
+
+    /// Finds the addresses of those `members` that are held to theirs. Gives who has which address on
+    /// the master, for the programs to direct requests by.
+    ///
+    /// # Errors
+    ///
+    /// When one that is to be held to its addresses, and `must_have` some, has none that is its own.
+    pub async fn find_addresses(
+        &self,
+        members: &mut Members,
+        must_have: bool,
+    ) -> Result<BTreeMap<IpAddr, Mac>> {
+        let (before, was) = match &self.attached {
+            Ok(bpf) => (bpf.members()?, bpf.own()?),
+            Err(_) => Default::default(),
+        };
+        let children: Vec<&Child> = self.children().iter().collect();
+        let mut addresses = Addresses::open()?;
+        let (index, mac) = (self.master.index, self.master.mac);
+        members.own = addresses.own(index, &children, &members.policies, &was).await;
+        let has_none = |child: &&&Child| {
+            let held = |policies: &BTreeMap<Mac, Policy>| {
+                policies.get(&child.mac).is_some_and(|policy| policy.is_held_to_addresses())
+            };
+            let own = members.own.get(&child.mac);
+            held(&members.policies) && !held(&before) && own.is_none_or(BTreeSet::is_empty)
+        };
+        if must_have && let Some(child) = children.iter().find(has_none) {
+            bail!(
+                "cannot guard child {}: anti-spoof ip, but no address of it is known: add one or use mac",
+                child.title()
+            );
+        }
+        Ok(addresses.owners((index, mac), &children, &members.policies).await)
+    }
+
+    /// Removes these children of the master.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, after all others were tried.
+    pub async fn delete(&self, children: &[Child]) -> Result<()> {
+        let mut by_place: BTreeMap<&Place, Vec<u32>> = BTreeMap::new();
+        for child in children {
+            by_place.entry(&child.place).or_default().push(child.index);
+        }
+        let mut outcome = Ok(());
+        for (place, indexes) in by_place {
+            let deleted = match self.observed.netlink_at(&self.netlink, place).await {
+                Ok(Some(inside)) => inside.delete_links(&indexes).await,
+                _ => self.delete_from_outside(place, &indexes).await,
+            };
+            outcome = outcome.and(deleted.context("cannot delete children"));
+        }
+        outcome
+    }
+
+    /// Removes devices of a namespace that only its id is known of.
+    async fn delete_from_outside(&self, place: &Place, indexes: &[u32]) -> Result<()> {
+        for index in indexes {
+            self.netlink.delete_link(*index, place.nsid).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes children that a killed run had begun to make.
+    async fn remove_unfinished(&mut self) -> Result<()> {
+        let unfinished: Vec<Child> =
+            self.children().iter().filter(|child| child.unfinished).cloned().collect();
+        if unfinished.is_empty() {
+            return Ok(());
+        }
+        self.delete(&unfinished).await?;
+        self.observe().await
+    }
+}

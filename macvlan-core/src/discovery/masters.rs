@@ -1,0 +1,96 @@
+//! Finding lower devices, and saying why one cannot be a master.
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::{
+    discovery::children::Observed,
+    kernel::{
+        ifname::IfName,
+        master_key::MasterKey,
+        netlink::{
+            Netlink,
+            link::{Link, ListOptions},
+        },
+        netns::Netns,
+    },
+    model::master::Master,
+};
+
+/// The device named `name`, as long as it can carry macvlans at all.
+///
+/// # Errors
+///
+/// When there is none, or it is the wrong kind of device.
+pub async fn find_master(netlink: &Netlink, name: &str) -> Result<Master> {
+    // The kernel's own word on a name that is too long speaks of mathematics.
+    name.parse::<IfName>()?;
+    let link = netlink.link_by_name(name).await?;
+    let link = link.ok_or_else(|| anyhow!("no such device; see: ip link"))?;
+    master_of_link(netlink, link).await
+}
+
+/// The master that `link` is.
+///
+/// # Errors
+///
+/// When it is the wrong kind of device.
+pub async fn master_of_link(netlink: &Netlink, link: Link) -> Result<Master> {
+    if link.loopback {
+        bail!("the loopback device carries no macvlan; name a physical, VLAN, bond or bridge device");
+    }
+    if link.is_child() {
+        bail!("it is itself a {}; attach to its master", link.kind.as_deref().unwrap_or("macvlan"));
+    }
+    if let Some(index) = link.controller {
+        refuse_port(netlink, index).await?;
+    }
+    let mac = link.mac.context("it is not an Ethernet device")?;
+    let key = MasterKey::of(link.index)?;
+    Ok(Master {
+        name: link.name,
+        index: link.index,
+        mac,
+        mtu: link.mtu,
+        kind: link.kind,
+        up: link.up,
+        netns: Netns::current()?,
+        key,
+    })
+}
+
+/// The named master, or all that have a data path or children.
+///
+/// # Errors
+///
+/// When there is no such master, or the kernel refuses to tell.
+pub async fn masters(netlink: &Netlink, observed: &Observed, name: Option<&str>) -> Result<Vec<Master>> {
+    if let Some(name) = name {
+        return Ok(vec![find_master(netlink, name).await?]);
+    }
+    let mut masters = Vec::new();
+    for link in netlink.links(ListOptions::default()).await? {
+        if is_candidate(&link)
+            && let Ok(master) = master_of_link(netlink, link).await
+            && (!observed.of(master.index).is_empty() || crate::datapath::bpf::attached::is_pinned(&master))
+        {
+            masters.push(master);
+        }
+    }
+    Ok(masters)
+}
+
+fn is_candidate(link: &Link) -> bool {
+    !link.loopback && !link.is_child() && link.mac.is_some()
+}
+
+/// A port of a bridge, bond or team hands every frame to that device: its receive handler is taken.
+async fn refuse_port(netlink: &Netlink, controller: u32) -> Result<()> {
+    let Some(controller) = netlink.link_by_index(controller, None).await? else { return Ok(()) };
+    let what = match controller.kind.as_deref() {
+        Some("bridge") => "a port of bridge",
+        Some("bond") => "a slave of bond",
+        Some("team") => "a port of team",
+        _ => return Ok(()),
+    };
+    bail!("it is {what} {:?}; attach to {:?} instead", controller.name, controller.name)
+}

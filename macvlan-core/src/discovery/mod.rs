@@ -1,0 +1,10 @@
+//! What is there now: masters, children, addresses, containers, and what carries the frames.
+
+pub mod access;
+pub mod children;
+pub mod containers;
+pub mod datapath;
+pub(crate) mod features;
+pub mod locked_master;
+pub mod masters;
+pub(crate) mod neighbours;

@@ -1,0 +1,287 @@
+//! A followed master while it is there: its map kept in step with its children.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use anyhow::Result;
+use macvlan_common::{child::Policy, mac::Mac};
+use tokio::time::Instant;
+
+use crate::{
+    datapath::{Datapath as _, bpf::probe::Depth, kernel::Kernel, members_of, shim},
+    discovery::{
+        datapath::{FoundDatapath, look_for_datapath},
+        neighbours::Addresses,
+    },
+    follow::{
+        notes::{Note, Report},
+        snapshot::MasterSnapshot,
+        watch::{change::What, watcher::Watcher},
+    },
+    kernel::{
+        lock::Lock,
+        netlink::{events::changed::DeviceKey, link::Totals},
+    },
+    model::{
+        child::Child,
+        description::Description,
+        master::Master,
+        members::{Members, members},
+        status,
+    },
+    policy::{change::PolicyChange, rules::Policies},
+};
+
+/// A master that is there: what carries it, and what is to be written into its map.
+pub struct AttachedMaster {
+    /// The device.
+    pub master: Master,
+    /// What carries it, and whom that knows.
+    description: Description,
+    members: Members,
+    pins: Option<PathBuf>,
+    /// What the kernel counted of each child, where it carries them alone.
+    totals: BTreeMap<DeviceKey, Totals>,
+    /// When we looked last, BPF could not be had.
+    refused: bool,
+    /// Children of others belong to it.
+    adopts: bool,
+    /// What is to be set with the next sync, whatever it was.
+    overrides: BTreeMap<Mac, PolicyChange>,
+    /// MACs that children had before those that they have now.
+    former: BTreeMap<Mac, Mac>,
+    /// Children whose rules are not known before their namespaces have names.
+    nameless: BTreeSet<Mac>,
+    /// When to bring the map to what the kernel has.
+    pub due: Option<Instant>,
+    /// Addresses of the children and of the master.
+    pub addresses: Addresses,
+    /// The last thing that people were warned of: once is enough.
+    warned: String,
+}
+
+/// What came of a sync.
+pub enum Synced {
+    /// The map is what the kernel has.
+    Done,
+    /// Another command is at work.
+    Busy,
+    /// The data path is of no use any more, and why.
+    Lost(String),
+}
+
+impl AttachedMaster {
+    /// A master that was just attached to.
+    ///
+    /// # Errors
+    ///
+    /// When netlink refuses a socket.
+    pub fn new(master: Master, policies: &Policies, adopts: bool, watcher: &Watcher) -> Result<Self> {
+        let children = watcher.children(master.index);
+        let asked = children.iter().map(|child| (child.mac, policies.of(child.identity())));
+        Ok(Self {
+            overrides: asked.filter(|(_, policy)| !policy.is_empty()).collect(),
+            master,
+            description: Kernel::new("not looked at yet").description().clone(),
+            members: Members::default(),
+            pins: None,
+            totals: BTreeMap::new(),
+            refused: false,
+            adopts,
+            former: BTreeMap::new(),
+            nameless: BTreeSet::new(),
+            due: Some(Instant::now()),
+            addresses: Addresses::open()?,
+            warned: String::new(),
+        })
+    }
+
+    /// What onlookers see.
+    pub fn view(&self, watcher: &Watcher) -> MasterSnapshot {
+        let children = watcher.children(self.master.index);
+        let status = status::compose(&self.master, None, &self.description, &self.members, &children);
+        MasterSnapshot { status, pins: self.pins.clone(), totals: self.totals_by_mac(&children) }
+    }
+
+    /// Of two children with one MAC the one that is up has it (`macvlan_addr_busy`).
+    fn totals_by_mac(&self, children: &[&Child]) -> BTreeMap<Mac, Totals> {
+        let mut children = children.to_vec();
+        children.sort_by_key(|child| child.up);
+        let totals = |child: &&Child| self.totals.get(&(child.place.nsid, child.index)).copied();
+        children.into_iter().filter_map(|child| Some((child.mac, totals(&child)?))).collect()
+    }
+
+    /// Takes notice of addresses that changed: a shim leads to those of the children, with the master's.
+    pub fn note_addresses(&mut self, changed: &BTreeSet<DeviceKey>, watcher: &Watcher) {
+        let index = self.master.index;
+        let is_of_ours =
+            || watcher.children(index).iter().any(|child| changed.contains(&(child.place.nsid, child.index)));
+        if !watcher.shims(index).is_empty() && (changed.contains(&(None, index)) || is_of_ours()) {
+            self.due = Some(Instant::now());
+        }
+    }
+
+    /// Warns of something, once.
+    pub fn warn(&mut self, text: String, report: Report<'_>) {
+        if self.warned != text {
+            report(Note::Warning(text.clone()));
+            self.warned = text;
+        }
+    }
+
+    /// A child that is new gets what the rules say; one that has another MAC keeps what it had.
+    pub fn note_child(&mut self, policies: &Policies, what: &What, child: &Child) {
+        match what {
+            What::Added => {
+                self.override_by_rules(policies, child);
+                if policies.ask_where() && child.place.nsid.is_some() && child.place.label.is_none() {
+                    self.nameless.insert(child.mac);
+                }
+            }
+            What::Removed => {
+                self.nameless.remove(&child.mac);
+            }
+            What::Readdressed(was) => {
+                let first = self.former.remove(was).unwrap_or(*was);
+                self.former.insert(child.mac, first);
+            }
+            _ => {}
+        }
+    }
+
+    /// Rules about namespaces, for children whose namespaces have got their names since.
+    pub fn apply_late_rules(&mut self, policies: &Policies, watcher: &Watcher) {
+        if self.nameless.is_empty() {
+            return;
+        }
+        for child in watcher.children(self.master.index) {
+            if child.place.label.is_some() && self.nameless.remove(&child.mac) {
+                self.override_by_rules(policies, child);
+            }
+        }
+    }
+
+    fn override_by_rules(&mut self, policies: &Policies, child: &Child) {
+        let policy = policies.of(child.identity());
+        if !policy.is_empty() {
+            let change = self.overrides.entry(child.mac).or_default();
+            *change = policy.or(*change);
+        }
+    }
+
+    /// Brings the map to what the kernel has.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn sync(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<Synced> {
+        let Some(_lock) = Lock::try_take(&self.master.key)? else { return Ok(Synced::Busy) };
+        let found = look_for_datapath(watcher.netlink(), &self.master, Depth::Whole).await;
+        let FoundDatapath { attached, broken, refusal } = found;
+        let was_refused = std::mem::replace(&mut self.refused, refusal.is_some());
+        let mut bpf = match attached {
+            Ok(bpf) => bpf,
+            Err(reason) if broken => return Ok(Synced::Lost(reason)),
+            Err(reason) => {
+                if self.pins.take().is_some() {
+                    report(Note::Warning(format!("{}: another command has detached it", self.master.name)));
+                }
+                if was_refused && refusal.is_none() {
+                    return Ok(Synced::Lost("BPF can be had now".into()));
+                }
+                return self.sync_kernel(reason, watcher).await;
+            }
+        };
+        if bpf.is_traced_in_vain() {
+            return Ok(Synced::Lost("a trace was killed and left its programs".into()));
+        }
+        let children = watcher.children(self.master.index);
+        let present = members_of(bpf.as_ref())?;
+        for (now, was) in &self.former {
+            if let Some(setting) = present.setting_of(*was) {
+                let change = self.overrides.entry(*now).or_default();
+                *change = change.or(setting);
+            }
+        }
+        let known = present.policies.clone();
+        let mut wanted = members(&children, present, bpf.description().adopts, &self.overrides)?;
+        let (policies, left_out) = fit(wanted.policies, &known, bpf.max_children() as usize);
+        wanted.own = self.addresses.own(self.master.index, &children, &policies, &bpf.own()?).await;
+        wanted.policies = policies;
+        bpf.sync(&self.master, &wanted)?;
+        let master = (self.master.index, self.master.mac);
+        bpf.vouch(&children, &wanted.policies).await?;
+        let owners = self.addresses.owners(master, &children, &wanted.policies).await;
+        bpf.set_owners(&self.master, &owners)?;
+        self.overrides.clear();
+        self.former.clear();
+        if left_out > 0 {
+            let text = format!(
+                "{}: {left_out} children are beyond the maximum of {}: they run as plain kernel macvlan; \
+                 attach again with --max-children after a detach",
+                self.master.name,
+                bpf.max_children()
+            );
+            self.warn(text, report);
+        }
+        self.description = bpf.description().clone();
+        self.pins = Some(bpf.pins().to_owned());
+        self.members = wanted;
+        self.totals.clear();
+        Ok(Synced::Done)
+    }
+
+    /// Keeps the shim in step, where there is one, and reads what the kernel counts.
+    async fn sync_kernel(&mut self, reason: String, watcher: &Watcher) -> Result<Synced> {
+        let (netlink, index) = (watcher.netlink(), self.master.index);
+        let (shims, children) = (watcher.shims(index), watcher.children(index));
+        if !shims.is_empty() {
+            let mut access = shim::access(&self.overrides);
+            if !self.adopts {
+                access.extend(children.iter().filter(|child| !child.owned).map(|child| (child.mac, false)));
+            }
+            shim::raise(netlink, &self.master, &shims, &children, &access).await?;
+            self.overrides.clear();
+        }
+        let kernel = Kernel::look(netlink, &self.master, &shims, &children, reason).await?;
+        self.description = kernel.description().clone();
+        self.members = Members { policies: kernel.members()?, ..Members::default() };
+        self.totals = kernel.totals().clone();
+        Ok(Synced::Done)
+    }
+}
+
+/// As many as there is room for: those that are in already come first.
+fn fit(
+    wanted: BTreeMap<Mac, Policy>,
+    present: &BTreeMap<Mac, Policy>,
+    room: usize,
+) -> (BTreeMap<Mac, Policy>, usize) {
+    let left_out = wanted.len().saturating_sub(room);
+    if left_out == 0 {
+        return (wanted, 0);
+    }
+    let (old, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(mac, _)| present.contains_key(mac));
+    (old.into_iter().chain(new).take(room).collect(), left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use macvlan_common::child::Mode;
+
+    use super::*;
+
+    #[test]
+    fn where_room_is_short_those_inside_stay() {
+        let policy = Policy::new(Mode::Bridge, true);
+        let mac = |last| Mac::new([2, 0, 0, 0, 0, last]);
+        let wanted: BTreeMap<Mac, Policy> = (1..=4).map(|last| (mac(last), policy)).collect();
+        let present = BTreeMap::from([(mac(3), policy), (mac(4), policy)]);
+        let (fitting, left_out) = fit(wanted.clone(), &present, 3);
+        assert_eq!(fitting.into_keys().collect::<Vec<_>>(), [mac(1), mac(3), mac(4)]);
+        assert_eq!(left_out, 1);
+        assert_eq!(fit(wanted.clone(), &present, 4), (wanted, 0));
+    }
+}

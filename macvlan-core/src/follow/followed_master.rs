@@ -1,0 +1,292 @@
+//! One master that is followed: waited for, attached to, kept in step.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tokio::time::Instant;
+
+use crate::{
+    commands::{apply::apply, attach, detach},
+    config::Config,
+    datapath::bpf::{attached, clean_up},
+    discovery::{access::Access, masters::find_master},
+    follow::{
+        attached_master::{AttachedMaster, Synced},
+        notes::{Note, Report},
+        settings::WantedMaster,
+        snapshot::{MasterSnapshot, Tallies},
+        watch::{
+            change::{Change, Subject, What},
+            watcher::Watcher,
+        },
+    },
+    kernel::{
+        lock::Lock,
+        netlink::{Netlink, events::changed::DeviceKey},
+    },
+    model::master::Master,
+};
+
+/// How long to leave a master to another command before trying again.
+const BUSY: Duration = Duration::from_millis(10);
+
+/// How long to wait after a failure.
+const FAILED: Duration = Duration::from_secs(1);
+
+/// A master, there or not.
+pub struct FollowedMaster {
+    wanted: WantedMaster,
+    state: State,
+}
+
+enum State {
+    /// It is not there, is down, or cannot be attached to, and why.
+    Waiting(String),
+    /// It is there.
+    Attached(Box<AttachedMaster>),
+}
+
+impl FollowedMaster {
+    /// One that is not there yet.
+    pub fn waiting(wanted: WantedMaster) -> Self {
+        Self { wanted, state: State::Waiting(String::new()) }
+    }
+
+    /// Attaches, if the device is there and up.
+    ///
+    /// # Errors
+    ///
+    /// When it is, and cannot be attached to.
+    pub async fn start(wanted: WantedMaster, watcher: &Watcher, report: Report<'_>) -> Result<Self> {
+        let mut followed = Self::waiting(wanted);
+        match obstacle(watcher, followed.name()) {
+            Some(why) => followed.wait(why, report),
+            None => followed.attach(watcher, report).await?,
+        }
+        Ok(followed)
+    }
+
+    /// Its name, as asked for.
+    pub fn name(&self) -> &str {
+        self.wanted.config.name.as_str()
+    }
+
+    /// Whether its rules ask where children live.
+    pub fn asks_where(&self) -> bool {
+        self.wanted.config.policies.ask_where()
+    }
+
+    /// Its index, while it is there.
+    pub fn index(&self) -> Option<u32> {
+        match &self.state {
+            State::Attached(attached) => Some(attached.master.index),
+            State::Waiting(_) => None,
+        }
+    }
+
+    /// When the next sync is due that no event leads to.
+    pub fn retry_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::Attached(attached) => attached.due,
+            State::Waiting(_) => None,
+        }
+    }
+
+    /// Whether a sync is due.
+    pub fn needs_sync(&self, now: Instant) -> bool {
+        self.retry_at().is_some_and(|due| now >= due)
+    }
+
+    fn wait(&mut self, why: String, report: Report<'_>) {
+        if !matches!(&self.state, State::Waiting(before) if *before == why) {
+            report(Note::Info(format!("{}: waiting: {why}", self.name())));
+        }
+        self.state = State::Waiting(why);
+    }
+
+    async fn attach(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<()> {
+        let name = self.name();
+        for warning in bring_about(&self.wanted).await? {
+            report(Note::Warning(format!("{name}: {warning}")));
+        }
+        let master = find_master(watcher.netlink(), name).await;
+        let master = master.with_context(|| format!("cannot follow {name:?}"))?;
+        report(Note::Info(format!("{name}: attached")));
+        let adopts = !self.wanted.config.request.options.no_adopt;
+        let attached = AttachedMaster::new(master, &self.wanted.config.policies, adopts, watcher)?;
+        self.state = State::Attached(Box::new(attached));
+        Ok(())
+    }
+
+    /// Attaches, if the device is there and up; else, or if it fails, goes on waiting.
+    async fn try_attach(&mut self, watcher: &Watcher, report: Report<'_>) {
+        if let Some(why) = obstacle(watcher, self.name()) {
+            self.wait(why, report);
+        } else if let Err(error) = self.attach(watcher, report).await {
+            let why = format!("{error:#}");
+            if !matches!(&self.state, State::Waiting(before) if *before == why) {
+                report(Note::Warning(why.clone()));
+            }
+            self.state = State::Waiting(why);
+        }
+    }
+
+    /// Takes notice of a change.
+    pub async fn note(&mut self, change: &Change, watcher: &Watcher, report: Report<'_>) {
+        let State::Attached(attached) = &mut self.state else {
+            if let Subject::Device(link) = &change.subject
+                && link.name == self.wanted.config.name.as_str()
+            {
+                self.try_attach(watcher, report).await;
+            }
+            return;
+        };
+        if attached.master.index != change.master() {
+            return;
+        }
+        attached.due = Some(Instant::now());
+        match &change.subject {
+            Subject::Child { child, .. } => {
+                attached.addresses.forget(child.place.nsid);
+                attached.note_child(&self.wanted.config.policies, &change.what, child);
+            }
+            Subject::Device(_) if change.what == What::Removed => {
+                let master = std::mem::replace(&mut self.state, State::Waiting(String::new()));
+                if let State::Attached(attached) = master
+                    && let Err(error) = remove_pins(watcher.netlink(), &attached.master).await
+                {
+                    report(Note::Warning(format!("{error:#}")));
+                }
+                // Another device may bear the name already.
+                self.try_attach(watcher, report).await;
+            }
+            Subject::Device(link) => {
+                attached.master.name.clone_from(&link.name);
+                attached.master.mac = link.mac.unwrap_or(attached.master.mac);
+                attached.master.mtu = link.mtu;
+                attached.master.up = link.up;
+            }
+        }
+    }
+
+    /// Takes notice of addresses that changed.
+    pub fn note_addresses(&mut self, changed: &BTreeSet<DeviceKey>, watcher: &Watcher) {
+        if let State::Attached(attached) = &mut self.state {
+            attached.note_addresses(changed, watcher);
+        }
+    }
+
+    /// Looks without an event: a master that could not be attached to, a data path that changed.
+    pub async fn check(&mut self, watcher: &Watcher, report: Report<'_>) {
+        match &mut self.state {
+            State::Waiting(_) => self.try_attach(watcher, report).await,
+            State::Attached(attached) => {
+                // Of an address that a child had before anybody watched, no event told.
+                attached.addresses.forget_all();
+                attached.due = Some(attached.due.unwrap_or_else(Instant::now));
+            }
+        }
+    }
+
+    /// Follows with other settings.
+    pub async fn change(&mut self, wanted: WantedMaster, watcher: &Watcher, report: Report<'_>) {
+        self.wanted = wanted;
+        if let State::Attached(attached) = &self.state
+            && attached.master.name != self.wanted.config.name.as_str()
+        {
+            report(Note::Info(format!("{}: named {:?} now", self.wanted.config.name, attached.master.name)));
+            return;
+        }
+        let before = std::mem::replace(&mut self.state, State::Waiting(String::new()));
+        self.try_attach(watcher, report).await;
+        if let (State::Waiting(_), State::Attached(attached)) = (&self.state, before) {
+            // What is attached goes on as it was.
+            self.state = State::Attached(attached);
+        }
+    }
+
+    /// Brings the map to what the kernel has.
+    pub async fn sync(&mut self, watcher: &Watcher, tallies: &Tallies, report: Report<'_>) {
+        let State::Attached(attached) = &mut self.state else { return };
+        tallies.syncs.count();
+        attached.apply_late_rules(&self.wanted.config.policies, watcher);
+        let name = attached.master.name.clone();
+        match attached.sync(watcher, report).await {
+            Ok(Synced::Done) => attached.due = None,
+            Ok(Synced::Busy) => attached.due = Some(Instant::now() + BUSY),
+            Ok(Synced::Lost(reason)) => {
+                attached.warn(format!("{name}: attaching again: {reason}"), report);
+                tallies.errors.count();
+                self.attach_again(watcher, report).await;
+            }
+            Err(error) => {
+                tallies.errors.count();
+                attached.due = Some(Instant::now() + FAILED);
+                attached.warn(format!("{name}: {error:#}"), report);
+            }
+        }
+    }
+
+    /// Attaches where the data path is of no use any more. Where that fails, most likely because the
+    /// device is gone and nobody has said so yet, its pins are removed and it is waited for.
+    async fn attach_again(&mut self, watcher: &Watcher, report: Report<'_>) {
+        let Err(error) = self.attach(watcher, report).await else { return };
+        report(Note::Warning(format!("{error:#}")));
+        let before = std::mem::replace(&mut self.state, State::Waiting(format!("{error:#}")));
+        if let State::Attached(attached) = before
+            && let Err(error) = remove_pins(watcher.netlink(), &attached.master).await
+        {
+            report(Note::Warning(format!("{error:#}")));
+        }
+    }
+
+    /// Takes the data path off.
+    pub async fn detach(&self) -> Result<()> {
+        match &self.state {
+            State::Attached(attached) => {
+                detach::detach(&attached.master.name, false, Access::Change).await.map(drop)
+            }
+            State::Waiting(_) => Ok(()),
+        }
+    }
+
+    /// What onlookers see.
+    pub fn view(&self, watcher: &Watcher) -> Option<MasterSnapshot> {
+        let State::Attached(attached) = &self.state else { return None };
+        Some(attached.view(watcher))
+    }
+}
+
+/// Why a device cannot be attached to now, though it may later.
+fn obstacle(watcher: &Watcher, name: &str) -> Option<String> {
+    match watcher.device_named(name) {
+        None => Some("no such device".into()),
+        Some(link) if !link.up => Some("it is down".into()),
+        Some(_) => None,
+    }
+}
+
+/// Attaches, or brings the master and its children to what the configuration says; gives warnings.
+async fn bring_about(wanted: &WantedMaster) -> Result<Vec<String>> {
+    let mut master = wanted.config.clone();
+    master.request.follows = true;
+    if !wanted.configured {
+        return Ok(attach::attach(master.name.as_str(), &master.request).await?.warnings);
+    }
+    let config = Config { masters: vec![master], ..Config::default() };
+    let mut outcome = apply(&config, Access::Change).await?;
+    match outcome.failures.pop() {
+        Some(failure) => Err(failure),
+        None => Ok(outcome.warnings),
+    }
+}
+
+/// Removes the pins of a master that is gone.
+async fn remove_pins(netlink: &Netlink, master: &Master) -> Result<()> {
+    if let Some(_lock) = Lock::try_take(&master.key)?
+        && attached::incompatible(master).is_none()
+    {
+        clean_up(netlink, master, true).await?;
+    }
+    Ok(())
+}

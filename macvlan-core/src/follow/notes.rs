@@ -1,0 +1,17 @@
+//! What people are told meanwhile.
+
+use crate::follow::watch::change::Change;
+
+/// Something that people are told.
+#[derive(Debug)]
+pub enum Note<'a> {
+    /// Something changed.
+    Change(&'a Change),
+    /// Something about a master, or about everything.
+    Info(String),
+    /// Something is not as it should be.
+    Warning(String),
+}
+
+/// Where notes go.
+pub type Report<'a> = &'a mut dyn FnMut(Note<'_>);

@@ -1,0 +1,226 @@
+//! What changed, as `monitor` prints it and `run` acts on it.
+
+use std::fmt;
+
+use macvlan_common::mac::Mac;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+
+use crate::{kernel::netlink::link::Link, model::child::Child};
+
+/// What happened to a child or a master.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// It is there now.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It is in another namespace now; where it was.
+    Moved(String),
+    /// It has another name now; the one it had.
+    Renamed(String),
+    /// It has another MAC now; the one it had.
+    Readdressed(Mac),
+    /// It has another mode now; the one it had.
+    Mode(&'static str),
+    /// It was brought up.
+    Up,
+    /// It was brought down.
+    Down,
+    /// It has another MTU now; the one it had.
+    Mtu(u32),
+    /// Its IP addresses changed.
+    Addresses,
+    /// It has another owner or state of making now: of no interest to people.
+    Marked,
+}
+
+impl What {
+    /// Its name in JSON.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Moved(_) => "moved",
+            Self::Renamed(_) => "renamed",
+            Self::Readdressed(_) => "readdressed",
+            Self::Mode(_) => "mode",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Mtu(_) => "mtu",
+            Self::Addresses => "addresses",
+            Self::Marked => "marked",
+        }
+    }
+
+    /// What was before, where that says more than the opposite.
+    pub fn was(&self) -> Option<String> {
+        match self {
+            Self::Moved(was) | Self::Renamed(was) => Some(was.clone()),
+            Self::Readdressed(was) => Some(was.to_string()),
+            Self::Mode(was) => Some((*was).to_owned()),
+            Self::Mtu(was) => Some(was.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// One thing that changed.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// What happened.
+    pub what: What,
+    /// To whom.
+    pub subject: Subject,
+}
+
+/// Whom a change is about, as it is now or, if removed, was.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// A child, and its master's index and name.
+    Child {
+        /// Index of its master.
+        master: u32,
+        /// Name of its master.
+        link: String,
+        /// Itself.
+        child: Box<Child>,
+    },
+    /// A device that could be a master.
+    Device(Box<Link>),
+}
+
+impl Change {
+    /// Index of the master that it is about.
+    pub fn master(&self) -> u32 {
+        match &self.subject {
+            Subject::Child { master, .. } => *master,
+            Subject::Device(link) => link.index,
+        }
+    }
+
+    /// Whether it is about a child, not a master.
+    pub fn is_about_child(&self) -> bool {
+        matches!(self.subject, Subject::Child { .. })
+    }
+
+    /// Whether the kernel announces a master for such a change.
+    pub fn explains_announcement(&self) -> bool {
+        match (&self.subject, &self.what) {
+            (Subject::Child { .. }, What::Added | What::Removed) => true,
+            (Subject::Child { .. }, _) | (_, What::Removed) => false,
+            (Subject::Device(_), _) => true,
+        }
+    }
+}
+
+/// A child that went from one place and came to another is the same child.
+pub fn join_moves(changes: Vec<Change>) -> Vec<Change> {
+    let mut joined: Vec<Change> = Vec::new();
+    for change in changes {
+        if let Some(index) = joined.iter().position(|earlier| is_same_move(earlier, &change)) {
+            let earlier = joined.remove(index);
+            let (removed, mut added) =
+                if earlier.what == What::Removed { (earlier, change) } else { (change, earlier) };
+            if let Subject::Child { child, .. } = &removed.subject {
+                added.what = What::Moved(place_of(child));
+            }
+            joined.push(added);
+        } else {
+            joined.push(change);
+        }
+    }
+    joined
+}
+
+fn is_same_move(one: &Change, other: &Change) -> bool {
+    let (Subject::Child { master, child, .. }, Subject::Child { master: master_too, child: child_too, .. }) =
+        (&one.subject, &other.subject)
+    else {
+        return false;
+    };
+    let opposite =
+        matches!((&one.what, &other.what), (What::Added, What::Removed) | (What::Removed, What::Added));
+    opposite && master == master_too && child.mac == child_too.mac && child.place.nsid != child_too.place.nsid
+}
+
+fn place_of(child: &Child) -> String {
+    match (&child.place.label, child.place.nsid) {
+        (Some(label), _) => label.clone(),
+        (None, Some(nsid)) if nsid >= 0 => format!("nsid {nsid}"),
+        (None, Some(_)) => "a namespace without a name".to_owned(),
+        (None, None) => "the master's".to_owned(),
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let was = self.what.was().unwrap_or_default();
+        match &self.subject {
+            Subject::Child { link, child, .. } => {
+                write!(f, "{link}: child {} ({}, {})", child.title(), child.mac, child.mode.as_str())?;
+                match &self.what {
+                    What::Added => f.write_str(" added"),
+                    What::Removed => f.write_str(" removed"),
+                    What::Moved(_) => write!(f, " moved from {was}"),
+                    What::Renamed(_) => write!(f, " renamed from {was:?}"),
+                    What::Readdressed(_) => write!(f, " has a new MAC, it was {was}"),
+                    What::Mode(_) => write!(f, " has a new mode, it was {was}"),
+                    What::Mtu(_) => write!(f, " has MTU {}, it was {was}", child.mtu),
+                    What::Up => f.write_str(" up"),
+                    What::Down => f.write_str(" down"),
+                    What::Addresses if child.addresses.is_empty() => f.write_str(" has no address"),
+                    What::Addresses => {
+                        f.write_str(" has")?;
+                        child.addresses.iter().try_for_each(|net| write!(f, " {net}"))
+                    }
+                    What::Marked => f.write_str(" marked"),
+                }
+            }
+            Subject::Device(link) => {
+                write!(f, "{}: device", link.name)?;
+                match &self.what {
+                    What::Readdressed(_) => {
+                        let mac = link.mac.map(|mac| mac.to_string()).unwrap_or_default();
+                        write!(f, " has MAC {mac}, it was {was}")
+                    }
+                    What::Renamed(_) => write!(f, " renamed from {was:?}"),
+                    What::Mtu(_) => write!(f, " has MTU {}, it was {was}", link.mtu),
+                    what => write!(f, " {}", what.as_str()),
+                }
+            }
+        }
+    }
+}
+
+impl Serialize for Change {
+    /// One flat object with the key names of `ip -j link`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("event", self.what.as_str())?;
+        match &self.subject {
+            Subject::Child { link, child, .. } => {
+                map.serialize_entry("link", link)?;
+                map.serialize_entry("ifname", &child.name)?;
+                map.serialize_entry("ifindex", &child.index)?;
+                map.serialize_entry("netns", &child.place.label)?;
+                map.serialize_entry("netnsid", &child.place.number())?;
+                map.serialize_entry("address", &child.mac.to_string())?;
+                map.serialize_entry("mode", child.mode.as_str())?;
+                map.serialize_entry("kind", &child.kind)?;
+                map.serialize_entry("mtu", &child.mtu)?;
+                map.serialize_entry("up", &child.up)?;
+                let addresses: Vec<String> = child.addresses.iter().map(ToString::to_string).collect();
+                map.serialize_entry("addresses", &addresses)?;
+            }
+            Subject::Device(link) => {
+                map.serialize_entry("ifname", &link.name)?;
+                map.serialize_entry("ifindex", &link.index)?;
+                map.serialize_entry("address", &link.mac.map(|mac| mac.to_string()))?;
+                map.serialize_entry("mtu", &link.mtu)?;
+                map.serialize_entry("up", &link.up)?;
+            }
+        }
+        map.serialize_entry("was", &self.what.was())?;
+        map.end()
+    }
+}

@@ -1,0 +1,280 @@
+//! The devices as they were last seen, and what is different about them now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use macvlan_common::mac::Mac;
+
+use crate::{
+    discovery::children::Observed,
+    follow::watch::{
+        change::{Change, Subject, What},
+        namespace_names::NamespaceNames,
+    },
+    kernel::{
+        netlink::{events::changed::DeviceKey, ipnet::IpNet, link::Link},
+        netns::place::Place,
+    },
+    model::{child::Child, shim::Shim},
+};
+
+/// Devices of one namespace, and the children on them in all namespaces.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// The number by which answers about other namespaces name this one.
+    pub own_nsid: Option<i32>,
+    children: BTreeMap<DeviceKey, (u32, Child)>,
+    devices: BTreeMap<u32, Link>,
+    /// By their own index: our shims and the indexes of their masters.
+    shims: BTreeMap<u32, (u32, Shim)>,
+}
+
+impl Inventory {
+    /// A device is now as `link` says, or gone; gives what changed.
+    pub fn set(&mut self, key: DeviceKey, link: Option<Link>, place: Place, own: Option<i32>) -> Vec<Change> {
+        let (nsid, index) = key;
+        if nsid.is_none() {
+            self.shims.remove(&index);
+        }
+        let Some(link) = link else {
+            let device = if nsid.is_none() { self.remove_device(index) } else { None };
+            return device.into_iter().chain(self.remove_child(key)).collect();
+        };
+        if !link.is_child() {
+            // An index may be used anew by a device of another kind.
+            let mut changes: Vec<Change> = self.remove_child(key).into_iter().collect();
+            if nsid.is_none() {
+                changes.extend(self.set_device(link));
+            }
+            return changes;
+        }
+        let is_ours = match nsid {
+            None => link.lower_nsid.is_none(),
+            Some(nsid) => own.is_some() && own != Some(nsid) && link.lower_nsid == own,
+        };
+        if nsid.is_none()
+            && let Some(shim) = link.lower.zip(Shim::from_link(&link))
+        {
+            self.shims.insert(index, shim);
+            return self.remove_child(key).into_iter().collect();
+        }
+        match link.lower.filter(|_| is_ours).zip(Child::from_link(link, place)) {
+            Some((master, child)) => self.set_child(key, master, child),
+            None => self.remove_child(key).into_iter().collect(),
+        }
+    }
+
+    fn set_child(&mut self, key: DeviceKey, master: u32, mut child: Child) -> Vec<Change> {
+        self.take_number(key, master, child.mac);
+        let before = self.children.get(&key).filter(|(above, _)| *above == master).map(|(_, child)| child);
+        let Some(before) = before else {
+            let mut changes: Vec<Change> = self.remove_child(key).into_iter().collect();
+            self.children.insert(key, (master, child.clone()));
+            changes.push(self.about(What::Added, master, child));
+            return changes;
+        };
+        child.addresses.clone_from(&before.addresses);
+        child.place.label = child.place.label.or_else(|| before.place.label.clone());
+        let differences = differences(before, &child);
+        self.children.insert(key, (master, child.clone()));
+        differences.into_iter().map(|what| self.about(what, master, child.clone())).collect()
+    }
+
+    /// A child that was known in a namespace without a number is the same in one that has one now.
+    fn take_number(&mut self, key: DeviceKey, master: u32, mac: Mac) {
+        let unnumbered = self.children.range((Some(i32::MIN), 0)..(Some(0), 0));
+        let is_same = |index: u32, above: u32, child: &Child| {
+            (index, above, child.mac) == (key.1, master, mac) && key.0.is_some_and(|nsid| nsid >= 0)
+        };
+        let same = unnumbered.into_iter().find(|((_, index), (above, child))| is_same(*index, *above, child));
+        if let Some(old) = same.map(|(old, _)| *old)
+            && let Some((above, mut child)) = self.children.remove(&old)
+        {
+            child.place.nsid = key.0;
+            self.children.insert(key, (above, child));
+        }
+    }
+
+    fn remove_child(&mut self, key: DeviceKey) -> Option<Change> {
+        let (master, child) = self.children.remove(&key)?;
+        Some(self.about(What::Removed, master, child))
+    }
+
+    fn set_device(&mut self, link: Link) -> Vec<Change> {
+        let before = self.devices.insert(link.index, link.clone());
+        let about = |what| Change { what, subject: Subject::Device(Box::new(link.clone())) };
+        let Some(before) = before else { return vec![about(What::Added)] };
+        let mut changes = Vec::new();
+        if before.name != link.name {
+            changes.push(about(What::Renamed(before.name.clone())));
+        }
+        if let Some(mac) = before.mac.filter(|mac| Some(*mac) != link.mac) {
+            changes.push(about(What::Readdressed(mac)));
+        }
+        if before.mtu != link.mtu {
+            changes.push(about(What::Mtu(before.mtu)));
+        }
+        if before.up != link.up {
+            changes.push(about(if link.up { What::Up } else { What::Down }));
+        }
+        changes
+    }
+
+    fn remove_device(&mut self, index: u32) -> Option<Change> {
+        let link = self.devices.remove(&index)?;
+        Some(Change { what: What::Removed, subject: Subject::Device(Box::new(link)) })
+    }
+
+    fn about(&self, what: What, master: u32, child: Child) -> Change {
+        let link = self.devices.get(&master).map_or_else(|| format!("if{master}"), |link| link.name.clone());
+        Change { what, subject: Subject::Child { master, link, child: Box::new(child) } }
+    }
+
+    /// Every child of a namespace is gone.
+    pub fn namespace_gone(&mut self, nsid: i32) -> Vec<Change> {
+        let keys: Vec<DeviceKey> = self.children.keys().filter(|key| key.0 == Some(nsid)).copied().collect();
+        keys.into_iter().filter_map(|key| self.remove_child(key)).collect()
+    }
+
+    /// Everything is now as observed.
+    pub fn replace(&mut self, observed: Observed, links: Vec<Link>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let devices: BTreeSet<u32> = links.iter().map(|link| link.index).collect();
+        for link in links.into_iter().filter(|link| !link.is_child()) {
+            changes.extend(self.set_device(link));
+        }
+        let shims = observed.shims.into_iter();
+        let shims = shims.flat_map(|(master, shims)| shims.into_iter().map(move |shim| (master, shim)));
+        self.shims = shims.map(|(master, shim)| (shim.index, (master, shim))).collect();
+        let mut present = BTreeSet::new();
+        for (master, children) in observed.children {
+            for child in children {
+                let key = (child.place.nsid, child.index);
+                present.insert(key);
+                changes.extend(self.set_child(key, master, child));
+            }
+        }
+        let gone: Vec<DeviceKey> =
+            self.children.keys().filter(|key| !present.contains(key)).copied().collect();
+        changes.extend(gone.into_iter().filter_map(|key| self.remove_child(key)));
+        let lost: Vec<u32> = self.devices.keys().filter(|index| !devices.contains(index)).copied().collect();
+        changes.extend(lost.into_iter().filter_map(|index| self.remove_device(index)));
+        changes
+    }
+
+    /// Which of these devices are children.
+    pub fn addressed<'a>(&'a self, keys: &'a BTreeSet<DeviceKey>) -> impl Iterator<Item = DeviceKey> + 'a {
+        keys.iter().filter(|key| self.children.contains_key(key)).copied()
+    }
+
+    /// The children among `keys` in a namespace have these addresses now.
+    pub fn set_addresses(
+        &mut self,
+        nsid: Option<i32>,
+        addresses: &BTreeMap<u32, Vec<IpNet>>,
+        keys: &BTreeSet<DeviceKey>,
+    ) -> Vec<Change> {
+        let mut changed = Vec::new();
+        for ((_, index), (master, child)) in
+            self.children.iter_mut().filter(|(key, _)| key.0 == nsid && keys.contains(key))
+        {
+            let now = addresses.get(index).cloned().unwrap_or_default();
+            if now != child.addresses {
+                child.addresses = now;
+                changed.push((*master, child.clone()));
+            }
+        }
+        changed.into_iter().map(|(master, child)| self.about(What::Addresses, master, child)).collect()
+    }
+
+    /// How many children there are.
+    pub fn len(&self) -> usize {
+        self.children.len()
+    }
+
+    /// Whether this device is a known child.
+    pub fn holds(&self, key: DeviceKey) -> bool {
+        self.children.contains_key(&key)
+    }
+
+    /// Whether this device has children, or could have.
+    pub fn is_master(&self, index: u32) -> bool {
+        self.devices.get(&index).is_some_and(|link| !link.loopback && link.mac.is_some())
+    }
+
+    /// Whether a child that left is known where it went to or, if nobody said where, anywhere else.
+    pub fn has_arrived(&self, from: DeviceKey, to: Option<DeviceKey>) -> bool {
+        if let Some(to) = to {
+            return self.holds(to);
+        }
+        let Some((master, child)) = self.children.get(&from) else { return false };
+        let is_same = |key: DeviceKey, above: u32, other: &Child| {
+            key != from && above == *master && other.mac == child.mac
+        };
+        self.children.iter().any(|(key, (above, other))| is_same(*key, *above, other))
+    }
+
+    /// The children of the master with this index.
+    pub fn children(&self, master: u32) -> Vec<&Child> {
+        self.children.values().filter(|(above, _)| *above == master).map(|(_, child)| child).collect()
+    }
+
+    /// The shims of the master with this index.
+    pub fn shims(&self, master: u32) -> Vec<Shim> {
+        self.shims.values().filter(|(above, _)| *above == master).map(|(_, shim)| shim.clone()).collect()
+    }
+
+    /// The device of this index.
+    pub fn device(&self, index: u32) -> Option<&Link> {
+        self.devices.get(&index)
+    }
+
+    /// The device of this name.
+    pub fn device_named(&self, name: &str) -> Option<&Link> {
+        self.devices.values().find(|link| link.name == name)
+    }
+
+    /// Whether a device lets a MAC in that is none of its known children's.
+    pub fn misses_some_of(&self, filters: &BTreeMap<u32, Vec<Mac>>) -> bool {
+        filters.iter().filter(|(index, _)| self.is_master(**index)).any(|(index, macs)| {
+            let shims = self.shims(*index);
+            let children = self.children(*index).into_iter().map(|child| child.mac);
+            let known: BTreeSet<Mac> = children.chain(shims.iter().map(|shim| shim.mac)).collect();
+            macs.iter().any(|mac| !known.contains(mac))
+        })
+    }
+
+    /// Namespaces that children are in.
+    pub fn nsids(&self) -> impl Iterator<Item = i32> {
+        self.children.keys().filter_map(|(nsid, _)| *nsid)
+    }
+
+    /// Gives children the names of their namespaces.
+    pub fn rename_places(&mut self, names: &NamespaceNames) {
+        for (key, (_, child)) in &mut self.children {
+            child.place = names.of(key.0);
+        }
+    }
+}
+
+fn differences(before: &Child, now: &Child) -> Vec<What> {
+    let mut differences = Vec::new();
+    if before.name != now.name {
+        differences.push(What::Renamed(before.name.clone()));
+    }
+    if before.mac != now.mac {
+        differences.push(What::Readdressed(before.mac));
+    }
+    if before.mode != now.mode {
+        differences.push(What::Mode(before.mode.as_str()));
+    }
+    if before.mtu != now.mtu {
+        differences.push(What::Mtu(before.mtu));
+    }
+    if before.up != now.up {
+        differences.push(if now.up { What::Up } else { What::Down });
+    }
+    if (before.is_ours(), before.unfinished) != (now.is_ours(), now.unfinished) {
+        differences.push(What::Marked);
+    }
+    differences
+}

@@ -1,0 +1,169 @@
+//! What a driver says of itself (`SIOCETHTOOL`): its name and its offloads.
+
+use std::{collections::BTreeMap, io, net::UdpSocket, os::fd::AsRawFd as _};
+
+use anyhow::{Context as _, Result};
+
+use crate::kernel::ifname::IfName;
+
+/// Commands and the string set of features (`include/uapi/linux/ethtool.h`).
+const GDRVINFO: u32 = 0x03;
+
+const GSTRINGS: u32 = 0x1b;
+
+const GSSET_INFO: u32 = 0x37;
+
+const GFEATURES: u32 = 0x3a;
+
+const SGRO: u32 = 0x2c;
+
+const SS_FEATURES: u32 = 4;
+
+/// `ETH_GSTRING_LEN`.
+const NAME_LEN: usize = 32;
+
+/// More features than any kernel has; an answer that tells of more is not believed.
+const MOST_FEATURES: u32 = 512;
+
+/// `struct ethtool_drvinfo` up to the driver's name; 196 octets in all.
+const DRVINFO_LEN: usize = 196;
+
+/// A way to ask about one device, in the network namespace of the thread that opened it.
+pub struct Ethtool {
+    socket: UdpSocket,
+    name: IfName,
+}
+
+impl Ethtool {
+    /// For the device of this name.
+    ///
+    /// # Errors
+    ///
+    /// When no socket can be opened.
+    pub fn open(name: IfName) -> Result<Self> {
+        // Any socket of the namespace will do; nothing is sent, so it need not reach anybody.
+        let socket = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"));
+        Ok(Self { socket: socket.context("cannot open a socket")?, name })
+    }
+
+    /// The driver's name; `None` where it does not tell.
+    pub fn driver(&self) -> Option<String> {
+        let mut info = vec![0_u8; DRVINFO_LEN];
+        self.ask(GDRVINFO, &mut info).ok()?;
+        text(info.get(4..4 + NAME_LEN)?)
+    }
+
+    /// Every offload, and whether it is on.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn offloads(&self) -> Result<BTreeMap<String, bool>> {
+        let count = self.feature_count()?;
+        let names = self.feature_names(count)?;
+        let active = self.active_features(count)?;
+        let on = |bit: usize| active.get(bit / 32).is_some_and(|word| word >> (bit % 32) & 1 == 1);
+        Ok(names.into_iter().enumerate().filter_map(|(bit, name)| Some((name?, on(bit)))).collect())
+    }
+
+    /// Turns generic receive offload on or off.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_gro(&self, on: bool) -> Result<()> {
+        // `struct ethtool_value`.
+        let mut value = [0_u8; 8];
+        value[4..].copy_from_slice(&u32::from(on).to_ne_bytes());
+        self.ask(SGRO, &mut value).context("cannot set generic receive offload")
+    }
+
+    fn feature_count(&self) -> Result<u32> {
+        // `struct ethtool_sset_info`: command, reserved, mask of sets, one length.
+        let mut info = vec![0_u8; 20];
+        info[8..16].copy_from_slice(&(1_u64 << SS_FEATURES).to_ne_bytes());
+        self.ask(GSSET_INFO, &mut info).context("cannot count the offloads")?;
+        Ok(word(&info, 4).unwrap_or(0).min(MOST_FEATURES))
+    }
+
+    fn feature_names(&self, count: u32) -> Result<Vec<Option<String>>> {
+        // `struct ethtool_gstrings`: command, set, length, the names.
+        let mut strings = vec![0_u8; 12 + count as usize * NAME_LEN];
+        strings[4..8].copy_from_slice(&SS_FEATURES.to_ne_bytes());
+        strings[8..12].copy_from_slice(&count.to_ne_bytes());
+        self.ask(GSTRINGS, &mut strings).context("cannot list the offloads")?;
+        Ok(strings[12..].chunks_exact(NAME_LEN).map(text).collect())
+    }
+
+    /// The active features, 32 in each word.
+    fn active_features(&self, count: u32) -> Result<Vec<u32>> {
+        // `struct ethtool_gfeatures`: command, number of blocks of four words each; the third is
+        // what is active.
+        let blocks = count.div_ceil(32);
+        let mut features = vec![0_u8; 8 + blocks as usize * 16];
+        features[4..8].copy_from_slice(&blocks.to_ne_bytes());
+        self.ask(GFEATURES, &mut features).context("cannot read the offloads")?;
+        Ok((0..blocks as usize).filter_map(|block| word(&features, 2 + block * 4 + 2)).collect())
+    }
+
+    /// Hands a command to the driver; `data` begins with room for it and is as long as it says.
+    fn ask(&self, command: u32, data: &mut [u8]) -> io::Result<()> {
+        const SIOCETHTOOL: libc::Ioctl = 0x8946;
+        /// `struct ifreq`: the name, and a union whose pointer is used here.
+        #[repr(C)]
+        struct Ifreq {
+            name: [u8; libc::IFNAMSIZ],
+            data: *mut u8,
+            rest: [u8; 16],
+        }
+        data[..4].copy_from_slice(&command.to_ne_bytes());
+        let mut name = [0; libc::IFNAMSIZ];
+        let octets = self.name.as_str().as_bytes();
+        name[..octets.len()].copy_from_slice(octets);
+        let mut request = Ifreq { name, data: data.as_mut_ptr(), rest: [0; 16] };
+        // SAFETY: the kernel reads a `struct ifreq`, and writes what the command's structure holds to
+        // `data`, which the callers make as long as that with the counts they write into it.
+        let done = unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// The word at this place, in words from the start.
+fn word(octets: &[u8], place: usize) -> Option<u32> {
+    let octets = octets.get(place * 4..place * 4 + 4)?;
+    octets.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// A name in a field that NUL octets fill; `None` when it is empty.
+fn text(field: &[u8]) -> Option<String> {
+    let name = field.split(|octet| *octet == 0).next()?;
+    let clean: String = String::from_utf8_lossy(name).chars().filter(|c| !c.is_control()).collect();
+    (!clean.is_empty()).then_some(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_device_tells_its_offloads() {
+        let offloads = Ethtool::open("lo".parse().unwrap()).unwrap().offloads().unwrap();
+        // `ethtool -k lo`: both fixed, whatever the machine.
+        assert_eq!(offloads.get("loopback"), Some(&true), "{offloads:?}");
+        assert_eq!(offloads.get("l2-fwd-offload"), Some(&false), "{offloads:?}");
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_an_error() {
+        let absent = Ethtool::open("no-such-device".parse().unwrap()).unwrap();
+        assert_eq!(absent.driver(), None);
+        assert!(format!("{:#}", absent.offloads().unwrap_err()).contains("No such device"));
+    }
+
+    #[test]
+    fn a_name_ends_at_the_first_nul() {
+        assert_eq!(text(b"rx-lro\0\0\0garbage").as_deref(), Some("rx-lro"));
+        assert_eq!(text(b"evil\x1b[2J\0").as_deref(), Some("evil[2J"));
+        assert_eq!(text(b"\0\0"), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! One command at a time on each master.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::{
+        fd::AsRawFd as _,
+        unix::{
+            fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+            process::CommandExt as _,
+        },
+    },
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::kernel::{crash, master_key::MasterKey};
+
+/// Held while a command works on a master; the kernel lets go of it when the process ends,
+/// however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still held: whoever waits for it sees that the file is another one, and begins anew.
+        let _ = fs::remove_file(&self.path);
+        crash::point("removing a lock file");
+        // It stays while other locks are in it.
+        let _ = fs::remove_dir(DIRECTORY);
+    }
+}
+
+/// Where the lock files are. They hold nothing, so that nothing in them can be wrong.
+const DIRECTORY: &str = "/run/macvlan-ctl";
+
+/// How long to wait for another command: far longer than any takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long another command may look whether a trace runs.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How often to look.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+impl Lock {
+    /// Waits until no other command works on the master called `name` that has this key.
+    ///
+    /// # Errors
+    ///
+    /// When the lock file cannot be made, or another command never ends.
+    pub fn take(key: &MasterKey, name: &str) -> Result<Self> {
+        match Self::take_within(path_of(key), PATIENCE)? {
+            Some(lock) => Ok(lock),
+            None => {
+                bail!("another macvlan-ctl is at work on {name:?} (it holds {:?})", path_of(key))
+            }
+        }
+    }
+
+    /// The lock of the master with this key, or `None` where another command works on it.
+    ///
+    /// # Errors
+    ///
+    /// When the lock file cannot be made.
+    pub fn try_take(key: &MasterKey) -> Result<Option<Self>> {
+        Self::take_within(path_of(key), Duration::ZERO)
+    }
+
+    /// Takes the lock that a trace of the master called `name` holds from its beginning to its end; other commands
+    /// go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the lock file cannot be made, or another trace runs.
+    pub fn take_for_trace(key: &MasterKey, name: &str) -> Result<Self> {
+        let path = trace_path(&key.to_string());
+        match Self::take_within(path.clone(), LOOK)? {
+            Some(lock) => Ok(lock),
+            None => {
+                bail!("another trace of {name:?} is running; stop it first (it holds {path:?})")
+            }
+        }
+    }
+
+    /// Takes the lock of a container's attachment, of which this is a digest; `None` where its last holder
+    /// does not let go of it within this time.
+    ///
+    /// # Errors
+    ///
+    /// When the lock file cannot be made.
+    pub fn take_for_attachment(digest: &str, patience: Duration) -> Result<Option<Self>> {
+        Self::take_within(PathBuf::from(DIRECTORY).join(format!("{digest}.cni")), patience)
+    }
+
+    /// Has a program hold the lock, too: should this process be killed, nobody else has it before that
+    /// program ends.
+    pub fn share_with(&self, command: &mut Command) {
+        let fd = self.file.as_raw_fd();
+        let keep_open = move || {
+            // SAFETY: takes and gives back integers.
+            match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: between fork and exec this makes one system call and allocates nothing.
+        unsafe { command.pre_exec(keep_open) };
+    }
+
+    /// Whether somebody traces the master with this key.
+    pub fn trace_runs(key: &str) -> bool {
+        // For a moment only, and shared: others may look at the same time.
+        let file = File::open(trace_path(key));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn take_within(path: PathBuf, patience: Duration) -> Result<Option<Self>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY);
+            match made {
+                // It was there, and another command removed it before it could be looked at.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_something_else() => {
+                    continue;
+                }
+                other => other.with_context(|| format!("cannot make {DIRECTORY:?}"))?,
+            }
+            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+            let file = match file {
+                // Another command has just removed the directory.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && Instant::now() <= deadline + PATIENCE =>
+                {
+                    continue;
+                }
+                other => other.with_context(|| format!("cannot open lock file {path:?}"))?,
+            };
+            match file.try_lock() {
+                Ok(()) if is_at(&file, &path) => {
+                    crash::point("taking a lock");
+                    return Ok(Some(Self { file, path }));
+                }
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(INTERVAL),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {path:?}"));
+                }
+            }
+        }
+    }
+}
+
+/// Whether there is something in place of our directory.
+fn is_something_else() -> bool {
+    fs::symlink_metadata(DIRECTORY).is_ok_and(|meta| !meta.is_dir())
+}
+
+fn path_of(key: &MasterKey) -> PathBuf {
+    PathBuf::from(DIRECTORY).join(format!("{key}.lock"))
+}
+
+fn trace_path(key: &str) -> PathBuf {
+    PathBuf::from(DIRECTORY).join(format!("{key}.trace"))
+}
+
+/// Whether the file is the one at `path`, and not one that was removed from there.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}

@@ -1,0 +1,12 @@
+//! What speaks to the kernel: netlink, namespaces, the BPF file system, ethtool, generic netlink.
+
+pub mod bpffs;
+pub(crate) mod crash;
+pub mod errno;
+pub mod ethtool;
+pub(crate) mod genl;
+pub mod ifname;
+pub mod lock;
+pub mod master_key;
+pub mod netlink;
+pub mod netns;

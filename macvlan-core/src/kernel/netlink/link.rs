@@ -1,0 +1,218 @@
+//! Network devices as the kernel reports them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use macvlan_common::{child::Mode, counters::Count, mac::Mac};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{
+        InfoData, InfoKind, InfoMacVlan, InfoMacVtap, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+        LinkMessage, MacVlanMode,
+    },
+};
+
+use crate::kernel::netlink::Netlink;
+
+/// One network device.
+#[derive(Debug, Clone, Default)]
+pub struct Link {
+    /// Index in its own namespace.
+    pub index: u32,
+    /// Name in its own namespace.
+    pub name: String,
+    /// Its MAC; `None` where it is not an Ethernet device.
+    pub mac: Option<Mac>,
+    /// Largest L3 packet.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// The loopback device.
+    pub loopback: bool,
+    /// The device it is a port or slave of.
+    pub controller: Option<u32>,
+    /// The device below it.
+    pub lower: Option<u32>,
+    /// Namespace id of the device below it, as the asking namespace numbers it.
+    pub lower_nsid: Option<i32>,
+    /// Set promiscuous by `ip link set ... promisc on`.
+    pub promisc: bool,
+    /// How many things want all its frames (`IFLA_PROMISCUITY`).
+    pub promiscuity: u32,
+    /// `ip link set ... alias`.
+    pub alias: Option<String>,
+    /// `ip link set ... group`.
+    pub group: u32,
+    /// What made it: "veth", "macvlan", ...; `None` for hardware.
+    pub kind: Option<String>,
+    /// Mode of a macvlan or macvtap.
+    pub mode: Option<Mode>,
+    /// Broadcast queue length of a macvlan or macvtap.
+    pub bcqueuelen: Option<u32>,
+    /// Frames that were dropped on receiving (`IFLA_STATS64`); a list of devices leaves it out.
+    pub rx_dropped: Option<u64>,
+}
+
+impl Link {
+    /// A macvlan or a macvtap.
+    pub fn is_child(&self) -> bool {
+        matches!(self.kind.as_deref(), Some("macvlan" | "macvtap"))
+    }
+}
+
+/// What a device received and sent in all, as it counts itself (`ip -s link`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Received: octets without those of a VLAN tag that the NIC took off, and without FCS.
+    pub rx: Count,
+    /// Sent.
+    pub tx: Count,
+}
+
+/// Which devices to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ListOptions {
+    /// In the namespace with this id instead of the socket's own.
+    pub nsid: Option<i32>,
+}
+
+impl Netlink {
+    /// The device of this name, in the socket's own namespace.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses for another reason than that there is none.
+    pub async fn link_by_name(&self, name: &str) -> Result<Option<Link>> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        self.get_link(message).await
+    }
+
+    /// The device of this index, in the namespace with this id or the socket's own.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses for another reason than that there is none.
+    pub async fn link_by_index(&self, index: u32, nsid: Option<i32>) -> Result<Option<Link>> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.extend(nsid.map(LinkAttribute::IfNetnsId));
+        self.get_link(message).await
+    }
+
+    async fn get_link(&self, message: LinkMessage) -> Result<Option<Link>> {
+        match self.get(RouteNetlinkMessage::GetLink(message)).await {
+            Ok(Some(RouteNetlinkMessage::NewLink(message))) => Ok(Some(parse(message))),
+            Ok(_) => Ok(None),
+            Err(error) if super::kernel_errno(&error) == Some(nix::errno::Errno::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every device of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, for one because the namespace is gone.
+    pub async fn links(&self, options: ListOptions) -> Result<Vec<Link>> {
+        let mut message = LinkMessage::default();
+        message.attributes.extend(options.nsid.map(LinkAttribute::IfNetnsId));
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let objects =
+            self.dump(RouteNetlinkMessage::GetLink(message)).await.context("cannot list network devices")?;
+        let links = objects.into_iter().filter_map(|object| match object {
+            RouteNetlinkMessage::NewLink(message) => Some(parse(message)),
+            _ => None,
+        });
+        Ok(links.collect())
+    }
+}
+
+impl Netlink {
+    /// What every device of a namespace counted, by index: of the one with this id, or the socket's own.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, for one because the namespace is gone.
+    pub async fn link_totals(&self, nsid: Option<i32>) -> Result<BTreeMap<u32, Totals>> {
+        let mut message = LinkMessage::default();
+        message.attributes.extend(nsid.map(LinkAttribute::IfNetnsId));
+        let objects = self.dump(RouteNetlinkMessage::GetLink(message)).await;
+        let objects = objects.context("cannot read the statistics of network devices")?;
+        let counted = objects.into_iter().filter_map(|object| match object {
+            RouteNetlinkMessage::NewLink(message) => Some((message.header.index, totals(&message)?)),
+            _ => None,
+        });
+        Ok(counted.collect())
+    }
+}
+
+fn totals(message: &LinkMessage) -> Option<Totals> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Stats64(stats) => Some(Totals {
+            rx: Count { packets: stats.rx_packets, bytes: stats.rx_bytes },
+            tx: Count { packets: stats.tx_packets, bytes: stats.tx_bytes },
+        }),
+        _ => None,
+    })
+}
+
+fn parse(message: LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        up: message.header.flags.contains(LinkFlags::Up),
+        loopback: message.header.flags.contains(LinkFlags::Loopback),
+        promisc: message.header.flags.contains(LinkFlags::Promisc),
+        ..Link::default()
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(octets) => link.mac = <[u8; 6]>::try_from(octets).ok().map(Mac::new),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(index) => link.controller = Some(index),
+            LinkAttribute::Link(index) => link.lower = Some(index),
+            LinkAttribute::LinkNetNsId(id) => link.lower_nsid = Some(id),
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::Promiscuity(count) => link.promiscuity = count,
+            LinkAttribute::Group(group) => link.group = group,
+            LinkAttribute::Stats64(stats) => link.rx_dropped = Some(stats.rx_dropped),
+            LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| parse_info(info, &mut link)),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn parse_info(info: LinkInfo, link: &mut Link) {
+    match info {
+        LinkInfo::Kind(kind) => link.kind = Some(kind_name(&kind)),
+        LinkInfo::Data(InfoData::MacVlan(items)) => {
+            for item in items {
+                match item {
+                    InfoMacVlan::Mode(mode) => link.mode = parse_mode(mode),
+                    InfoMacVlan::BcQueueLen(len) => link.bcqueuelen = Some(len),
+                    _ => {}
+                }
+            }
+        }
+        LinkInfo::Data(InfoData::MacVtap(items)) => {
+            for item in items {
+                match item {
+                    InfoMacVtap::Mode(mode) => link.mode = parse_mode(mode),
+                    InfoMacVtap::BcQueueLen(len) => link.bcqueuelen = Some(len),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn kind_name(kind: &InfoKind) -> String {
+    kind.to_string()
+}
+
+fn parse_mode(mode: MacVlanMode) -> Option<Mode> {
+    Mode::from_kernel(mode.into())
+}

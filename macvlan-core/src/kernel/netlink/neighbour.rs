@@ -1,0 +1,90 @@
+//! Permanent neighbours of one device.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use anyhow::{Context, Result};
+use macvlan_common::mac::Mac;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+};
+use nix::errno::Errno;
+
+use crate::kernel::netlink::{Netlink, fdb::mac_of, kernel_errno};
+
+impl Netlink {
+    /// The permanent neighbours of the device with this index.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn permanent_neighbours(&self, index: u32) -> Result<BTreeMap<IpAddr, Mac>> {
+        let mut all = BTreeMap::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut request = NeighbourMessage::default();
+            request.header.family = family;
+            request.attributes.push(NeighbourAttribute::IfIndex(index));
+            let objects = match self.dump(RouteNetlinkMessage::GetNeighbour(request)).await {
+                // A kernel without IPv6.
+                Err(error) if kernel_errno(&error) == Some(Errno::EOPNOTSUPP) => continue,
+                objects => objects.context("cannot list neighbours")?,
+            };
+            for object in objects {
+                if let RouteNetlinkMessage::NewNeighbour(entry) = object
+                    && entry.header.ifindex == index
+                    && entry.header.state == NeighbourState::Permanent
+                    && let Some(mac) = mac_of(&entry)
+                {
+                    all.extend(ip_of(&entry).map(|ip| (ip, mac)));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Makes `mac` the permanent neighbour that has this address, whatever was known of it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn set_neighbour(&self, index: u32, ip: IpAddr, mac: Mac) -> Result<()> {
+        let mut entry = message(index, ip);
+        entry.header.state = NeighbourState::Permanent;
+        entry.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
+        let set = self.change(RouteNetlinkMessage::NewNeighbour(entry), NLM_F_CREATE | NLM_F_REPLACE).await;
+        set.with_context(|| format!("cannot set neighbour {ip}"))
+    }
+
+    /// Forgets a neighbour; that it is gone already is no error.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn remove_neighbour(&self, index: u32, ip: IpAddr) -> Result<()> {
+        match self.change(RouteNetlinkMessage::DelNeighbour(message(index, ip)), 0).await {
+            Err(error) if matches!(kernel_errno(&error), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(()),
+            other => other.with_context(|| format!("cannot remove neighbour {ip}")),
+        }
+    }
+}
+
+fn message(index: u32, ip: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.ifindex = index;
+    let (family, address) = match ip {
+        IpAddr::V4(ip) => (AddressFamily::Inet, NeighbourAddress::Inet(ip)),
+        IpAddr::V6(ip) => (AddressFamily::Inet6, NeighbourAddress::Inet6(ip)),
+    };
+    message.header.family = family;
+    message.attributes.push(NeighbourAttribute::Destination(address));
+    message
+}
+
+fn ip_of(entry: &NeighbourMessage) -> Option<IpAddr> {
+    entry.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some((*ip).into()),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some((*ip).into()),
+        _ => None,
+    })
+}

@@ -1,0 +1,118 @@
+//! Whose a device is: written into its alias, so that the kernel keeps it as long as the device.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::kernel::ifname::IfName;
+
+/// What the alias of every device begins with that an orchestrator asked us for.
+const PREFIX: &str = "macvlan-ctl cni ";
+
+/// Longest name that stands as it is: with two of them, a device name and the prefix an alias stays
+/// below the kernel's 256 octets (`IFALIASZ`).
+const LONGEST: usize = 96;
+
+/// What stands before the digest of a longer name; no name of CNI begins so.
+const DIGEST: char = '~';
+
+/// Network, container and device name: the key of an attachment in the CNI specification.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Attachment {
+    network: String,
+    container: String,
+    ifname: String,
+}
+
+impl Attachment {
+    /// That of this attachment.
+    pub fn new(network: &str, container: &str, ifname: &IfName) -> Self {
+        Self { network: bounded(network), container: bounded(container), ifname: ifname.as_str().to_owned() }
+    }
+
+    /// The one in this alias; `None` when it is nobody's.
+    pub fn of_alias(alias: &str) -> Option<Self> {
+        let mut words = alias.strip_prefix(PREFIX)?.split(' ').map(str::to_owned);
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(network), Some(container), Some(ifname), None) => Some(Self { network, container, ifname }),
+            _ => None,
+        }
+    }
+
+    /// Whether it belongs to this network.
+    pub fn is_of(&self, network: &str) -> bool {
+        self.network == bounded(network)
+    }
+
+    /// A name for files about it.
+    pub fn digest(&self) -> String {
+        digest(&self.to_string())
+    }
+
+    /// Container and device name; `None` when the id was too long to be kept.
+    pub fn target(&self) -> Option<(&str, IfName)> {
+        if self.container.starts_with(DIGEST) {
+            return None;
+        }
+        Some((&self.container, self.ifname.parse().ok()?))
+    }
+}
+
+impl fmt::Display for Attachment {
+    /// As the alias has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{} {} {}", self.network, self.container, self.ifname)
+    }
+}
+
+fn bounded(name: &str) -> String {
+    if name.len() <= LONGEST {
+        return name.to_owned();
+    }
+    format!("{DIGEST}{}", digest(name))
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IFALIASZ: usize = 256;
+
+    fn attachment(network: &str, container: &str) -> Attachment {
+        Attachment::new(network, container, &"eth0".parse().unwrap())
+    }
+
+    #[test]
+    fn an_alias_of_anybody_else_is_nobodys() {
+        for alias in ["", "macvlan-ctl", "macvlan-ctl cni", "macvlan-ctl cni a b", "macvlan-ctl cni a b c d"]
+        {
+            assert_eq!(Attachment::of_alias(alias), None, "{alias:?}");
+        }
+    }
+
+    #[test]
+    fn long_names_differ_still() {
+        let long = |last: &str| attachment("lan", &("c".repeat(254) + last));
+        assert_ne!(long("a"), long("b"));
+        assert_eq!(long("a").target(), None);
+        assert!(attachment(&"n".repeat(255), "c").is_of(&"n".repeat(255)));
+    }
+
+    proptest! {
+        #[test]
+        fn an_alias_is_read_as_it_was_written(
+            network in "[a-z0-9][a-z0-9_.-]{0,254}", container in "[a-z0-9][a-z0-9_.-]{0,254}"
+        ) {
+            let identity = attachment(&network, &container);
+            let alias = identity.to_string();
+            prop_assert!(alias.len() < IFALIASZ);
+            prop_assert_eq!(Attachment::of_alias(&alias), Some(identity));
+        }
+    }
+}

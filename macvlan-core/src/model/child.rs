@@ -1,0 +1,132 @@
+//! A child as the kernel reports it.
+
+use anyhow::Result;
+use macvlan_common::{child::Mode, mac::Mac};
+use serde::Serializer;
+
+use crate::{
+    kernel::{
+        netlink::{
+            ipnet::IpNet,
+            kind::Kind,
+            link::Link,
+            macvlan::{OWNER_ALIAS, UNFINISHED_GROUP},
+        },
+        netns::place::Place,
+    },
+    model::attachment::Attachment,
+    policy::rules::Identity,
+};
+
+/// A child of a master, as the kernel reports it.
+#[derive(Debug, Clone)]
+pub struct Child {
+    /// Name in its own namespace.
+    pub name: String,
+    /// Index in its own namespace.
+    pub index: u32,
+    /// Where it lives.
+    pub place: Place,
+    /// Its MAC: its key in the data path.
+    pub mac: Mac,
+    /// Its mode.
+    pub mode: Mode,
+    /// macvlan or macvtap.
+    pub kind: Kind,
+    /// Largest L3 packet.
+    pub mtu: u32,
+    /// Broadcast queue length, where the kernel tells it.
+    pub bcqueuelen: Option<u32>,
+    /// Administratively up.
+    pub up: bool,
+    /// We made it.
+    pub owned: bool,
+    /// The CNI plugin made it, for whom: neither commands nor a configuration delete it.
+    pub attachment: Option<Attachment>,
+    /// We began to make it and were stopped.
+    pub unfinished: bool,
+    /// Its IP addresses, where somebody asked for them.
+    pub addresses: Vec<IpNet>,
+}
+
+impl Child {
+    /// The child behind `link`; `None` when it is no macvlan at all.
+    pub fn from_link(link: Link, place: Place) -> Option<Self> {
+        let kind = match link.kind.as_deref() {
+            Some("macvlan") => Kind::Macvlan,
+            Some("macvtap") => Kind::Macvtap,
+            _ => return None,
+        };
+        let attachment = link.alias.as_deref().and_then(Attachment::of_alias);
+        let owned = link.alias.as_deref() == Some(OWNER_ALIAS);
+        Some(Self {
+            index: link.index,
+            place,
+            mac: link.mac?,
+            mode: link.mode?,
+            kind,
+            mtu: link.mtu,
+            bcqueuelen: link.bcqueuelen,
+            up: link.up,
+            owned,
+            attachment,
+            unfinished: link.group == UNFINISHED_GROUP && link.alias.is_none() && !link.up,
+            name: link.name,
+            addresses: Vec::new(),
+        })
+    }
+
+    /// Whether a data path that leaves the children of others alone has it.
+    pub fn is_ours(&self) -> bool {
+        self.owned || self.attachment.is_some()
+    }
+
+    /// What rules tell it by.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity { name: &self.name, mac: self.mac, place: &self.place }
+    }
+
+    /// Whether both are one device.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.place == other.place && self.index == other.index
+    }
+
+    /// How messages name it: `"web"`, or `"web" in netns "blue"`.
+    pub fn title(&self) -> String {
+        match &self.place.label {
+            Some(label) => format!("{:?} in netns {label:?}", self.name),
+            None => format!("{:?}", self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Child {
+    /// One for tests: a bridge child that somebody else made, in the master's own namespace.
+    pub fn example(name: &str, mac: Mac) -> Self {
+        Self {
+            name: name.into(),
+            index: 7,
+            place: Place::default(),
+            mac,
+            mode: Mode::Bridge,
+            kind: Kind::Macvlan,
+            mtu: 1500,
+            bcqueuelen: None,
+            up: true,
+            owned: false,
+            attachment: None,
+            unfinished: false,
+            addresses: Vec::new(),
+        }
+    }
+}
+
+/// Serializes a MAC as its text.
+///
+/// # Errors
+///
+/// Those of the serializer.
+pub fn mac_text<S: Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(mac)
+}

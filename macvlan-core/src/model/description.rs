@@ -1,0 +1,118 @@
+//! What a data path is made of, and why it is not more.
+
+use std::{fmt, num::NonZeroU32};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::options::DropUnknown;
+
+/// Who carries the frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Carrier {
+    /// Our programs.
+    Bpf,
+    /// The macvlan driver alone.
+    Kernel,
+}
+
+/// Where frames from the wire are demultiplexed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Demux {
+    /// In the driver, before there is a packet buffer.
+    XdpNative,
+    /// In the stack's XDP emulation.
+    XdpGeneric,
+    /// In TC ingress.
+    Tc,
+    /// By the macvlan driver alone.
+    Kernel,
+}
+
+impl Demux {
+    /// Its name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::XdpNative => "xdp-native",
+            Self::XdpGeneric => "xdp-generic",
+            Self::Tc => "tc",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+/// How traffic between host and children is turned around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hairpin {
+    /// By TCX links (kernel 6.6).
+    Tcx,
+    /// By filters of a clsact qdisc.
+    Clsact,
+    /// Past the master, through a macvlan of the host's own: see [`shim`](crate::datapath::shim).
+    Shim,
+    /// Not at all.
+    Off,
+}
+
+impl Hairpin {
+    /// Its name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+            Self::Shim => "shim",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Something that is less than the best, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Degraded {
+    /// "datapath", "demux", "hairpin", "pins", "trace", "drop-unknown" or "anti-spoof".
+    pub feature: String,
+    /// What would be best, or was asked for.
+    pub wanted: String,
+    /// What is there instead.
+    pub got: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+impl fmt::Display for Degraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {} instead of {}: {}", self.feature, self.got, self.wanted, self.reason)
+    }
+}
+
+impl Degraded {
+    /// A degradation of `feature`.
+    pub fn new(feature: &str, wanted: &str, got: &str, reason: impl Into<String>) -> Self {
+        Self { feature: feature.into(), wanted: wanted.into(), got: got.into(), reason: reason.into() }
+    }
+}
+
+/// What a data path is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Who carries the frames.
+    pub carrier: Carrier,
+    /// Where frames from the wire are demultiplexed.
+    pub demux: Demux,
+    /// How host and children reach each other.
+    pub hairpin: Hairpin,
+    /// What is less than the best.
+    pub degraded: Vec<Degraded>,
+    /// Whether children that others made belong to it.
+    pub adopts: bool,
+    /// Whether unicast from the wire to nobody here is to be dropped.
+    pub drop_unknown: DropUnknown,
+    /// Whether the switch sends frames back out of the port they came in by.
+    pub vepa_switch: bool,
+    /// Whether requests for a known address go to its owner alone.
+    pub directs: bool,
+    /// Broadcast and multicast frames a second from the wire, and from each child; `None` is no limit.
+    pub storm_limit: Option<NonZeroU32>,
+}

@@ -1,0 +1,79 @@
+//! The values of settings, from text.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Error, Result, bail};
+use macvlan_common::{child::Mode, mac::Mac};
+
+use crate::kernel::netlink::kind::Kind;
+
+/// The kind that `ip link` calls so.
+///
+/// # Errors
+///
+/// When it is neither.
+pub fn parse_kind(text: &str) -> Result<Kind> {
+    match text {
+        "macvlan" => Ok(Kind::Macvlan),
+        "macvtap" => Ok(Kind::Macvtap),
+        _ => bail!("unknown kind {text:?}: macvlan or macvtap"),
+    }
+}
+
+/// The mode that `ip link` calls so.
+///
+/// # Errors
+///
+/// When there is no such mode.
+pub fn parse_mode(text: &str) -> Result<Mode> {
+    match text {
+        "bridge" => Ok(Mode::Bridge),
+        "vepa" => Ok(Mode::Vepa),
+        "private" => Ok(Mode::Private),
+        "passthru" => Ok(Mode::Passthru),
+        "source" => Ok(Mode::Source),
+        _ => bail!("unknown mode {text:?}: bridge, vepa, private, passthru or source"),
+    }
+}
+
+/// A MAC that a device can have.
+///
+/// # Errors
+///
+/// When it is no MAC, or one that the kernel gives no device.
+pub fn parse_mac(text: &str) -> Result<Mac> {
+    let mac: Mac = text.parse().map_err(|error| Error::new(error).context(format!("bad MAC {text:?}")))?;
+    if mac.is_group() {
+        bail!("MAC {mac} is a multicast address: the lowest bit of its first octet must be 0");
+    }
+    if !mac.is_assignable() {
+        bail!("MAC {mac} cannot be a device's own");
+    }
+    Ok(mac)
+}
+
+/// The address of a gateway.
+///
+/// # Errors
+///
+/// When it is no IP address.
+pub fn parse_gateway(text: &str) -> Result<IpAddr> {
+    text.parse().with_context(|| format!("gateway {text:?} is not an IP address"))
+}
+
+/// The value of a setting that is a number.
+///
+/// # Errors
+///
+/// When it is none from 0 to 2^32 - 1.
+pub fn number(key: &str, text: &str) -> Result<u32> {
+    text.parse().with_context(|| format!("{key} {text:?} is not a number"))
+}
+
+pub(crate) fn on_off(key: &str, text: &str) -> Result<bool> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => bail!("{key} {text:?} is neither on nor off"),
+    }
+}

@@ -1,0 +1,28 @@
+//! What `attach` and `apply` are asked for.
+
+use crate::{
+    model::{
+        options::{MissingChoice, Options},
+        spec::ChildSpec,
+    },
+    policy::rules::Policies,
+};
+
+/// What `attach` is told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AttachRequest {
+    /// Children that are to be there.
+    pub children: Vec<ChildSpec>,
+    /// About the data path.
+    pub options: Options,
+    /// What to do where BPF cannot be had; `None`: a shim that is there is kept, and else there is none.
+    pub on_missing_bpf: Option<MissingChoice>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// What children may do of whom `children` says nothing.
+    pub policies: Policies,
+    /// Somebody goes on to follow the master: what is not known yet will be.
+    pub follows: bool,
+    /// Delete children of ours that are not among `children`: `apply` alone does.
+    pub prune: bool,
+}

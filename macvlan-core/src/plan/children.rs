@@ -1,0 +1,134 @@
+//! Planning children: everything is checked before anything is done.
+
+use anyhow::{Context, Result, bail};
+use macvlan_common::child::Mode;
+
+use crate::{
+    discovery::locked_master::LockedMaster,
+    kernel::{
+        netlink::{macvlan::Change, sockets::Sockets},
+        netns::Netns,
+    },
+    model::{
+        child::Child,
+        spec::{ChildSpec, Settings},
+    },
+    plan::{
+        addressing::Addressing,
+        checks::{self, check_mac, check_mode, check_mtu, check_name, check_unplanned},
+        planned::{Differing, PlannedChild, Target},
+    },
+};
+
+/// Checks every specification against the master, its children and each other.
+///
+/// # Errors
+///
+/// The first that cannot be, by its name.
+pub async fn plan_children(
+    locked: &LockedMaster,
+    specs: &[ChildSpec],
+    differing: Differing,
+) -> Result<Vec<PlannedChild>> {
+    let mut planned: Vec<PlannedChild> = Vec::new();
+    let mut addressing = Addressing::new(differing);
+    let mut sockets = Sockets::default();
+    for spec in specs {
+        let checked = async {
+            let mut child = plan_child(locked, spec, &planned, differing, &mut sockets).await?;
+            addressing.narrow(&mut child, &mut sockets).await?;
+            Ok(child)
+        };
+        let verb = if differing == Differing::Refuse { "add" } else { "have" };
+        let child: Result<PlannedChild> = checked.await;
+        planned.push(child.with_context(|| format!("cannot {verb} child {:?}", spec.name.as_str()))?);
+    }
+    Ok(planned)
+}
+
+async fn plan_child(
+    locked: &LockedMaster,
+    spec: &ChildSpec,
+    planned: &[PlannedChild],
+    differing: Differing,
+    sockets: &mut Sockets,
+) -> Result<PlannedChild> {
+    let settings = &spec.settings;
+    let netns = match &settings.netns {
+        Some(netns) => netns.open()?,
+        None => Netns::current()?,
+    };
+    let target = target(locked, &netns).await?;
+    let name = spec.name.as_str();
+    if planned.iter().any(|other| other.name == name && other.netns.id() == netns.id()) {
+        bail!("it is given twice");
+    }
+    let is_it = |child: &&Child| child.name == name && target.holds(child, &netns);
+    let found = locked.children().iter().find(is_it);
+    let existing = found.filter(|child| !child.unfinished);
+    let mut change = Change::default();
+    if let Some(child) = existing {
+        match differing {
+            Differing::Refuse => check_same(child, settings)?,
+            Differing::Change => {
+                change = checks::check(locked, child, settings)?;
+                check_unplanned(change.mac, planned)?;
+            }
+        }
+    } else {
+        if found.is_none() {
+            check_name(name, &sockets.at(&netns)?).await?;
+        }
+        check_mac(locked, settings, planned)?;
+        check_mtu(locked, settings.mtu)?;
+        check_mode(locked, settings, planned)?;
+    }
+    Ok(PlannedChild {
+        name: name.to_owned(),
+        kind: existing.map_or(settings.kind.unwrap_or_default(), |child| child.kind),
+        mode: existing.map_or(settings.mode.unwrap_or(Mode::Bridge), |child| child.mode),
+        settings: settings.clone(),
+        netns,
+        target,
+        existing: existing.cloned(),
+        change,
+        addresses: settings.addresses.clone(),
+        gateways: settings.gateways.clone(),
+    })
+}
+
+pub(crate) async fn target(locked: &LockedMaster, netns: &Netns) -> Result<Target> {
+    if netns.id() == locked.master.netns.id() {
+        return Ok(Target::Own);
+    }
+    Ok(Target::Other(locked.netlink.nsid_of(netns).await?))
+}
+
+/// One that is there already is kept, if it is what was asked for.
+fn check_same(child: &Child, settings: &Settings) -> Result<()> {
+    let differs = |what: &str, is: String, wanted: String| -> Result<()> {
+        bail!("it exists with {what} {is}, not {wanted}; change it with: child set")
+    };
+    if let Some(kind) = settings.kind.filter(|kind| *kind != child.kind) {
+        bail!("it exists as {}, not {}", child.kind.as_str(), kind.as_str());
+    }
+    if let Some(mode) = settings.mode.filter(|mode| *mode != child.mode) {
+        return differs("mode", child.mode.as_str().into(), mode.as_str().into());
+    }
+    if let Some(mac) = settings.mac.filter(|mac| *mac != child.mac) {
+        return differs("MAC", child.mac.to_string(), mac.to_string());
+    }
+    if let Some(mtu) = settings.mtu.filter(|mtu| *mtu != child.mtu) {
+        return differs("MTU", child.mtu.to_string(), mtu.to_string());
+    }
+    if let Some(len) = settings.bcqueuelen
+        && let Some(is) = child.bcqueuelen.filter(|is| *is != len)
+    {
+        return differs("bcqueuelen", is.to_string(), len.to_string());
+    }
+    if let Some(up) = settings.up.filter(|up| *up != child.up) {
+        let word = |up| if up { "up" } else { "down" }.to_owned();
+        return differs("state", word(child.up), word(up));
+    }
+    Ok(())
+}

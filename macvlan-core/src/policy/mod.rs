@@ -1,0 +1,8 @@
+//! What children may do: rules, groups, rates.
+
+pub mod change;
+pub(crate) mod glob;
+pub(crate) mod groups;
+pub mod rate;
+pub(crate) mod rules;
+pub mod status;

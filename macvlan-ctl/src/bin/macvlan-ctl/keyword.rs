@@ -1,0 +1,10 @@
+//! Settings of a few words on the command line.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use macvlan_core::model::keyword::{Keyword, parse_keyword};
+
+/// Reads a setting whose value is one of a few words; help and completions list these.
+pub fn keyword<T: Keyword>() -> impl TypedValueParser<Value = T> {
+    let values = T::ALL.iter().map(|value| PossibleValue::new(value.as_str()).help(value.about()));
+    PossibleValuesParser::new(values).try_map(|text| parse_keyword("value", &text))
+}

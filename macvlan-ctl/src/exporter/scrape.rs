@@ -1,0 +1,97 @@
+//! What one scrape tells, gathered before a word of it is written.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::Result;
+use macvlan_common::mac::Mac;
+use macvlan_core::{
+    datapath::bpf::reader::{ProgramRuns, Reader, Usage},
+    follow::snapshot::{MasterSnapshot, Snapshot},
+    kernel::netlink::link::Totals,
+    model::{counters::Counters, status::MasterStatus},
+};
+
+/// Everything that is known at one moment.
+#[derive(Debug, Default)]
+pub struct Scrape {
+    /// In the order of the view.
+    pub masters: Vec<MasterScrape>,
+    /// Masters that could not be read in this scrape.
+    pub failures: u64,
+    /// How long reading took.
+    pub duration: Duration,
+}
+
+/// What is known of one master.
+#[derive(Debug)]
+pub struct MasterScrape {
+    /// What `status` would say of it.
+    pub status: MasterStatus,
+    /// What the kernel counted of each child by its MAC, where it carries them alone.
+    pub totals: BTreeMap<Mac, Totals>,
+    /// What its pins tell.
+    pub reading: Reading,
+    /// Frames that the kernel dropped on its receive side; `None` where it does not tell.
+    pub rx_dropped: Option<u64>,
+}
+
+/// What the pins of a master tell.
+#[derive(Debug)]
+pub enum Reading {
+    /// It has none: the kernel carries it alone.
+    Unpinned,
+    /// They could not be read, and why.
+    Failed(String),
+    /// Everything.
+    Whole {
+        /// All counters.
+        counters: Box<Counters>,
+        /// How full the children map is.
+        usage: Usage,
+        /// What the programs have run.
+        programs: Vec<ProgramRuns>,
+        /// The programs are those of this version of macvlan-ctl.
+        is_current: bool,
+    },
+}
+
+impl Scrape {
+    /// Reads the maps of every master in `view`.
+    ///
+    /// A second master of the same name is left out, as a failure: a name can be between two devices
+    /// for a moment, and two series of the same labels would cost the whole scrape.
+    pub fn take(view: &Snapshot) -> Self {
+        let mut snapshot = Self::default();
+        let mut names = BTreeSet::new();
+        for MasterSnapshot { status, pins, totals } in &view.masters {
+            if !names.insert(&status.ifname) {
+                snapshot.failures += 1;
+                continue;
+            }
+            let reading = match pins {
+                None => Reading::Unpinned,
+                Some(pins) => read(pins).unwrap_or_else(|error| {
+                    snapshot.failures += 1;
+                    Reading::Failed(format!("{error:#}"))
+                }),
+            };
+            let (status, totals) = (status.clone(), totals.clone());
+            snapshot.masters.push(MasterScrape { status, totals, reading, rx_dropped: None });
+        }
+        snapshot
+    }
+}
+
+fn read(pins: &Path) -> Result<Reading> {
+    let reader = Reader::open(pins)?;
+    Ok(Reading::Whole {
+        counters: Box::new(reader.counters()?),
+        usage: reader.usage()?,
+        programs: reader.programs()?,
+        is_current: reader.is_current(),
+    })
+}
