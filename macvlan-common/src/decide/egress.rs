@@ -1,6 +1,6 @@
 //! TC egress on the master.
 
-use super::{From, Tables, To, is_copied_to_siblings, isolates};
+use super::parties::{From, Tables, To, is_copied_to_siblings, isolates};
 use crate::{
     child::{Mode, Policy},
     config::Config,

@@ -1,6 +1,6 @@
 //! TC ingress on the master.
 
-use super::{From, Tables, To, is_copied_to_siblings, is_local, isolates, receiver};
+use super::parties::{From, Tables, To, is_copied_to_siblings, is_local, isolates, receiver};
 use crate::{
     child::{Mode, Policy},
     config::Config,
@@ -23,7 +23,7 @@ pub(super) const fn receive_turned(kind: Hairpin) -> Action {
 
 /// TC ingress, a frame without our tag: from the wire, reflected by the switch, forged there, or sent
 /// directly from one bridge-mode child to another. `judged_in_xdp`: what certainly comes from outside,
-/// the very frames that [`xdp`](fn@super::xdp) does not defer, was judged there.
+/// the very frames that [`xdp`](fn@super::xdp::xdp) does not defer, was judged there.
 #[inline(always)]
 pub(super) fn ingress<T: Tables>(frame: Frame, tables: &T, judged_in_xdp: bool) -> Verdict<T::Child> {
     let config = tables.config();

@@ -3,9 +3,10 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::*;
 use crate::{
     cases::{self, HOST, World, WorldChild},
-    child::ANTI_SPOOFS,
+    child::{ANTI_SPOOFS, Mode, Policy},
+    config::Config,
     counters::Path,
-    mac::Mac,
+    mac::{Mac, is_group},
     plain::{Plain, plain},
     tag::{HAIRPINS, Sender},
 };
@@ -133,7 +134,7 @@ proptest! {
                 let (source, target) = (world.policy(source), world.policy(target));
                 prop_assert_eq!(verdict.path, Path::Sibling);
                 prop_assert!(source.reflects() || target.reflects());
-                prop_assert!(!source.is_apart_from(target) && !isolates(source.mode(), target.mode()));
+                prop_assert!(!source.is_apart_from(target) && !parties::isolates(source.mode(), target.mode()));
             } else {
                 let child = verdict.rx.or(verdict.tx).expect("a hairpinned frame is counted");
                 prop_assert_eq!(verdict.path, Path::Host);

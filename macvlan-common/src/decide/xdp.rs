@@ -1,6 +1,6 @@
 //! XDP on the master.
 
-use super::{From, Tables, To, is_local, receiver};
+use super::parties::{From, Tables, To, is_local, receiver};
 use crate::{
     config::Config,
     counters::{FloodOrigin, Path},
