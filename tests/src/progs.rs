@@ -11,7 +11,7 @@ use aya::{
 use macvlan_common::{
     cases::World,
     child::{ChildEntry, Policy},
-    config::{Config, Tag},
+    config::Config,
     counters::{ChildCounters, Count, MasterCounters, Path},
     filter,
     index::{self, Bucket},
@@ -20,6 +20,7 @@ use macvlan_common::{
     mac::Mac,
     names,
     rate::Meters,
+    tag::Tag,
 };
 
 use crate::{cli::workspace, fail::OrFail as _, handwritten::has_xdp_frags};
