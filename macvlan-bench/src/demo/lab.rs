@@ -1,7 +1,7 @@
 //! The demo's namespaces and devices.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
@@ -40,14 +40,14 @@ impl Place {
         }
     }
 
-    pub fn address(self) -> IpAddr {
+    pub fn address(self) -> Ipv4Addr {
         let last = match self {
             Self::Host => 1,
             Self::Wire => 2,
             Self::Web => 11,
             Self::Db => 12,
         };
-        Ipv4Addr::new(10, 98, 0, last).into()
+        Ipv4Addr::new(10, 98, 0, last)
     }
 }
 
@@ -72,7 +72,7 @@ impl Lab {
         for (place, device) in
             [(Place::Host, master), (Place::Wire, "wire"), (Place::Web, "web"), (Place::Db, "db")]
         {
-            let address = IpNet { address: place.address(), prefix: PREFIX };
+            let address = IpNet { address: place.address().into(), prefix: PREFIX };
             let brought_up = on(lab.at(place), async || {
                 bring_up(&Netlink::open()?, device, Some(address)).await.map(drop)
             });

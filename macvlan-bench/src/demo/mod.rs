@@ -79,7 +79,7 @@ fn ask_all(lab: &Lab, attached: bool, out: &mut dyn Write) -> Result<bool> {
     let mut as_expected = true;
     for (from, to) in QUESTIONS {
         let with_host = from == Place::Host || to == Place::Host;
-        let answered = on(lab.at(from), async || ping(to.address(), from.address()).await)?;
+        let answered = on(lab.at(from), async || ping(to.address(), from.address()))?;
         as_expected &= answered == (attached || !with_host);
         let (mark, text) =
             if answered { (paint("ok", "32"), "answers") } else { (paint("--", "31"), "does not answer") };
