@@ -14,7 +14,10 @@ use macvlan_core::{
     commands::{attach::attach, detach::detach},
     discovery::access::Access,
     kernel::{netlink::Netlink, netns::Netns},
-    model::request::AttachRequest,
+    model::{
+        options::{MissingChoice, Options},
+        request::AttachRequest,
+    },
 };
 
 use crate::{
@@ -224,12 +227,9 @@ impl Drop for Lab {
 /// # Errors
 ///
 /// When it cannot be all that was asked for: something less would be measured under its name.
-pub fn attach_to(host: &Station, options: macvlan_core::model::options::Options) -> Result<()> {
-    let request = AttachRequest {
-        options,
-        on_missing_bpf: Some(macvlan_core::model::options::MissingChoice::Fail),
-        ..AttachRequest::default()
-    };
+pub fn attach_to(host: &Station, options: Options) -> Result<()> {
+    let required = Options { on_missing_bpf: Some(MissingChoice::Fail), ..Options::default() };
+    let request = AttachRequest { options: required.or(options), ..AttachRequest::default() };
     let outcome = on(&host.netns, async || attach(DEVICE, &request).await)?;
     match outcome.warnings.first() {
         Some(warning) => bail!("{warning}"),

@@ -12,7 +12,11 @@ use anyhow::Result;
 use macvlan_core::{
     commands::{attach::attach, detach::detach, stats::stats},
     discovery::{access::Access, containers::Containers},
-    model::{options::MissingChoice, request::AttachRequest, stats::MasterStats},
+    model::{
+        options::{MissingChoice, Options},
+        request::AttachRequest,
+        stats::MasterStats,
+    },
 };
 
 use crate::{
@@ -63,7 +67,8 @@ fn show(lab: &Lab, out: &mut dyn Write) -> Result<bool> {
     let plain = ask_all(lab, false, out)?;
 
     writeln!(out, "\n$ macvlan-ctl attach {MASTER}\n")?;
-    let request = AttachRequest { on_missing_bpf: Some(MissingChoice::Fail), ..AttachRequest::default() };
+    let options = Options { on_missing_bpf: Some(MissingChoice::Fail), ..Options::default() };
+    let request = AttachRequest { options, ..AttachRequest::default() };
     on(lab.at(Place::Host), async || attach(MASTER, &request).await)?;
     let attached = ask_all(lab, true, out)?;
 

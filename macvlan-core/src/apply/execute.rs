@@ -61,8 +61,9 @@ async fn put_in_place(
     before: &Members,
 ) -> Result<Vec<String>> {
     locked.observe().await?;
+    let (options, max_children) = (locked.wanted_options(request), locked.wanted_max_children(request));
     let changes = changes(locked, request, &plan.children, before).await?;
-    let mut members = locked.wanted_members(!request.options.no_adopt, &changes)?;
+    let mut members = locked.wanted_members(options.adopt, &changes)?;
     for doomed in &plan.doomed {
         let has_twin = |child: &Child| child.mac == doomed.mac && !child.is_same(doomed);
         if !locked.children().iter().any(has_twin) {
@@ -85,7 +86,7 @@ async fn put_in_place(
         return step_down(locked, request, &plan.doomed, &shim::access(&changes), reason).await;
     }
     locked.remove_broken().await?;
-    match Bpf::install(&locked.netlink, &locked.master, &request.options, &members).await {
+    match Bpf::install(&locked.netlink, &locked.master, options, max_children, &members).await {
         Ok(mut bpf) => {
             let children: Vec<&Child> = locked.children().iter().collect();
             bpf.vouch(&children, &members.policies).await?;
@@ -94,7 +95,7 @@ async fn put_in_place(
             remove_shims(locked).await?;
             Ok(warnings(&bpf.description().degraded, &request.options))
         }
-        Err(error) if request.on_missing_bpf == Some(MissingChoice::Fail) => Err(error),
+        Err(error) if request.options.on_missing_bpf == Some(MissingChoice::Fail) => Err(error),
         Err(error) => {
             let reason = format!("BPF cannot be had: {error:#}");
             step_down(locked, request, &plan.doomed, &shim::access(&changes), reason).await

@@ -26,6 +26,8 @@ use crate::{
         child::Child,
         master::Master,
         members::{Members, members},
+        options::{DEFAULT_MAX_CHILDREN, OptionValues},
+        request::AttachRequest,
         shim::Shim,
     },
     policy::change::PolicyChange,
@@ -100,6 +102,30 @@ impl LockedMaster {
     pub async fn observe(&mut self) -> Result<()> {
         self.observed = find_children(&self.netlink, Access::Change).await?;
         Ok(())
+    }
+
+    /// What is to hold of the data path once `request` is done: what that leaves out is as it is, also on
+    /// a data path that is of no use any more and is replaced.
+    pub fn wanted_options(&self, request: &AttachRequest) -> OptionValues {
+        let present = match &self.attached {
+            Ok(bpf) => Some(bpf.options()),
+            Err(_) => attached::recorded_options(&self.master),
+        };
+        request.options.over(present.unwrap_or(request.at_first))
+    }
+
+    /// How many children are to fit once `request` is done, likewise.
+    pub fn wanted_max_children(&self, request: &AttachRequest) -> u32 {
+        request.options.max_children.unwrap_or_else(|| self.max_children())
+    }
+
+    /// How many children fit, or at first will.
+    pub fn max_children(&self) -> u32 {
+        let present = match &self.attached {
+            Ok(bpf) => Some(bpf.max_children()),
+            Err(_) => attached::recorded_max_children(&self.master),
+        };
+        present.unwrap_or(DEFAULT_MAX_CHILDREN)
     }
 
     /// Leaves a data path with maps of another layout to the version that made it.

@@ -240,7 +240,7 @@ impl AttachedMaster {
         if !shims.is_empty() {
             let mut access = shim::access(&self.overrides);
             if !self.adopts {
-                access.extend(children.iter().filter(|child| !child.owned).map(|child| (child.mac, false)));
+                shim::keep_strangers(&mut access, &children);
             }
             shim::raise(netlink, &self.master, &shims, &children, &access).await?;
             self.overrides.clear();

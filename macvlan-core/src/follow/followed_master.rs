@@ -112,7 +112,8 @@ impl FollowedMaster {
         let master = find_master(watcher.netlink(), name).await;
         let master = master.with_context(|| format!("cannot follow {name:?}"))?;
         report(Note::Info(format!("{name}: attached")));
-        let adopts = !self.wanted.config.request.options.no_adopt;
+        let request = &self.wanted.config.request;
+        let adopts = request.options.over(request.at_first).adopt;
         let attached = AttachedMaster::new(master, &self.wanted.config.policies, adopts, watcher)?;
         self.state = State::Attached(Box::new(attached));
         Ok(())

@@ -28,5 +28,5 @@ pub use crate::{
         reader::{ProgramRuns, Reader, Usage},
         trace::{TraceWatch, Traced, Tracing},
     },
-    model::options::{DEFAULT_MAX_CHILDREN, MOST_CHILDREN, Options, storm_limit},
+    model::options::{DEFAULT_MAX_CHILDREN, MOST_CHILDREN, Options},
 };

@@ -60,6 +60,11 @@ pub fn access(policies: &BTreeMap<Mac, PolicyChange>) -> BTreeMap<Mac, bool> {
     policies.iter().filter_map(|(mac, policy)| Some((*mac, policy.host_access?))).collect()
 }
 
+/// Keeps children that others made from the host, where they are left alone.
+pub fn keep_strangers(access: &mut BTreeMap<Mac, bool>, children: &[&Child]) {
+    access.extend(children.iter().filter(|child| !child.owned).map(|child| (child.mac, false)));
+}
+
 /// Looks at the host, the children and, if it is there, the shim. Who may talk to the host is in
 /// `access`; of others, what was set stays.
 ///
