@@ -11,7 +11,7 @@
 //! * [`engine`]: real container engines; [`package`]: what is installed.
 //! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]:
 //!   traffic, and who saw it.
-//! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`],
+//! * [`progs`], [`contexts`], [`direct`]: the BPF programs without the product's own loader; [`foreign`],
 //!   [`handwritten`]: those of others.
 //! * [`exporter`], [`http`], [`dashboard`]: the metrics, who asks for them, and what is made of them.
 //! * [`deny`]: machines that refuse something; [`leak`]: what the kernel holds of ours; [`require`]:
@@ -20,6 +20,7 @@
 pub mod attached;
 pub mod cli;
 pub mod cni;
+pub mod contexts;
 pub mod control;
 pub mod conversation;
 pub mod crowd;

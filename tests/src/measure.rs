@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use macvlan_bench::{
+use macvlan_bench::lab::{
     cpu::Cpus,
     traffic::{
-        End,
+        Endpoint,
         stream::{drain, fill, rate, stream},
     },
 };
@@ -17,7 +17,7 @@ use macvlan_core::kernel::netns::{self, NetnsRef};
 
 use crate::{fail::OrFail as _, lab::Station};
 
-pub use macvlan_bench::measure::Spread;
+pub use macvlan_bench::bench::rounds::Spread;
 
 /// What a ratio must reach: what is aimed at (`MACVLAN_TESTS_AIMS=1`), or what a busy shared machine
 /// can hold.
@@ -66,7 +66,7 @@ pub fn library_netns(station: &Station) -> netns::Netns {
 pub fn undisturbed_tcp_octets_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
     let cpus = Cpus::allowed().or_fail("tell the processors");
     let [near, far] = [from, to].map(library_netns);
-    let [near, far] = [End { netns: &near, address: from.ip }, End { netns: &far, address: to.ip }];
+    let [near, far] = [Endpoint { netns: &near, address: from.ip }, Endpoint { netns: &far, address: to.ip }];
     stream(&cpus, near, far, 1, time).or_fail("measure a stream")
 }
 

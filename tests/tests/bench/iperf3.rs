@@ -2,9 +2,9 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
-use macvlan_bench::{
+use macvlan_bench::lab::{
     cpu::{Cpus, Side, go_first},
-    traffic::{End, stream::stream, udp},
+    traffic::{Endpoint, stream::stream, udp},
 };
 use macvlan_tests::{
     cli,
@@ -39,7 +39,7 @@ fn figures_are_those_of_iperf3_on_the_same_path() {
     let cpus = Cpus::allowed().or_fail("tell the processors");
     let [host, wire] = [&lab.host, &lab.wire].map(library_netns);
     let [near, far] =
-        [End { netns: &host, address: lab.host.ip }, End { netns: &wire, address: lab.wire.ip }];
+        [Endpoint { netns: &host, address: lab.host.ip }, Endpoint { netns: &wire, address: lab.wire.ip }];
     agree("TCP, bit/s", || {
         let ours = 8.0 * stream(&cpus, near, far, 1, TIME).or_fail("measure a stream");
         let theirs = run_iperf3(&lab, &cpus, &[])["end"]["sum_received"]["bits_per_second"].as_f64();
