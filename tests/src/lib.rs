@@ -5,7 +5,7 @@
 //! namespaces and locks live in a mount namespace of the lab's own. A test that fails, or is
 //! killed, leaves nothing behind.
 //!
-//! * [`lab`], [`netns`], [`mounts`]: where the devices live.
+//! * [`lab`], [`station`], [`netns`], [`mounts`]: where the devices live.
 //! * [`attached`], [`cli`], [`control`], [`following`], [`tracer`]: the product, run as a user runs it.
 //! * [`cni`]: its CNI plugin, called as runtimes call it.
 //! * [`engine`]: real container engines; [`package`]: what is installed.
@@ -35,7 +35,6 @@ pub mod flood;
 pub mod following;
 pub mod footprint;
 pub mod foreign;
-pub mod frames;
 pub mod generator;
 pub mod handwritten;
 pub mod http;
@@ -49,8 +48,11 @@ pub mod progs;
 pub mod require;
 pub mod rng;
 pub mod sniff;
+pub mod station;
 pub mod stats;
 pub mod stream;
 pub mod talk;
 pub mod tap;
 pub mod tracer;
+
+pub use macvlan_bench::lab::frames;

@@ -134,11 +134,10 @@ impl Crowd {
     async fn make_one(&self, netlink: &Netlink, number: u32, name: &str, netns: &Netns) -> Result<()> {
         if self.joined == Joined::Macvlan {
             let master = netlink.link_by_name(DEVICE).await?.context("the master is gone")?.index;
-            let mut message = cables::child(Kind::Macvlan, name, master, Mode::Bridge);
+            let mut message = cables::child(Kind::Macvlan, name, master, Mode::Bridge, Some(mac(number)));
             message.header.flags |= LinkFlags::Up;
             message.header.change_mask |= LinkFlags::Up;
-            let address = LinkAttribute::Address(mac(number).octets().to_vec());
-            message.attributes.extend([LinkAttribute::Group(GROUP), address]);
+            message.attributes.push(LinkAttribute::Group(GROUP));
             let inside = netns.visit(Netlink::open)?;
             return netlink.create_inside(message, name, netns, &inside).await.map(drop);
         }

@@ -34,27 +34,41 @@ pub struct Column {
     pub rounds: Result<Vec<Vec<f64>>, String>,
 }
 
-/// Runs a round that warms up and then `rounds` that count. In each the next one begins, so that
-/// what a predecessor leaves behind hits all. One that fails is left out from there on.
+/// Measures each in its [turn](turns). One that fails is left out from there on.
 pub fn interleave(mut cells: Vec<Cell<'_>>, rounds: usize, mut step: impl FnMut()) -> Vec<Column> {
     let mut columns: Vec<Column> = cells
         .iter()
         .map(|cell| Column { contender: cell.contender, children: cell.children, rounds: Ok(Vec::new()) })
         .collect();
-    for round in 0..=rounds {
-        for place in 0..cells.len() {
-            let number = (place + round) % cells.len();
-            if let Ok(values) = &mut columns[number].rounds {
-                match (cells[number].measure)() {
-                    Ok(measured) if round > 0 => values.push(measured),
-                    Ok(_) => {}
-                    Err(error) => columns[number].rounds = Err(format!("{error:#}")),
-                }
+    for Turn { number, counts } in turns(cells.len(), rounds) {
+        if let Ok(values) = &mut columns[number].rounds {
+            match (cells[number].measure)() {
+                Ok(measured) if counts => values.push(measured),
+                Ok(_) => {}
+                Err(error) => columns[number].rounds = Err(format!("{error:#}")),
             }
-            step();
         }
+        step();
     }
     columns
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// Number of the contender.
+    pub number: usize,
+    /// What is measured now counts: the first round warms up.
+    pub counts: bool,
+}
+
+/// The turns of so many contenders, in a round that warms up and then `rounds` that count. Each begins with
+/// the next one, so that what a predecessor leaves behind hits all.
+pub fn turns(contenders: usize, rounds: usize) -> impl Iterator<Item = Turn> {
+    (0..=rounds).flat_map(move |round| {
+        let numbers = (0..contenders).map(move |place| (place + round) % contenders);
+        numbers.map(move |number| Turn { number, counts: round > 0 })
+    })
 }
 
 /// A median, and the least and most of what it came from.

@@ -97,7 +97,7 @@ pub fn connect(wiring: Wiring) -> Result<Stations> {
 }
 
 fn macvlans(lab: &Stations) -> Result<()> {
-    children_on_master(lab, |index| cables::child(Kind::Macvlan, DEVICE, index, Mode::Bridge))
+    children_on_master(lab, |index| cables::child(Kind::Macvlan, DEVICE, index, Mode::Bridge, None))
         .context("cannot make a macvlan device")
 }
 
@@ -125,7 +125,7 @@ fn shim(lab: &Stations) -> Result<()> {
     on(&lab.host.netns, async || {
         let netlink = Netlink::open()?;
         let master = netlink.link_by_name(DEVICE).await?.context("the master is gone")?;
-        create(&netlink, cables::child(Kind::Macvlan, SHIM, master.index, Mode::Bridge)).await
+        create(&netlink, cables::child(Kind::Macvlan, SHIM, master.index, Mode::Bridge, None)).await
     })
     .context("cannot make the shim")?;
     lab.host.bring_up(SHIM, ALONE)?;

@@ -83,7 +83,7 @@ impl DemoLab {
         cable(&netlink, self.host.cable_end(), self.wire.cable_end()).await?;
         let master = netlink.link_by_name(self.host.device).await?.context("the master is gone")?.index;
         for child in [&self.web, &self.db] {
-            create(&netlink, cables::child(Kind::Macvlan, child.device, master, Mode::Bridge)).await?;
+            create(&netlink, cables::child(Kind::Macvlan, child.device, master, Mode::Bridge, None)).await?;
             move_to(&netlink, child.device, &child.netns).await?;
         }
         Ok(())

@@ -26,6 +26,21 @@ pub fn received(netns: &Netns, device: &str) -> Result<u64> {
     })
 }
 
+/// Frames that all devices but the loopback device received together.
+///
+/// # Errors
+///
+/// The kernel does not count them.
+pub fn received_by_all(netns: &Netns) -> Result<u64> {
+    let text = netns
+        .run(|| fs::read_to_string("/proc/thread-self/net/dev").context("cannot read device counters"))?;
+    let devices = text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
+    let counts = devices
+        .filter(|device| *device != "lo")
+        .map(|device| received_of(&text, device).with_context(|| format!("no counters of {device:?}")));
+    counts.sum()
+}
+
 /// IPv4 packets that a namespace took for its own: what else reaches a device, because a bridge
 /// floods it, is not among them (`PACKET_OTHERHOST` in `ip_rcv_core`).
 ///

@@ -1,4 +1,4 @@
-//! Mounts of the bench's own: pins and lock files end with the process, however it ends.
+//! Mounts of a lab's own: pins and lock files end with whoever sees them, however that ends.
 
 use std::{
     fs::File,
@@ -12,8 +12,11 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
+/// Where the BPF file system belongs.
+pub const BPFFS: &str = "/sys/fs/bpf";
+
 /// Directories that get an empty file system over them.
-const FRESH: [(&str, &str); 2] = [("tmpfs", "/run"), ("bpf", "/sys/fs/bpf")];
+const FRESH: [(&str, &str); 2] = [("tmpfs", "/run"), ("bpf", BPFFS)];
 
 /// Gives the calling thread, and those it starts, mounts of their own with nothing of `macvlan-ctl`
 /// in them. Whatever is made there from now on is nobody else's to see.
@@ -25,11 +28,17 @@ pub fn separate() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace (root is needed)")?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("cannot make mounts private")?;
-    for (kind, directory) in FRESH {
-        mount(Some(kind), directory, Some(kind), MsFlags::empty(), None::<&str>)
-            .with_context(|| format!("cannot mount {kind} on {directory:?}"))?;
-    }
-    Ok(())
+    FRESH.iter().try_for_each(|(kind, directory)| cover(kind, directory))
+}
+
+/// Mounts an empty file system of this type over a directory, in the mounts of the calling thread.
+///
+/// # Errors
+///
+/// There is no such directory, or this is not root.
+pub fn cover(kind: &str, directory: &str) -> Result<()> {
+    mount(Some(kind), directory, Some(kind), MsFlags::empty(), None::<&str>)
+        .with_context(|| format!("cannot mount {kind} on {directory:?}"))
 }
 
 /// A file that is to be written after [`separate`]: its directory is held open from before, since

@@ -115,7 +115,7 @@ fn cells<'a>(
 /// The share of the requests for its address that reaches the owner.
 fn storm(crowd: &Crowd, cpus: &Cpus) -> Result<f64> {
     let wire = Party { mac: mac_of(&crowd.wire.netns, DEVICE)?, address: crowd.wire.address };
-    let request = frames::arp_request(wire, crowd.owner.address)?;
+    let request = frames::arp_request(wire, crowd.owner.address);
     let count = || received(&crowd.owner.netns, DEVICE);
     let before = settled(count)?;
     send(crowd, cpus, &[&request], STORM)?;

@@ -111,8 +111,8 @@ impl<'a> Source<'a> {
         Ok(Self {
             lab,
             generator: Generator::new(index_of(&lab.stations.wire.netns, DEVICE)?),
-            frame: frames::udp(wire, target)?,
-            flood: frames::udp(wire, nobody)?,
+            frame: frames::datagram(wire, target)?,
+            flood: frames::datagram(wire, nobody)?,
             _sink: child.netns.run(|| UdpSocket::bind(("0.0.0.0", PORT)).context("cannot take datagrams"))?,
         })
     }

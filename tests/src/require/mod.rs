@@ -1,15 +1,16 @@
 //! What a test needs of the machine; what is missing is said aloud, never passed over.
 
-use std::{
-    env, fs,
-    io::Write as _,
-    os::{fd::AsRawFd as _, unix::process::ExitStatusExt as _},
-    path::Path,
+mod kernel;
+mod program;
+
+use std::{env, io::Write as _, os::unix::process::ExitStatusExt as _, path::Path};
+
+use crate::cli;
+
+pub use crate::require::{
+    kernel::{bond, bridge, bridge_netfilter, fq, ipvlan, receive_priority, tcx, vlan},
+    program::program,
 };
-
-use aya::programs::{SchedClassifier, TcAttachType};
-
-use crate::{cli, netns::Netns};
 
 /// Something the machine may lack: its name, and a check that gives the reason when it does.
 pub type Need = fn() -> Result<(), String>;
@@ -36,7 +37,7 @@ macro_rules! needs {
 /// What of these is missing.
 pub fn lab() -> Result<(), String> {
     root()?;
-    tool("ip")
+    program("ip")
 }
 
 /// Privileges to make namespaces and load BPF programs.
@@ -54,7 +55,7 @@ pub fn root() -> Result<(), String> {
 ///
 /// When it is not installed.
 pub fn ping_command() -> Result<(), String> {
-    tool("ping")
+    program("ping")
 }
 
 /// The `tc` tool of iproute2.
@@ -63,7 +64,7 @@ pub fn ping_command() -> Result<(), String> {
 ///
 /// When it is not installed.
 pub fn tc() -> Result<(), String> {
-    tool("tc")
+    program("tc")
 }
 
 /// The `tcpdump` tool.
@@ -72,7 +73,7 @@ pub fn tc() -> Result<(), String> {
 ///
 /// When it is not installed.
 pub fn tcpdump() -> Result<(), String> {
-    tool("tcpdump")
+    program("tcpdump")
 }
 
 /// The `bpftool` tool.
@@ -81,40 +82,7 @@ pub fn tcpdump() -> Result<(), String> {
 ///
 /// When it is not installed.
 pub fn bpftool() -> Result<(), String> {
-    tool("bpftool")
-}
-
-/// TCX hooks (kernel 6.6).
-///
-/// # Errors
-///
-/// When the kernel has none.
-pub fn tcx() -> Result<(), String> {
-    let asked = SchedClassifier::query_tcx("lo", TcAttachType::Ingress);
-    asked.map(drop).map_err(|error| format!("the kernel has no TCX: {error}"))
-}
-
-/// Ipvlan devices.
-///
-/// # Errors
-///
-/// When the kernel has none.
-pub fn ipvlan() -> Result<(), String> {
-    let ns = Netns::new();
-    ns.ip("link add eth0 type veth peer name peer0");
-    let add = ["link", "add", "link", "eth0", "name", "ipvl0", "type", "ipvlan", "mode", "l2"];
-    let added = cli::output(ns.command("ip").args(add));
-    if added.status.success() { Ok(()) } else { Err(format!("no ipvlan: {}", added.stderr.trim())) }
-}
-
-/// Bridges whose frames can pass the packet filter (`br_netfilter`).
-///
-/// # Errors
-///
-/// When the kernel has none.
-pub fn bridge_netfilter() -> Result<(), String> {
-    let setting = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
-    if Netns::new().enter(|| setting.exists()) { Ok(()) } else { Err("no bridge netfilter".into()) }
+    program("bpftool")
 }
 
 /// The `setpriv` tool of util-linux.
@@ -123,7 +91,7 @@ pub fn bridge_netfilter() -> Result<(), String> {
 ///
 /// When it is not installed.
 pub fn setpriv() -> Result<(), String> {
-    tool("setpriv")
+    program("setpriv")
 }
 
 /// Docker, and what a container of it needs.
@@ -132,7 +100,7 @@ pub fn setpriv() -> Result<(), String> {
 ///
 /// What of these is not installed.
 pub fn docker() -> Result<(), String> {
-    ["dockerd", "docker", "containerd", "busybox"].into_iter().try_for_each(tool)
+    ["dockerd", "docker", "containerd", "busybox"].into_iter().try_for_each(program)
 }
 
 /// Podman, and what a container of it needs.
@@ -141,7 +109,7 @@ pub fn docker() -> Result<(), String> {
 ///
 /// What of these is not installed.
 pub fn podman() -> Result<(), String> {
-    ["podman", "busybox"].into_iter().try_for_each(tool)
+    ["podman", "busybox"].into_iter().try_for_each(program)
 }
 
 /// containerd with its client, and what a container of it needs.
@@ -150,7 +118,7 @@ pub fn podman() -> Result<(), String> {
 ///
 /// What of these is not installed.
 pub fn containerd() -> Result<(), String> {
-    ["containerd", "ctr", "runc", "busybox"].into_iter().try_for_each(tool)
+    ["containerd", "ctr", "runc", "busybox"].into_iter().try_for_each(program)
 }
 
 /// `prometheus` and its `promtool`.
@@ -159,7 +127,7 @@ pub fn containerd() -> Result<(), String> {
 ///
 /// When they are not installed.
 pub fn prometheus() -> Result<(), String> {
-    tool("prometheus").and_then(|()| tool("promtool"))
+    program("prometheus").and_then(|()| program("promtool"))
 }
 
 /// The plugin under test, and the reference CNI plugins.
@@ -177,24 +145,6 @@ pub fn cni() -> Result<(), String> {
     }
 }
 
-/// A program on the path.
-///
-/// # Errors
-///
-/// When it is not installed.
-pub fn program(name: &str) -> Result<(), String> {
-    tool(name)
-}
-
-/// VLAN devices (8021q).
-///
-/// # Errors
-///
-/// When the kernel has none.
-pub fn vlan() -> Result<(), String> {
-    device("link add link probe0 name probe1 type vlan id 7")
-}
-
 /// Two network cards with a cable between them that belong to the tests. No machine's own are ever touched:
 /// `cargo xtask vm-test` alone names some.
 ///
@@ -210,73 +160,6 @@ pub fn own_cards() -> Option<[String; 2]> {
     let names = env::var("MACVLAN_TESTS_CARDS").ok()?;
     let (one, other) = names.split_once(' ')?;
     Some([one.to_owned(), other.to_owned()])
-}
-
-/// Bond devices.
-///
-/// # Errors
-///
-/// When the kernel has none.
-pub fn bond() -> Result<(), String> {
-    device("link add probe1 type bond")
-}
-
-/// Bridge devices.
-///
-/// # Errors
-///
-/// When the kernel has none.
-pub fn bridge() -> Result<(), String> {
-    device("link add probe1 type bridge")
-}
-
-/// The qdisc fq.
-///
-/// # Errors
-///
-/// When the kernel has none.
-pub fn fq() -> Result<(), String> {
-    tc()?;
-    let ns = Netns::new();
-    ns.ip("link add probe0 type veth peer name probe-end");
-    let add = ["qdisc", "add", "dev", "probe0", "root", "fq"];
-    let made = ns.command("tc").args(add).output().map_err(|error| error.to_string())?;
-    if made.status.success() {
-        return Ok(());
-    }
-    Err(format!("the kernel has no qdisc fq: {}", String::from_utf8_lossy(&made.stderr).trim()))
-}
-
-/// Whether this `ip` command makes a device beside `probe0`.
-fn device(make: &str) -> Result<(), String> {
-    let ns = Netns::new();
-    ns.ip("link add probe0 type veth peer name probe-end");
-    let made = ns.command("ip").args(make.split_whitespace()).output().map_err(|error| error.to_string())?;
-    if made.status.success() {
-        return Ok(());
-    }
-    Err(format!("`ip {make}`: {}", String::from_utf8_lossy(&made.stderr).trim()))
-}
-
-/// Sockets that tell the priority of what they receive (kernel 6.14).
-///
-/// # Errors
-///
-/// When the kernel has none.
-pub fn receive_priority() -> Result<(), String> {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    let (on, len) = (1, size_of::<libc::c_int>() as u32);
-    // SAFETY: the pointer is to a live integer of that length.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            crate::sniff::SO_RCVPRIORITY,
-            (&raw const on).cast(),
-            len,
-        )
-    };
-    if done == 0 { Ok(()) } else { Err("the kernel has no SO_RCVPRIORITY".into()) }
 }
 
 /// A program under test that can be stopped dead at a step.
@@ -321,12 +204,4 @@ pub fn missing(reason: &str) {
     let line = format!("SKIPPED {name}: {reason}\n");
     // A lost message is no reason to fail: the run is not strict.
     let _ = std::io::stderr().write_all(line.as_bytes());
-}
-
-fn tool(name: &str) -> Result<(), String> {
-    let paths = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&paths)
-        .chain([Path::new("/usr/sbin").into(), Path::new("/sbin").into()])
-        .any(|dir| fs::metadata(dir.join(name)).is_ok_and(|file| file.is_file()));
-    if found { Ok(()) } else { Err(format!("no `{name}` on the path")) }
 }

@@ -1,8 +1,8 @@
-//! Packet sockets: what a device carries, what a protocol behind it receives, and sending at will.
+//! Seeing the frames of a device.
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     time::Duration,
 };
 
@@ -10,65 +10,11 @@ use crate::{
     fail::wait_for,
     frames::{Marker, VLAN},
     netns::Netns,
+    sniff::{
+        seen::{Kind, Seen},
+        socket::{SO_RCVMARK, SO_RCVPRIORITY, lost, packet_socket, set_option, try_option},
+    },
 };
-
-/// `PACKET_*` of `include/uapi/linux/if_packet.h`: whom the kernel takes a frame to be for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Kind {
-    /// The device's own address.
-    Host = 0,
-    /// Broadcast.
-    Broadcast = 1,
-    /// Multicast.
-    Multicast = 2,
-    /// Somebody else: ARP, IPv4 and IPv6 ignore it.
-    OtherHost = 3,
-    /// Sent by this machine.
-    Outgoing = 4,
-}
-
-impl Kind {
-    fn from_kernel(number: u8) -> Self {
-        match number {
-            0 => Self::Host,
-            1 => Self::Broadcast,
-            2 => Self::Multicast,
-            3 => Self::OtherHost,
-            4 => Self::Outgoing,
-            _ => panic!("packet type {number}, which is for the kernel's own use"),
-        }
-    }
-}
-
-/// One frame, as a packet socket saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Whom it is for.
-    pub kind: Kind,
-    /// The VLAN tag that the kernel holds beside the frame: EtherType and tag.
-    pub tag: Option<(u16, u16)>,
-    /// The packet mark; 0 on a kernel that does not tell, see [`Tap::tells_marks`].
-    pub mark: u32,
-    /// The packet priority; 0 unless asked for with [`Tap::with_priority`].
-    pub priority: u32,
-    /// When it arrived, since 1970; `None` unless asked for with [`Tap::with_times`].
-    pub arrived: Option<Duration>,
-    /// The frame, without such a tag.
-    pub data: Vec<u8>,
-}
-
-impl Seen {
-    /// The frame as it is on a wire, the tag in its place.
-    pub fn whole(&self) -> Vec<u8> {
-        let mut whole = self.data.clone();
-        if let Some((ethertype, tag)) = self.tag {
-            let octets = [ethertype.to_be_bytes(), tag.to_be_bytes()].concat();
-            whole.splice(ADDRESSES..ADDRESSES, octets);
-        }
-        whole
-    }
-}
 
 /// A socket that sees frames of one device.
 #[derive(Debug)]
@@ -78,9 +24,6 @@ pub struct Tap {
     buffer: Vec<u8>,
     seen: Vec<Seen>,
 }
-
-/// Octets of the two MACs, which come before the tag.
-const ADDRESSES: usize = 12;
 
 /// Large enough for a segmentation-offloaded frame.
 const LARGEST_FRAME: usize = 256 << 10;
@@ -203,125 +146,6 @@ impl Tap {
         read_control(&message, &mut seen);
         Some(seen)
     }
-}
-
-/// A socket that sends frames as they are.
-#[derive(Debug)]
-pub struct Injector {
-    fd: OwnedFd,
-}
-
-impl Injector {
-    /// Sends out of `device`.
-    pub fn new(ns: &Netns, device: &str) -> Self {
-        Self { fd: packet_socket(ns, device, 0) }
-    }
-
-    /// Marks what it sends, as a container with CAP_NET_ADMIN may.
-    pub fn with_mark(self, mark: u32) -> Self {
-        self.set_mark(mark);
-        self
-    }
-
-    /// Marks what it sends from now on.
-    pub fn set_mark(&self, mark: u32) {
-        set_option(&self.fd, libc::SOL_SOCKET, libc::SO_MARK, mark as libc::c_int);
-    }
-
-    /// Gives what it sends a priority.
-    pub fn with_priority(self, priority: u32) -> Self {
-        set_option(&self.fd, libc::SOL_SOCKET, libc::SO_PRIORITY, priority as libc::c_int);
-        self
-    }
-
-    /// Hands frames to the driver past the device's queueing discipline and TC egress, as any
-    /// container with CAP_NET_RAW may (packet(7), `PACKET_QDISC_BYPASS`).
-    pub fn past_tc(self) -> Self {
-        set_option(&self.fd, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1);
-        self
-    }
-
-    /// Sends one frame. That a program dropped it on its way out is no error here: the kernel tells
-    /// the sender so (`ENOBUFS`), and tests count what arrives.
-    #[track_caller]
-    pub fn send(&self, frame: &[u8]) {
-        // SAFETY: the pointer and the length are those of a live slice.
-        let sent = unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-        let error = io::Error::last_os_error();
-        let dropped = sent < 0 && error.raw_os_error() == Some(libc::ENOBUFS);
-        let whole = sent == frame.len() as isize;
-        assert!(whole || dropped, "cannot send a frame of {} octets: {error}", frame.len());
-    }
-
-    /// Sends the same frame several times.
-    #[track_caller]
-    pub fn send_times(&self, frame: &[u8], times: usize) {
-        for _ in 0..times {
-            self.send(frame);
-        }
-    }
-}
-
-impl AsFd for Injector {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-/// `include/uapi/asm-generic/socket.h`; not in every version of the libc crate.
-const SO_RCVMARK: libc::c_int = 75;
-pub(crate) const SO_RCVPRIORITY: libc::c_int = 82;
-
-fn packet_socket(ns: &Netns, device: &str, protocol: u16) -> OwnedFd {
-    let index = ns.ifindex(device);
-    ns.enter(|| {
-        // Protocol 0: sees nothing until it is bound.
-        // SAFETY: takes and gives back integers.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        assert!(fd >= 0, "cannot open a packet socket: {}", io::Error::last_os_error());
-        // SAFETY: a descriptor just opened, which nobody else has.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: all-zero is a valid `sockaddr_ll`.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = protocol.to_be();
-        address.sll_ifindex = index as i32;
-        let len = size_of_val(&address) as u32;
-        // SAFETY: the pointer is to a live `sockaddr_ll` of that length.
-        let bound = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) };
-        assert!(bound == 0, "cannot bind to {device}: {}", io::Error::last_os_error());
-        fd
-    })
-}
-
-fn set_option(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
-    let done = try_option(fd, level, option, value);
-    done.unwrap_or_else(|error| panic!("cannot set socket option {level}/{option}: {error}"));
-}
-
-fn try_option(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    let len = size_of_val(&value) as u32;
-    // SAFETY: the pointer is to a live integer of that length.
-    let done = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), len) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Frames that found the socket's buffer full since the last call.
-fn lost(fd: &OwnedFd) -> u32 {
-    let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-    let mut len = size_of_val(&stats) as u32;
-    // SAFETY: the pointers are to a live structure and to its length.
-    let done = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_STATISTICS,
-            (&raw mut stats).cast(),
-            &raw mut len,
-        )
-    };
-    assert!(done == 0, "cannot read packet statistics: {}", io::Error::last_os_error());
-    stats.tp_drops
 }
 
 /// Takes VLAN tag and mark out of the control messages.
