@@ -4,9 +4,11 @@
 //! the lab can be left behind, however the process ends.
 
 mod demo_lab;
-mod ping;
 
-use std::io::{IsTerminal as _, Write, stdout};
+use std::{
+    io::{IsTerminal as _, Write, stdout},
+    time::Duration,
+};
 
 use anyhow::Result;
 use macvlan_core::{
@@ -16,15 +18,15 @@ use macvlan_core::{
 };
 
 use crate::{
-    demo::{
-        demo_lab::{DemoLab, Role},
-        ping::ping,
-    },
-    lab::cables::on,
+    demo::demo_lab::{DemoLab, Role},
+    lab::{cables::on, ping::is_answered},
 };
 
 /// Name of the master in the lab.
 const MASTER: &str = "eth0";
+
+/// How long to wait for an answer: ages, on veth.
+const PATIENCE: Duration = Duration::from_millis(700);
 
 /// What is shown, in this order: who asks whom.
 const QUESTIONS: [(Role, Role); 6] = [
@@ -80,8 +82,7 @@ fn ask_all(lab: &DemoLab, attached: bool, out: &mut dyn Write) -> Result<bool> {
     let mut as_expected = true;
     for (from, to) in QUESTIONS {
         let with_host = from == Role::Host || to == Role::Host;
-        let answered =
-            on(&lab.at(from).netns, async || ping(to.address().into(), from.address().into()).await)?;
+        let answered = is_answered(&lab.at(from).netns, to.address().into(), PATIENCE)?;
         as_expected &= answered == (attached || !with_host);
         let (mark, text) =
             if answered { (paint("ok", "32"), "answers") } else { (paint("--", "31"), "does not answer") };

@@ -5,7 +5,7 @@
 //!
 //! * [`namespaces`], [`mounts`], [`cables`]: where devices live, and what connects them; a
 //!   [`station`] has one.
-//! * [`frames`], [`generator`], [`traffic`]: what goes over them, on which processor ([`cpu`]), and what
+//! * [`frames`], [`generator`], [`ping`], [`traffic`]: what goes over them, on which processor ([`cpu`]), and what
 //!   the kernel counts of it ([`arrivals`]).
 //! * [`program`]: BPF programs, instruction by instruction.
 
@@ -16,6 +16,7 @@ pub mod frames;
 pub mod generator;
 pub mod mounts;
 pub mod namespaces;
+pub mod ping;
 pub mod program;
 pub mod station;
 pub mod traffic;
