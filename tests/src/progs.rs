@@ -20,6 +20,7 @@ use macvlan_common::{
     mac::Mac,
     names,
     rate::Meters,
+    tag::Tag,
 };
 
 use crate::{

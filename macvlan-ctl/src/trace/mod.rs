@@ -57,12 +57,14 @@ pub struct Trace {
 }
 
 /// What came of a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Records that the programs made, or tried to.
     pub recorded: u64,
     /// Those of them that found no room on their way here.
     pub lost: u64,
+    /// Messages of the programs.
+    pub messages: Vec<String>,
 }
 
 impl Trace {
@@ -121,10 +123,10 @@ impl Trace {
 
     async fn stop_unnamed(self) -> Result<Summary> {
         let back = self.put_back().await;
-        let received = self.reader.stop();
+        let read = self.reader.stop();
         back?;
-        let (received, recorded) = (received?, self.traced.recorded()?);
-        Ok(Summary { recorded, lost: recorded.saturating_sub(received) })
+        let (read, recorded) = (read?, self.traced.recorded()?);
+        Ok(Summary { recorded, lost: recorded.saturating_sub(read.received), messages: read.messages })
     }
 
     async fn put_back(&self) -> Result<()> {

@@ -8,7 +8,7 @@ use crate::{
     datapath::bpf::{
         hooks::tc::Hooks,
         load::no_maps,
-        object::{RING, allow_memory, object},
+        object::{allow_memory, keep_rings_small, object},
     },
     kernel::bpffs,
 };
@@ -30,7 +30,7 @@ pub enum Depth {
 pub fn probe(depth: Depth) -> Result<()> {
     bpffs::probe()?;
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries(RING, 1);
+    keep_rings_small(&mut loader);
     allow_memory();
     let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
     if depth == Depth::Shallow && Hooks::try_load(&mut object, &[names::CHILD_EGRESS]).is_ok() {

@@ -18,7 +18,7 @@ use crate::{
             refusal::{flat, reason, refused},
         },
         load::loader,
-        object::{RING, object},
+        object::{keep_rings_small, object},
     },
     kernel::{bpffs, crash, netlink::Netlink, netns::place::open_place},
     model::child::Child,
@@ -158,7 +158,7 @@ async fn put_one(netlink: &Netlink, directory: &Path, child: &Child, held: bool)
 fn attach(directory: &Path, child: &Child, held: bool) -> Result<FdLink> {
     let (own, held) = (child.mac.key(), u64::from(held));
     let mut loader = loader(directory);
-    loader.map_max_entries(RING, 1);
+    keep_rings_small(&mut loader);
     loader.override_global(names::CHILD_OWN, &own, true);
     loader.override_global(names::CHILD_HELD, &held, true);
     let mut object = loader.load(object()).map_err(|error| anyhow!("{}", flat(&error)))?;

@@ -1,29 +1,18 @@
 //! Frames of guarded children and what becomes of each, as data: the same cases run against
 //! [`inspect`](super::inspect) and, through `BPF_PROG_TEST_RUN`, against the loaded programs.
 
-use super::Packet;
+mod build;
+mod world;
+
+use self::build::{arp, behind, fragment, ipv4_with, message};
+pub use self::build::{frame, ipv4, ipv6, network_layer, tagged, udp};
+pub use self::world::{CHILD, FOREIGN4, FOREIGN6, MemoryPacket, OWN4, OWN6, PEER};
+use self::world::{NONE4, NONE6};
 use crate::{
     child::{AntiSpoof, Mode, Policy},
     counters::DropReason,
     l3::{ARP, Address, IPV4, IPV6},
-    mac::Mac,
 };
-
-/// The MAC of the child that sends.
-pub const CHILD: Mac = Mac::new([0x02, 0, 0, 0, 1, 1]);
-/// The MAC that it sends to: nobody's here.
-pub const PEER: Mac = crate::cases::OUTSIDE;
-/// Its IPv4 address.
-pub const OWN4: [u8; 4] = [10, 9, 0, 11];
-/// One that is not its own.
-pub const FOREIGN4: [u8; 4] = [10, 9, 0, 1];
-/// Its IPv6 address.
-pub const OWN6: [u8; 16] = [0xfd, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
-/// One that is not its own.
-pub const FOREIGN6: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-
-const NONE4: [u8; 4] = [0; 4];
-const NONE6: [u8; 16] = [0; 16];
 
 /// The child's addresses.
 pub fn own() -> Vec<Address> {
@@ -41,118 +30,6 @@ pub struct Case {
     pub frame: Vec<u8>,
     /// Why it is dropped, if it is.
     pub verdict: Option<DropReason>,
-}
-
-/// A frame in memory.
-#[derive(Debug, Clone, Copy)]
-pub struct Octets<'a> {
-    /// From the destination MAC on.
-    pub frame: &'a [u8],
-    /// The sender's addresses.
-    pub own: &'a [Address],
-}
-
-impl Octets<'_> {
-    fn at<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
-        self.frame.get(at as usize..)?.get(..N)?.try_into().ok()
-    }
-}
-
-impl Packet for Octets<'_> {
-    fn half(&self, at: u32) -> Option<u16> {
-        self.at(at).map(u16::from_be_bytes)
-    }
-
-    fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
-        let mut words = [0; N];
-        for (number, word) in (0..).zip(&mut words) {
-            *word = u32::from_ne_bytes(self.at(at + 4 * number)?);
-        }
-        Some(words)
-    }
-
-    fn owns(&self, address: Address) -> bool {
-        self.own.contains(&address)
-    }
-}
-
-/// The frame of the child with this EtherType and what follows it.
-pub fn frame(behind_macs: &[u8]) -> Vec<u8> {
-    [&PEER.octets()[..], &CHILD.octets(), behind_macs].concat()
-}
-
-/// EtherType and packet behind so many tags.
-pub fn tagged(tags: usize, ethertype: u16, packet: &[u8]) -> Vec<u8> {
-    let tag: &[u8] = &[0x81, 0, 0, 5];
-    [&tag.repeat(tags)[..], &ethertype.to_be_bytes(), packet].concat()
-}
-
-/// The EtherType behind up to two tags; `None` when the frame ends before.
-pub fn network_layer(frame: &[u8]) -> Option<u16> {
-    let at = |at| Octets { frame, own: &[] }.half(at);
-    let kinds = [at(12)?, at(16).unwrap_or_default(), at(20).unwrap_or_default()];
-    let is_tag = |kind: &&u16| !matches!(**kind, 0x8100 | 0x88a8);
-    kinds.iter().find(is_tag).copied()
-}
-
-/// An IPv4 packet; `fragment` is its word of flags and offset.
-pub fn ipv4(source: [u8; 4], protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
-    ipv4_with(0, source, protocol, fragment, payload)
-}
-
-/// The same with so many words of options.
-fn ipv4_with(options: u8, source: [u8; 4], protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
-    let header = 20 + 4 * usize::from(options);
-    let len = (header + payload.len()) as u16;
-    let mut packet = vec![0x45 + options, 0];
-    packet.extend(len.to_be_bytes());
-    packet.extend([0, 0]);
-    packet.extend(fragment.to_be_bytes());
-    packet.extend([64, protocol, 0, 0]);
-    packet.extend(source);
-    packet.extend([10, 9, 0, 2]);
-    packet.resize(header, 1);
-    packet.extend(payload);
-    packet
-}
-
-/// An IPv6 packet.
-pub fn ipv6(source: [u8; 16], next: u8, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x60, 0, 0, 0];
-    packet.extend((payload.len() as u16).to_be_bytes());
-    packet.extend([next, 255]);
-    packet.extend(source);
-    packet.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-    packet.extend(payload);
-    packet
-}
-
-/// A UDP datagram.
-pub fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
-    let len = 8 + payload.len() as u16;
-    [&from.to_be_bytes()[..], &to.to_be_bytes(), &len.to_be_bytes(), &[0, 0], payload].concat()
-}
-
-/// An ICMPv6 message of this type with a target, as neighbour discovery has.
-fn message(kind: u8, target: [u8; 16]) -> Vec<u8> {
-    [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &target].concat()
-}
-
-/// An extension header of eight octets before `payload`.
-fn behind(next: u8, payload: &[u8]) -> Vec<u8> {
-    [&[next, 0, 0, 0, 0, 0, 0, 0][..], payload].concat()
-}
-
-/// A fragment header: `place` is the offset in units of eight octets.
-fn fragment(next: u8, place: u16, more: bool, payload: &[u8]) -> Vec<u8> {
-    let [high, low] = (place << 3 | u16::from(more)).to_be_bytes();
-    [&[next, 0, high, low, 0, 0, 0, 7][..], payload].concat()
-}
-
-fn arp(types: [u8; 4], lengths: [u8; 2], operation: u8, hardware: Mac, sender: [u8; 4]) -> Vec<u8> {
-    let mut packet = [&types[..], &lengths, &[0, operation], &hardware.octets(), &sender].concat();
-    packet.extend([0, 0, 0, 0, 0, 0, 10, 9, 0, 2]);
-    packet
 }
 
 /// Every case.

@@ -1,93 +1,13 @@
-//! What the maps say of one child.
+//! What may happen to a child's frames, in one word.
 
-use crate::counters::{ChildCounters, Path};
-
-/// Mode of a macvlan device, as the kernel numbers it (`enum macvlan_mode` in
-/// `include/uapi/linux/if_link.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Mode {
-    /// Nobody but the wire and the host.
-    Private = 1,
-    /// Siblings through an external reflective relay (IEEE 802.1Qbg).
-    Vepa = 2,
-    /// Siblings directly, inside the kernel.
-    Bridge = 4,
-    /// The only child; it takes over the master.
-    Passthru = 8,
-    /// Receives by the source MAC of the frame.
-    Source = 16,
-}
-
-impl Mode {
-    /// The mode that the kernel numbers so, `None` for a number it does not use.
-    #[inline(always)]
-    pub const fn from_kernel(number: u32) -> Option<Self> {
-        match number {
-            1 => Some(Self::Private),
-            2 => Some(Self::Vepa),
-            4 => Some(Self::Bridge),
-            8 => Some(Self::Passthru),
-            16 => Some(Self::Source),
-            _ => None,
-        }
-    }
-
-    /// The kernel's number of this mode (`IFLA_MACVLAN_MODE`).
-    pub const fn to_kernel(self) -> u32 {
-        self as u32
-    }
-
-    /// The word that `ip link` uses.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Private => "private",
-            Self::Vepa => "vepa",
-            Self::Bridge => "bridge",
-            Self::Passthru => "passthru",
-            Self::Source => "source",
-        }
-    }
-
-    /// Modes whose traffic with the host is turned around.
-    #[inline(always)]
-    pub const fn is_hairpinned(self) -> bool {
-        matches!(self, Self::Bridge | Self::Private)
-    }
-}
-
-/// How far a child's frames are held to its own addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[repr(u8)]
-pub enum AntiSpoof {
-    /// Not at all.
-    #[default]
-    Off = 0,
-    /// To its MAC.
-    Mac = 1,
-    /// To its MAC and its IP addresses.
-    Ip = 2,
-}
-
-/// Every degree.
-pub const ANTI_SPOOFS: [AntiSpoof; 3] = [AntiSpoof::Off, AntiSpoof::Mac, AntiSpoof::Ip];
-
-impl AntiSpoof {
-    /// Its name on the command line and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Mac => "mac",
-            Self::Ip => "ip",
-        }
-    }
-}
+use super::{AntiSpoof, Mode};
+use crate::counters::Path;
 
 /// What may happen to one child's frames: one 64-bit word, so that a change is seen whole.
 ///
-/// Bits 0..8 hold the [`Mode`], bit 8 host access, bit 9 that siblings are out of reach, bits
+/// Bits 0..8 hold the [`Mode`], bit 8 host access, bit 9 that siblings are blocked, bits
 /// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bit 16 that
-/// it is to be no router, bit 17 that it is to be no DHCP server, bit 24 that there are
+/// it may not be a router, bit 17 that it may not be a DHCP server, bit 24 that there are
 /// [`rates`](crate::rate), bit 25 that they are for the wire alone, bits 48..64 the group; the others
 /// are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -134,7 +54,7 @@ impl Policy {
         self.with(Self::NO_SIBLINGS, !on)
     }
 
-    /// The same, held to its addresses so far.
+    /// The same, held to its addresses to this degree.
     pub const fn with_anti_spoof(self, degree: AntiSpoof) -> Self {
         Self(self.0 & !Self::ANTI_SPOOF | (degree as u64) << Self::ANTI_SPOOF_SHIFT)
     }
@@ -214,26 +134,26 @@ impl Policy {
         self.0 & Self::NO_DHCP_SERVER == 0
     }
 
-    /// Whether it was asked for that what lies behind the MACs of its frames be looked into.
+    /// Whether an option asks for the payload of its frames to be inspected.
     #[inline(always)]
     pub const fn asks_inspection(self) -> bool {
         self.is_held_to_addresses() || !self.ra() || !self.dhcp_server()
     }
 
-    /// Whether what lies behind the MACs of its frames is looked into. A passthru child bears the
-    /// host's MAC: nobody can tell their frames apart.
+    /// Whether the payload of its frames is inspected. A passthru child has the host's MAC: their frames
+    /// cannot be told apart.
     #[inline(always)]
     pub const fn is_inspected(self) -> bool {
         self.asks_inspection() && !matches!(self.mode(), Mode::Passthru)
     }
 
-    /// Whether it was asked for that it be reflected to here.
+    /// Whether local reflection is set, whatever its mode.
     #[inline(always)]
     pub const fn reflection(self) -> bool {
         self.0 & Self::REFLECTS != 0
     }
 
-    /// Whether it is a VEPA child that is reflected to here.
+    /// Whether it is a VEPA child with local reflection.
     #[inline(always)]
     pub const fn reflects(self) -> bool {
         self.reflection() && matches!(self.mode(), Mode::Vepa)
@@ -245,9 +165,9 @@ impl Policy {
         self.0 & Self::VOUCHED != 0
     }
 
-    /// Whether there is to be a program on its own device: to hold it to its MAC, to look into what it
-    /// sends before the driver gives copies to siblings or, in passthru mode, to tell its frames from
-    /// the host's, which bear the same MAC.
+    /// Whether its own device needs a program: to hold it to its MAC, to inspect what it sends before the
+    /// driver gives copies to siblings or, in passthru mode, to tell its frames from the host's, which have
+    /// the same MAC.
     #[inline(always)]
     pub const fn wants_vouching(self) -> bool {
         self.is_guarded() || self.is_inspected() || matches!(self.mode(), Mode::Passthru)
@@ -277,7 +197,7 @@ impl Policy {
         (self.0 >> Self::GROUP_SHIFT) as u16
     }
 
-    /// Whether two siblings are kept apart by what was set for them, whatever their modes.
+    /// Whether sibling access or groups keep two siblings apart, whatever their modes.
     #[inline(always)]
     pub const fn is_apart_from(self, other: Self) -> bool {
         (self.0 | other.0) & Self::NO_SIBLINGS | (self.0 ^ other.0) & Self::GROUP != 0
@@ -323,109 +243,5 @@ impl core::fmt::Debug for Policy {
             write!(f, ", group {}", self.group())?;
         }
         Ok(())
-    }
-}
-
-/// Value of the children map, one per CPU.
-///
-/// The slot never changes while the entry lives, so user space never writes over counters that
-/// programs are adding to; what can change is in the policy array at that slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct ChildEntry {
-    /// Index in the policy array, the same on every CPU.
-    pub slot: u32,
-    /// Zero: keeps the counters aligned without hidden padding.
-    pub reserved: u32,
-    /// This CPU's share of the child's counters.
-    pub counters: ChildCounters,
-}
-
-/// What a child that is gone had counted: should its MAC come back, it counts on from there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct Retired {
-    /// When it went, in nanoseconds since the machine started.
-    pub since: u64,
-    /// Summed over all CPUs.
-    pub counters: ChildCounters,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_policy_gives_back_what_went_in() {
-        for mode in [Mode::Private, Mode::Vepa, Mode::Bridge, Mode::Passthru, Mode::Source] {
-            for access in [false, true] {
-                let policy = Policy::new(mode, access);
-                assert_eq!((policy.mode(), policy.host_access()), (mode, access));
-                assert_eq!(Mode::from_kernel(mode.to_kernel()), Some(mode));
-            }
-        }
-    }
-
-    #[test]
-    fn each_setting_of_a_policy_leaves_the_others_alone() {
-        let base = Policy::new(Mode::Vepa, true);
-        let full = base
-            .with_sibling_access(false)
-            .with_reflection(true)
-            .with_group(0xbeef)
-            .with_anti_spoof(AntiSpoof::Ip)
-            .with_limit(true)
-            .with_wire_scope(true)
-            .with_ra(false)
-            .with_dhcp_server(false)
-            .with_host_access(false);
-        assert_eq!((full.ra(), full.dhcp_server(), full.is_inspected()), (false, false, true));
-        assert!(full.with_ra(true).dhcp_server() != full.with_dhcp_server(true).dhcp_server());
-        assert_eq!((full.mode(), full.host_access(), full.sibling_access()), (Mode::Vepa, false, false));
-        assert_eq!((full.anti_spoof(), full.reflects(), full.group()), (AntiSpoof::Ip, true, 0xbeef));
-        assert!(!full.with_mode(Mode::Bridge).reflects() && full.with_mode(Mode::Bridge).reflection());
-        assert!(full.is_limited_on(Path::Wire) && !full.is_limited_on(Path::Host));
-        assert!(full.with_wire_scope(false).is_limited_on(Path::Sibling));
-        assert!(full.with_limit(false).has_wire_scope() && !full.with_limit(false).is_limited_on(Path::Wire));
-        let back = full
-            .with_limit(false)
-            .with_wire_scope(false)
-            .with_sibling_access(true)
-            .with_reflection(false)
-            .with_group(0)
-            .with_anti_spoof(AntiSpoof::Off)
-            .with_ra(true)
-            .with_dhcp_server(true)
-            .with_host_access(true);
-        assert_eq!(back, base);
-        for degree in ANTI_SPOOFS {
-            assert_eq!(base.with_anti_spoof(degree).anti_spoof(), degree);
-            assert_eq!(base.with_anti_spoof(degree).is_inspected(), degree == AntiSpoof::Ip);
-        }
-        assert!(base.with_ra(false).is_inspected() && base.with_dhcp_server(false).is_inspected());
-        assert!(!base.with_ra(false).with_mode(Mode::Passthru).is_inspected());
-    }
-
-    #[test]
-    fn siblings_are_apart_when_either_says_so_or_their_groups_differ() {
-        let child = Policy::new(Mode::Bridge, true);
-        let loner = child.with_sibling_access(false);
-        let (one, other) = (child.with_group(1), child.with_group(0x100));
-        for (a, b, apart) in [
-            (child, child, false),
-            (one, one, false),
-            (child, loner, true),
-            (loner, loner, true),
-            (child, one, true),
-            (one, other, true),
-        ] {
-            assert_eq!((a.is_apart_from(b), b.is_apart_from(a)), (apart, apart), "{a:?}, {b:?}");
-        }
-    }
-
-    #[test]
-    fn an_unwritten_policy_leaves_the_child_to_the_kernel() {
-        assert_eq!(Policy::default().mode(), Mode::Source);
-        assert!(!Policy::default().reaches_host());
     }
 }
