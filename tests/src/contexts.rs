@@ -1,6 +1,6 @@
 //! What the kernel tells a BPF program of a frame, and what the program leaves there.
 
-use macvlan_common::config::Tag;
+use macvlan_common::tag::Tag;
 
 use crate::fail::OrFail as _;
 

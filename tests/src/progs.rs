@@ -20,7 +20,6 @@ use macvlan_common::{
     mac::Mac,
     names,
     rate::Meters,
-    tag::Tag,
 };
 
 use crate::{
