@@ -121,9 +121,15 @@ pub fn remove_directory(directory: &Path) -> Result<()> {
         let path = entry?.path();
         remove_pin(&path)?;
     }
-    fs::remove_dir(directory).with_context(|| format!("cannot remove {directory:?}"))?;
-    crash::point("removing a pin directory");
-    Ok(())
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {directory:?}"))
+        }
+        _ => {
+            crash::point("removing a pin directory");
+            Ok(())
+        }
+    }
 }
 
 /// Removes our directory, once nothing is in it.

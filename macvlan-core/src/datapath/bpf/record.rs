@@ -73,7 +73,7 @@ pub struct Record {
     pub hairpin: Hairpin,
     /// We added the clsact qdisc.
     pub owns_clsact: bool,
-    /// Inode number of the master's namespace, by which to see that it is gone.
+    /// Inode number of the master's namespace, by which earlier versions see that it is gone.
     pub netns_inode: u64,
     /// What is less than the best.
     pub degraded: Vec<Degraded>,

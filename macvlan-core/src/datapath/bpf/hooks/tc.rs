@@ -14,7 +14,10 @@ use aya::{
 use macvlan_common::names;
 
 use crate::{
-    datapath::bpf::hooks::refusal::{flat, reason, refused},
+    datapath::bpf::hooks::{
+        device_pin,
+        refusal::{flat, reason, refused},
+    },
     kernel::{bpffs, crash, netlink::Netlink},
     model::{
         description::{Degraded, Hairpin},
@@ -160,6 +163,9 @@ impl<'a> Hooks<'a> {
     }
 
     fn attach_clsact(&mut self, master: &Master, add: bool) -> Result<()> {
+        // Before the first filter: whoever finds the pins knows of the device.
+        device_pin::pin(self.directory, master.index)?;
+        crash::point("pinning the map of the device");
         if add {
             qdisc_add_clsact(&master.name)
                 .map_err(|error| anyhow!("cannot add a clsact qdisc: {}", flat(&error)))?;
