@@ -15,7 +15,7 @@ use crate::{
     datapath::bpf::{
         hooks::{
             link::{detach_link, pinned_link_ifindex, pinned_link_program},
-            refusal::{flat, reason, refused},
+            refusal::{Hook, flat, reason, refused},
         },
         load::loader,
         object::{RING, object},
@@ -171,7 +171,7 @@ fn attach(directory: &Path, child: &Child, held: bool) -> Result<FdLink> {
     program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;
     let options = TcAttachOptions::TcxOrder(LinkOrder::last());
     let id = program.attach_with_options(&child.name, TcAttachType::Egress, options);
-    let id = id.map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(&error)))?;
+    let id = id.map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Hook::Tcx, &error)))?;
     Ok(program.take_link(id)?.try_into()?)
 }
 
