@@ -95,7 +95,7 @@ impl Record {
     ///
     /// Never, for a record that was made here.
     pub fn to_text(&self) -> Result<String> {
-        const LONGEST_REASON: usize = 400;
+        const LONGEST_REASON: usize = 300;
         let mut record = self.clone();
         for degraded in &mut record.degraded {
             if let Some((cut, _)) = degraded.reason.char_indices().nth(LONGEST_REASON) {
