@@ -6,7 +6,7 @@ use anyhow::Result;
 use macvlan_common::mac::Mac;
 
 use crate::{
-    datapath::{Datapath as _, shim},
+    datapath::{Datapath as _, bpf::hooks::child_programs::ChildPrograms, shim},
     discovery::locked_master::LockedMaster,
     model::{child::Child, description::Degraded, members::Members},
     policy::change::PolicyChange,
@@ -47,6 +47,6 @@ pub async fn sync(locked: &mut LockedMaster, policies: &BTreeMap<Mac, PolicyChan
     let children: Vec<&Child> = locked.observed.of(locked.master.index).iter().collect();
     bpf.vouch(&children, &members.policies).await?;
     bpf.set_owners(&locked.master, &owners)?;
-    let degraded = bpf.description().degraded.iter().filter(|degraded| degraded.feature == "anti-spoof");
+    let degraded = bpf.description().degraded.iter().filter(|degraded| ChildPrograms::concerns(degraded));
     Ok(degraded.map(Degraded::to_string).collect())
 }

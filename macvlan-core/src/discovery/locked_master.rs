@@ -59,7 +59,7 @@ impl LockedMaster {
         let netlink = Netlink::open()?;
         let master = find_master(&netlink, name).await?;
         let lock = match access {
-            Access::Change => Some(Lock::take(&master.key, &master.name)?),
+            Access::Change => Some(Lock::take(&master.key, &master.name).await?),
             Access::Read => None,
         };
         if access == Access::Change {

@@ -89,6 +89,26 @@ pub fn root() -> PathBuf {
     Path::new(MOUNT_POINT).join(OURS)
 }
 
+/// What is where the file system belongs, at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The file system.
+    Mounted,
+    /// A directory to mount it on.
+    Bare,
+    /// Nothing.
+    Nowhere,
+}
+
+/// What is where the file system belongs.
+pub fn place() -> Place {
+    match fs::exists(MOUNT_POINT) {
+        Ok(true) if is_mounted() => Place::Mounted,
+        Ok(true) => Place::Bare,
+        _ => Place::Nowhere,
+    }
+}
+
 /// Whether the file system is mounted where it belongs.
 pub fn is_mounted() -> bool {
     statfs(MOUNT_POINT).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
@@ -121,9 +141,15 @@ pub fn remove_directory(directory: &Path) -> Result<()> {
         let path = entry?.path();
         remove_pin(&path)?;
     }
-    fs::remove_dir(directory).with_context(|| format!("cannot remove {directory:?}"))?;
-    crash::point("removing a pin directory");
-    Ok(())
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {directory:?}"))
+        }
+        _ => {
+            crash::point("removing a pin directory");
+            Ok(())
+        }
+    }
 }
 
 /// Removes our directory, once nothing is in it.

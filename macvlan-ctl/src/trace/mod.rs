@@ -81,7 +81,7 @@ impl Trace {
         // Before the master's own lock, which is not to be held while a trace waits for another.
         let netlink = Netlink::open()?;
         let master = find_master(&netlink, name).await?;
-        let lock = Lock::take_for_trace(&master.key, &master.name)?;
+        let lock = Lock::take_for_trace(&master.key, &master.name).await?;
         let locked = LockedMaster::open(name, Access::Change).await?;
         let only = match &request.child {
             Some(child) => Some(find_child(locked.children(), child, name)?),
@@ -137,7 +137,7 @@ impl Trace {
         // It may have another name by now.
         let Some(link) = netlink.link_by_index(self.master.index, None).await? else { return Ok(()) };
         let master = master_of_link(&netlink, link).await?;
-        let _held = Lock::take(&master.key, &master.name)?;
+        let _held = Lock::take(&master.key, &master.name).await?;
         match Bpf::find(&netlink, &master).await {
             Found::Whole(mut bpf) => bpf.end_trace(&master),
             Found::Nothing => Ok(()),

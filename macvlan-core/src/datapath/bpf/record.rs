@@ -60,7 +60,7 @@ pub struct Record {
     pub hairpin: Hairpin,
     /// We added the clsact qdisc.
     pub owns_clsact: bool,
-    /// Inode number of the master's namespace, by which to see that it is gone.
+    /// Inode number of the master's namespace, by which earlier versions see that it is gone.
     pub netns_inode: u64,
     /// What is less than the best.
     pub degraded: Vec<Degraded>,
@@ -82,7 +82,7 @@ impl Record {
     ///
     /// Never, for a record that was made here.
     pub fn to_text(&self) -> Result<String> {
-        const LONGEST_REASON: usize = 400;
+        const LONGEST_REASON: usize = 300;
         let mut record = self.clone();
         for degraded in &mut record.degraded {
             if let Some((cut, _)) = degraded.reason.char_indices().nth(LONGEST_REASON) {

@@ -10,7 +10,10 @@ use crate::{
         bpf::{
             attached::Bpf,
             describe::{describe, guard_flags},
-            hooks::{child_programs, tc::Hooks},
+            hooks::{
+                child_programs::{self, ChildPrograms},
+                tc::Hooks,
+            },
             load::load_object,
             record,
         },
@@ -18,15 +21,12 @@ use crate::{
     },
     model::{
         child::Child,
-        description::{Degraded, Demux, Hairpin},
+        description::{Demux, Hairpin},
         keyword::Keyword,
         master::Master,
         options::{Options, StormLimit, TcChoice},
     },
 };
-
-/// What is less where a child's own device cannot vouch for its frames.
-const VOUCHING: &str = "anti-spoof";
 
 impl Bpf {
     /// What [`update`](Self::update) would change, in words. What `options` leave out does not change.
@@ -155,13 +155,8 @@ impl Bpf {
         if std::mem::take(&mut self.renewed) {
             self.record.object = record::object_digest();
         }
-        self.record.degraded.retain(|degraded| degraded.feature != VOUCHING);
-        if let Some((child, why)) = vouching.not.first() {
-            let others = vouching.not.len() - 1;
-            let others = if others == 0 { String::new() } else { format!(" and {others} other children") };
-            let reason = format!("{child}{others}: {why}");
-            self.record.degraded.push(Degraded::new(VOUCHING, "device", "master", &reason));
-        }
+        self.record.degraded.retain(|degraded| !ChildPrograms::concerns(degraded));
+        self.record.degraded.extend(vouching.degraded());
         if self.record != before {
             self.maps.write_record(&self.record.to_text()?)?;
         }

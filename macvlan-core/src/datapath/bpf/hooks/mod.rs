@@ -1,6 +1,7 @@
 //! The programs where frames pass: TC, XDP, and the devices of children.
 
 pub(crate) mod child_programs;
+mod device_pin;
 mod link;
 pub(crate) mod pinned;
 pub(crate) mod refusal;

@@ -25,8 +25,7 @@ impl Maps {
     ///
     /// When the kernel refuses.
     pub fn read_index(&self) -> Result<Vec<Bucket>> {
-        let buckets = (0..BUCKETS).map(|number| self.index.get(&number, 0));
-        buckets.collect::<Result<_, _>>().context("cannot read the index map")
+        self.batches.index.array(BUCKETS).context("cannot read the index map")
     }
 
     /// Writes the buckets that differ from those `present`.

@@ -1,6 +1,7 @@
 //! The pinned maps: the only place in user space that reads or writes them.
 
 mod allowed_addresses;
+mod batch;
 mod filter;
 mod index;
 mod meters;

@@ -62,13 +62,15 @@ impl Maps {
         let used: BTreeSet<u32> = slots.values().copied().collect();
         let mut free = (0..self.max_children).filter(|slot| !used.contains(slot));
         let mut limited = BTreeSet::new();
+        let meters = self.meters.all()?;
         for (key, policy) in &wanted_keys {
             let member = present.get(key);
             let slot =
                 member.map_or_else(|| free.next().context("no free slot"), |member| Ok(member.slot))?;
             slots.insert(*key, slot);
             if policy.is_limited() {
-                self.meters.set(slot, &members.rates_of(Mac::from_key(*key)))?;
+                let present = meters.get(&slot).copied().unwrap_or_default();
+                self.meters.change(slot, &present, &members.rates_of(Mac::from_key(*key)))?;
                 limited.insert(slot);
             }
             match member {
@@ -80,7 +82,9 @@ impl Maps {
                 }
             }
         }
-        self.meters.keep(&limited)?;
+        for slot in meters.keys().filter(|slot| !limited.contains(*slot)) {
+            self.meters.forget(*slot)?;
+        }
         self.write_filter(&mut filter, wanted_keys.keys().copied())?;
         self.write_index(&mut index, slots.into_iter())?;
         self.write_config(master, &wanted_keys)?;
