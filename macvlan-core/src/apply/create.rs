@@ -1,78 +1,52 @@
-//! Making planned children, all or none.
-
-use std::collections::HashMap;
+//! Making planned children.
 
 use anyhow::{Context as _, Result};
 
 use crate::{
+    apply::journal::Journal,
     discovery::locked_master::LockedMaster,
-    kernel::{
-        netlink::{
-            Netlink,
-            macvlan::{NewChild, OWNER_ALIAS},
-            sockets::Sockets,
-        },
-        netns::NetnsId,
-    },
+    kernel::netlink::macvlan::{NewChild, OWNER_ALIAS},
     plan::planned::{PlannedChild, Target},
 };
 
-/// Children made so far: [`undo`](Self::undo) removes them again.
-#[derive(Default)]
-pub struct Created {
-    sockets: Sockets,
-    made: HashMap<NetnsId, (Netlink, Vec<u32>)>,
+/// Makes every planned child that is not there, and gives each its addresses.
+///
+/// # Errors
+///
+/// A name is taken, or the kernel refuses a child, an address or a gateway. What was made is in the
+/// journal.
+pub async fn create_all(
+    locked: &LockedMaster,
+    journal: &mut Journal,
+    planned: &[PlannedChild],
+) -> Result<()> {
+    for child in planned.iter().filter(|child| child.existing.is_none()) {
+        let made = create(locked, journal, child).await;
+        made.with_context(|| format!("cannot add child {:?}", child.name))?;
+    }
+    Ok(())
 }
 
-impl Created {
-    /// Makes every planned child that is not there, and gives each its addresses.
-    ///
-    /// # Errors
-    ///
-    /// When one cannot be made; those made before are removed.
-    pub async fn make(locked: &LockedMaster, planned: &[PlannedChild]) -> Result<Self> {
-        let mut created = Self::default();
-        for child in planned.iter().filter(|child| child.existing.is_none()) {
-            if let Err(error) = created.make_one(locked, child).await {
-                created.undo().await;
-                return Err(error).with_context(|| format!("cannot add child {:?}", child.name));
-            }
-        }
-        Ok(created)
+async fn create(locked: &LockedMaster, journal: &mut Journal, child: &PlannedChild) -> Result<()> {
+    if child.target != Target::Own {
+        // So that it is found again, whoever holds the namespace.
+        locked.netlink.assign_nsid(&child.netns).await?;
     }
-
-    async fn make_one(&mut self, locked: &LockedMaster, child: &PlannedChild) -> Result<()> {
-        if child.target != Target::Own {
-            // So that it is found again, whoever holds the namespace.
-            locked.netlink.assign_nsid(&child.netns).await?;
-        }
-        let socket = self.sockets.at(&child.netns)?;
-        let index = self.create(locked, child, &socket).await?;
-        socket.finish_child(index, OWNER_ALIAS, child.settings.up.unwrap_or(true)).await?;
-        socket.address_child(index, &child.addresses, &child.gateways).await
+    let inside = journal.socket(&child.netns)?;
+    let new = NewChild {
+        master: locked.master.index,
+        name: &child.name,
+        kind: child.kind,
+        mode: child.mode,
+        mac: child.settings.mac,
+        mtu: child.settings.mtu,
+        bcqueuelen: child.settings.bcqueuelen,
+    };
+    let index = locked.netlink.create_child(&new, &child.netns, &inside).await?.index;
+    journal.made(&child.netns, &inside, index);
+    inside.finish_child(index, OWNER_ALIAS, child.settings.up.unwrap_or(true)).await?;
+    if !child.gateways.is_empty() {
+        journal.sets_default_route(&child.netns, index).await?;
     }
-
-    async fn create(&mut self, locked: &LockedMaster, child: &PlannedChild, socket: &Netlink) -> Result<u32> {
-        let new = NewChild {
-            master: locked.master.index,
-            name: &child.name,
-            kind: child.kind,
-            mode: child.mode,
-            mac: child.settings.mac,
-            mtu: child.settings.mtu,
-            bcqueuelen: child.settings.bcqueuelen,
-        };
-        let link = locked.netlink.create_child(&new, &child.netns, socket).await?;
-        let made = self.made.entry(child.netns.id());
-        made.or_insert_with(|| (socket.clone(), Vec::new())).1.push(link.index);
-        Ok(link.index)
-    }
-
-    /// Removes what was made, as far as the kernel lets us.
-    pub async fn undo(self) {
-        for (socket, indexes) in self.made.values() {
-            // The error that led here is the one to report.
-            let _ = socket.delete_links(indexes).await;
-        }
-    }
+    inside.address_child(index, &child.addresses, &child.gateways).await
 }

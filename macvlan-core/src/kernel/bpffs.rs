@@ -50,7 +50,7 @@ pub fn prepare() -> Result<(PathBuf, Lifetime)> {
     let directory = root();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.map_err(|error| anyhow!("cannot make {directory:?}: {}", errno(&error)))?;
-    crash::point("making our directory");
+    crash::point("making our directory")?;
     let lifetime = if mounted_here && !in_first_mount_namespace() {
         Lifetime::MountNamespace
     } else {
@@ -122,7 +122,7 @@ pub fn remove_directory(directory: &Path) -> Result<()> {
         remove_pin(&path)?;
     }
     fs::remove_dir(directory).with_context(|| format!("cannot remove {directory:?}"))?;
-    crash::point("removing a pin directory");
+    crash::point("removing a pin directory")?;
     Ok(())
 }
 
@@ -142,9 +142,6 @@ pub fn remove_pin(path: &Path) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove pin {path:?}"))
         }
-        _ => {
-            crash::point("removing a pin");
-            Ok(())
-        }
+        _ => crash::point("removing a pin"),
     }
 }

@@ -78,8 +78,17 @@ impl Netlink {
     ///
     /// When the kernel refuses.
     pub async fn remove_own_address(&self, index: u32, address: IpAddr) -> Result<()> {
+        self.remove_address_if_there(index, IpNet::host(address)).await
+    }
+
+    /// Takes an address away; that it is gone already, or the device, is no error.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses for another reason.
+    pub async fn remove_address_if_there(&self, index: u32, net: IpNet) -> Result<()> {
         use nix::errno::Errno::{EADDRNOTAVAIL, ENODEV};
-        match self.remove_address(index, IpNet::host(address)).await {
+        match self.remove_address(index, net).await {
             Err(error) if matches!(super::kernel_errno(&error), Some(EADDRNOTAVAIL | ENODEV)) => Ok(()),
             other => other,
         }

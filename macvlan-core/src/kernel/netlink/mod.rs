@@ -5,6 +5,7 @@ pub(crate) mod clsact;
 mod codec;
 pub(crate) mod events;
 mod fdb;
+pub mod holdings;
 #[cfg(test)]
 mod hostile;
 pub mod ipnet;
@@ -126,13 +127,14 @@ impl Netlink {
     ///
     /// [`KernelError`] when the kernel refuses.
     pub async fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
+        crash::before("a netlink request")?;
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         let mut answers = self.handle.request(request, kernel())?;
         loop {
             match next(&mut answers).await? {
                 NetlinkPayload::Error(error) => {
-                    crash::point("a netlink request");
+                    crash::stop("a netlink request");
                     return check(&error);
                 }
                 NetlinkPayload::Overrun(_) => bail!("{CUT_OFF}"),
@@ -147,6 +149,7 @@ impl Netlink {
     ///
     /// [`KernelError`] when the kernel refuses.
     pub async fn get(&self, message: RouteNetlinkMessage) -> Result<Option<RouteNetlinkMessage>> {
+        crash::before("asking for an object")?;
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST;
         let mut answers = self.handle.request(request, kernel())?;
@@ -167,6 +170,7 @@ impl Netlink {
     ///
     /// [`KernelError`] when the kernel refuses, or when every try was interrupted or cut off.
     pub async fn dump(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
+        crash::before("asking for all objects")?;
         let mut trouble = CUT_OFF;
         for attempt in 0..DUMP_TRIES {
             if attempt > 0 {

@@ -146,10 +146,10 @@ async fn put_one(netlink: &Netlink, directory: &Path, child: &Child, held: bool)
     netns.run(|| {
         attach(directory, child, held)?.pin(&next).map(drop).map_err(|error| anyhow!("{}", flat(&error)))
     })?;
-    crash::point("pinning the link of a child's device");
+    crash::point("pinning the link of a child's device")?;
     detach_link(&pin)?;
     fs::rename(&next, &pin).with_context(|| format!("cannot rename {next:?}"))?;
-    crash::point("replacing the pin of a child's link");
+    crash::point("replacing the pin of a child's link")?;
     Ok(())
 }
 

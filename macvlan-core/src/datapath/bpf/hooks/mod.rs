@@ -4,5 +4,6 @@ pub(crate) mod child_programs;
 mod link;
 pub(crate) mod pinned;
 pub(crate) mod refusal;
+pub(crate) mod step_back;
 pub(crate) mod tc;
 mod xdp;

@@ -64,7 +64,7 @@ impl<'a> Hooks<'a> {
                 .classifier(name)?
                 .pin(&pin)
                 .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
-            crash::point("pinning a program");
+            crash::point("pinning a program")?;
         }
         Ok(hooks)
     }
@@ -91,7 +91,7 @@ impl<'a> Hooks<'a> {
                 .classifier(name)?
                 .pin(&beside)
                 .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
-            crash::point("pinning a program");
+            crash::point("pinning a program")?;
         }
         Ok(hooks)
     }
@@ -150,11 +150,11 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_with_options(&master.name, hook, TcAttachOptions::TcxOrder(order))
                 .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(&error)))?;
-            crash::point("attaching a TCX link");
+            crash::point("attaching a TCX link")?;
             let link: FdLink = program.take_link(id)?.try_into()?;
             link.pin(directory.join(pin))
                 .map_err(|error| anyhow!("cannot pin a TCX link: {}", flat(&error)))?;
-            crash::point("pinning a TCX link");
+            crash::point("pinning a TCX link")?;
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl<'a> Hooks<'a> {
         if add {
             qdisc_add_clsact(&master.name)
                 .map_err(|error| anyhow!("cannot add a clsact qdisc: {}", flat(&error)))?;
-            crash::point("adding a clsact qdisc");
+            crash::point("adding a clsact qdisc")?;
         }
         let hooks = [
             (names::INGRESS, TcAttachType::Ingress, PRIORITY_INGRESS),
@@ -175,7 +175,7 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_with_options(&master.name, hook, TcAttachOptions::Netlink(options))
                 .map_err(|error| anyhow!("cannot add a TC filter: {}", reason(&error)))?;
-            crash::point("adding a TC filter");
+            crash::point("adding a TC filter")?;
             // The filter stays: aya would remove it when the link is dropped.
             std::mem::forget(program.take_link(id)?);
         }
@@ -204,7 +204,7 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_to_link(link)
                 .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(&error)))?;
-            crash::point("replacing a program");
+            crash::point("replacing a program")?;
             let link = program.take_link(id)?;
             if hairpin == Hairpin::Clsact {
                 std::mem::forget(link);
@@ -212,7 +212,7 @@ impl<'a> Hooks<'a> {
             let beside = self.directory.join(format!("{name}_new"));
             fs::rename(&beside, self.directory.join(name))
                 .with_context(|| format!("cannot rename {beside:?}"))?;
-            crash::point("replacing the pin of a program");
+            crash::point("replacing the pin of a program")?;
         }
         Ok(())
     }

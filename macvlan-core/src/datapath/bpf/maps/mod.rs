@@ -2,6 +2,7 @@
 
 mod allowed_addresses;
 mod filter;
+pub(crate) mod image;
 mod index;
 mod meters;
 pub(crate) mod neighbour_table;
