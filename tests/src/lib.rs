@@ -14,8 +14,8 @@
 //! * [`progs`], [`contexts`], [`direct`]: the BPF programs without the product's own loader; [`foreign`],
 //!   [`handwritten`]: those of others.
 //! * [`exporter`], [`http`], [`dashboard`]: the metrics, who asks for them, and what is made of them.
-//! * [`deny`]: machines that refuse something; [`leak`]: what the kernel holds of ours; [`require`]:
-//!   what the tests need.
+//! * [`deny`]: machines that refuse something; [`leak`], [`snapshot`]: what the kernel holds of
+//!   ours; [`require`]: what the tests need.
 
 pub mod attached;
 pub mod cli;
@@ -47,6 +47,7 @@ pub mod package;
 pub mod progs;
 pub mod require;
 pub mod rng;
+pub mod snapshot;
 pub mod sniff;
 pub mod station;
 pub mod stats;

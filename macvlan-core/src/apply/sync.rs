@@ -8,17 +8,9 @@ use macvlan_common::mac::Mac;
 use crate::{
     datapath::{Datapath as _, bpf::hooks::child_programs::ChildPrograms, shim},
     discovery::locked_master::LockedMaster,
-    model::{child::Child, description::Degraded, members::Members},
+    model::{child::Child, description::Degraded},
     policy::change::PolicyChange,
 };
-
-/// Brings the map back to what it was before a change that failed.
-pub(crate) fn restore(locked: &mut LockedMaster, before: &Members) {
-    if let Ok(bpf) = &mut locked.attached {
-        // The error that led here is the one to report.
-        let _ = bpf.sync(&locked.master, before);
-    }
-}
 
 /// Brings the map, or the shim, to what the kernel has now. Gives what is less than was asked for.
 ///

@@ -248,8 +248,12 @@ impl LockedMaster {
         Ok(())
     }
 
-    /// Removes children that a killed run had begun to make.
-    async fn remove_unfinished(&mut self) -> Result<()> {
+    /// Removes children that a killed run, or one without an answer, had begun to make.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to remove one, or does not list what is left.
+    pub async fn remove_unfinished(&mut self) -> Result<()> {
         let unfinished: Vec<Child> =
             self.children().iter().filter(|child| child.unfinished).cloned().collect();
         if unfinished.is_empty() {

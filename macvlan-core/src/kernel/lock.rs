@@ -33,7 +33,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Still held: whoever waits for it sees that the file is another one, and begins anew.
         let _ = fs::remove_file(&self.path);
-        crash::point("removing a lock file");
+        crash::stop("removing a lock file");
         // It stays while other locks are in it.
         let _ = fs::remove_dir(DIRECTORY);
     }
@@ -184,7 +184,7 @@ impl Lock {
             };
             match file.try_lock() {
                 Ok(()) if is_at(&file, path) => {
-                    crash::point("taking a lock");
+                    crash::stop("taking a lock");
                     return Ok(Some(Self { file, path: path.to_owned() }));
                 }
                 // Its holder has just removed it.

@@ -31,7 +31,7 @@ impl Bpf {
         bpffs::remove_directory(&leaving)?;
         fs::rename(&self.directory, &leaving)
             .with_context(|| format!("cannot rename {:?}", self.directory))?;
-        crash::point("naming a pin directory half");
+        crash::point("naming a pin directory half")?;
         take_off(&self.netlink, master, &leaving).await?;
         bpffs::remove_root();
         Ok(())

@@ -45,22 +45,22 @@ impl Bpf {
         let building = root.join(format!("{}{BUILDING}", master.key));
         bpffs::remove_directory(&building)?;
         fs::create_dir_all(&building).with_context(|| format!("cannot make {building:?}"))?;
-        crash::point("making a pin directory");
+        crash::point("making a pin directory")?;
         let built = Self::build(netlink, master, options, max_children, members, &building, &lifetime).await;
-        match built {
-            Ok((maps, record)) => {
-                let directory = directory(master);
-                fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
-                crash::point("naming a pin directory whole");
-                let description = describe(&record, &maps, &directory)?;
-                Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
-            }
-            Err(error) => {
-                take_off(netlink, master, &building).await?;
-                bpffs::remove_root();
-                Err(error)
-            }
+        let directory = directory(master);
+        let whole = built.and_then(|(maps, record)| {
+            fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
+            crash::point("naming a pin directory whole")?;
+            let description = describe(&record, &maps, &directory)?;
+            let netlink = netlink.clone();
+            Ok(Self { directory: directory.clone(), maps, record, description, netlink, renewed: false })
+        });
+        if whole.is_err() {
+            let left = if fs::exists(&building).unwrap_or(true) { &building } else { &directory };
+            take_off(netlink, master, left).await?;
+            bpffs::remove_root();
         }
+        whole
     }
 
     async fn build(
@@ -73,7 +73,7 @@ impl Bpf {
         lifetime: &Lifetime,
     ) -> Result<(Maps, Record)> {
         let mut object = load_object(building, Some(max_children))?;
-        crash::point("pinning the maps");
+        crash::point("pinning the maps")?;
         let mut maps = Maps::open(building)?;
         maps.draw_secrets()?;
         maps.set_directs(options.directed_neigh)?;

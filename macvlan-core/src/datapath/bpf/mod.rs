@@ -15,6 +15,7 @@ pub mod object;
 pub mod probe;
 pub mod reader;
 mod record;
+pub(crate) mod step_back;
 pub mod trace;
 mod traced;
 mod update;

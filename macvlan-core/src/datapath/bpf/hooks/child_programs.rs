@@ -53,6 +53,14 @@ struct Missing {
     why: String,
 }
 
+impl ChildPrograms {
+    /// The children whose devices have no program, and why, in one line.
+    pub fn reasons(&self) -> String {
+        let reasons = self.not.iter().map(|missing| format!("{}: {}", missing.child, missing.why));
+        reasons.collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// What a child's own device does for it, in the words of `degraded`; the master does it less well.
 const FEATURES: [(&str, fn(Policy) -> bool); 4] = [
     ("anti-spoof", Policy::is_guarded),
@@ -197,10 +205,10 @@ async fn put_one(netlink: &Netlink, directory: &Path, child: &Child, held: bool)
     netns.run(|| {
         attach(directory, child, held)?.pin(&next).map(drop).map_err(|error| anyhow!("{}", flat(&error)))
     })?;
-    crash::point("pinning the link of a child's device");
+    crash::point("pinning the link of a child's device")?;
     detach_link(&pin)?;
     fs::rename(&next, &pin).with_context(|| format!("cannot rename {next:?}"))?;
-    crash::point("replacing the pin of a child's link");
+    crash::point("replacing the pin of a child's link")?;
     Ok(())
 }
 

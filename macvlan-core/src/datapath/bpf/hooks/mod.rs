@@ -5,5 +5,6 @@ mod device_pin;
 mod link;
 pub(crate) mod pinned;
 pub(crate) mod refusal;
+pub(crate) mod step_back;
 pub(crate) mod tc;
 mod xdp;

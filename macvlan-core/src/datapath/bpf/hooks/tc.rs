@@ -68,7 +68,7 @@ impl<'a> Hooks<'a> {
                 .classifier(name)?
                 .pin(&pin)
                 .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
-            crash::point("pinning a program");
+            crash::point("pinning a program")?;
         }
         Ok(hooks)
     }
@@ -95,7 +95,7 @@ impl<'a> Hooks<'a> {
                 .classifier(name)?
                 .pin(&beside)
                 .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
-            crash::point("pinning a program");
+            crash::point("pinning a program")?;
         }
         Ok(hooks)
     }
@@ -162,11 +162,11 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_with_options(&master.name, hook, TcAttachOptions::TcxOrder(order))
                 .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Hook::Tcx, &error)))?;
-            crash::point("attaching a TCX link");
+            crash::point("attaching a TCX link")?;
             let link: FdLink = program.take_link(id)?.try_into()?;
             link.pin(directory.join(pin))
                 .map_err(|error| anyhow!("cannot pin a TCX link: {}", flat(&error)))?;
-            crash::point("pinning a TCX link");
+            crash::point("pinning a TCX link")?;
         }
         Ok(())
     }
@@ -174,10 +174,10 @@ impl<'a> Hooks<'a> {
     fn attach_clsact(&mut self, master: &Master, add: bool) -> Result<()> {
         // Before the first filter: whoever finds the pins knows of the device.
         device_pin::pin(self.directory, master.index)?;
-        crash::point("pinning the map of the device");
+        crash::point("pinning the map of the device")?;
         if add {
             qdisc_add_clsact(&master.name).map_err(|error| no_clsact(master, &error))?;
-            crash::point("adding a clsact qdisc");
+            crash::point("adding a clsact qdisc")?;
         }
         let hooks = [
             (names::INGRESS, TcAttachType::Ingress, PRIORITY_INGRESS),
@@ -189,7 +189,7 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_with_options(&master.name, hook, TcAttachOptions::Netlink(options))
                 .map_err(|error| anyhow!("cannot add a TC filter: {}", reason(Hook::Filter, &error)))?;
-            crash::point("adding a TC filter");
+            crash::point("adding a TC filter")?;
             // The filter stays: aya would remove it when the link is dropped.
             std::mem::forget(program.take_link(id)?);
         }
@@ -219,7 +219,7 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_to_link(link)
                 .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(place, &error)))?;
-            crash::point("replacing a program");
+            crash::point("replacing a program")?;
             let link = program.take_link(id)?;
             if hairpin == Hairpin::Clsact {
                 std::mem::forget(link);
@@ -227,7 +227,7 @@ impl<'a> Hooks<'a> {
             let beside = self.directory.join(format!("{name}_new"));
             fs::rename(&beside, self.directory.join(name))
                 .with_context(|| format!("cannot rename {beside:?}"))?;
-            crash::point("replacing the pin of a program");
+            crash::point("replacing the pin of a program")?;
         }
         Ok(())
     }

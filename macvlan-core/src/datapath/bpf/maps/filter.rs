@@ -42,7 +42,7 @@ impl Maps {
             if *old != new {
                 self.filter.set(index, new, 0).context("cannot write the filter map")?;
                 *old = new;
-                crash::point("writing a word of the filter");
+                crash::point("writing a word of the filter")?;
             }
         }
         Ok(())

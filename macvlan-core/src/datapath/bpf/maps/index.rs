@@ -15,7 +15,7 @@ impl Maps {
         let number = index::bucket_of(key);
         let bucket = index::buckets(children.filter(|(key, _)| index::bucket_of(*key) == number));
         self.index.set(number, bucket[number as usize], 0).context("cannot write the index map")?;
-        crash::point("writing a bucket of the index");
+        crash::point("writing a bucket of the index")?;
         Ok(())
     }
 
@@ -42,7 +42,7 @@ impl Maps {
             if *old != new {
                 self.index.set(number, new, 0).context("cannot write the index map")?;
                 *old = new;
-                crash::point("writing a bucket of the index");
+                crash::point("writing a bucket of the index")?;
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 mod allowed_addresses;
 mod batch;
 mod filter;
+pub(crate) mod image;
 mod index;
 mod meters;
 pub(crate) mod neighbour_table;

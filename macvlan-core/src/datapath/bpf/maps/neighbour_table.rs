@@ -101,6 +101,46 @@ impl NeighbourTable {
     }
 }
 
+/// What was in the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remembered {
+    owners: Vec<(Address, Owner)>,
+    places: Vec<(u64, Address)>,
+}
+
+impl NeighbourTable {
+    /// What is in the table now.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not read out a map.
+    pub fn remember(&self) -> Result<Remembered> {
+        let places = self.all_places.hash().context("cannot read the address map")?;
+        Ok(Remembered { owners: self.all()?, places })
+    }
+
+    /// Makes the table say what it said, but for what the programs have learnt since.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not read out or write a map.
+    pub fn put_back(&mut self, before: &Remembered) -> Result<()> {
+        let was: BTreeMap<Address, Owner> = before.owners.iter().copied().collect();
+        for (address, owner) in self.all()? {
+            if owner.source == Owner::NETLINK && !was.contains_key(&address) {
+                gone(self.owners.remove(&address))?;
+            }
+        }
+        for (address, owner) in was {
+            self.owners.insert(address, owner, 0).context("cannot write the address map")?;
+        }
+        for (place, address) in &before.places {
+            self.places.insert(place, address, 0).context("cannot write the address map")?;
+        }
+        Ok(())
+    }
+}
+
 /// Old enough to be written anew, long before it is forgotten.
 fn is_ageing(owner: &Owner, now: u64) -> bool {
     now.saturating_sub(owner.seen) > LIFETIME / 4

@@ -146,7 +146,7 @@ impl Maps {
     fn name_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
         for (number, name) in wanted.iter().filter(|(number, name)| present.name_of(*number) != Some(*name)) {
             self.groups.insert(u32::from(number), name, 0).context("cannot write the groups map")?;
-            crash::point("naming a group");
+            crash::point("naming a group")?;
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Maps {
     fn forget_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
         for (number, _) in present.iter().filter(|(number, _)| wanted.name_of(*number).is_none()) {
             self.groups.remove(&u32::from(number)).context("cannot remove a group from its map")?;
-            crash::point("forgetting a group");
+            crash::point("forgetting a group")?;
         }
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Maps {
 
     pub(crate) fn set_policy(&mut self, slot: u32, policy: Policy) -> Result<()> {
         self.policy.set(slot, policy, 0).context("cannot write the policy map")?;
-        crash::point("writing a policy");
+        crash::point("writing a policy")?;
         Ok(())
     }
 
@@ -196,7 +196,7 @@ impl Maps {
                 }
                 other => {
                     other.context("cannot add a child to the map")?;
-                    crash::point("adding a child to the map");
+                    crash::point("adding a child to the map")?;
                     break;
                 }
             }
@@ -210,9 +210,9 @@ impl Maps {
         let mut counters = sum(&shares);
         self.wire_rx.add_to(&mut counters, slot)?;
         self.retired.keep(key, counters)?;
-        crash::point("keeping the counters of a child that goes");
+        crash::point("keeping the counters of a child that goes")?;
         self.children.remove(&key).context("cannot remove a child from the map")?;
-        crash::point("removing a child from the map");
+        crash::point("removing a child from the map")?;
         Ok(())
     }
 }

@@ -43,7 +43,7 @@ pub struct Maps {
     record: Array<MapData, Record>,
     pub(crate) retired: RetiredCounters,
     pub(crate) groups: HashMap<MapData, u32, GroupName>,
-    owners: NeighbourTable,
+    pub(crate) owners: NeighbourTable,
     pub(crate) own: AllowedAddressMap,
     pub(crate) pace: Array<MapData, Pace>,
     pub(crate) meters: MeterMap,
@@ -237,7 +237,7 @@ impl Maps {
         let room = record.text.get_mut(..text.len()).context("the record does not fit its map")?;
         room.copy_from_slice(text.as_bytes());
         self.record.set(0, record, 0).context("cannot write the record map")?;
-        crash::point("writing the record");
+        crash::point("writing the record")?;
         Ok(())
     }
 }
