@@ -61,8 +61,11 @@ impl ChildPrograms {
     }
 }
 
+/// Whether a child's policy asks for a feature.
+type Needs = fn(Policy) -> bool;
+
 /// What a child's own device does for it, in the words of `degraded`; the master does it less well.
-const FEATURES: [(&str, fn(Policy) -> bool); 4] = [
+const FEATURES: [(&str, Needs); 4] = [
     ("anti-spoof", Policy::is_guarded),
     // A broadcast gets to siblings before the master sees it.
     ("ra", |policy| policy.is_inspected() && !policy.ra()),
@@ -88,7 +91,7 @@ impl ChildPrograms {
                 1 => " and 1 other child".to_owned(),
                 others => format!(" and {others} other children"),
             };
-            Some(Degraded::new(feature, "device", "master", &format!("{child}{others}: {why}")))
+            Some(Degraded::new(feature, "device", "master", format!("{child}{others}: {why}")))
         });
         less.collect()
     }

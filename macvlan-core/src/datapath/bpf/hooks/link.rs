@@ -1,103 +1,58 @@
-//! What aya does not do with a pinned BPF link: tell its device, and detach it at once.
+//! What aya 0.14 does not do with a pinned BPF link: tell its device, and detach it at once. Its `FdLink`
+//! gives no descriptor away either, so the link is opened here for these two.
 
 use std::{
-    fs,
-    mem::size_of,
+    ffi::CString,
+    fs, io,
+    mem::{self, size_of},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     path::Path,
 };
 
 use anyhow::{Context, Result};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
 
 use crate::kernel::{bpffs, crash};
 
-/// Head of `struct bpf_link_info` (`include/uapi/linux/bpf.h`). For XDP and TCX links the union
-/// begins with the interface index; the kernel sets it to 0 when the device is gone.
-#[repr(C)]
-#[derive(Default)]
-struct LinkInfo {
-    kind: u32,
-    id: u32,
-    program: u32,
-    padding: u32,
-    ifindex: u32,
-    rest: [u32; 11],
-}
-
-#[repr(C)]
-struct InfoByFd {
-    fd: u32,
-    len: u32,
-    info: u64,
-}
-
-#[repr(C)]
-struct ObjGet {
-    pathname: u64,
-    fd: u32,
-    flags: u32,
-}
-
-#[repr(C)]
-struct LinkUpdate {
-    fd: u32,
-    program: u32,
-    flags: u32,
-    old_program: u32,
-}
-
-#[repr(C)]
-struct LinkDetach {
-    fd: u32,
-}
-
-const BPF_OBJ_PIN: libc::c_int = 6;
-
-const BPF_OBJ_GET: libc::c_int = 7;
-
-const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
-
-const BPF_LINK_UPDATE: libc::c_int = 29;
-
-const BPF_LINK_DETACH: libc::c_int = 34;
-
-/// The interface index of the link pinned at `path`; 0 when its device is gone.
+/// The interface index of the XDP or TCX link pinned at `path`; 0 when its device is gone.
 ///
 /// # Errors
 ///
-/// When there is no link.
+/// Nothing is pinned there, it is no link, or the process lacks `CAP_BPF`.
 pub fn pinned_link_ifindex(path: &Path) -> Result<u32> {
-    Ok(info(path)?.ifindex)
+    let link = open(path)?;
+    // SAFETY: all zeros are a value of every field.
+    let mut info: bpf_link_info = unsafe { mem::zeroed() };
+    let mut attributes = no_attributes();
+    attributes.info.bpf_fd = link.as_raw_fd().unsigned_abs();
+    attributes.info.info_len = size_of::<bpf_link_info>() as u32;
+    attributes.info.info = (&raw mut info) as u64;
+    // SAFETY: the address is that of a live `bpf_link_info`, whose size is given beside it.
+    let told = unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes) };
+    told.with_context(|| format!("{path:?} is not a link"))?;
+    // SAFETY: any bytes make this field, which is the first of XDP and TCX links alike.
+    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
 }
 
 /// The id of the program of the link pinned at `path`.
 ///
 /// # Errors
 ///
-/// When there is no link.
+/// Nothing is pinned there, it is no link, or the process lacks `CAP_BPF`.
 pub fn pinned_link_program(path: &Path) -> Result<u32> {
-    Ok(info(path)?.program)
+    let link = FdLink::from(PinnedLink::from_pin(path).with_context(|| cannot_open(path))?);
+    Ok(link.info().with_context(|| format!("{path:?} is not a link"))?.program_id())
 }
 
 /// The id of the link pinned at `path`.
 ///
 /// # Errors
 ///
-/// There is no link.
+/// Nothing is pinned there, it is no link, or the process lacks `CAP_BPF`.
 pub fn pinned_link_id(path: &Path) -> Result<u32> {
-    Ok(info(path)?.id)
-}
-
-/// Takes the program of the link pinned at `path` off its device. The pin stays.
-///
-/// # Errors
-///
-/// When there is no link, or the kernel is older than 5.9.
-pub fn detach_pinned_link(path: &Path) -> Result<()> {
-    let link = open(path)?;
-    let mut detach = LinkDetach { fd: link.as_raw_fd().unsigned_abs() };
-    bpf(BPF_LINK_DETACH, &mut detach).with_context(|| format!("cannot detach the link {path:?}"))?;
-    Ok(())
+    let link = FdLink::from(PinnedLink::from_pin(path).with_context(|| cannot_open(path))?);
+    Ok(link.info().with_context(|| format!("{path:?} is not a link"))?.id())
 }
 
 /// A program that is pinned at `path`, opened. aya opens an XDP program only by a type that it does not
@@ -105,7 +60,7 @@ pub fn detach_pinned_link(path: &Path) -> Result<()> {
 ///
 /// # Errors
 ///
-/// There is no pin.
+/// Nothing is pinned there, or the process lacks `CAP_BPF`.
 pub fn open_pinned_program(path: &Path) -> Result<OwnedFd> {
     open(path)
 }
@@ -117,10 +72,12 @@ pub fn open_pinned_program(path: &Path) -> Result<OwnedFd> {
 /// There is no link, or its device is gone.
 pub fn update_pinned_link(path: &Path, program: &OwnedFd) -> Result<()> {
     let link = open(path)?;
-    let fd = link.as_raw_fd().unsigned_abs();
-    let mut update = LinkUpdate { fd, program: program.as_raw_fd().unsigned_abs(), flags: 0, old_program: 0 };
-    bpf(BPF_LINK_UPDATE, &mut update).with_context(|| format!("cannot replace the program of {path:?}"))?;
-    Ok(())
+    let mut attributes = no_attributes();
+    attributes.link_update.link_fd = link.as_raw_fd().unsigned_abs();
+    attributes.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd().unsigned_abs();
+    // SAFETY: the command reads descriptors and no address.
+    let updated = unsafe { bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attributes) };
+    updated.map(drop).with_context(|| format!("cannot replace the program of {path:?}"))
 }
 
 /// Pins an open program at `path`.
@@ -129,40 +86,56 @@ pub fn update_pinned_link(path: &Path, program: &OwnedFd) -> Result<()> {
 ///
 /// Something is pinned there.
 pub fn pin_program(path: &Path, program: &OwnedFd) -> Result<()> {
-    let text = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-    let fd = program.as_raw_fd().unsigned_abs();
-    let mut pin = ObjGet { pathname: text.as_ptr() as u64, fd, flags: 0 };
-    bpf(BPF_OBJ_PIN, &mut pin).with_context(|| format!("cannot pin program {path:?}"))?;
-    Ok(())
+    let text = CString::new(path.as_os_str().as_encoded_bytes())?;
+    let mut attributes = no_attributes();
+    attributes.__bindgen_anon_4.pathname = text.as_ptr() as u64;
+    attributes.__bindgen_anon_4.bpf_fd = program.as_raw_fd().unsigned_abs();
+    // SAFETY: the address is that of a string that ends with a zero and outlives the call.
+    let pinned = unsafe { bpf(bpf_cmd::BPF_OBJ_PIN, &mut attributes) };
+    pinned.map(drop).with_context(|| format!("cannot pin program {path:?}"))
 }
 
-fn info(path: &Path) -> Result<LinkInfo> {
+/// Takes the program of the link pinned at `path` off its device. The pin stays.
+fn detach_pinned_link(path: &Path) -> Result<()> {
     let link = open(path)?;
-    let mut info = LinkInfo::default();
-    let mut query = InfoByFd {
-        fd: link.as_raw_fd().unsigned_abs(),
-        len: size_of::<LinkInfo>() as u32,
-        info: (&raw mut info) as u64,
-    };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query).with_context(|| format!("{path:?} is not a link"))?;
-    Ok(info)
+    let mut attributes = no_attributes();
+    attributes.link_detach.link_fd = link.as_raw_fd().unsigned_abs();
+    // SAFETY: the command reads a descriptor and no address.
+    let detached = unsafe { bpf(bpf_cmd::BPF_LINK_DETACH, &mut attributes) };
+    detached.map(drop).with_context(|| format!("cannot detach the link {path:?}"))
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {
-    let text = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-    let mut get = ObjGet { pathname: text.as_ptr() as u64, fd: 0, flags: 0 };
-    let fd = bpf(BPF_OBJ_GET, &mut get).with_context(|| format!("cannot open pinned link {path:?}"))?;
+    let text = CString::new(path.as_os_str().as_encoded_bytes())?;
+    let mut attributes = no_attributes();
+    attributes.__bindgen_anon_4.pathname = text.as_ptr() as u64;
+    // SAFETY: the address is that of a string that ends with a zero and outlives the call.
+    let fd = unsafe { bpf(bpf_cmd::BPF_OBJ_GET, &mut attributes) }.with_context(|| cannot_open(path))?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// bpf(2) with the fields of `union bpf_attr` that the command reads.
-fn bpf<T>(command: libc::c_int, attributes: &mut T) -> std::io::Result<libc::c_int> {
-    // SAFETY: `attributes` is the head of `union bpf_attr` for this command, and every address in it
-    // is that of a live buffer of the length given beside it.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
-    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+fn cannot_open(path: &Path) -> String {
+    format!("cannot open pinned link {path:?}")
+}
+
+fn no_attributes() -> bpf_attr {
+    // SAFETY: all zeros are a value of every field of the union.
+    unsafe { mem::zeroed() }
+}
+
+/// bpf(2).
+///
+/// # Safety
+///
+/// Every address in `attributes` that the command reads is that of a live buffer of the length given
+/// beside it.
+unsafe fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<libc::c_int> {
+    let command = command as libc::c_int;
+    let size = size_of::<bpf_attr>();
+    // SAFETY: the caller's promise; the attributes are live, and of this size.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
 }
 
 /// Takes a pinned link off its device now, and removes the pin. Without the pin alone, the kernel
