@@ -21,31 +21,22 @@ impl IpNet {
 
     /// Whether `address` is within the prefix.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
-                own.to_bits() & mask == other.to_bits() & mask
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(128))).unwrap_or(0);
-                own.to_bits() & mask == other.to_bits() & mask
-            }
-            _ => false,
-        }
+        self.network().is_some_and(|network| network.contains(&address))
     }
 
-    /// Whether `address` stands for the network, or for everybody in it (RFC 919, RFC 4291 2.6.1).
+    /// Whether `address` stands for the network, or for everybody in it (RFC 919, RFC 4291 2.6.1). One of
+    /// two addresses (RFC 3021, RFC 6164) stands for itself.
     pub fn is_reserved(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(other) if self.prefix < 31 => {
-                let host = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
-                matches!(other.to_bits() & host, 0) || other.to_bits() & host == host
-            }
-            IpAddr::V6(other) if self.prefix < 127 => {
-                other.to_bits() & u128::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0) == 0
-            }
-            _ => false,
+        let Ok(network) = ipnet::IpNet::new(address, self.prefix) else { return false };
+        if network.max_prefix_len() - network.prefix_len() < 2 {
+            return false;
         }
+        address == network.network() || (address.is_ipv4() && address == network.broadcast())
+    }
+
+    /// The network; `None` for a prefix that its address is too short for.
+    fn network(&self) -> Option<ipnet::IpNet> {
+        ipnet::IpNet::new(self.address, self.prefix).ok()
     }
 }
 
