@@ -124,7 +124,7 @@ async fn complete(locked: &LockedMaster, journal: &mut Journal, children: &[&Pla
     added.map_err(|(index, error)| error.context(of(index)))?;
     for (index, child) in indexes.iter().zip(children) {
         for gateway in &child.gateways {
-            journal.sets_default_route(netns, *index).await?;
+            journal.sets_first_default_route(netns).await?;
             inside.set_default_route(*index, *gateway).await.with_context(|| cannot_add(child))?;
         }
     }

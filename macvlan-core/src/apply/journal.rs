@@ -115,7 +115,7 @@ impl Journal {
         }
     }
 
-    /// A default route through this device is about to be set, whichever it replaces.
+    /// A default route through a device that was there before is about to be set, whichever it replaces.
     ///
     /// # Errors
     ///
@@ -123,6 +123,15 @@ impl Journal {
     pub(crate) async fn sets_default_route(&mut self, netns: &Netns, index: u32) -> Result<()> {
         self.remember(netns).await?.devices.insert(index);
         Ok(())
+    }
+
+    /// The same through a device that was made: what that holds goes with it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not tell what its namespace holds.
+    pub(crate) async fn sets_first_default_route(&mut self, netns: &Netns) -> Result<()> {
+        self.remember(netns).await.map(drop)
     }
 
     /// Ends the journal: forgets the way back or, where the command failed, takes it. What could not be
