@@ -52,4 +52,5 @@ pub mod stats;
 pub mod stream;
 pub mod talk;
 pub mod tap;
+pub mod topologies;
 pub mod tracer;

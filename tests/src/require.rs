@@ -132,7 +132,7 @@ pub fn setpriv() -> Result<(), String> {
 ///
 /// What of these is not installed.
 pub fn docker() -> Result<(), String> {
-    ["dockerd", "docker", "containerd", "busybox"].into_iter().try_for_each(tool)
+    ["dockerd", "docker", "containerd", "runc", "busybox"].into_iter().try_for_each(tool)
 }
 
 /// Podman, and what a container of it needs.
@@ -141,7 +141,7 @@ pub fn docker() -> Result<(), String> {
 ///
 /// What of these is not installed.
 pub fn podman() -> Result<(), String> {
-    ["podman", "busybox"].into_iter().try_for_each(tool)
+    ["podman", "runc", "busybox"].into_iter().try_for_each(tool)
 }
 
 /// containerd with its client, and what a container of it needs.
