@@ -98,6 +98,7 @@ pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
             no_adopt: config.anti_spoof == AntiSpoof::Off,
             ..Options::default()
         },
+        may_be_down: true,
         on_missing_bpf: (config.on_missing_bpf == OnMissingBpf::Fail).then_some(MissingChoice::Fail),
         ..AttachRequest::default()
     };

@@ -123,6 +123,7 @@ pub fn read_master(fields: Fields<'_>, mentions: &mut FirstMentions) -> Result<M
         policies: policies.clone(),
         follows: false,
         prune,
+        may_be_down: false,
     };
     Ok(MasterConfig { name, request, policies })
 }
