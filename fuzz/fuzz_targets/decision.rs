@@ -9,12 +9,14 @@ use libfuzzer_sys::{
 use macvlan_common::{
     cases::{HOST, World, WorldChild},
     child::{ANTI_SPOOFS, Mode, Policy},
-    config::HAIRPINS,
-    decide::{Action, Frame, Hook, Sender, Tables as _, decide},
+    decide::{Tables as _, decide},
+    frame::{Frame, Hook},
     limit::Pace,
     mac::{Mac, is_group},
     neigh::{Claim, Owner, Speaker, judge_claim},
-    trace::{Point, Told},
+    tag::{HAIRPINS, Sender},
+    trace::{Judgement, Point},
+    verdict::Action,
 };
 
 fuzz_target!(|octets: &[u8]| {
@@ -58,13 +60,14 @@ fn verdict(choices: &mut Unstructured<'_>) -> Result<()> {
     let plain = [Hook::Xdp, Hook::Ingress, Hook::Judged, Hook::AfterXdp, Hook::Egress];
     let hooks: Vec<Hook> = plain.into_iter().chain(HAIRPINS.map(Hook::Turned)).collect();
     let hook = *choices.choose(&hooks)?;
-    let sender = *choices.choose(&[Sender::Unsaid, Sender::Vouched])?;
+    let sender = *choices.choose(&[Sender::Unknown, Sender::Vouched])?;
     let frame = Frame { dst: mac(choices)?.key(), src: mac(choices)?.key(), sender };
 
     let verdict = decide(hook, frame, &world);
 
-    let told = Told::decode(Told::encode(Point::Ingress, &verdict)).expect("a verdict can be told");
-    assert_eq!((told.action, told.total), (verdict.action, verdict.total));
+    let judgement =
+        Judgement::decode(Judgement::encode(Point::Ingress, &verdict)).expect("a verdict has a word");
+    assert_eq!((judgement.action, judgement.total), (verdict.action, verdict.total));
     if verdict.action.drop_reason().is_some() {
         assert!(verdict.tx.is_none() && verdict.rx.is_none() && verdict.total.is_none(), "{verdict:?}");
     } else {

@@ -5,11 +5,14 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use macvlan_common::{mac::Mac, trace::{RECORD_LEN, Record, Told}};
+use macvlan_common::{
+    mac::Mac,
+    trace::{FrameRecord, Judgement, RECORD_LEN},
+};
 use macvlan_ctl::trace::{capture::Capture, decode::summary, event::{Event, Names}};
 
 fuzz_target!(|octets: &[u8]| {
-    assert_eq!(Record::decode(octets).is_some(), octets.len() == RECORD_LEN);
+    assert_eq!(FrameRecord::decode(octets).is_some(), octets.len() == RECORD_LEN);
     let words = summary(octets);
     assert!(!words.contains(char::is_control), "{words:?}");
 
@@ -17,11 +20,11 @@ fuzz_target!(|octets: &[u8]| {
     let mut whole = [0; RECORD_LEN];
     let len = octets.len().min(RECORD_LEN);
     whole[..len].copy_from_slice(&octets[..len]);
-    let Some(record) = Record::decode(&whole) else { unreachable!("it has the length of one") };
+    let Some(record) = FrameRecord::decode(&whole) else { unreachable!("it has the length of one") };
     let names = Names::new(Mac::new([2, 0, 0, 0, 0, 1]), &[]);
     let booted = Duration::from_secs(record.time);
     if let Some(event) = Event::new(&record, &names, booted) {
-        assert!(Told::decode(record.told).is_some());
+        assert!(Judgement::decode(record.judgement).is_some());
         let line = event.to_string();
         assert!(!line.contains(char::is_control), "{line:?}");
         let mut file = Vec::new();

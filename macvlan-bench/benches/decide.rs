@@ -6,7 +6,8 @@ use std::hint::black_box;
 use criterion::Criterion;
 use macvlan_common::{
     cases::{self, World},
-    decide::{Hook, decide},
+    decide::decide,
+    frame::Hook,
 };
 
 /// Every case of the contract that a hook has, in turn.

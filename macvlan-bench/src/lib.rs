@@ -1,27 +1,11 @@
 //! Labs of network namespaces, and what `macvlan-ctl` measures and shows in them.
+//!
+//! * [`lab`]: what [`bench`](mod@bench), [`demo`] and the tests of this project are built from.
+//! * [`bench`](mod@bench): the measurements of `macvlan-ctl bench`.
+//! * [`demo`]: `macvlan-ctl demo`.
 
-mod arrivals;
-mod batch;
 pub mod bench;
-pub mod contender;
-pub mod contender_lab;
-pub mod cpu;
-pub mod crowd;
 pub mod demo;
-mod frame;
-pub mod generator;
-mod lab;
-mod machine;
-pub mod measure;
-mod memory;
-pub mod mounts;
-pub mod page;
-pub mod path;
-pub mod program;
-mod quantity;
-pub mod real;
-pub mod report;
-mod sections;
-pub mod table;
-pub mod traffic;
-mod wiring;
+pub mod lab;
+
+pub use bench::real;

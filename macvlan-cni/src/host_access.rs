@@ -19,7 +19,7 @@ use macvlan_core::{
     kernel::netlink::Netlink,
     model::{
         master::Master,
-        options::{MissingChoice, Options},
+        options::{MissingChoice, OptionValues, Options},
         request::AttachRequest,
     },
     policy::change::PolicyChange,
@@ -51,7 +51,7 @@ pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac)
     };
     if config.anti_spoof != AntiSpoof::Off && !bpf.description().adopts {
         let msg = format!(
-            "antiSpoof needs a data path that knows every child: run macvlan-ctl attach {}",
+            "antiSpoof needs a data path that knows every child: run macvlan-ctl attach {} --adopt",
             master.name
         );
         return Err(CniError::new(code::INVALID_CONFIG, msg));
@@ -95,11 +95,13 @@ pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
     let request = AttachRequest {
         options: Options {
             xdp: config.xdp,
-            no_adopt: config.anti_spoof == AntiSpoof::Off,
+            adopt: (config.anti_spoof != AntiSpoof::Off).then_some(true),
+            on_missing_bpf: (config.on_missing_bpf == OnMissingBpf::Fail).then_some(MissingChoice::Fail),
             ..Options::default()
         },
         may_be_down: true,
-        on_missing_bpf: (config.on_missing_bpf == OnMissingBpf::Fail).then_some(MissingChoice::Fail),
+        // Somebody else may have attached meanwhile: it stays as they said then.
+        at_first: OptionValues { adopt: false, ..OptionValues::default() },
         ..AttachRequest::default()
     };
     match attach::attach(master, &request).await {

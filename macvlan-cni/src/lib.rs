@@ -86,7 +86,7 @@ fn serve_in(
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the event loop")?;
-    let attachment = hold(&request, &config);
+    let attachment = runtime.block_on(hold(&request, &config));
     let task = Task { request: &request, config, version: *version, runtime, attachment };
     match request.verb {
         Verb::Add => add::add(&task).map(Some),
@@ -99,9 +99,9 @@ fn serve_in(
 
 /// The lock of the attachment that an ADD or a DEL is about. Whoever cannot have it goes on: a plugin
 /// that never ends must not keep a DEL from clearing what it can, nor must a full `/run`.
-fn hold(request: &Invocation, config: &Config) -> Option<Lock> {
+async fn hold(request: &Invocation, config: &Config) -> Option<Lock> {
     let target = request.target.as_ref().filter(|_| matches!(request.verb, Verb::Add | Verb::Del))?;
-    Lock::take_for_attachment(&target.attachment(&config.name).digest(), PATIENCE).ok()?
+    Lock::take_for_attachment(&target.attachment(&config.name).digest(), PATIENCE).await.ok()?
 }
 
 /// The answer to VERSION, in the version that was asked in.

@@ -251,6 +251,7 @@ pub async fn lock(above: &Netlink, config: &Config, link: &Link) -> CniResult<Op
         .await
         .map_err(|error| CniError::new(code::INVALID_CONFIG, format!("master {:?}: {error:#}", link.name)))?;
     let lock = Lock::take(&master.key, &master.name)
+        .await
         .map_err(|error| CniError::new(code::TRY_AGAIN, format!("{error:#}")))?;
     Ok(Some((master, lock)))
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     child::{Mode, Policy},
-    decide::Sender,
+    tag::{Hairpin, Sender, Tag},
 };
 
 /// Per-master settings, read by every program on every frame.
@@ -14,43 +14,27 @@ use crate::{
 pub struct Config {
     /// Key of the master's own MAC.
     pub master: u64,
-    /// Key of the passthru child's MAC, 0 without one. Nothing is hairpinned beside such a child.
+    /// Key of the passthru child's MAC, 0 without one. Nothing is hairpinned with such a child.
     pub passthru: u64,
     /// [`FLOOD`](Self::FLOOD) and the other constants of one bit.
     pub flags: u64,
-    /// Upper 56 bits: drawn at random at attach, so that nobody can pass a frame for one of ours. It
-    /// never leaves the kernel: see [`Tag`].
+    /// Upper 56 bits: random, new at each attach, so that nobody can forge a tag of ours. It never leaves
+    /// the kernel: see [`Tag`].
     pub secret: u64,
-    /// Put before a frame as metadata once native XDP has judged it; drawn at random.
+    /// Random; put before a frame as metadata once native XDP has judged it.
     pub meta: u32,
-    /// Fills the last word.
+    /// Padding.
     pub unused: u32,
 }
 
-/// What our programs tell each other of a frame, beside it, in the last two words of
-/// `__sk_buff::cb`: our secret and a [`Hairpin`].
-///
-/// Those 20 octets (`qdisc_skb_cb::data` in include/net/sch_generic.h) go with a frame from one hook
-/// to the next, through `bpf_redirect` and `bpf_clone_redirect` too, and are seen by no socket, unlike
-/// the packet mark, which a capture on the master would show. Whatever lies there in frames of others
-/// is left from layers that the frame came through, so only the secret makes it a tag. Qdiscs use the
-/// first words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tag {
-    /// `cb[3]`: the secret's lower half; its last octet is the [`Hairpin`].
-    pub low: u32,
-    /// `cb[4]`: the secret's upper half.
-    pub high: u32,
-}
-
 impl Config {
-    /// The host's broadcasts are copied to the children: at least one child can hear them.
+    /// The host's broadcasts are copied to the children: at least one child can receive them.
     pub const FLOOD: u64 = 1;
 
     /// The demultiplexer is in generic XDP: it sees every frame that TC ingress sees, and before it.
     pub const XDP_GENERIC: u64 = 2;
 
-    /// The demultiplexer is in native XDP: it leaves word before each frame that it has judged.
+    /// The demultiplexer is in native XDP: it writes metadata before each frame that it has judged.
     pub const XDP_NATIVE: u64 = 4;
 
     /// Unicast from the wire to nobody here is dropped.
@@ -66,7 +50,7 @@ impl Config {
     /// At least one VEPA child reaches siblings and host here, not through the switch.
     pub const REFLECT: u64 = 64;
 
-    /// At least one child's own device vouches for its frames.
+    /// At least one child's own device has a program that vouches for its frames.
     pub const VOUCHED: u64 = 128;
 
     /// At least one child is limited to [`rates`](crate::rate).
@@ -76,7 +60,7 @@ impl Config {
     pub const OF_CHILDREN: u64 =
         Self::FLOOD | Self::ANTI_SPOOF | Self::REFLECT | Self::VOUCHED | Self::INSPECT | Self::LIMITED;
 
-    /// What children with these policies ask of the programs.
+    /// The flags that children with these policies need.
     pub fn flags_of(policies: impl Iterator<Item = Policy>) -> u64 {
         policies.fold(0, |flags, policy| {
             let hears_host = policy.host_access() && !matches!(policy.mode(), Mode::Passthru | Mode::Source);
@@ -96,14 +80,14 @@ impl Config {
     /// Broadcast and multicast is limited to a rate ([`limit`](crate::limit)).
     pub const STORM_GUARD: u64 = 1 << 9;
 
-    /// What lies behind the MACs of at least one child's frames is looked into
+    /// The payload of at least one child's frames is inspected
     /// ([`inspect`](crate::inspect)).
     pub const INSPECT: u64 = 1 << 10;
 
     /// Bits of a tag's lower word that hold a [`Hairpin`].
     pub const TAG_KIND: u32 = 0xff;
 
-    /// The last octet of the tag by which a child's own device vouches for a frame.
+    /// The last byte of the tag that the program on a child's own device sets.
     const TAG_VOUCHED: u32 = 5;
 
     /// Whether the host's broadcasts are copied to the children.
@@ -130,7 +114,7 @@ impl Config {
         self.flags & Self::DROP_UNKNOWN != 0
     }
 
-    /// Whether a frame that leaves through the master must bear a MAC that is known here.
+    /// Whether a frame that leaves through the master must have a source MAC that is known here.
     #[inline(always)]
     pub const fn anti_spoofs(&self) -> bool {
         self.flags & Self::ANTI_SPOOF != 0
@@ -148,7 +132,7 @@ impl Config {
         self.flags & Self::REFLECT != 0
     }
 
-    /// Whether some frames bear word of their sender.
+    /// Whether some frames have a tag that proves their sender.
     #[inline(always)]
     pub const fn asks_senders(&self) -> bool {
         self.flags & Self::VOUCHED != 0
@@ -172,20 +156,20 @@ impl Config {
         self.flags & Self::LIMITED != 0
     }
 
-    /// Whether a frame may be dropped for more than [`decide`](mod@crate::decide) sees of it.
+    /// Whether a guard may drop a frame that [`decide`](mod@crate::decide) lets pass.
     #[inline(always)]
     pub const fn guards(&self) -> bool {
         self.flags & (Self::STORM_GUARD | Self::LIMITED | Self::INSPECT) != 0
     }
 
-    /// Whether the MACs alone decide what becomes of unicast from the wire, and nothing has to be taken off
-    /// such a frame.
+    /// Whether the MACs alone decide what happens to unicast from the wire, and such a frame has no tag to
+    /// clear.
     #[inline(always)]
     pub const fn is_plain(&self) -> bool {
         self.flags & (Self::VOUCHED | Self::LIMITED) == 0 && self.passthru == 0
     }
 
-    /// Whether what lies behind the MACs of some child's frames is looked into.
+    /// Whether the payload of some child's frames is inspected.
     #[inline(always)]
     pub const fn inspects(&self) -> bool {
         self.flags & Self::INSPECT != 0
@@ -197,7 +181,7 @@ impl Config {
         Tag { low: self.secret as u32 & !Self::TAG_KIND | kind as u32, high: (self.secret >> 32) as u32 }
     }
 
-    /// The tag of a frame that a child's own device vouches for.
+    /// The tag that the program on a child's own device sets.
     #[inline(always)]
     pub const fn vouching_tag(&self) -> Tag {
         Tag {
@@ -206,18 +190,18 @@ impl Config {
         }
     }
 
-    /// What a tag tells of a frame's sender.
+    /// What is known of a frame's sender by its tag.
     #[inline(always)]
     pub const fn sender_of(&self, tag: Tag) -> Sender {
         let vouching = self.vouching_tag();
         if (tag.low ^ vouching.low) | (tag.high ^ vouching.high) == 0 {
             Sender::Vouched
         } else {
-            Sender::Unsaid
+            Sender::Unknown
         }
     }
 
-    /// Which of our hairpins a tag tells of; `None` for what is no tag of ours.
+    /// The hairpin in a tag; `None` if the tag is not ours.
     #[inline(always)]
     pub const fn hairpin_of(&self, tag: Tag) -> Option<Hairpin> {
         if tag.high != (self.secret >> 32) as u32 || (tag.low ^ self.secret as u32) & !Self::TAG_KIND != 0 {
@@ -233,34 +217,14 @@ impl Config {
     }
 }
 
-/// Why a frame was turned around, told from TC egress to TC ingress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Hairpin {
-    /// Unicast between host and child or between siblings, or a copy of a child's broadcast for
-    /// siblings and host: every receiver takes it as it comes.
-    Unicast = 1,
-    /// Copy of the host's broadcast or multicast: for the children, never for the host.
-    Flood = 2,
-    /// Copy of a child's broadcast: for the host, never for a child. It bears the host's MAC as
-    /// destination, so the tag says what it was.
-    BroadcastToHost = 3,
-    /// Copy of a child's multicast, likewise.
-    MulticastToHost = 4,
-}
-
-/// Every kind of hairpin.
-pub const HAIRPINS: [Hairpin; 4] =
-    [Hairpin::Unicast, Hairpin::Flood, Hairpin::BroadcastToHost, Hairpin::MulticastToHost];
-
-/// Octets of text a [`Record`] holds.
+/// Bytes of text a [`Record`] holds.
 pub const RECORD_LEN: usize = 4092;
 
-/// Text that one command leaves for later ones, kept in the kernel beside what it speaks of.
+/// Text that one command leaves for later ones, kept in the kernel beside the data path it describes.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Record {
-    /// Octets used of `text`.
+    /// Bytes used of `text`.
     pub len: u32,
     /// UTF-8.
     pub text: [u8; RECORD_LEN],
@@ -269,6 +233,7 @@ pub struct Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tag::HAIRPINS;
 
     #[test]
     fn only_a_tag_with_our_secret_is_ours() {
@@ -293,7 +258,7 @@ mod tests {
                 Tag { low: vouching.low ^ 1 << bit, ..vouching },
                 Tag { high: vouching.high ^ 1 << bit, ..vouching },
             ] {
-                assert_eq!(config.sender_of(tag), Sender::Unsaid);
+                assert_eq!(config.sender_of(tag), Sender::Unknown);
             }
         }
     }

@@ -1,17 +1,17 @@
-//! Counters. Every one is a pair of frames and octets; octets are layer 2, without FCS.
+//! Counters. Every one is a pair of frames and bytes; bytes are layer 2, without FCS.
 
-/// Frames and the octets in them.
+/// Frames and the bytes in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Count {
     /// Frames; a segmentation-offloaded frame counts as the frames it stands for.
     pub packets: u64,
-    /// Octets from the destination MAC to the end of the payload.
+    /// Bytes from the destination MAC to the end of the payload.
     pub bytes: u64,
 }
 
 impl Count {
-    /// Adds frames and octets, wrapping as the kernel's own counters do.
+    /// Adds frames and bytes, wrapping as the kernel's own counters do.
     #[inline(always)]
     pub fn add(&mut self, other: Self) {
         self.packets = self.packets.wrapping_add(other.packets);
@@ -51,17 +51,17 @@ impl Path {
 pub enum DropReason {
     /// Between siblings that may not reach each other, directly or reflected by the switch.
     Isolated = 0,
-    /// A broadcast sent back by the switch whose hearers here already have their copy.
+    /// A broadcast sent back by the switch: its receivers here have their copy already.
     Reflected = 1,
-    /// Unicast from the wire to nobody here, where such frames are to be dropped.
+    /// Unicast from the wire to an unknown MAC, with `--drop-unknown`.
     Unknown = 2,
-    /// Its source MAC cannot be its sender's, or its addresses are not.
+    /// Its source MAC or its IP addresses are not its sender's.
     Spoofed = 3,
     /// Broadcast or multicast beyond the rate of the storm guard.
     Storm = 4,
-    /// A router advertisement or redirect of a child that is to be no router.
+    /// A router advertisement or redirect of a child that may not be a router.
     RaGuard = 5,
-    /// A DHCP server's message of a child that is to be no DHCP server.
+    /// A DHCP server's message of a child that may not be a DHCP server.
     DhcpGuard = 6,
     /// Beyond the rate that was set for the child.
     Rate = 7,
@@ -148,7 +148,7 @@ impl FloodOrigin {
 pub struct MasterCounters {
     /// Unicast from the wire to nobody here.
     pub unknown_unicast: Count,
-    /// Broadcast and multicast, once per frame however many hear it, by [`FloodOrigin`].
+    /// Broadcast and multicast, once per frame for any number of receivers, by [`FloodOrigin`].
     pub flood: [Count; FLOOD_ORIGINS.len()],
     /// Dropped without a child to charge, by [`DropReason`].
     pub drops: [Count; DROP_REASONS.len()],

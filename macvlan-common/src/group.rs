@@ -2,7 +2,7 @@
 
 use core::{fmt, str::FromStr};
 
-/// Octets of a name at most.
+/// Bytes of a name at most.
 pub const NAME_LEN: usize = 32;
 
 /// Groups that a master can have.
@@ -14,16 +14,16 @@ pub const MOST_GROUPS: u32 = 1024;
 pub struct GroupName([u8; NAME_LEN]);
 
 impl GroupName {
-    /// The name; of octets that are none, the part that could be one.
+    /// The name; of bytes that are none, the part that could be one.
     pub fn as_str(&self) -> &str {
-        let len = self.0.iter().take_while(|octet| is_allowed(**octet)).count();
+        let len = self.0.iter().take_while(|byte| is_allowed(**byte)).count();
         let name = self.0.get(..len).unwrap_or_default();
         core::str::from_utf8(name).unwrap_or_default()
     }
 }
 
-fn is_allowed(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'_' | b'-')
+fn is_allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
 /// Text that names no group.
@@ -42,13 +42,13 @@ impl FromStr for GroupName {
     type Err = BadGroupName;
 
     fn from_str(text: &str) -> Result<Self, BadGroupName> {
-        let mut octets = [0; NAME_LEN];
-        let room = octets.get_mut(..text.len()).ok_or(BadGroupName)?;
+        let mut bytes = [0; NAME_LEN];
+        let room = bytes.get_mut(..text.len()).ok_or(BadGroupName)?;
         if text.is_empty() || !text.bytes().all(is_allowed) {
             return Err(BadGroupName);
         }
         room.copy_from_slice(text.as_bytes());
-        Ok(Self(octets))
+        Ok(Self(bytes))
     }
 }
 
@@ -91,8 +91,8 @@ mod tests {
         }
 
         #[test]
-        fn any_octets_of_the_map_can_be_shown(octets: [u8; NAME_LEN]) {
-            prop_assert!(GroupName(octets).as_str().len() <= NAME_LEN);
+        fn any_bytes_of_the_map_can_be_shown(bytes: [u8; NAME_LEN]) {
+            prop_assert!(GroupName(bytes).as_str().len() <= NAME_LEN);
         }
     }
 }

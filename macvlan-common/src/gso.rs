@@ -1,9 +1,9 @@
-//! How many octets a segmentation-offloaded frame is once it is cut for the wire.
+//! How many bytes a segmentation-offloaded frame is once it is cut for the wire.
 //!
 //! The stack hands over one frame of up to 64 KiB (or more) that stands for many: each of them
 //! repeats the headers, which appear only once in its length.
 
-/// Octets of the headers that every segment repeats: Ethernet, up to two VLAN tags, IPv4 or
+/// Bytes of the headers that every segment repeats: Ethernet, up to two VLAN tags, IPv4 or
 /// IPv6, TCP or UDP.
 ///
 /// `load16` gives the 16 bits at an offset, big endian, or `None` beyond the frame. What is not
@@ -36,7 +36,7 @@ pub fn header_len(load16: impl Fn(u32) -> Option<u16>) -> u32 {
     }
 }
 
-/// Octets on the wire of a frame of `len` octets that stands for `segments` frames.
+/// Bytes on the wire of a frame of `len` bytes that stands for `segments` frames.
 #[inline(always)]
 pub const fn wire_len(len: u32, segments: u32, header_len: u32) -> u64 {
     len as u64 + segments.saturating_sub(1) as u64 * header_len as u64

@@ -1,8 +1,8 @@
 //! Slots of children by their MACs, in an array: a lookup that the JIT inlines.
 //!
 //! The hash of children ([`names::CHILDREN`](crate::names::CHILDREN)) costs a call into the kernel and two
-//! more in there, a frame from the wire needs no more than a place to be counted at. What is found here is
-//! true; of a child that is not here, because its bucket is full, the hash knows.
+//! more in there; a frame from the wire only needs the slot to be counted at. What is found here is true. A
+//! child that is not here, because its bucket is full, is in the hash.
 
 /// Entries of a bucket, one cache line.
 pub const ENTRIES: usize = 8;

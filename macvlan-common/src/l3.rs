@@ -1,4 +1,4 @@
-//! What ARP and IPv6 neighbour discovery say, read from the head of a frame behind its MACs and
+//! ARP and IPv6 neighbour discovery, read from the head of a frame behind its MACs and
 //! EtherType. Nothing here loops or indexes by what a sender wrote.
 
 /// EtherType of IPv4.
@@ -8,13 +8,13 @@ pub const ARP: u16 = 0x0806;
 /// EtherType of IPv6.
 pub const IPV6: u16 = 0x86dd;
 
-/// Octets of an ARP packet for Ethernet and IPv4 (RFC 826).
+/// Bytes of an ARP packet for Ethernet and IPv4 (RFC 826).
 pub const ARP_LEN: usize = 28;
-/// Octets of an IPv6 header and a neighbour solicitation or advertisement without options
+/// Bytes of an IPv6 header and a neighbour solicitation or advertisement without options
 /// (RFC 4861, 4.3 and 4.4).
 pub const ND_LEN: usize = 64;
 
-/// An IPv6 address, or an IPv4 address as IPv6 maps it (RFC 4291, 2.5.5.2); octets in the order of
+/// An IPv6 address, or an IPv4 address as IPv6 maps it (RFC 4291, 2.5.5.2); bytes in the order of
 /// the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[repr(C)]
@@ -24,16 +24,16 @@ impl Address {
     /// No address: what is asked for or claimed by nobody.
     pub const NONE: Self = Self([0; 4]);
 
-    /// An IPv4 address, of octets in the order of the wire.
+    /// An IPv4 address, of bytes in the order of the wire.
     #[inline(always)]
-    pub const fn v4(octets: [u8; 4]) -> Self {
-        Self([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), u32::from_ne_bytes(octets)])
+    pub const fn v4(bytes: [u8; 4]) -> Self {
+        Self([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), u32::from_ne_bytes(bytes)])
     }
 
-    /// An IPv6 address, of octets in the order of the wire.
+    /// An IPv6 address, of bytes in the order of the wire.
     #[inline(always)]
-    pub const fn v6(octets: [u8; 16]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+    pub const fn v6(bytes: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
         Self([
             u32::from_ne_bytes([a, b, c, d]),
             u32::from_ne_bytes([e, f, g, h]),
@@ -64,34 +64,34 @@ impl Address {
 
     /// As [`unicast_v6`](Self::unicast_v6), of IPv4: not 0.0.0.0/8, not 224.0.0.0/3.
     #[inline(always)]
-    const fn unicast_v4(octets: [u8; 4]) -> Self {
-        if octets[0] == 0 || octets[0] >= 224 { Self::NONE } else { Self::v4(octets) }
+    const fn unicast_v4(bytes: [u8; 4]) -> Self {
+        if bytes[0] == 0 || bytes[0] >= 224 { Self::NONE } else { Self::v4(bytes) }
     }
 }
 
-/// What a packet says of who has which address.
+/// What a packet says about who has which address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Neighbours {
-    /// Whose MAC is asked for, also by a probe for duplicates. Not in what is told unasked:
+    /// Whose MAC is asked for, also by a probe for duplicates. Not in an unsolicited announcement:
     /// gratuitous ARP, advertisements.
     pub asked: Address,
-    /// What the sender says that it has.
+    /// The address that the sender claims.
     pub claimed: Address,
     /// The sender has nothing yet, and asks to find duplicates (RFC 5227, RFC 4862).
     pub is_probe: bool,
-    /// Key of the MAC that the sender says the claimed address has; 0 where the packet has none.
+    /// Key of the MAC that the packet gives for the claimed address; 0 if it gives none.
     pub hardware: u64,
 }
 
-/// Reads an ARP packet: the [`ARP_LEN`] octets behind the EtherType. What is no request or reply for
+/// Reads an ARP packet: the [`ARP_LEN`] bytes behind the EtherType. What is no request or reply for
 /// Ethernet and IPv4 says nothing.
 #[inline(always)]
-pub fn read_arp(octets: &[u8; ARP_LEN]) -> Neighbours {
+pub fn read_arp(bytes: &[u8; ARP_LEN]) -> Neighbours {
     // Hardware Ethernet, protocol IPv4, address lengths 6 and 4; operation 1 asks, 2 answers.
-    let [0, 1, 8, 0, 6, 4, 0, operation @ (1 | 2), s0, s1, s2, s3, s4, s5, ..] = *octets else {
+    let [0, 1, 8, 0, 6, 4, 0, operation @ (1 | 2), s0, s1, s2, s3, s4, s5, ..] = *bytes else {
         return Neighbours::default();
     };
-    let [.., p0, p1, p2, p3, _, _, _, _, _, _, t0, t1, t2, t3] = *octets;
+    let [.., p0, p1, p2, p3, _, _, _, _, _, _, t0, t1, t2, t3] = *bytes;
     let (sender, target) = ([p0, p1, p2, p3], [t0, t1, t2, t3]);
     let is_question = operation == 1 && u32::from_ne_bytes(sender) != u32::from_ne_bytes(target);
     Neighbours {
@@ -105,7 +105,7 @@ pub fn read_arp(octets: &[u8; ARP_LEN]) -> Neighbours {
 /// Words of an IPv6 header with a neighbour solicitation or advertisement behind it.
 pub type NdWords = [u32; ND_LEN / 4];
 
-/// Reads IPv6 neighbour discovery: the [`ND_LEN`] octets behind the EtherType, in words as they lie
+/// Reads IPv6 neighbour discovery: the [`ND_LEN`] bytes behind the EtherType, in words as they lie
 /// in memory. Anything else says nothing, also discovery behind extension headers, which no host
 /// sends.
 #[inline(always)]
@@ -146,24 +146,24 @@ mod tests {
     const TARGET: [u8; 4] = [10, 9, 0, 8];
 
     fn arp(operation: u8, sender: [u8; 4], target: [u8; 4]) -> [u8; ARP_LEN] {
-        let mut octets = [0; ARP_LEN];
-        octets[..8].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, operation]);
-        octets[8..14].copy_from_slice(&[2, 0, 0, 0, 0, 7]);
-        octets[14..18].copy_from_slice(&sender);
-        octets[24..].copy_from_slice(&target);
-        octets
+        let mut bytes = [0; ARP_LEN];
+        bytes[..8].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, operation]);
+        bytes[8..14].copy_from_slice(&[2, 0, 0, 0, 0, 7]);
+        bytes[14..18].copy_from_slice(&sender);
+        bytes[24..].copy_from_slice(&target);
+        bytes
     }
 
     fn nd(kind: u8, src: [u8; 16], group: bool, target: [u8; 16]) -> NdWords {
-        let mut octets = [0; ND_LEN];
-        octets[0] = 0x60;
-        octets[5..8].copy_from_slice(&[24, 58, 255]);
-        octets[8..24].copy_from_slice(&src);
-        octets[24] = if group { 0xff } else { 0xfd };
-        octets[40] = kind;
-        octets[48..].copy_from_slice(&target);
+        let mut bytes = [0; ND_LEN];
+        bytes[0] = 0x60;
+        bytes[5..8].copy_from_slice(&[24, 58, 255]);
+        bytes[8..24].copy_from_slice(&src);
+        bytes[24] = if group { 0xff } else { 0xfd };
+        bytes[40] = kind;
+        bytes[48..].copy_from_slice(&target);
         let mut words = [0; ND_LEN / 4];
-        for (word, four) in words.iter_mut().zip(octets.chunks_exact(4)) {
+        for (word, four) in words.iter_mut().zip(bytes.chunks_exact(4)) {
             *word = u32::from_ne_bytes(four.try_into().unwrap());
         }
         words
@@ -202,13 +202,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_asks_for_or_claims_a_group(octets in uniform28(any::<u8>()), operation in 1..=2_u8,
+        fn nobody_asks_for_or_claims_a_group(bytes in uniform28(any::<u8>()), operation in 1..=2_u8,
                                              sender in uniform4(any::<u8>()), target in uniform4(any::<u8>())) {
-            read_arp(&octets);
+            read_arp(&bytes);
             let said = read_arp(&arp(operation, sender, target));
-            for (address, octets) in [(said.asked, target), (said.claimed, sender)] {
-                prop_assert!(!address.is_some() || (1..224).contains(&octets[0]));
-                prop_assert!(!address.is_some() || address == Address::v4(octets));
+            for (address, bytes) in [(said.asked, target), (said.claimed, sender)] {
+                prop_assert!(!address.is_some() || (1..224).contains(&bytes[0]));
+                prop_assert!(!address.is_some() || address == Address::v4(bytes));
             }
         }
 

@@ -1,13 +1,15 @@
 //! What the BPF programs and the control program agree on.
 //!
-//! * [`decide`](mod@decide): the forwarding decision, one pure function run by every hook.
+//! * [`decide`](mod@decide): the forwarding decision, one pure function run by every hook; [`frame`] is
+//!   what it is asked, [`verdict`] what it answers, [`plain`](mod@plain) the short way of nearly every frame.
 //! * [`mac`], [`child`], [`config`], [`counters`], [`filter`], [`index`]: keys and values of the BPF maps.
+//! * [`tag`]: what the programs tell each other of a frame.
 //! * [`group`]: names of the groups that children are in.
 //! * [`trace`]: what a traced program tells of a frame.
 //! * [`l3`], [`neigh`]: ARP and neighbour discovery, and who has which address.
-//! * [`inspect`](mod@inspect): whether what a guarded child says behind its MACs is its to say.
+//! * [`inspect`](mod@inspect): whether a guarded child may send what lies behind its MACs.
 //! * [`limit`], [`rate`]: how many frames in a second, and how much of one child.
-//! * [`gso`]: how many octets a segmentation-offloaded frame is on the wire.
+//! * [`gso`]: how many bytes a segmentation-offloaded frame is on the wire.
 //! * [`names`]: map and program names, each written once.
 //!
 //! Everything here is `no_std`, allocates nothing and touches no packet and no map: the kernel
@@ -21,6 +23,7 @@ pub mod config;
 pub mod counters;
 pub mod decide;
 pub mod filter;
+pub mod frame;
 pub mod group;
 pub mod gso;
 pub mod index;
@@ -30,9 +33,12 @@ pub mod limit;
 pub mod mac;
 pub mod names;
 pub mod neigh;
+pub mod plain;
 mod pod;
 pub mod rate;
+pub mod tag;
 pub mod trace;
+pub mod verdict;
 
 /// Layout version of every map. Programs and maps of different versions are never mixed.
 pub const ABI_VERSION: u32 = 3;

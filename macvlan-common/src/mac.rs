@@ -2,7 +2,7 @@
 
 use core::{fmt, str::FromStr};
 
-/// An IEEE 802 48-bit MAC address, octets in the order of the wire.
+/// An IEEE 802 48-bit MAC address, bytes in the order of the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mac([u8; 6]);
 
@@ -10,19 +10,19 @@ impl Mac {
     /// ff:ff:ff:ff:ff:ff.
     pub const BROADCAST: Self = Self([0xff; 6]);
 
-    /// The address with these octets.
-    pub const fn new(octets: [u8; 6]) -> Self {
-        Self(octets)
+    /// The address with these bytes.
+    pub const fn new(bytes: [u8; 6]) -> Self {
+        Self(bytes)
     }
 
-    /// The octets, in the order of the wire.
+    /// The bytes, in the order of the wire.
     pub const fn octets(self) -> [u8; 6] {
         self.0
     }
 
-    /// The address as a map key: octet 0 lowest, the upper 16 bits zero.
+    /// The address as a map key: byte 0 lowest, the upper 16 bits zero.
     ///
-    /// On a little-endian machine this is what a load of the six octets gives, so the BPF
+    /// On a little-endian machine this is what a load of the six bytes gives, so the BPF
     /// programs build it without a swap.
     pub const fn key(self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
@@ -68,22 +68,22 @@ impl core::error::Error for ParseMacError {}
 impl FromStr for Mac {
     type Err = ParseMacError;
 
-    /// Six hexadecimal octets with `:` or `-` between them.
+    /// Six hexadecimal bytes with `:` or `-` between them.
     fn from_str(text: &str) -> Result<Self, ParseMacError> {
         let separator = if text.contains('-') { '-' } else { ':' };
-        let mut octets = [0; 6];
+        let mut bytes = [0; 6];
         let mut parts = text.split(separator);
-        for octet in &mut octets {
+        for byte in &mut bytes {
             let part = parts.next().ok_or(ParseMacError)?;
             let is_hex = part.bytes().all(|b| b.is_ascii_hexdigit());
             if !is_hex || part.is_empty() || part.len() > 2 {
                 return Err(ParseMacError);
             }
-            *octet = u8::from_str_radix(part, 16).map_err(|_| ParseMacError)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| ParseMacError)?;
         }
         match parts.next() {
             Some(_) => Err(ParseMacError),
-            None => Ok(Self(octets)),
+            None => Ok(Self(bytes)),
         }
     }
 }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn octet_zero_is_the_lowest_octet_of_the_key() {
+    fn byte_zero_is_the_lowest_byte_of_the_key() {
         let mac = Mac::new([0x02, 0x11, 0x22, 0x33, 0x44, 0x55]);
         assert_eq!(mac.key(), 0x5544_3322_1102);
         assert!(!mac.is_group());
@@ -139,8 +139,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn key_and_text_lose_nothing(octets: [u8; 6]) {
-            let mac = Mac::new(octets);
+        fn key_and_text_lose_nothing(bytes: [u8; 6]) {
+            let mac = Mac::new(bytes);
             prop_assert_eq!(Mac::from_key(mac.key()), mac);
             prop_assert_eq!(mac.to_string().parse::<Mac>(), Ok(mac));
         }

@@ -1,7 +1,7 @@
 //! Names of maps and programs, as the BPF object spells them.
 //!
 //! A pinned map or program has the same file name in its master's pin directory. The kernel
-//! cuts object names to 15 octets (`BPF_OBJ_NAME_LEN`); all of these fit.
+//! cuts object names to 15 bytes (`BPF_OBJ_NAME_LEN`); all of these fit.
 
 /// Array of one [`Config`](crate::config::Config).
 pub const CONFIG: &str = "MACVLAN_CONFIG";
@@ -65,14 +65,16 @@ pub const INGRESS: &str = "macvlan_in";
 /// TC egress on the master.
 pub const EGRESS: &str = "macvlan_out";
 
-/// Per-CPU array of one [`Scratch`](crate::trace::Scratch); only traced programs have it.
+/// Per-CPU array of one [`TraceCounts`](crate::trace::TraceCounts); only traced programs have it.
 pub const TRACE: &str = "MACVLAN_TRACE";
+/// Ring buffer of [`FrameRecord`](crate::trace::FrameRecord)s (kernel 5.8); only traced programs have it.
+pub const TRACE_RING: &str = "MACVLAN_RING";
 /// Load-time constant of traced programs: one frame in so many.
 pub const TRACE_SAMPLE: &str = "MACVLAN_SAMPLE";
-/// Load-time constant of traced programs: key of the only MAC to tell of; 0 tells of all.
+/// Load-time constant of traced programs: key of the only MAC to record; 0 records all.
 pub const TRACE_MAC: &str = "MACVLAN_ONLY_MAC";
 
-/// Each program, and the same program that also tells what it does.
+/// Each program, and its traced twin.
 pub const TRACED: [(&str, &str); 4] = [
     (XDP, "macvlan_xdp_tr"),
     (XDP_FRAGS, "macvlan_xdpf_tr"),
@@ -92,7 +94,7 @@ mod tests {
     #[test]
     fn every_name_survives_the_kernel_uncut() {
         let programs = TRACED.iter().flat_map(|(plain, traced)| [plain, traced]);
-        for name in MAPS.iter().chain(&[TRACE]).chain(programs) {
+        for name in MAPS.iter().chain(&[TRACE, TRACE_RING]).chain(programs) {
             assert!(name.len() <= 15, "{name}");
         }
     }

@@ -1,17 +1,17 @@
-//! Directed neighbour requests: who has which address, and who may say so.
+//! Directed neighbour requests: who has which address, and whose claim is accepted.
 //!
 //! A broadcast ARP request or a multicast neighbour solicitation for an address that is known goes to
-//! its owner alone. Netlink tells of addresses; what children and host themselves send tells of
-//! more, and keeps both fresh. Where two claim one address, nobody has it: requests for it go to all,
-//! as without us.
+//! its owner alone. Addresses are known from netlink; frames of children and host teach more, and
+//! keep both fresh. Where two claim one address, nobody has it: requests for it go to all, as
+//! without us.
 
 use crate::{
     child::{Mode, Policy},
     l3::Address,
 };
 
-/// How long an address is believed in since it was last heard of, in nanoseconds: 5 minutes. Owners
-/// speak more often than that; one that was replaced behind our back is forgotten.
+/// How long an address is valid after its owner last used it, in nanoseconds: 5 minutes. Owners
+/// send more often than that; one that was replaced unseen is forgotten.
 pub const LIFETIME: u64 = 300_000_000_000;
 
 /// How old a sighting must be to be written anew: a storm of answers is no storm of writes.
@@ -26,19 +26,19 @@ pub const PLACES: u64 = 16;
 pub struct Owner {
     /// Key of its MAC; 0 when two have claimed the address.
     pub mac: u64,
-    /// When it was last heard of, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// When it was last seen, in nanoseconds of `CLOCK_MONOTONIC`.
     pub seen: u64,
     /// [`NETLINK`](Self::NETLINK) or [`LEARNT`](Self::LEARNT).
     pub source: u64,
 }
 
 impl Owner {
-    /// The kernel says so.
+    /// Known from the kernel, by netlink.
     pub const NETLINK: u64 = 0;
-    /// The owner says so.
+    /// Learnt from a frame of the owner.
     pub const LEARNT: u64 = 1;
 
-    /// Whether it is too long ago that this was heard.
+    /// Whether it was last seen too long ago.
     #[inline(always)]
     pub const fn is_stale(&self, now: u64) -> bool {
         // Another CPU may have written a later time.
@@ -60,30 +60,29 @@ pub enum Speaker {
     Host,
     /// A child.
     Child,
-    /// A MAC that is neither's: a child that nobody told us of, or an invented name.
+    /// A MAC that is neither's: a child that is not known yet, or a forged MAC.
     Stranger,
 }
 
-/// What a claim comes to.
+/// What is done about a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Claim {
     /// Nothing changes.
     Ignore,
-    /// The owner was heard of again.
+    /// The owner was seen again.
     Refresh,
     /// The speaker has the address from now on.
     Take,
-    /// Two have it: nobody is believed.
+    /// Two claim it: nobody has it.
     Contest,
 }
 
 /// Judges a claim of `speaker`, whose MAC has this key, to an address that `held` has.
 ///
-/// A child is never believed against netlink or the host. Against another child's word stands
-/// word: neither is believed, so that no child can take requests away from another. A stranger
-/// can only have requests go to all again, which is what happens without us; where a container was
-/// replaced by one that we do not know yet, it must.
+/// A child's claim never prevails over netlink or the host. Where two children claim one address,
+/// neither has it, so that no child can take requests away from another. A stranger's claim can only
+/// make requests go to all again, as without us: it may be a new container in place of another.
 #[inline(always)]
 pub const fn judge_claim(speaker: Speaker, mac: u64, held: Option<&Owner>, now: u64) -> Claim {
     let (Some(held), false) = (held, matches!(held, Some(owner) if owner.is_stale(now))) else {
@@ -91,7 +90,7 @@ pub const fn judge_claim(speaker: Speaker, mac: u64, held: Option<&Owner>, now: 
     };
     let is_told = held.source == Owner::NETLINK;
     if held.mac == 0 {
-        // Nobody keeps a quarrel alive by speaking on: it ends when the time is over.
+        // No claim prolongs a contest: it ends when the time is over.
         return if matches!(speaker, Speaker::Host) && !is_told { Claim::Take } else { Claim::Ignore };
     }
     if held.mac == mac {
@@ -106,8 +105,8 @@ pub const fn judge_claim(speaker: Speaker, mac: u64, held: Option<&Owner>, now: 
 }
 
 /// Where the sender with this MAC may remember an address that it taught us: a key for each of its
-/// [`PLACES`], found by the address, so that none is searched for. A place that is taken by an
-/// address still believed in is not given up.
+/// [`PLACES`], found by the address, so that none is searched for. A place that holds a
+/// valid address is not given up.
 #[inline(always)]
 pub const fn place(mac: u64, address: Address) -> u64 {
     let Address([a, b, c, d]) = address;
@@ -193,8 +192,8 @@ mod tests {
         }
 
         #[test]
-        fn a_sender_has_sixteen_places(octets: [u8; 6], address: [u8; 16]) {
-            let mac = crate::mac::Mac::new(octets).key();
+        fn a_sender_has_sixteen_places(bytes: [u8; 6], address: [u8; 16]) {
+            let mac = crate::mac::Mac::new(bytes).key();
             let place = place(mac, Address::v6(address));
             prop_assert!(mac_of(place) == mac && place >> 48 < PLACES);
         }

@@ -1,6 +1,6 @@
 //! Map values are plain old data: fixed layout, no padding, any bits valid.
 
-use core::mem::{offset_of, size_of};
+use core::mem::{align_of, offset_of, size_of};
 
 use crate::{
     child::{ChildEntry, Policy, Retired},
@@ -12,7 +12,7 @@ use crate::{
     limit::Pace,
     neigh::Owner,
     rate::{Meter, Meters},
-    trace::{self, HEAD_LEN, Scratch},
+    trace::{self, FrameRecord, HEAD_LEN, TraceCounts},
 };
 
 const _: () = {
@@ -27,12 +27,14 @@ const _: () = {
     assert!(size_of::<GroupName>() == NAME_LEN);
     assert!(size_of::<Config>() == 40 && offset_of!(Config, secret) == 24);
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
-    assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(trace::Record, captured) == 24);
+    assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(FrameRecord, captured) == 24);
+    // The kernel aligns entries of a ring buffer to 8 bytes (`__bpf_ringbuf_reserve`).
+    assert!(align_of::<FrameRecord>() == 8 && offset_of!(FrameRecord, head) == 32);
     assert!(size_of::<Address>() == 16 && size_of::<Owner>() == 24);
     assert!(size_of::<OwnAddress>() == 24);
     assert!(size_of::<Pace>() == 16);
     assert!(size_of::<Meter>() == 7 * 8 && size_of::<Meters>() == 14 * 8);
-    assert!(size_of::<Scratch>() == 16 + trace::RECORD_LEN);
+    assert!(size_of::<TraceCounts>() == 24);
 };
 
 #[cfg(feature = "user")]
@@ -57,7 +59,7 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for Record {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for Scratch {}
+    unsafe impl aya::Pod for TraceCounts {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Address {}
     // SAFETY: as above.

@@ -13,7 +13,7 @@ const SECOND: u64 = 1_000_000_000;
 /// Highest rate, in bits or frames a second.
 pub const MOST: u64 = 1_000_000_000_000;
 
-/// Largest burst, in octets: what it takes at the lowest rate still fits the clock.
+/// Largest burst, in bytes: what it takes at the lowest rate still fits the clock.
 pub const MOST_BURST: u64 = 1 << 30;
 
 /// A rate, and how far what was let through is ahead of it.
@@ -71,12 +71,12 @@ pub struct Meter {
     pub bits: Bucket,
     /// As they are counted: an offloaded frame is those it stands for.
     pub frames: Bucket,
-    /// The burst that `bits` was made from, in octets.
+    /// The burst that `bits` was made from, in bytes.
     pub burst: u64,
 }
 
 impl Meter {
-    /// Bits a second with a burst in octets, and frames a second with a burst in frames; a rate of 0 is
+    /// Bits a second with a burst in bytes, and frames a second with a burst in frames; a rate of 0 is
     /// no limit.
     pub const fn new(bits: u64, burst: u64, frames: u64, frames_at_once: u64) -> Self {
         Self { bits: Bucket::new(bits, burst * 8), frames: Bucket::new(frames, frames_at_once), burst }
@@ -167,7 +167,7 @@ mod tests {
             let rounding = (count + 1) * u128::from(rate) / u128::from(SECOND) + 1;
             let most = span * u128::from(rate) / u128::from(SECOND) + u128::from(burst + largest) + rounding;
             prop_assert!(u128::from(bits) <= most, "{bits} of {most}");
-            // Who is paced leaves in order, never before coming, never more than the burst and a frame late.
+            // A paced frame leaves in order, never before coming, never more than the burst and a frame late.
             prop_assert!(leaves.is_sorted() && leaves[0] == frames[0].0);
             prop_assert!(leaves[leaves.len() - 1] < now + bucket.ahead.max(1));
         }

@@ -1,33 +1,34 @@
-//! What a traced program tells of a frame: one record, laid out the same on both sides.
+//! What a traced program records of a frame: one entry of a BPF ring buffer, laid out the same on both
+//! sides.
 
 use core::hint::black_box;
 
 use crate::{
     counters::{FloodOrigin, Path},
-    decide::{Action, Total, Verdict},
+    verdict::{ACTIONS, Action, Total, Verdict},
 };
 
-/// Octets of a frame that a record holds at most: Ethernet, two tags, IPv6 and TCP with options fit.
+/// Bytes of a frame that a record holds at most: Ethernet, two tags, IPv6 and TCP with options fit.
 pub const HEAD_LEN: usize = 128;
 
-/// Octets of an encoded [`Record`].
-pub const RECORD_LEN: usize = size_of::<Record>();
+/// Bytes of an encoded [`FrameRecord`].
+pub const RECORD_LEN: usize = size_of::<FrameRecord>();
 
 /// One judged frame, as the programs write it: little-endian, as the object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub struct Record {
+pub struct FrameRecord {
     /// Nanoseconds of `CLOCK_BOOTTIME` (`bpf_ktime_get_boot_ns`, kernel 5.8).
     pub time: u64,
-    /// Octets of the buffer, without a tag that the kernel holds beside it.
+    /// Bytes of the buffer, without a tag that the kernel holds beside it.
     pub len: u32,
-    /// What was judged where, see [`Told`].
-    pub told: u32,
+    /// What was judged where, see [`Judgement`].
+    pub judgement: u32,
     /// Segments of a segmentation-offloaded frame; 0 or 1 when it is none.
     pub segments: u32,
     /// Tag that the kernel holds beside the frame: EtherType above, tag control below; 0 without.
     pub tag: u32,
-    /// Octets used of `head`.
+    /// Bytes used of `head`.
     pub captured: u32,
     /// Zero: no hidden padding.
     pub reserved: u32,
@@ -35,11 +36,11 @@ pub struct Record {
     pub head: [u8; HEAD_LEN],
 }
 
-impl Record {
-    /// The record in these octets, `None` when there are more or fewer than it has.
-    pub fn decode(octets: &[u8]) -> Option<Self> {
-        let octets: &[u8; RECORD_LEN] = octets.try_into().ok()?;
-        let (fields, head) = octets.split_at(RECORD_LEN - HEAD_LEN);
+impl FrameRecord {
+    /// The record in these bytes, `None` when there are more or fewer than it has.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; RECORD_LEN] = bytes.try_into().ok()?;
+        let (fields, head) = bytes.split_at(RECORD_LEN - HEAD_LEN);
         let word = |at: usize| {
             let word = fields.get(at..at + size_of::<u32>())?;
             Some(u32::from_le_bytes(word.try_into().ok()?))
@@ -47,7 +48,7 @@ impl Record {
         Some(Self {
             time: u64::from(word(0)?) | u64::from(word(4)?) << 32,
             len: word(8)?,
-            told: word(12)?,
+            judgement: word(12)?,
             segments: word(16)?,
             tag: word(20)?,
             captured: word(24)?,
@@ -57,21 +58,21 @@ impl Record {
     }
 }
 
-/// This CPU's part of a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What one CPU counts of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
-pub struct Scratch {
+pub struct TraceCounts {
     /// Frames that the filter let through.
     pub matched: u64,
-    /// Records made of them; those that the reader did not get were lost.
+    /// Records made of them, or tried to; those that the reader did not get were lost.
     pub recorded: u64,
-    /// Where a record is made: it is too large for a program's stack.
-    pub record: Record,
+    /// Those of them that found no room in the ring.
+    pub lost: u64,
 }
 
-/// Where a frame was judged, and how, in one word: hook, action, path and total, an octet each.
+/// Where a frame was judged, and how, in one word: hook, action, path and total, a byte each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct Judgement {
     /// Where.
     pub hook: Point,
     /// What the hook did.
@@ -82,16 +83,16 @@ pub struct Told {
     pub total: Option<Total>,
 }
 
-/// A hook as a record names it. A frame is told of once, where it is judged: no other
-/// [`Hook`](crate::decide::Hook) makes records.
+/// A hook as a record names it. A frame is recorded once, where it is judged: no other
+/// [`Hook`](crate::frame::Hook) makes records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Point {
-    /// [`Hook::Xdp`](crate::decide::Hook::Xdp).
+    /// [`Hook::Xdp`](crate::frame::Hook::Xdp).
     Xdp = 0,
-    /// [`Hook::Ingress`](crate::decide::Hook::Ingress) or [`Hook::AfterXdp`](crate::decide::Hook::AfterXdp).
+    /// [`Hook::Ingress`](crate::frame::Hook::Ingress) or [`Hook::AfterXdp`](crate::frame::Hook::AfterXdp).
     Ingress = 1,
-    /// [`Hook::Egress`](crate::decide::Hook::Egress).
+    /// [`Hook::Egress`](crate::frame::Hook::Egress).
     Egress = 2,
 }
 
@@ -106,37 +107,13 @@ impl Point {
     }
 }
 
-/// Every action; its place here is its number in a record.
-pub const ACTIONS: [Action; 19] = [
-    Action::Pass,
-    Action::Defer,
-    Action::DropIsolated,
-    Action::DropReflected,
-    Action::DropUnknown,
-    Action::DropSpoofed,
-    Action::Turn,
-    Action::CopyToChildren,
-    Action::CopyToAll,
-    Action::CopyBroadcastToHost,
-    Action::CopyMulticastToHost,
-    Action::Untag,
-    Action::HideFromHost,
-    Action::UntagBroadcast,
-    Action::UntagMulticast,
-    Action::DropStorm,
-    Action::DropRaGuard,
-    Action::DropDhcpGuard,
-    Action::DropRate,
-];
-
-impl Told {
+impl Judgement {
     /// The word of a verdict.
     #[inline(always)]
     pub fn encode<Child>(point: Point, verdict: &Verdict<Child>) -> u32 {
-        // Each apart: to join the tests, the compiler would join the pointers, which the verifier
-        // prohibits.
-        let charged = black_box(verdict.tx.is_some()) || black_box(verdict.rx.is_some());
-        let path = if charged { 1 + verdict.path as u32 } else { 0 };
+        // A barrier: to join the tests, the compiler would join the pointers, which the verifier prohibits.
+        let is_charged = black_box(verdict.tx.is_some()) || verdict.rx.is_some();
+        let path = if is_charged { 1 + verdict.path as u32 } else { 0 };
         let total = match &verdict.total {
             None => 0,
             Some(Total::UnknownUnicast) => 1,
@@ -180,10 +157,7 @@ mod tests {
     use proptest::{array::uniform32, prelude::*};
 
     use super::*;
-    use crate::{
-        cases,
-        decide::{Hook, decide},
-    };
+    use crate::{cases, decide::decide, frame::Hook};
 
     #[test]
     fn every_verdict_of_the_contract_survives_its_word() {
@@ -191,13 +165,13 @@ mod tests {
             let Some(point) = point_of(case.hook) else { continue };
             let verdict = decide(case.hook, case.frame, &case.world);
             let charged = verdict.tx.is_some() || verdict.rx.is_some();
-            let told = Told {
+            let judgement = Judgement {
                 hook: point,
                 action: verdict.action,
                 path: charged.then_some(verdict.path),
                 total: verdict.total,
             };
-            assert_eq!(Told::decode(Told::encode(point, &verdict)), Some(told), "{verdict:?}");
+            assert_eq!(Judgement::decode(Judgement::encode(point, &verdict)), Some(judgement), "{verdict:?}");
         }
     }
 
@@ -211,30 +185,25 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_numbered_by_its_place() {
-        assert!(ACTIONS.iter().enumerate().all(|(place, action)| *action as usize == place));
-    }
-
-    #[test]
     fn a_record_of_another_length_is_none() {
-        assert!(Record::decode(&[0; RECORD_LEN - 1]).is_none());
-        assert!(Record::decode(&[0; RECORD_LEN + 1]).is_none());
-        assert!(Record::decode(&[0; RECORD_LEN]).is_some());
+        assert!(FrameRecord::decode(&[0; RECORD_LEN - 1]).is_none());
+        assert!(FrameRecord::decode(&[0; RECORD_LEN + 1]).is_none());
+        assert!(FrameRecord::decode(&[0; RECORD_LEN]).is_some());
     }
 
     proptest! {
         #[test]
-        fn any_word_is_told_or_refused(word: u32) {
-            if let Some(told) = Told::decode(word) {
-                prop_assert_eq!(word as u8, told.hook as u8);
+        fn any_word_is_a_judgement_or_refused(word: u32) {
+            if let Some(judgement) = Judgement::decode(word) {
+                prop_assert_eq!(word as u8, judgement.hook as u8);
             }
         }
 
         #[test]
         fn fields_are_where_the_programs_write_them(fields in uniform32(any::<u8>())) {
-            let mut octets = [0; RECORD_LEN];
-            octets[..32].copy_from_slice(&fields);
-            let record = Record::decode(&octets).unwrap();
+            let mut bytes = [0; RECORD_LEN];
+            bytes[..32].copy_from_slice(&fields);
+            let record = FrameRecord::decode(&bytes).unwrap();
             prop_assert_eq!(&record.time.to_le_bytes()[..], &fields[..8]);
             prop_assert_eq!(&record.captured.to_le_bytes()[..], &fields[24..28]);
         }

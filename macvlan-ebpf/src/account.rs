@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use macvlan_common::{
     counters::{Count, DropReason, Path},
-    decide::{Total, Verdict},
+    verdict::{Total, Verdict},
 };
 
 use crate::maps::{Child, totals, wire_rx};

@@ -11,7 +11,8 @@ use crate::{
     account::charge_drop,
     guard,
     maps::Maps,
-    tc::{NEXT, macs, set_tag, size},
+    packet, skb,
+    tc::{NEXT, size},
 };
 
 /// [`Mac::key`](macvlan_common::mac::Mac::key) of the child's own MAC. Set when loading.
@@ -29,7 +30,7 @@ pub fn macvlan_child(ctx: TcContext) -> i32 {
     let own = unsafe { core::ptr::read_volatile(&raw const MACVLAN_OWN) };
     // SAFETY: as above.
     let held = unsafe { core::ptr::read_volatile(&raw const MACVLAN_HELD) } != 0;
-    let Some(frame) = macs(&ctx) else { return NEXT };
+    let Some(frame) = packet::whole_macs(&ctx) else { return NEXT };
     let leaving = leave(frame.src, own, held);
     if matches!(leaving, Leaving::Drop) {
         return drop(&ctx, own, DropReason::Spoofed);
@@ -44,7 +45,7 @@ pub fn macvlan_child(ctx: TcContext) -> i32 {
         return drop(&ctx, own, reason);
     }
     if matches!(leaving, Leaving::Vouch) {
-        set_tag(&ctx, config.vouching_tag());
+        skb::set_tag(&ctx, config.vouching_tag());
     }
     NEXT
 }

@@ -1,4 +1,4 @@
-//! What guarded children say behind their MACs: read here, judged by
+//! The payload of guarded children's frames: read here, judged by
 //! [`inspect`].
 //!
 //! Out of line: where no child is guarded so, nothing comes here.
@@ -13,19 +13,17 @@ use macvlan_common::{
 use crate::{
     global::{__sk_buff, context_of, skb_of},
     maps::{Child, policy_at},
-    packet,
+    packet::{self, ETH_HLEN},
+    skb,
 };
 
 /// Addresses when nothing else is asked for; the loader sets the real maximum.
 const DEFAULT_MAX_ADDRESSES: u32 = 16_384;
 
-/// The addresses of children held to theirs; only the keys say anything.
+/// The addresses of children held to theirs; only the keys matter.
 #[map]
 static MACVLAN_OWNIP: HashMap<OwnAddress, u32> =
     HashMap::with_max_entries(DEFAULT_MAX_ADDRESSES, BPF_F_NO_PREALLOC);
-
-/// Octets of an Ethernet header.
-const ETH_HLEN: u32 = 14;
 
 /// Why this frame of a child with this MAC (its key) is dropped, if it is. `headless`: the data begin
 /// behind the MAC header.
@@ -63,7 +61,7 @@ extern "C" fn macvlan_judge(skb: *mut __sk_buff, slot: u32, mac: u64, headless: 
     }
 }
 
-/// A frame of the child with this MAC, of which so many octets are not in the data.
+/// A frame of the child with this MAC, of which so many bytes are not in the data.
 struct Skb<'a> {
     ctx: &'a TcContext,
     mac: u64,
@@ -82,9 +80,7 @@ impl Packet for Skb<'_> {
     #[inline(always)]
     fn half(&self, at: u32) -> Option<u16> {
         if at < self.missing {
-            // SAFETY: reading a field of the context that the program was called with. What comes up
-            // has the EtherType of the frame there (`eth_type_trans`).
-            return Some((unsafe { (*self.ctx.skb.skb).protocol } as u16).swap_bytes());
+            return Some(skb::protocol(self.ctx));
         }
         self.load::<[u8; 2]>(at).map(u16::from_be_bytes)
     }

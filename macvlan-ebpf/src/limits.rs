@@ -1,11 +1,11 @@
-//! What a verdict becomes where the storm guard or the rates of children are on.
+//! The storm guard and the rates of children.
 
-use macvlan_common::{config::Config, counters::Count, decide::Verdict};
+use macvlan_common::{config::Config, counters::Count, verdict::Verdict};
 
 use crate::{maps::Child, rate, storm};
 
 /// The verdict, or the drop that takes its place; and when the frame is to leave, as
-/// [`rate::send`] says. Who sends is asked first, and has sent the frame then wherever it ends.
+/// [`rate::send`] says. The sender's rate is charged first, and stays charged wherever the frame ends.
 #[inline(always)]
 pub fn limited(verdict: Verdict<Child>, config: &Config, size: Count) -> (Verdict<Child>, u64) {
     if config.guards_storms() && verdict.may_be_storm() && storm::is_too_much(verdict.tx) {

@@ -27,6 +27,8 @@ mod packet;
 #[cfg(target_arch = "bpf")]
 mod rate;
 #[cfg(target_arch = "bpf")]
+mod skb;
+#[cfg(target_arch = "bpf")]
 mod storm;
 #[cfg(target_arch = "bpf")]
 mod tc;
@@ -38,7 +40,7 @@ mod xdp;
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
 
-/// The licenses the kernel is told; "Dual MIT/GPL" admits GPL-only helpers.
+/// The licenses that the kernel reads; "Dual MIT/GPL" admits GPL-only helpers.
 #[cfg(target_arch = "bpf")]
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]

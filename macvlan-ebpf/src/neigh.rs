@@ -1,4 +1,4 @@
-//! Who has which address: requests for it are read and directed, claims to it are heard.
+//! Who has which address: requests are directed to the owner, claims are learnt.
 //!
 //! Everything stands out of line: only broadcasts, and ARP and multicast discovery, come here.
 
@@ -21,7 +21,8 @@ use macvlan_common::{
 use crate::{
     global::{__sk_buff, context_of, skb_of},
     maps::{Child, Maps},
-    packet,
+    packet::{self, ETH_HLEN},
+    skb,
 };
 
 /// Addresses known when nothing else is asked for; the loader sets the real maximum.
@@ -36,9 +37,6 @@ static MACVLAN_ADDR: HashMap<Address, Owner> =
 static MACVLAN_PLACE: HashMap<u64, Address> =
     HashMap::with_max_entries(DEFAULT_MAX_ADDRESSES, BPF_F_NO_PREALLOC);
 
-/// Octets of an Ethernet header.
-const ETH_HLEN: u32 = 14;
-
 /// The owner of the address that a frame from the wire asks for, if the request may go to it alone:
 /// its MAC, and the child that has it or, for the host, none.
 pub struct Asked {
@@ -52,7 +50,7 @@ pub struct Asked {
 #[inline(always)]
 pub fn asked_from_wire(ctx: &TcContext, src: u64, maps: &Maps) -> Option<Asked> {
     let master = maps.config().master;
-    // What local senders asked has reached everybody already, or a switch for VEPA sent it back.
+    // A local sender's request has reached everybody already, or a switch for VEPA sent it back.
     if src == master || maps.may_be_child(src) {
         return None;
     }
@@ -67,7 +65,7 @@ pub fn asked_from_wire(ctx: &TcContext, src: u64, maps: &Maps) -> Option<Asked> 
     takes_from_wire(maps.policy(child)).then_some(Asked { mac, child: Some(child) })
 }
 
-/// Which child a request of the host is for, and whether netlink says so; `None` when it is to go to
+/// Which child a request of the host is for, and whether that is known from netlink; `None` when it is to go to
 /// all.
 #[inline(always)]
 pub fn asked_by_host(ctx: &TcContext, maps: &Maps) -> Option<(Asked, bool)> {
@@ -83,7 +81,7 @@ pub fn asked_by_host(ctx: &TcContext, maps: &Maps) -> Option<(Asked, bool)> {
 
 /// The MAC in what [`macvlan_asked`] gives.
 const OWNER_MAC: u64 = (1 << 48) - 1;
-/// Set in what [`macvlan_asked`] gives: the owner says so, not netlink.
+/// Set in what [`macvlan_asked`] gives: learnt from the owner, not from netlink.
 const IS_LEARNT: u64 = 1 << 48;
 
 /// Key of the MAC that the address asked for has, 0 for none; with [`IS_LEARNT`].
@@ -100,15 +98,15 @@ extern "C" fn macvlan_asked(skb: *mut __sk_buff) -> u64 {
     if mac == 0 || owner.source == Owner::NETLINK { mac } else { mac | IS_LEARNT }
 }
 
-/// Whether a frame going out may say who has an address: all ARP does, and discovery to a group, by
-/// which everybody finds his first neighbour. Other IPv6 frames are not looked into.
+/// Whether a frame going out may claim an address: all ARP does, and discovery to a group, by
+/// which every host finds its first neighbour. Other IPv6 frames are not read.
 #[inline(always)]
 pub fn may_tell(ctx: &TcContext, dst: u64) -> bool {
     let protocol = protocol(ctx);
     protocol == l3::ARP || (protocol == l3::IPV6 && is_group(dst))
 }
 
-/// Hears what a frame going out with this source says of who has an address.
+/// Learns from a frame going out with this source who has an address.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn macvlan_hear(skb: *mut __sk_buff, src: u64) -> u32 {
@@ -124,17 +122,17 @@ pub extern "C" fn macvlan_hear(skb: *mut __sk_buff, src: u64) -> u32 {
     if said.hardware != 0 && said.hardware != src {
         return 0;
     }
-    // Whoever is new here says so by its probe.
+    // A new owner sends a probe first.
     let is_contester = matches!(speaker, Speaker::Stranger) && said.is_probe;
     let address = if is_contester { said.asked } else { said.claimed };
     if address.is_some() {
-        settle(speaker, src, address);
+        learn(speaker, src, address);
     }
     0
 }
 
 #[inline(always)]
-fn settle(speaker: Speaker, mac: u64, address: Address) {
+fn learn(speaker: Speaker, mac: u64, address: Address) {
     let now = now();
     let held = MACVLAN_ADDR.get_ptr_mut(address).and_then(NonNull::new);
     // SAFETY: see `macvlan_asked`.
@@ -184,18 +182,18 @@ fn take(mac: u64, address: Address, is_known: bool, now: u64) {
     if MACVLAN_PLACE.insert(place, address, 0).is_err() {
         return;
     }
-    // Two CPUs at once: the first one has it, and the second is heard next time.
+    // Two CPUs at once: the first one has it, and the second one's next frame counts.
     let flags = if is_known { 0 } else { u64::from(BPF_NOEXIST) };
     let _ = MACVLAN_ADDR.insert(address, Owner { mac, seen: now, source: Owner::LEARNT }, flags);
 }
 
-/// What an untagged frame says: who has an address behind a VLAN tag is another matter.
+/// What an untagged frame says: addresses behind a VLAN tag belong to another network.
 #[inline(always)]
 fn read(ctx: &TcContext) -> Neighbours {
     match protocol(ctx) {
         l3::ARP => {
-            if let Some(octets) = load::<[u8; ARP_LEN]>(ctx) {
-                return l3::read_arp(&octets);
+            if let Some(bytes) = load::<[u8; ARP_LEN]>(ctx) {
+                return l3::read_arp(&bytes);
             }
         }
         l3::IPV6 => {
@@ -208,22 +206,16 @@ fn read(ctx: &TcContext) -> Neighbours {
     Neighbours::default()
 }
 
-/// The octets behind the Ethernet header.
+/// The bytes behind the Ethernet header.
 #[inline(always)]
 fn load<T: Copy>(ctx: &TcContext) -> Option<T> {
     packet::load(ctx, ETH_HLEN)
 }
 
-/// EtherType of the frame, 0 when it bears a tag beside it.
+/// EtherType of the frame, 0 when it has a tag beside it.
 #[inline(always)]
 fn protocol(ctx: &TcContext) -> u16 {
-    let skb = ctx.skb.skb;
-    // SAFETY: reading a field of the context that the program was called with.
-    if unsafe { (*skb).vlan_present } != 0 {
-        return 0;
-    }
-    // SAFETY: as above.
-    (unsafe { (*skb).protocol } as u16).swap_bytes()
+    if skb::is_tagged(ctx) { 0 } else { skb::protocol(ctx) }
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.

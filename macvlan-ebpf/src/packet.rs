@@ -1,9 +1,17 @@
-//! The one place that reads packet memory.
+//! The one place that reads and writes packet memory.
 
 use core::{hint::black_box, mem::MaybeUninit};
 
-use aya_ebpf::{EbpfContext as _, helpers::bpf_skb_load_bytes, programs::TcContext};
-use macvlan_common::decide::{Frame, Sender};
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::bpf_hdr_start_off::BPF_HDR_START_MAC,
+    helpers::{bpf_skb_load_bytes, bpf_skb_load_bytes_relative},
+    programs::TcContext,
+};
+use macvlan_common::{frame::Frame, mac::Mac, tag::Sender};
+
+/// Bytes of an Ethernet header.
+pub const ETH_HLEN: u32 = 14;
 
 /// Both MACs; the EtherType behind them decides nothing.
 ///
@@ -17,17 +25,39 @@ pub fn macs(data: usize, data_end: usize) -> Option<Frame> {
     if data + size_of::<Macs>() > data_end {
         return None;
     }
-    // SAFETY: 12 octets from `data` are readable, as just compared, and aligned as `Macs` says.
+    // SAFETY: 12 bytes from `data` are readable, as just compared, and aligned as `Macs` says.
     Some(frame_of(unsafe { *(data as *const Macs) }))
 }
 
-/// The MACs in these octets.
+/// The MACs; a frame whose first bytes lie in a fragment is pulled together first.
 #[inline(always)]
-pub fn frame_of([d0, d1, d2, s0, s1, s2]: Macs) -> Frame {
-    Frame { dst: key(d0, d1, d2), src: key(s0, s1, s2), sender: Sender::Unsaid }
+pub fn whole_macs(ctx: &TcContext) -> Option<Frame> {
+    if let Some(frame) = macs(ctx.data(), ctx.data_end()) {
+        return Some(frame);
+    }
+    if ctx.len() < ETH_HLEN || ctx.pull_data(ETH_HLEN).is_err() {
+        return None;
+    }
+    macs(ctx.data(), ctx.data_end())
 }
 
-/// [`Mac::key`](macvlan_common::mac::Mac::key) of octets loaded in little-endian order, which is
+/// The MACs, from where the kernel says the MAC header is.
+///
+/// Behind generic XDP the data of a frame may begin at the network header: a copy that the kernel
+/// makes for a multi-buffer program forgets `mac_len` (`skb_pp_cow_data` in net/core/skbuff.c,
+/// seen on 6.18), by which TC ingress goes back to the MAC header.
+#[inline(always)]
+pub fn macs_by_header(ctx: &TcContext) -> Option<Frame> {
+    load_by_header(ctx, 0).map(frame_of)
+}
+
+/// The MACs in these bytes.
+#[inline(always)]
+fn frame_of([d0, d1, d2, s0, s1, s2]: Macs) -> Frame {
+    Frame { dst: key(d0, d1, d2), src: key(s0, s1, s2), sender: Sender::Unknown }
+}
+
+/// [`Mac::key`](macvlan_common::mac::Mac::key) of bytes loaded in little-endian order, which is
 /// that of the object.
 #[inline(always)]
 fn key(low: u16, middle: u16, high: u16) -> u64 {
@@ -37,30 +67,65 @@ fn key(low: u16, middle: u16, high: u16) -> u64 {
 /// An array of integers from what lies at an offset; `None` beyond the frame.
 ///
 /// Nothing is zeroed before: the helper fills all of it or fails, and a loop that zeroes is walked by
-/// the verifier octet by octet.
+/// the verifier byte by byte.
 #[inline(always)]
 pub fn load<T: Copy>(ctx: &TcContext, at: u32) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
     let len = size_of::<T>() as u32;
-    // SAFETY: the helper writes `len` octets to `value`, or fails.
+    // SAFETY: the helper writes `len` bytes to `value`, or fails.
     let status = unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at, value.as_mut_ptr().cast(), len) };
     // SAFETY: it did not fail, and `T` is an array of integers.
     (status == 0).then(|| unsafe { value.assume_init() })
 }
 
-/// Copies the beginning of the frame, as much as there is and fits; gives how many octets.
+/// An array of integers from what lies at an offset from the MAC header; `None` beyond the frame.
+#[inline(always)]
+pub fn load_by_header<T: Copy>(ctx: &TcContext, offset: u32) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes `size_of::<T>()` bytes to `value`, or fails.
+    let status = unsafe {
+        bpf_skb_load_bytes_relative(
+            ctx.as_ptr(),
+            offset,
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            BPF_HDR_START_MAC,
+        )
+    };
+    // SAFETY: it did not fail, and `T` is an array of integers.
+    (status == 0).then(|| unsafe { value.assume_init() })
+}
+
+/// Loads the beginning of the frame, `N` bytes or all there are, a power of two; gives how many.
+#[inline(always)]
+pub fn load_head<const N: usize>(ctx: &TcContext, to: &mut [u8]) -> u32 {
+    let last = black_box(ctx.len()).wrapping_sub(1);
+    // The mask changes nothing; it is how the verifier learns of the bound.
+    let count = if last < N as u32 { (black_box(last) & (N as u32 - 1)) + 1 } else { N as u32 };
+    // SAFETY: the helper writes `count` bytes to `to`, which has room for `N`, or fails.
+    let status = unsafe { bpf_skb_load_bytes(ctx.as_ptr(), 0, to.as_mut_ptr().cast(), count) };
+    if status == 0 { count } else { 0 }
+}
+
+/// Gives the frame this destination; `false` when there is no memory for that.
+#[inline(always)]
+pub fn set_destination(ctx: &TcContext, mac: u64) -> bool {
+    ctx.store(0, &Mac::from_key(mac).octets(), 0).is_ok()
+}
+
+/// Copies the beginning of the frame, as much as there is and fits; gives how many bytes.
 ///
 /// The count is not that of the loop: the verifier would walk what follows once for each.
 #[inline(always)]
 pub fn copy<const N: usize>(data: usize, data_end: usize, to: &mut [u8; N]) -> u32 {
-    for (at, octet) in (data..).zip(to) {
+    for (at, byte) in (data..).zip(to) {
         // A comparison with `at` itself, which the compiler would make of it, shows the verifier
         // no room behind.
         if black_box(at + 1) > data_end {
             break;
         }
-        // SAFETY: 1 octet from `at` is readable, as just compared.
-        *octet = unsafe { *(at as *const u8) };
+        // SAFETY: 1 byte from `at` is readable, as just compared.
+        *byte = unsafe { *(at as *const u8) };
     }
     (data_end - data).min(N) as u32
 }
@@ -71,7 +136,7 @@ pub fn meta_is(meta: usize, data: usize, word: u32) -> bool {
     if meta + size_of::<u32>() > data {
         return false;
     }
-    // SAFETY: 4 octets from `meta` are readable, as just compared; `bpf_xdp_adjust_meta` keeps
+    // SAFETY: 4 bytes from `meta` are readable, as just compared; `bpf_xdp_adjust_meta` keeps
     // metadata on 32-bit boundaries.
     unsafe { *(meta as *const u32) == word }
 }
@@ -82,7 +147,7 @@ pub fn set_meta(meta: usize, data: usize, word: u32) -> bool {
     if meta + size_of::<u32>() > data {
         return false;
     }
-    // SAFETY: 4 octets from `meta` are writable, as just compared, and aligned as above.
+    // SAFETY: 4 bytes from `meta` are writable, as just compared, and aligned as above.
     unsafe { *(meta as *mut u32) = word };
     true
 }

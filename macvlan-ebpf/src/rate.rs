@@ -1,4 +1,4 @@
-//! Rates of children: what is beyond them is dropped, what is sent to the wire is told when to leave.
+//! Rates of children: what is beyond them is dropped, what is sent to the wire gets a time to leave.
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 

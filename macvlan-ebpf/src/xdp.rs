@@ -9,8 +9,11 @@ use aya_ebpf::{
 };
 use macvlan_common::{
     counters::Count,
-    decide::{Action, Hook, Plain, Tables as _, Verdict, decide, plain},
-    trace::{Point, Told},
+    decide::{Tables as _, decide},
+    frame::Hook,
+    plain::{Plain, plain},
+    trace::{Judgement, Point},
+    verdict::{Action, Verdict},
 };
 
 use crate::{
@@ -18,7 +21,7 @@ use crate::{
     limits::limited,
     maps::{Child, Maps},
     packet,
-    trace::macvlan_tell_xdp,
+    trace::macvlan_record_xdp,
 };
 
 /// For drivers and kernels that keep a frame in one buffer.
@@ -83,35 +86,35 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         };
     }
     let verdict = decide(Hook::Xdp, frame, &maps);
-    let tell = |verdict: &Verdict<Child>| {
+    let record = |verdict: &Verdict<Child>| {
         if TRACED {
-            let told = Told::encode(Point::Xdp, verdict);
-            macvlan_tell_xdp(ctx.ctx, frame.dst, frame.src, told, bytes as u32);
+            let judgement = Judgement::encode(Point::Xdp, verdict);
+            macvlan_record_xdp(ctx.ctx, frame.dst, frame.src, judgement, bytes as u32);
         }
     };
     match verdict.action {
         action if action.drop_reason().is_some() => {
             charge(&verdict, size);
-            tell(&verdict);
+            record(&verdict);
             XDP_DROP
         }
         Action::Pass if verdict.counts() && mark() => {
             let verdict = if config.guards() { limited(verdict, &config, size).0 } else { verdict };
             charge(&verdict, size);
-            tell(&verdict);
+            record(&verdict);
             if verdict.action.drop_reason().is_some() { XDP_DROP } else { XDP_PASS }
         }
-        // What is not counted has no mark, and is told of where it is judged anew: only behind
+        // What is not counted has no mark, and is recorded where it is judged anew: only behind
         // generic XDP it is not.
         Action::Pass if TRACED && !verdict.counts() && config.xdp_is_generic() => {
-            tell(&verdict);
+            record(&verdict);
             XDP_PASS
         }
         _ => XDP_PASS,
     }
 }
 
-/// Leaves word for TC ingress before the frame. Fails on drivers without metadata.
+/// Marks the frame as judged for TC ingress, by metadata before it. Fails on drivers without metadata.
 #[inline(always)]
 fn mark_judged(ctx: &XdpContext, word: u32) -> bool {
     // SAFETY: the context is the one this program was called with.

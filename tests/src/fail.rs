@@ -27,7 +27,7 @@ impl<T, E: Display> OrFail<T> for Result<T, E> {
     fn or_fail(self, what: impl Display) -> T {
         match self {
             Ok(value) => value,
-            Err(error) => panic!("cannot {what}: {error}"),
+            Err(error) => panic!("cannot {what}: {error:#}"),
         }
     }
 }

@@ -2,9 +2,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use macvlan_bench::program::{
-    self, DRIVER_MODE, EXIT, Hook, MOVE_NUMBER, ProgramType, bpf, descriptor, instruction,
-};
+use macvlan_bench::lab::program::{self, DRIVER_MODE, Hook, ProgramType, bpf, code, descriptor, instruction};
 
 use crate::{fail::OrFail as _, netns::Netns};
 
@@ -51,10 +49,10 @@ impl Foreign {
         const SKB_VLAN_PUSH: i32 = 18;
         let ethertype = i32::from(crate::frames::VLAN.to_be());
         let push = [
-            instruction(MOVE, 1, CONTEXT, 0, 0),
-            instruction(MOVE_NUMBER, 2, 0, 0, ethertype),
-            instruction(MOVE_NUMBER, 3, 0, 0, i32::from(id)),
-            instruction(CALL, 0, 0, 0, SKB_VLAN_PUSH),
+            instruction(code::MOVE, 1, CONTEXT, 0, 0),
+            instruction(code::MOVE_NUMBER, 2, 0, 0, ethertype),
+            instruction(code::MOVE_NUMBER, 3, 0, 0, i32::from(id)),
+            instruction(code::CALL, 0, 0, 0, SKB_VLAN_PUSH),
         ];
         Self::attach(ns, device, Place::Egress, Order::First, &push)
     }
@@ -98,26 +96,26 @@ impl Foreign {
             (Place::XdpNative, _) => (Hook::Xdp, DRIVER_MODE),
             (Place::XdpGeneric, _) => (Hook::Xdp, GENERIC_MODE),
         };
-        let code = [
-            &[instruction(MOVE, CONTEXT, 1, 0, 0)],
+        let instructions = [
+            &[instruction(code::MOVE, CONTEXT, 1, 0, 0)],
             first,
             &[
                 // One more in the only element of the map.
-                instruction(STORE_NUMBER, STACK, 0, -4, 0),
-                instruction(MOVE, 2, STACK, 0, 0),
-                instruction(ADD_NUMBER, 2, 0, 0, -4),
-                instruction(LOAD_MAP, 1, 1, 0, counter.as_raw_fd()),
+                instruction(code::STORE_NUMBER, STACK, 0, -4, 0),
+                instruction(code::MOVE, 2, STACK, 0, 0),
+                instruction(code::ADD_NUMBER, 2, 0, 0, -4),
+                instruction(code::LOAD_MAP, 1, 1, 0, counter.as_raw_fd()),
                 0,
-                instruction(CALL, 0, 0, 0, 1),
-                instruction(JUMP_IF_ZERO, 0, 0, 2, 0),
-                instruction(MOVE_NUMBER, 1, 0, 0, 1),
-                instruction(ADD_TO_MEMORY, 0, 1, 0, 0),
-                instruction(MOVE_NUMBER, 0, 0, 0, next),
-                instruction(EXIT, 0, 0, 0, 0),
+                instruction(code::CALL, 0, 0, 0, 1),
+                instruction(code::JUMP_IF_ZERO, 0, 0, 2, 0),
+                instruction(code::MOVE_NUMBER, 1, 0, 0, 1),
+                instruction(code::ADD_TO_MEMORY, 0, 1, 0, 0),
+                instruction(code::MOVE_NUMBER, 0, 0, 0, next),
+                instruction(code::EXIT, 0, 0, 0, 0),
             ],
         ]
         .concat();
-        let program = program::load(kind, &code, 0).or_fail("load a foreign program");
+        let program = program::load(kind, &instructions, 0).or_fail("load a foreign program");
         let ifindex = ns.ifindex(device);
         let link = ns.enter(|| program::attach(program.as_fd(), ifindex, hook, flags));
         Self { counter, _program: program, _link: link.or_fail("attach a foreign program") }
@@ -127,15 +125,6 @@ impl Foreign {
 const STACK: u8 = 10;
 /// Where the programs keep their context.
 const CONTEXT: u8 = 6;
-
-/// Operation codes of `include/uapi/linux/bpf.h`, named after what they do.
-const MOVE: u8 = 0xbf;
-const ADD_NUMBER: u8 = 0x07;
-const STORE_NUMBER: u8 = 0x62;
-const ADD_TO_MEMORY: u8 = 0xdb;
-const LOAD_MAP: u8 = 0x18;
-const JUMP_IF_ZERO: u8 = 0x15;
-const CALL: u8 = 0x85;
 
 /// Heads of `union bpf_attr`, one per command.
 #[repr(C)]

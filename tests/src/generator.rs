@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use macvlan_bench::{
+use macvlan_bench::lab::{
     cpu::Cpus,
     generator::{self, Took, take_generated},
 };

@@ -2,21 +2,15 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use macvlan_bench::program::{
-    EXIT, Hook, MOVE_NUMBER, ProgramType, XDP_DROP, attach, attach_xdp, instruction, load, returning,
-    returning_code,
+use macvlan_bench::lab::program::{
+    self, Hook, ProgramType, attach, code, instruction, load, returning, returning_code,
 };
 
 use crate::{
+    contexts::{SKB_MARK, SKB_TAG},
     fail::OrFail as _,
     netns::Netns,
-    progs::{SKB_MARK, SKB_TAG},
 };
-
-/// Operation codes of `include/uapi/linux/bpf.h`, named after what they do.
-const LOAD_WORD: u8 = 0x61;
-const STORE_WORD: u8 = 0x63;
-const CALL: u8 = 0x85;
 
 /// `BPF_F_XDP_HAS_FRAGS`: the program takes frames in several buffers (kernel 5.18).
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
@@ -43,15 +37,15 @@ pub fn telling_tags(to: u32) -> OwnedFd {
     const MARK: i16 = SKB_MARK as i16;
     const TAG: i16 = SKB_TAG as i16;
     const BPF_REDIRECT: i32 = 23;
-    let code = [
-        instruction(LOAD_WORD, 2, 1, TAG, 0),
-        instruction(STORE_WORD, 1, 2, MARK, 0),
-        instruction(MOVE_NUMBER, 1, 0, 0, to as i32),
-        instruction(MOVE_NUMBER, 2, 0, 0, 0),
-        instruction(CALL, 0, 0, 0, BPF_REDIRECT),
-        instruction(EXIT, 0, 0, 0, 0),
+    let instructions = [
+        instruction(code::LOAD_WORD, 2, 1, TAG, 0),
+        instruction(code::STORE_WORD, 1, 2, MARK, 0),
+        instruction(code::MOVE_NUMBER, 1, 0, 0, to as i32),
+        instruction(code::MOVE_NUMBER, 2, 0, 0, 0),
+        instruction(code::CALL, 0, 0, 0, BPF_REDIRECT),
+        instruction(code::EXIT, 0, 0, 0, 0),
     ];
-    load(ProgramType::SchedCls, &code, 0).or_fail("load a program")
+    load(ProgramType::SchedCls, &instructions, 0).or_fail("load a program")
 }
 
 /// An empty program at a device's TC ingress, as long as what is returned lives.
@@ -73,7 +67,6 @@ pub fn at_ingress(ns: &Netns, device: &str, program: &OwnedFd) -> OwnedFd {
 /// fast as a device can be rid of frames.
 #[track_caller]
 pub fn dropping_in_xdp(ns: &Netns, device: &str) -> OwnedFd {
-    let program = returning(ProgramType::Xdp, XDP_DROP).or_fail("load a program");
     let ifindex = ns.ifindex(device);
-    ns.enter(|| attach_xdp(program.as_fd(), ifindex)).or_fail("attach a program to XDP")
+    ns.enter(|| program::dropping_in_xdp(ifindex)).or_fail("attach a program to XDP")
 }

@@ -2,77 +2,21 @@
 
 use std::{
     cell::{Cell, RefCell},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{Ipv4Addr, Ipv6Addr},
     process::Command,
 };
 
+use macvlan_bench::lab::cables::{self, CableEnd, cable, create, move_to, on};
 use macvlan_common::{
     cases::{HOST, OUTSIDE},
     child::Mode,
     mac::Mac,
 };
+use macvlan_core::kernel::netlink::{Netlink, kind::Kind};
 
-use crate::{cli, fail::wait_for, mounts::Mounts, netns::Netns};
+use crate::{cli, fail::OrFail as _, mounts::Mounts, netns::Netns, station::Ipv6};
 
-/// Somebody on the network: a namespace, the device it talks through, and its addresses.
-#[derive(Debug)]
-pub struct Station {
-    /// Where it lives.
-    pub ns: Netns,
-    /// Its device.
-    pub dev: String,
-    /// Its MAC.
-    pub mac: Mac,
-    /// Its IPv4 address, in 10.9.0.0/24.
-    pub ip: Ipv4Addr,
-    /// Its IPv6 address, in fd09::/64; set when the lab has IPv6.
-    pub ip6: Ipv6Addr,
-}
-
-impl Station {
-    /// Itself as an address for the given family.
-    pub fn address(&self, family: Family) -> IpAddr {
-        match family {
-            Family::V4 => self.ip.into(),
-            Family::V6 => self.ip6.into(),
-        }
-    }
-
-    /// Gives it a permanent neighbour.
-    #[track_caller]
-    pub fn knows(&self, other: &Self) {
-        let (mac, dev) = (other.mac, &self.dev);
-        self.ns.ip(&format!("neigh replace {} lladdr {mac} dev {dev} nud permanent", other.ip));
-    }
-
-    /// Gives it a permanent IPv6 neighbour.
-    #[track_caller]
-    pub fn knows6(&self, other: &Self) {
-        let (mac, dev) = (other.mac, &self.dev);
-        self.ns.ip(&format!("neigh replace {} lladdr {mac} dev {dev} nud permanent", other.ip6));
-    }
-
-    /// Waits until its device carries traffic.
-    #[track_caller]
-    fn wait_until_up(&self) {
-        wait_for(format_args!("{} to come up", self.dev), || {
-            let links = self.ns.ip_json(&format!("link show dev {}", self.dev));
-            (links[0]["operstate"] == "UP").then_some(())
-        });
-    }
-}
-
-/// An address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-/// Both families.
-pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+pub use crate::station::{FAMILIES, Family, Station};
 
 /// What stands behind the master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,16 +26,6 @@ enum Switch {
     /// A bridge that sends frames back out of the port they came in by, as a switch for VEPA does;
     /// the station `wire` is the bridge itself.
     Reflective,
-}
-
-/// How much IPv6 there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ipv6 {
-    Off,
-    /// Addresses without duplicate address detection or router discovery.
-    Quiet,
-    /// As on any machine.
-    Full,
 }
 
 /// A lab in the making; see [`Lab::with`].
@@ -141,14 +75,10 @@ impl Builder {
         let wire = self.station(1, OUTSIDE, if self.switch == Switch::None { "wire0" } else { "br0" });
         let host = self.station(2, HOST, &self.master);
         let port = if self.switch == Switch::None { wire.dev.as_str() } else { "port0" };
-        host.ns.ip(&format!(
-            "link add {} address {} mtu {mtu} type veth peer name {port} address {} mtu {mtu} netns {}",
-            host.dev,
-            host.mac,
-            if self.switch == Switch::None { wire.mac } else { PORT },
-            wire.ns.path().display(),
-            mtu = self.mtu,
-        ));
+        let far_mac = if self.switch == Switch::None { wire.mac } else { PORT };
+        let near = CableEnd::new(&host.ns, &host.dev).mac(host.mac).mtu(self.mtu);
+        let far = CableEnd::new(&wire.ns, port).mac(far_mac).mtu(self.mtu);
+        on(&host.ns, async || cable(&Netlink::open()?, near, far).await).or_fail("connect host and wire");
         if self.switch == Switch::Reflective {
             wire.ns.ip_batch([
                 format!("link add br0 address {} mtu {} type bridge mcast_snooping 0", wire.mac, self.mtu),
@@ -157,8 +87,8 @@ impl Builder {
             ]);
         }
         let port = port.to_owned();
-        self.configure(&wire);
-        self.configure(&host);
+        wire.come_up(self.ipv6);
+        host.come_up(self.ipv6);
         wire.wait_until_up();
         host.wait_until_up();
         Lab {
@@ -175,41 +105,12 @@ impl Builder {
     /// A namespace and the addresses for a device that is yet to come.
     fn station(&self, number: u8, mac: Mac, dev: &str) -> Station {
         let ns = Netns::new();
-        for (name, value) in self.sysctls() {
+        for (name, value) in self.ipv6.settings() {
             ns.sysctl(name, value);
         }
         let ip = Ipv4Addr::new(10, 9, 0, number);
         let ip6 = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, number.into());
         Station { ns, dev: dev.into(), mac, ip, ip6 }
-    }
-
-    fn sysctls(&self) -> &'static [(&'static str, u32)] {
-        match self.ipv6 {
-            Ipv6::Off => &[("ipv6/conf/all/disable_ipv6", 1), ("ipv6/conf/default/disable_ipv6", 1)],
-            Ipv6::Quiet => &[
-                ("ipv6/conf/default/accept_ra", 0),
-                ("ipv6/conf/default/accept_dad", 0),
-                ("ipv6/conf/default/dad_transmits", 0),
-                ("ipv6/conf/default/router_solicitations", 0),
-                // No link-local address.
-                ("ipv6/conf/default/addr_gen_mode", 1),
-            ],
-            Ipv6::Full => &[],
-        }
-    }
-
-    /// Addresses, then up.
-    fn configure(&self, station: &Station) {
-        let Station { ns, dev, ip, ip6, .. } = station;
-        let mut lines = vec![format!("addr add {ip}/24 dev {dev}")];
-        if self.ipv6 == Ipv6::Quiet {
-            lines.push(format!("addr add {ip6}/64 dev {dev} nodad"));
-        }
-        lines.push(format!("link set {dev} up"));
-        if self.ipv6 == Ipv6::Full {
-            lines.push(format!("addr add {ip6}/64 dev {dev}"));
-        }
-        ns.ip_batch(lines);
     }
 }
 
@@ -257,13 +158,13 @@ impl Lab {
     /// A macvlan child of the master in a namespace of its own.
     #[track_caller]
     pub fn child(&self, name: &str, mode: Mode) -> Station {
-        self.child_of_kind("macvlan", name, mode)
+        self.child_of_kind(Kind::Macvlan, name, mode)
     }
 
     /// A macvtap child of the master in a namespace of its own.
     #[track_caller]
     pub fn macvtap(&self, name: &str, mode: Mode) -> Station {
-        self.child_of_kind("macvtap", name, mode)
+        self.child_of_kind(Kind::Macvtap, name, mode)
     }
 
     /// Another station on this lab's network, with a MAC and addresses but no device yet.
@@ -275,22 +176,21 @@ impl Lab {
     }
 
     #[track_caller]
-    fn child_of_kind(&self, kind: &str, name: &str, mode: Mode) -> Station {
+    fn child_of_kind(&self, kind: Kind, name: &str, mode: Mode) -> Station {
         let mut child = self.newcomer(name);
         if mode == Mode::Passthru {
             child.mac = self.host.mac;
         }
         // Made here and moved, as container engines do it: the kernel numbers the namespace then.
-        self.host.ns.ip_batch([
-            format!(
-                "link add link {} name {name} address {} type {kind} mode {}",
-                self.host.dev,
-                child.mac,
-                mode.as_str()
-            ),
-            format!("link set {name} netns {}", child.ns.path().display()),
-        ]);
-        self.builder.configure(&child);
+        let host = &self.host.ns;
+        let master = host.ifindex(&self.host.dev);
+        on(host, async || {
+            let netlink = Netlink::open()?;
+            create(&netlink, cables::child(kind, name, master, mode, Some(child.mac))).await?;
+            move_to(&netlink, name, &child.ns).await
+        })
+        .or_fail(format!("make {name}"));
+        child.come_up(self.builder.ipv6);
         child.wait_until_up();
         self.children.borrow_mut().push(ChildRecord { name: name.into(), mac: child.mac, mode });
         child

@@ -198,7 +198,7 @@ fn files_below(dir: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// Takes out what changes by itself.
-fn forget_changing(value: &mut Value) {
+pub(crate) fn forget_changing(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(forget_changing),
         Value::Object(fields) => {

@@ -5,21 +5,22 @@
 //! namespaces and locks live in a mount namespace of the lab's own. A test that fails, or is
 //! killed, leaves nothing behind.
 //!
-//! * [`lab`], [`netns`], [`mounts`]: where the devices live.
+//! * [`lab`], [`station`], [`netns`], [`mounts`]: where the devices live.
 //! * [`attached`], [`cli`], [`control`], [`following`], [`tracer`]: the product, run as a user runs it.
 //! * [`cni`]: its CNI plugin, called as runtimes call it.
 //! * [`engine`]: real container engines; [`package`]: what is installed.
 //! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]:
 //!   traffic, and who saw it.
-//! * [`progs`], [`direct`]: the BPF programs without the product's own loader; [`foreign`],
+//! * [`progs`], [`contexts`], [`direct`]: the BPF programs without the product's own loader; [`foreign`],
 //!   [`handwritten`]: those of others.
 //! * [`exporter`], [`http`], [`dashboard`]: the metrics, who asks for them, and what is made of them.
-//! * [`deny`]: machines that refuse something; [`leak`]: what the kernel holds of ours; [`require`]:
-//!   what the tests need.
+//! * [`deny`]: machines that refuse something; [`leak`], [`snapshot`]: what the kernel holds of
+//!   ours; [`require`]: what the tests need.
 
 pub mod attached;
 pub mod cli;
 pub mod cni;
+pub mod contexts;
 pub mod control;
 pub mod conversation;
 pub mod crowd;
@@ -34,7 +35,6 @@ pub mod flood;
 pub mod following;
 pub mod footprint;
 pub mod foreign;
-pub mod frames;
 pub mod generator;
 pub mod handwritten;
 pub mod http;
@@ -47,10 +47,14 @@ pub mod package;
 pub mod progs;
 pub mod require;
 pub mod rng;
+pub mod snapshot;
 pub mod sniff;
+pub mod station;
 pub mod stats;
 pub mod stream;
 pub mod talk;
 pub mod tap;
 pub mod topologies;
 pub mod tracer;
+
+pub use macvlan_bench::lab::frames;

@@ -6,18 +6,16 @@ use std::{
     time::Duration,
 };
 
-use macvlan_bench::{
+use macvlan_bench::lab::{
     cpu::Cpus,
-    traffic::{
-        End,
-        stream::{drain, fill, rate, stream},
-    },
+    traffic::stream::{drain, fill, rate, stream},
 };
-use macvlan_core::kernel::netns::{self, NetnsRef};
 
 use crate::{fail::OrFail as _, lab::Station};
 
-pub use macvlan_bench::measure::Spread;
+use macvlan_bench::bench::rounds::{Turn, turns};
+
+pub use macvlan_bench::bench::rounds::Spread;
 
 /// What a ratio must reach: what is aimed at (`MACVLAN_TESTS_AIMS=1`), or what a busy shared machine
 /// can hold.
@@ -30,13 +28,10 @@ pub fn bound(aimed_at: f64, held: f64) -> f64 {
 /// leaves behind hits all; the first round warms up.
 pub fn rounds<const N: usize>(count: usize, mut measure: impl FnMut(usize) -> f64) -> [Vec<f64>; N] {
     let mut figures = [const { Vec::new() }; N];
-    for round in 0..=count {
-        for place in 0..N {
-            let contender = (place + round) % N;
-            let figure = measure(contender);
-            if round > 0 {
-                figures[contender].push(figure);
-            }
+    for Turn { number, counts } in turns(N, count) {
+        let figure = measure(number);
+        if counts {
+            figures[number].push(figure);
         }
     }
     figures
@@ -54,19 +49,12 @@ pub fn spread_of_ratios(values: &[f64], bases: &[f64]) -> Spread {
     Spread::of_ratios(values, bases).or_fail("find the middle of no ratios")
 }
 
-/// The namespace of a station as the library has it.
-#[track_caller]
-pub fn library_netns(station: &Station) -> netns::Netns {
-    NetnsRef::Path(station.ns.path()).open().or_fail("open a namespace")
-}
-
 /// Octets that one TCP stream carries in a second, at its receiver, each side on a processor of its own
 /// and before other work.
 #[track_caller]
 pub fn undisturbed_tcp_octets_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
     let cpus = Cpus::allowed().or_fail("tell the processors");
-    let [near, far] = [from, to].map(library_netns);
-    let [near, far] = [End { netns: &near, address: from.ip }, End { netns: &far, address: to.ip }];
+    let [near, far] = [from, to].map(Station::endpoint);
     stream(&cpus, near, far, 1, time).or_fail("measure a stream")
 }
 

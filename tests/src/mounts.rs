@@ -8,6 +8,7 @@ use std::{
     process::Command,
 };
 
+use macvlan_bench::lab::mounts::{cover, separate};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
@@ -18,8 +19,7 @@ use crate::{
     netns::{Netns, on_own_thread},
 };
 
-/// Where the BPF file system belongs.
-pub const BPFFS: &str = "/sys/fs/bpf";
+pub use macvlan_bench::lab::mounts::BPFFS;
 
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
@@ -35,11 +35,7 @@ impl Mounts {
     pub fn new() -> Self {
         let fd = on_own_thread(|| {
             // Implies CLONE_FS, so the other threads keep their view.
-            unshare(CloneFlags::CLONE_NEWNS).or_fail("make a mount namespace");
-            let recursive = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            mount(None::<&str>, "/", None::<&str>, recursive, None::<&str>).or_fail("make mounts private");
-            fresh("tmpfs", "/run");
-            fresh("bpf", BPFFS);
+            separate().or_fail("make a mount namespace");
             File::open("/proc/thread-self/ns/mnt").or_fail("open the new mount namespace")
         });
         Self { fd: fd.into() }
@@ -81,12 +77,12 @@ impl Mounts {
 
     /// Puts an empty directory over this one, for those who have these mounts and nobody else.
     pub fn hide(&self, directory: &str) {
-        self.enter(|| fresh("tmpfs", directory));
+        self.enter(|| cover("tmpfs", directory).or_fail("hide a directory"));
     }
 
     /// Takes the place away where a BPF file system could be mounted.
     pub fn without_place_for_bpffs(&self) {
-        self.enter(|| fresh("tmpfs", "/sys/fs"));
+        self.enter(|| cover("tmpfs", "/sys/fs").or_fail("hide a directory"));
     }
 
     /// Gives that place back.
@@ -129,10 +125,4 @@ impl Default for Mounts {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Mounts an empty file system of this type over a directory, in the mounts of the calling thread.
-pub(crate) fn fresh(fstype: &str, target: &str) {
-    mount(Some(fstype), target, Some(fstype), MsFlags::empty(), None::<&str>)
-        .or_fail(format!("mount {fstype} on {target}"));
 }

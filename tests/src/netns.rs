@@ -1,67 +1,74 @@
 //! Network namespaces without names: a file descriptor keeps each, nothing else does.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
+    ops::Deref,
     os::{
-        fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
-        unix::{fs::MetadataExt as _, process::CommandExt as _},
+        fd::{AsFd, AsRawFd as _, BorrowedFd},
+        unix::process::CommandExt as _,
     },
     panic,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
 };
 
-use nix::sched::{CloneFlags, setns, unshare};
+use macvlan_bench::lab::{
+    arrivals,
+    cables::{bring_up, index_of, on},
+    namespaces,
+};
+use macvlan_core::kernel::{
+    netlink::Netlink,
+    netns::{self, NetnsRef},
+};
+use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
 use crate::{cli::run, fail::OrFail as _};
 
 /// A network namespace of the test's own.
 #[derive(Debug)]
-pub struct Netns {
-    fd: OwnedFd,
-}
+pub struct Netns(Arc<netns::Netns>);
 
 impl Netns {
     /// A new one, with its loopback device up.
+    #[track_caller]
     pub fn new() -> Self {
         let ns = Self::bare();
-        ns.ip("link set lo up");
+        on(&ns, async || bring_up(&Netlink::open()?, "lo", []).await).or_fail("bring lo up");
         ns
     }
 
     /// A new one as the kernel makes it.
+    #[track_caller]
     pub fn bare() -> Self {
-        let fd = on_own_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNET).or_fail("make a network namespace");
-            File::open("/proc/thread-self/ns/net").or_fail("open the new network namespace")
-        });
-        Self { fd: fd.into() }
+        Self(Arc::new(netns::Netns::create().or_fail("make a network namespace")))
     }
 
     /// The same namespace, for another station in it.
     pub fn share(&self) -> Self {
-        Self { fd: self.fd.try_clone().or_fail("keep a network namespace") }
+        Self(Arc::clone(&self.0))
     }
 
     /// Runs `work` on a thread inside this namespace. Sockets opened there stay in it.
     pub fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         on_own_thread(|| {
-            setns(&self.fd, CloneFlags::CLONE_NEWNET).or_fail("enter a network namespace");
+            self.0.enter().or_fail("run in another network namespace");
             work()
         })
     }
 
     /// A path by which any process of the machine can open this namespace while this one lives.
     pub fn path(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd()).into()
+        namespaces::path_of(self)
     }
 
     /// The number by which `/proc/PID/ns/net` shows it.
     pub fn inode(&self) -> u64 {
-        fs::metadata(self.path()).or_fail("look at a network namespace").ino()
+        self.id().inode()
     }
 
     /// A command that will run inside this namespace.
@@ -73,7 +80,7 @@ impl Netns {
 
     /// Makes `command` enter this namespace before it runs.
     pub fn put_inside(&self, command: &mut Command) {
-        let fd = self.fd.try_clone().or_fail("keep a network namespace");
+        let fd = self.as_fd().try_clone_to_owned().or_fail("keep a network namespace");
         let enter = move || setns(&fd, CloneFlags::CLONE_NEWNET).map_err(io::Error::from);
         // SAFETY: between fork and exec this makes one system call and allocates nothing.
         unsafe { command.pre_exec(enter) };
@@ -118,39 +125,27 @@ impl Netns {
     /// Sets `/proc/sys/net/NAME` of this namespace.
     #[track_caller]
     pub fn sysctl(&self, name: &str, value: impl ToString) {
-        let value = value.to_string();
-        let path = format!("/proc/sys/net/{name}");
-        self.enter(|| fs::write(&path, value)).or_fail(format!("write {path}"));
+        let found = namespaces::set(self, name, &value.to_string()).or_fail(format!("set {name}"));
+        assert!(found, "the kernel has no setting {name}");
     }
 
     /// The index of the device called `name`.
     #[track_caller]
     pub fn ifindex(&self, name: &str) -> u32 {
-        let name = std::ffi::CString::new(name).or_fail("use a device name");
-        // SAFETY: the name is a string that ends in NUL and outlives the call.
-        let index = self.enter(|| unsafe { libc::if_nametoindex(name.as_ptr()) });
-        assert!(index != 0, "no device {name:?}");
-        index
+        index_of(self, name).or_fail("tell the index of a device")
     }
 
     /// Frames that a device has received, as it counts them.
     #[track_caller]
     pub fn received(&self, device: &str) -> u64 {
-        received(&self.ip_json(&format!("-s link show dev {device}"))[0])
+        arrivals::received(self, device).or_fail("read a counter")
     }
 
     /// Frames that all devices but the loopback device have received together.
     #[track_caller]
     pub fn received_by_all(&self) -> u64 {
-        let links = self.ip_json("-s link show");
-        let all = links.as_array().or_fail("read the links");
-        all.iter().filter(|link| link["ifname"] != "lo").map(received).sum()
+        arrivals::received_by_all(self).or_fail("read the counters")
     }
-}
-
-#[track_caller]
-fn received(link: &Value) -> u64 {
-    link["stats64"]["rx"]["packets"].as_u64().or_fail("read a counter")
 }
 
 impl Default for Netns {
@@ -162,13 +157,22 @@ impl Default for Netns {
 impl From<File> for Netns {
     /// The namespace that this file is, made by somebody else.
     fn from(file: File) -> Self {
-        Self { fd: file.into() }
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        Self(Arc::new(NetnsRef::Path(path.into()).open().or_fail("open a network namespace")))
+    }
+}
+
+impl Deref for Netns {
+    type Target = netns::Netns;
+
+    fn deref(&self) -> &netns::Netns {
+        &self.0
     }
 }
 
 impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.as_fd()
     }
 }
 

@@ -11,7 +11,7 @@ use aya::{
 use macvlan_common::{
     cases::World,
     child::{ChildEntry, Policy},
-    config::{Config, Tag},
+    config::Config,
     counters::{ChildCounters, Count, MasterCounters, Path},
     filter,
     index::{self, Bucket},
@@ -22,7 +22,14 @@ use macvlan_common::{
     rate::Meters,
 };
 
-use crate::{cli::workspace, fail::OrFail as _, handwritten::has_xdp_frags};
+use crate::{
+    cli::workspace,
+    contexts::{META_ROOM, SK_BUFF_LEN, XDP_DATA, XDP_DATA_END, XDP_INGRESS_IFINDEX, XDP_MD_LEN, field, put},
+    fail::OrFail as _,
+    handwritten::has_xdp_frags,
+};
+
+pub use crate::contexts::{Skb, SkbRun, XdpRun};
 
 /// The object under test: `MACVLAN_BPF_OBJECT`, or the committed one.
 pub fn object() -> PathBuf {
@@ -155,7 +162,6 @@ impl Programs {
     }
 
     /// Runs an XDP program on one frame, of which the first buffer holds `linear` octets.
-    ///
     #[track_caller]
     pub fn run_xdp(&self, name: &str, frame: &[u8], linear: usize) -> XdpRun {
         let mut context = [0; XDP_MD_LEN];
@@ -211,15 +217,7 @@ impl Programs {
     ///
     /// What the kernel says.
     pub fn run_tc(&self, name: &str, skb: &Skb<'_>) -> Result<SkbRun, ProgramError> {
-        let mut context = [0; SK_BUFF_LEN];
-        put(&mut context, SKB_MARK, skb.mark);
-        put(&mut context, SKB_TAG, skb.tag.low);
-        put(&mut context, SKB_TAG + 4, skb.tag.high);
-        put(&mut context, SKB_IFINDEX, skb.ifindex);
-        put(&mut context, SKB_TSTAMP, skb.tstamp as u32);
-        put(&mut context, SKB_TSTAMP + 4, (skb.tstamp >> 32) as u32);
-        put(&mut context, SKB_GSO_SEGS, skb.gso_segs);
-        put(&mut context, SKB_GSO_SIZE, skb.gso_size);
+        let context = skb.context();
         let mut context_out = [0; SK_BUFF_LEN];
         let mut data_out = vec![0; skb.frame.len()];
         let options = TestRunOptions {
@@ -231,60 +229,8 @@ impl Programs {
         };
         let TestRunResult { return_value, data_size_out, .. } = tc(&self.ebpf, name).test_run(options)?;
         data_out.truncate(data_size_out as usize);
-        let upper = u64::from(field(&context_out, SKB_TSTAMP + 4));
-        Ok(SkbRun {
-            action: return_value as i32,
-            mark: field(&context_out, SKB_MARK),
-            tag: Tag { low: field(&context_out, SKB_TAG), high: field(&context_out, SKB_TAG + 4) },
-            tstamp: upper << 32 | u64::from(field(&context_out, SKB_TSTAMP)),
-            frame: data_out,
-        })
+        Ok(SkbRun::of(return_value, &context_out, data_out))
     }
-}
-
-/// A frame for a TC program.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Skb<'a> {
-    /// Its octets.
-    pub frame: &'a [u8],
-    /// The device it is on.
-    pub ifindex: u32,
-    /// The packet mark.
-    pub mark: u32,
-    /// What lies where the programs leave word.
-    pub tag: Tag,
-    /// The time it is to leave at.
-    pub tstamp: u64,
-    /// How many frames it stands for, 0 for one that is not offloaded.
-    pub gso_segs: u32,
-    /// Octets of payload in each of them.
-    pub gso_size: u32,
-}
-
-/// What an XDP program did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct XdpRun {
-    /// `XDP_*`.
-    pub action: u32,
-    /// What it left before the frame.
-    pub meta: Vec<u8>,
-    /// The frame afterwards.
-    pub frame: Vec<u8>,
-}
-
-/// What a TC program did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkbRun {
-    /// `TC_ACT_*`.
-    pub action: i32,
-    /// The packet mark afterwards.
-    pub mark: u32,
-    /// What lies where the programs leave word, afterwards.
-    pub tag: Tag,
-    /// The time afterwards.
-    pub tstamp: u64,
-    /// The frame afterwards.
-    pub frame: Vec<u8>,
 }
 
 /// The XDP program of this name.
@@ -315,33 +261,4 @@ fn tc<'a>(ebpf: &'a Ebpf, name: &str) -> &'a SchedClassifier {
 
 fn cpus() -> usize {
     nr_cpus().unwrap_or_else(|(path, error)| panic!("cannot read {path}: {error}"))
-}
-
-/// Octets that a program may put before a frame (`xdp_metalen_invalid` in `include/net/xdp.h`).
-const META_ROOM: usize = 256;
-
-// Offsets in `struct xdp_md` of `include/uapi/linux/bpf.h`.
-const XDP_DATA: usize = 0;
-const XDP_DATA_END: usize = 4;
-const XDP_INGRESS_IFINDEX: usize = 12;
-const XDP_MD_LEN: usize = 24;
-
-// Offsets in `struct __sk_buff` there.
-/// `mark`.
-pub const SKB_MARK: usize = 8;
-/// `cb[3]`.
-pub const SKB_TAG: usize = 60;
-const SKB_IFINDEX: usize = 40;
-const SKB_TSTAMP: usize = 152;
-const SKB_GSO_SEGS: usize = 164;
-const SKB_GSO_SIZE: usize = 176;
-const SK_BUFF_LEN: usize = 192;
-
-fn put(context: &mut [u8], offset: usize, value: u32) {
-    context[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
-}
-
-fn field(context: &[u8], offset: usize) -> u32 {
-    let octets = &context[offset..offset + 4];
-    u32::from_ne_bytes(octets.try_into().or_fail("read a word"))
 }

@@ -91,7 +91,7 @@ fn attaching_and_detaching_leaves_nothing() {
             let outcome = inside(&lab, || async {
                 detach::detach("eth0", false, Access::Change).await.or_fail("detach")
             });
-            assert!(outcome.was_attached, "round {round}");
+            assert_eq!(outcome.steps, ["take the data path off \"eth0\""], "round {round}");
         }
         // The first rounds allocate what is kept.
         if round == rounds / 4 {
@@ -142,8 +142,9 @@ fn children_that_come_and_go_leave_nothing() {
 }
 
 fn request((tc, xdp): (TcChoice, XdpChoice)) -> AttachRequest {
-    let options = Options { tc: Some(tc), xdp: Some(xdp), ..Options::default() };
-    AttachRequest { options, on_missing_bpf: Some(MissingChoice::Fail), ..AttachRequest::default() }
+    let on_missing_bpf = Some(MissingChoice::Fail);
+    let options = Options { tc: Some(tc), xdp: Some(xdp), on_missing_bpf, ..Options::default() };
+    AttachRequest { options, ..AttachRequest::default() }
 }
 
 /// One of every two in another namespace.

@@ -1,9 +1,9 @@
 //! What `bench` compares us with, each way to join containers as it is built there: it carries frames on
 //! every path that is measured of it, or this kernel lacks it.
 
-use macvlan_bench::{
+use macvlan_bench::bench::{
     contender::{CONTENDERS, Contender, Wiring},
-    contender_lab::Lab,
+    contender_lab::ContenderLab,
     crowd::{Crowd, Joined},
     path::PATHS,
 };
@@ -13,7 +13,7 @@ use macvlan_tests::{fail::OrFail as _, needs, require};
 fn what_is_compared_carries_frames_on_each_of_its_paths_or_is_not_in_this_kernel() {
     needs!(require::lab);
     for contender in CONTENDERS.iter().filter(|contender| !contender.is_ours()) {
-        match (Lab::build(contender), lacking(contender)) {
+        match (ContenderLab::build(contender), lacking(contender)) {
             (Ok(lab), Ok(())) => check(contender, &lab),
             (Err(error), Err(lacking)) => println!("{}: {error:#}; {lacking}", contender.name),
             (Ok(_), Err(lacking)) => panic!("{} is built, with {lacking}", contender.name),
@@ -41,7 +41,7 @@ fn lacking(contender: &Contender) -> Result<(), String> {
 }
 
 #[track_caller]
-fn check(contender: &Contender, lab: &Lab) {
+fn check(contender: &Contender, lab: &ContenderLab) {
     let mut paths = Vec::new();
     for path in PATHS.into_iter().filter(|path| contender.carries(*path)) {
         lab.wait_for(path).or_fail(format!("send through {}", contender.name));

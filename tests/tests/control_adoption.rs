@@ -145,6 +145,8 @@ fn without_adoption_only_our_own_children_reach_the_host() {
     lab.ctl(&["child", "del", "eth0", &named(&later, "")]).succeeded();
     only_ours();
     lab.ctl(&["attach", "eth0"]).succeeded();
+    only_ours();
+    lab.ctl(&["attach", "eth0", "--adopt"]).succeeded();
     assert!(ping(&lab.host, stranger.ip.into()));
     lab.ctl(&attach).succeeded();
     only_ours();

@@ -39,7 +39,7 @@ fn of_attach_says_what_would_be_done_and_changes_nothing() {
     assert_eq!(*adopt, format!("adopt macvlan \"stranger\" in netns \"blue\" ({mac})"));
     assert!(attach.contains("attach the data path to \"eth0\""), "{attach}");
     let json = lab.ctl(&[&["-j"], &line[..]].concat()).succeeded().json();
-    assert_eq!(json, serde_json::json!(steps));
+    assert_eq!(json, serde_json::json!({"steps": steps, "warnings": [], "forgotten": []}));
     before.assert_same(&Footprint::of(&lab));
 }
 
@@ -154,7 +154,7 @@ fn dry_then_done(lab: &Lab, line: &[&str]) -> Vec<String> {
     let dry = [line, &["--dry-run"]].concat();
     let told = lines(&lab.ctl(&dry).succeeded().stdout);
     let json = lab.ctl(&[&["-j"], &dry[..]].concat()).succeeded().json();
-    assert_eq!(json, serde_json::json!(told));
+    assert_eq!(json, serde_json::json!({"steps": told, "warnings": [], "forgotten": []}));
     before.assert_same(&Footprint::of(lab));
     let done = lab.ctl(&[&["-v"], line].concat()).succeeded();
     assert_eq!(lines(&done.stdout), told);

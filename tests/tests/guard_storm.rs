@@ -103,9 +103,11 @@ fn a_limit_comes_goes_and_is_checked() {
     lab.ctl(&["attach", "eth0", "--storm-limit", "5"]).succeeded();
     assert_eq!(attached.status()["storm_limit"], 5);
     assert!(lab.ctl(&["status"]).succeeded().stdout.contains("storm limit 5 pps"));
-    let steps = lab.ctl(&["attach", "eth0", "--dry-run"]).succeeded();
-    assert!(steps.stdout.contains("lift the limit of storms on"), "{}", steps.report());
     lab.ctl(&["attach", "eth0"]).succeeded();
+    assert_eq!(attached.status()["storm_limit"], 5);
+    let steps = lab.ctl(&["attach", "eth0", "--storm-limit", "off", "--dry-run"]).succeeded();
+    assert!(steps.stdout.contains("lift the limit of storms on"), "{}", steps.report());
+    lab.ctl(&["attach", "eth0", "--storm-limit", "off"]).succeeded();
     assert!(attached.status()["storm_limit"].is_null());
     // Nobody is there: a request for an address is a broadcast like others.
     assert!(is_silent(&lab.host, Ipv4Addr::new(10, 9, 0, 200).into()));

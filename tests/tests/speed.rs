@@ -146,6 +146,43 @@ fn attach_adopts_a_thousand_children_faster_than_ip_makes_them() {
     assert!(attach.least <= ip.median, "attach takes {:.3} s, ip {:.3} s", attach.least, ip.least);
 }
 
+/// Beside `ip -batch`, which makes the same devices and brings them up; `attach` attaches besides.
+#[test]
+fn attach_makes_a_thousand_children_in_little_more_time_than_ip() {
+    needs!(require::lab, require::binary);
+    const ROUNDS: usize = 7;
+    let lab = Lab::new();
+    let home = macvlan_tests::netns::Netns::new();
+    let (dev, path) = (lab.host.dev.as_str(), home.path());
+    let names: Vec<String> = (0..1000).map(|number| format!("m{number}")).collect();
+    let specs: Vec<String> = names.iter().map(|name| format!("{name},netns={}", path.display())).collect();
+    let args: Vec<&str> = specs.iter().flat_map(|spec| ["--child", spec]).collect();
+    let [ip, attach] = rounds(ROUNDS, |contender| {
+        let start = Instant::now();
+        if contender == 0 {
+            let netns = path.display();
+            let make =
+                |name| format!("link add link {dev} name {name} netns {netns} type macvlan mode bridge");
+            lab.host.ns.ip_batch(names.iter().map(make));
+            home.ip_batch(names.iter().map(|name| format!("link set {name} up group 77")));
+            let took = start.elapsed();
+            home.ip("link del group 77");
+            return took.as_secs_f64();
+        }
+        let attached = Attached::new(&lab, &args);
+        let took = start.elapsed();
+        attached.detach(&["--delete-children"]).succeeded();
+        took.as_secs_f64()
+    });
+    let ratio = spread_of_ratios(&attach, &ip);
+    let [ip, attach] = [&ip, &attach].map(|times| spread(times));
+    println!(
+        "1,000 children made, {ROUNDS} rounds: ip -batch {:.3} s, attach {:.3} s, ratio {ratio}",
+        ip.median, attach.median
+    );
+    assert!(ratio.median <= bound(1.3, 2.0), "attach takes {ratio} of ip -batch");
+}
+
 #[test]
 fn a_frame_costs_the_same_with_1_and_4000_children() {
     needs!(require::lab);

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aya::maps::{Array, Map, MapData};
 use macvlan_common::{
     child::Mode,
-    config::{Config, HAIRPINS},
+    config::Config,
     counters::{Count, DropReason, Path},
     mac::Mac,
     names,
+    tag::HAIRPINS,
 };
 use macvlan_tests::{
     attached::Attached,

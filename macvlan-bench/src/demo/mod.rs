@@ -3,37 +3,43 @@
 //! The namespaces have no names: they live as long as this process holds them open, so nothing of
 //! the lab can be left behind, however the process ends.
 
-mod lab;
-mod ping;
+mod demo_lab;
 
-use std::io::{IsTerminal as _, Write, stdout};
+use std::{
+    io::{IsTerminal as _, Write, stdout},
+    time::Duration,
+};
 
 use anyhow::Result;
 use macvlan_core::{
     commands::{attach::attach, detach::detach, stats::stats},
     discovery::{access::Access, containers::Containers},
-    model::{options::MissingChoice, request::AttachRequest, stats::MasterStats},
+    model::{
+        options::{MissingChoice, Options},
+        request::AttachRequest,
+        stats::MasterStats,
+    },
 };
 
 use crate::{
-    demo::{
-        lab::{Lab, Place},
-        ping::ping,
-    },
-    lab::cables::on,
+    demo::demo_lab::{DemoLab, Role},
+    lab::{cables::on, ping::is_answered},
 };
 
 /// Name of the master in the lab.
 const MASTER: &str = "eth0";
 
+/// How long to wait for an answer: ages, on veth.
+const PATIENCE: Duration = Duration::from_millis(700);
+
 /// What is shown, in this order: who asks whom.
-const QUESTIONS: [(Place, Place); 6] = [
-    (Place::Host, Place::Web),
-    (Place::Host, Place::Db),
-    (Place::Web, Place::Host),
-    (Place::Db, Place::Host),
-    (Place::Web, Place::Db),
-    (Place::Wire, Place::Web),
+const QUESTIONS: [(Role, Role); 6] = [
+    (Role::Host, Role::Web),
+    (Role::Host, Role::Db),
+    (Role::Web, Role::Host),
+    (Role::Db, Role::Host),
+    (Role::Web, Role::Db),
+    (Role::Wire, Role::Web),
 ];
 
 /// Builds the lab, shows it, and takes it down.
@@ -42,10 +48,10 @@ const QUESTIONS: [(Place, Place); 6] = [
 ///
 /// When a namespace or a device cannot be made, or an answer is not as it must be.
 pub fn demo(out: &mut dyn Write) -> Result<()> {
-    let lab = Lab::build(MASTER)?;
+    let lab = DemoLab::build(MASTER)?;
     let shown = show(&lab, out);
     // Also after a failure: pins outlive namespaces.
-    let detached = on(lab.at(Place::Host), async || detach(MASTER, false, Access::Change).await);
+    let detached = on(&lab.at(Role::Host).netns, async || detach(MASTER, false, Access::Change).await);
     let as_expected = shown?;
     detached?;
     if !as_expected {
@@ -54,7 +60,7 @@ pub fn demo(out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn show(lab: &Lab, out: &mut dyn Write) -> Result<bool> {
+fn show(lab: &DemoLab, out: &mut dyn Write) -> Result<bool> {
     writeln!(
         out,
         "A host, two macvlan children in namespaces of their own, a machine on the wire:\n\n{PICTURE}\n"
@@ -63,23 +69,25 @@ fn show(lab: &Lab, out: &mut dyn Write) -> Result<bool> {
     let plain = ask_all(lab, false, out)?;
 
     writeln!(out, "\n$ macvlan-ctl attach {MASTER}\n")?;
-    let request = AttachRequest { on_missing_bpf: Some(MissingChoice::Fail), ..AttachRequest::default() };
-    on(lab.at(Place::Host), async || attach(MASTER, &request).await)?;
+    let options = Options { on_missing_bpf: Some(MissingChoice::Fail), ..Options::default() };
+    let request = AttachRequest { options, ..AttachRequest::default() };
+    on(&lab.at(Role::Host).netns, async || attach(MASTER, &request).await)?;
     let attached = ask_all(lab, true, out)?;
 
     writeln!(out, "\nNo address, route or MAC was changed. What was counted on {MASTER}:\n")?;
-    let counted = on(lab.at(Place::Host), async || stats(Some(MASTER), &mut Containers::default()).await)?;
+    let counted =
+        on(&lab.at(Role::Host).netns, async || stats(Some(MASTER), &mut Containers::default()).await)?;
     print_counters(&counted, out)?;
     writeln!(out, "\n{PATHS}")?;
     Ok(plain && attached)
 }
 
 /// Asks every question and marks the answers; whether all were as they must be.
-fn ask_all(lab: &Lab, attached: bool, out: &mut dyn Write) -> Result<bool> {
+fn ask_all(lab: &DemoLab, attached: bool, out: &mut dyn Write) -> Result<bool> {
     let mut as_expected = true;
     for (from, to) in QUESTIONS {
-        let with_host = from == Place::Host || to == Place::Host;
-        let answered = on(lab.at(from), async || ping(to.address(), from.address()).await)?;
+        let with_host = from == Role::Host || to == Role::Host;
+        let answered = is_answered(&lab.at(from).netns, to.address().into(), PATIENCE)?;
         as_expected &= answered == (attached || !with_host);
         let (mark, text) =
             if answered { (paint("ok", "32"), "answers") } else { (paint("--", "31"), "does not answer") };

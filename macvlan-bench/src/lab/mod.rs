@@ -1,3 +1,22 @@
-//! What a lab is built from: namespaces and cables.
+//! Namespaces and devices, frames and who sends them, BPF programs of a few instructions.
+//!
+//! The namespaces have no names: they live as long as somebody holds them open, so nothing of a lab
+//! can be left behind, however the process ends.
+//!
+//! * [`namespaces`], [`mounts`], [`cables`]: where devices live, and what connects them; a
+//!   [`station`] has one.
+//! * [`frames`], [`generator`], [`ping`], [`traffic`]: what goes over them, on which processor ([`cpu`]), and what
+//!   the kernel counts of it ([`arrivals`]).
+//! * [`program`]: BPF programs, instruction by instruction.
 
-pub(crate) mod cables;
+pub mod arrivals;
+pub mod cables;
+pub mod cpu;
+pub mod frames;
+pub mod generator;
+pub mod mounts;
+pub mod namespaces;
+pub mod ping;
+pub mod program;
+pub mod station;
+pub mod traffic;

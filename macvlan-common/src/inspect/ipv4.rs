@@ -1,16 +1,16 @@
 //! IPv4: whose address the source is, and who serves DHCP.
 
-use super::{Packet, SPOOFED, UDP};
+use super::packet::{Packet, SPOOFED, UDP};
 use crate::{child::Policy, counters::DropReason, l3::Address};
 
 /// Ports of DHCP (RFC 2131, 4.1).
 const SERVER: u16 = 67;
 const CLIENT: u16 = 68;
 
-/// Octets of a header without options.
+/// Bytes of a header without options.
 const LEAST_HEADER: u32 = 20;
 
-/// The source must be the child's own or, in a DHCP client's request, nothing yet. What a DHCP server
+/// The source must be the child's own or, in a DHCP client's request, unspecified. What a DHCP server
 /// or relay sends comes from the server's port; what is for a client, to the client's.
 #[inline(always)]
 pub fn inspect<P: Packet>(policy: Policy, at: u32, packet: &P) -> Option<DropReason> {

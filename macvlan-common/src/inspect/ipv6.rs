@@ -1,9 +1,9 @@
 //! IPv6: whose address the source is, who is a router, who serves DHCP.
 
-use super::{Packet, SPOOFED, UDP, unreadable};
+use super::packet::{Packet, SPOOFED, UDP, unreadable};
 use crate::{child::Policy, counters::DropReason, l3::Address};
 
-/// Octets of an IPv6 header.
+/// Bytes of an IPv6 header.
 const HEADER: u32 = 40;
 
 /// Extension headers that are walked over; who sends more is not understood. Hosts send two.
@@ -39,7 +39,7 @@ struct Upper {
     end: u32,
 }
 
-/// The source must be the child's own, or nothing in what a host says before it has an address; the
+/// The source must be the child's own, or unspecified in what a host sends before it has an address; the
 /// target of a neighbour advertisement likewise. Router advertisements, redirects and DHCP servers'
 /// messages are found behind extension headers too, as RFC 7113 asks: a chain of headers that does
 /// not end within the first fragment is dropped.

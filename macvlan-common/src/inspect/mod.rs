@@ -1,15 +1,18 @@
-//! Whether what a guarded child says behind its MACs is its to say: its addresses, whether it may be a
-//! router, whether it may be a DHCP server.
+//! Whether a guarded child may send the payload of a frame: its own addresses, and router advertisements
+//! and DHCP server messages only if they are allowed.
 //!
-//! As [`decide`](mod@crate::decide), one pure function; [`Packet`] hands it the octets that it asks
-//! for. What a guard that is on would have to read and cannot is dropped. Protocols other than ARP,
+//! As [`decide`](mod@crate::decide), one pure function; [`Packet`] hands it the bytes that it asks
+//! for. A frame that an enabled guard cannot read is dropped. Protocols other than ARP,
 //! IPv4 and IPv6 pass: they carry none of this.
 
 #[cfg(any(test, feature = "cases"))]
 pub mod cases;
 mod ipv4;
 mod ipv6;
+pub mod packet;
 
+pub use self::packet::Packet;
+use self::packet::{SPOOFED, unreadable};
 use crate::{
     child::Policy,
     counters::DropReason,
@@ -26,36 +29,21 @@ pub struct OwnAddress {
     pub mac: u64,
 }
 
-/// A frame that a child sends. Offsets are from its destination MAC, without a tag that the kernel
-/// holds beside it.
-pub trait Packet {
-    /// The 16 bits at an offset, as sent; `None` beyond the frame.
-    fn half(&self, at: u32) -> Option<u16>;
-
-    /// The 32-bit words at an offset, as they lie in memory; `None` when the frame has not all.
-    fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]>;
-
-    /// Whether the sender has this address.
-    fn owns(&self, address: Address) -> bool;
-}
-
 /// EtherTypes of tags (802.1Q, 802.1ad).
 const VLAN: u16 = 0x8100;
 const SERVICE_VLAN: u16 = 0x88a8;
-/// Octets of a tag.
+/// Bytes of a tag.
 const TAG_LEN: u32 = 4;
 
 /// Where the EtherType of a frame is.
 const ETHERTYPE: u32 = 12;
-
-const UDP: u8 = 17;
 
 /// Why this frame of a child with this policy and MAC (its key) is dropped; `None` lets it pass.
 ///
 /// Up to two VLAN tags in the frame are looked behind. The MACs were judged before.
 #[inline(always)]
 pub fn inspect<P: Packet>(policy: Policy, mac: u64, packet: &P) -> Option<DropReason> {
-    // A shorter frame says nothing.
+    // A shorter frame has no payload.
     let mut kind = packet.half(ETHERTYPE)?;
     let mut at = ETHERTYPE + 2;
     for _ in 0..2 {
@@ -83,7 +71,7 @@ const fn is_tag(kind: u16) -> bool {
 /// sender address is a probe for duplicates (RFC 5227), and must ask.
 #[inline(always)]
 fn arp<P: Packet>(policy: Policy, mac: u64, at: u32, packet: &P) -> Option<DropReason> {
-    // Ethernet and IPv4, addresses of 6 and 4 octets. Receivers take other hardware types for
+    // Ethernet and IPv4, addresses of 6 and 4 bytes. Receivers take other hardware types for
     // Ethernet too (`arp_process` in net/ipv4/arp.c): no honest sender writes them.
     const ETHERNET_IPV4: u32 = u32::from_ne_bytes([0, 1, 8, 0]);
     const REQUEST: u8 = 1;
@@ -110,28 +98,12 @@ fn arp<P: Packet>(policy: Policy, mac: u64, at: u32, packet: &P) -> Option<DropR
     if is_lawful { None } else { SPOOFED }
 }
 
-const SPOOFED: Option<DropReason> = Some(DropReason::Spoofed);
-
-/// What cannot be read is dropped by a guard that is on.
-#[inline(always)]
-const fn unreadable(policy: Policy) -> Option<DropReason> {
-    if policy.is_held_to_addresses() {
-        SPOOFED
-    } else if !policy.ra() {
-        Some(DropReason::RaGuard)
-    } else if !policy.dhcp_server() {
-        Some(DropReason::DhcpGuard)
-    } else {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::{
-        cases::{CHILD, FOREIGN4, FOREIGN6, OWN4, OWN6, Octets, frame, ipv4, ipv6, tagged, udp},
+        cases::{CHILD, FOREIGN4, FOREIGN6, MemoryPacket, OWN4, OWN6, frame, ipv4, ipv6, tagged, udp},
         *,
     };
     use crate::child::{ANTI_SPOOFS, AntiSpoof, Mode};
@@ -139,8 +111,8 @@ mod tests {
     const OPEN: Policy = Policy::new(Mode::Bridge, true);
     const HELD: Policy = OPEN.with_anti_spoof(AntiSpoof::Ip);
 
-    fn judged(policy: Policy, octets: &[u8]) -> Option<DropReason> {
-        inspect(policy, CHILD.key(), &Octets { frame: octets, own: &cases::own() })
+    fn judged(policy: Policy, bytes: &[u8]) -> Option<DropReason> {
+        inspect(policy, CHILD.key(), &MemoryPacket { frame: bytes, own: &cases::own() })
     }
 
     #[test]
@@ -160,24 +132,24 @@ mod tests {
         vec((select(&[0, 43, 51, 60][..]), 0..4_u8), 0..10)
     }
 
-    /// These headers with `upper` behind them: the first one's kind, and the octets.
+    /// These headers with `upper` behind them: the first one's kind, and the bytes.
     fn chain(headers: &[(u8, u8)], upper: u8, payload: &[u8]) -> (u8, Vec<u8>) {
         let followers = headers.iter().skip(1).map(|(kind, _)| *kind).chain([upper]);
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for ((kind, len), next) in headers.iter().zip(followers) {
             let units = if *kind == 51 { (usize::from(*len) + 2) * 4 } else { (usize::from(*len) + 1) * 8 };
-            let start = octets.len();
-            octets.extend([next, *len]);
-            octets.resize(start + units, 0);
+            let start = bytes.len();
+            bytes.extend([next, *len]);
+            bytes.resize(start + units, 0);
         }
-        octets.extend(payload);
-        (headers.first().map_or(upper, |(kind, _)| *kind), octets)
+        bytes.extend(payload);
+        (headers.first().map_or(upper, |(kind, _)| *kind), bytes)
     }
 
     proptest! {
         #[test]
-        fn any_octets_are_judged_and_only_what_is_on_drops(policy in policy(), octets in vec(any::<u8>(), 0..200)) {
-            let verdict = judged(policy, &octets);
+        fn any_bytes_are_judged_and_only_what_is_on_drops(policy in policy(), bytes in vec(any::<u8>(), 0..200)) {
+            let verdict = judged(policy, &bytes);
             let lawful = match verdict {
                 None => true,
                 Some(DropReason::Spoofed) => policy.is_held_to_addresses(),
@@ -193,10 +165,10 @@ mod tests {
             headers in extensions(), kind in select(&[134_u8, 137][..]), tags in 0..4_usize,
         ) {
             let (next, payload) = chain(&headers, 58, &[kind, 0, 0, 0, 0, 0, 0, 0]);
-            let octets = frame(&tagged(tags, 0x86dd, &ipv6(OWN6, next, &payload)));
-            prop_assert_eq!(judged(OPEN.with_ra(false), &octets), Some(DropReason::RaGuard));
-            prop_assert_eq!(judged(OPEN.with_dhcp_server(false), &octets).is_some(), tags > 2 || headers.len() > 8);
-            prop_assert_eq!(judged(OPEN, &octets), None);
+            let bytes = frame(&tagged(tags, 0x86dd, &ipv6(OWN6, next, &payload)));
+            prop_assert_eq!(judged(OPEN.with_ra(false), &bytes), Some(DropReason::RaGuard));
+            prop_assert_eq!(judged(OPEN.with_dhcp_server(false), &bytes).is_some(), tags > 2 || headers.len() > 8);
+            prop_assert_eq!(judged(OPEN, &bytes), None);
         }
 
         #[test]
@@ -207,11 +179,11 @@ mod tests {
             let all = HELD.with_ra(false).with_dhcp_server(false);
             let message = udp(port, to, &vec![0; len]);
             let (next, payload) = chain(&headers[..headers.len().min(8)], 17, &message);
-            for octets in [
+            for bytes in [
                 frame(&tagged(tags, 0x86dd, &ipv6(OWN6, next, &payload))),
                 frame(&tagged(tags, 0x0800, &ipv4(OWN4, 17, 0, &message))),
             ] {
-                prop_assert_eq!(judged(all, &octets), None);
+                prop_assert_eq!(judged(all, &bytes), None);
             }
         }
 

@@ -1,58 +1,71 @@
-//! Making planned children, all or none.
+//! Making planned children: a namespace at a time is looked into, not a child at a time, and requests do
+//! not wait for each other's answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result};
+use nix::errno::Errno;
 
 use crate::{
+    apply::journal::Journal,
     discovery::locked_master::LockedMaster,
     kernel::{
         netlink::{
-            Netlink,
-            macvlan::{NewChild, OWNER_ALIAS},
-            sockets::Sockets,
+            Netlink, kernel_errno,
+            link::ListOptions,
+            macvlan::{NewChild, OWNER_ALIAS, UNFINISHED_GROUP},
         },
         netns::NetnsId,
     },
     plan::planned::{PlannedChild, Target},
 };
 
-/// Children made so far: [`undo`](Self::undo) removes them again.
-#[derive(Default)]
-pub struct Created {
-    sockets: Sockets,
-    made: HashMap<NetnsId, (Netlink, Vec<u32>)>,
+/// So many new devices of a namespace are looked for one by one: more, and all of it are listed.
+const FEW: usize = 4;
+
+/// Makes every planned child that is not there, and gives each its addresses.
+///
+/// # Errors
+///
+/// A name is taken, or the kernel refuses a child, an address or a gateway. What was made is in the
+/// journal.
+pub async fn create_all(
+    locked: &LockedMaster,
+    journal: &mut Journal,
+    planned: &[PlannedChild],
+) -> Result<()> {
+    let children: Vec<&PlannedChild> = planned.iter().filter(|child| child.existing.is_none()).collect();
+    number_namespaces(locked, &children).await?;
+    create(locked, journal, &children).await?;
+    let mut by_namespace: HashMap<NetnsId, Vec<&PlannedChild>> = HashMap::new();
+    let mut order = Vec::new();
+    for child in children {
+        let here = by_namespace.entry(child.netns.id()).or_insert_with(|| {
+            order.push(child.netns.id());
+            Vec::new()
+        });
+        here.push(child);
+    }
+    for children in order.iter().filter_map(|id| by_namespace.get(id)) {
+        complete(locked, journal, children).await?;
+    }
+    Ok(())
 }
 
-impl Created {
-    /// Makes every planned child that is not there, and gives each its addresses.
-    ///
-    /// # Errors
-    ///
-    /// When one cannot be made; those made before are removed.
-    pub async fn make(locked: &LockedMaster, planned: &[PlannedChild]) -> Result<Self> {
-        let mut created = Self::default();
-        for child in planned.iter().filter(|child| child.existing.is_none()) {
-            if let Err(error) = created.make_one(locked, child).await {
-                created.undo().await;
-                return Err(error).with_context(|| format!("cannot add child {:?}", child.name));
-            }
+/// So that children are found again, whoever holds their namespaces.
+async fn number_namespaces(locked: &LockedMaster, children: &[&PlannedChild]) -> Result<()> {
+    let mut numbered = HashSet::new();
+    for child in children {
+        if child.target != Target::Own && numbered.insert(child.netns.id()) {
+            let number = locked.netlink.assign_nsid(&child.netns).await;
+            number.with_context(|| cannot_add(child))?;
         }
-        Ok(created)
     }
+    Ok(())
+}
 
-    async fn make_one(&mut self, locked: &LockedMaster, child: &PlannedChild) -> Result<()> {
-        if child.target != Target::Own {
-            // So that it is found again, whoever holds the namespace.
-            locked.netlink.assign_nsid(&child.netns).await?;
-        }
-        let socket = self.sockets.at(&child.netns)?;
-        let index = self.create(locked, child, &socket).await?;
-        socket.finish_child(index, OWNER_ALIAS, child.settings.up.unwrap_or(true)).await?;
-        socket.address_child(index, &child.addresses, &child.gateways).await
-    }
-
-    async fn create(&mut self, locked: &LockedMaster, child: &PlannedChild, socket: &Netlink) -> Result<u32> {
+async fn create(locked: &LockedMaster, journal: &mut Journal, children: &[&PlannedChild]) -> Result<()> {
+    let wanted = children.iter().map(|child| {
         let new = NewChild {
             master: locked.master.index,
             name: &child.name,
@@ -62,17 +75,83 @@ impl Created {
             mtu: child.settings.mtu,
             bcqueuelen: child.settings.bcqueuelen,
         };
-        let link = locked.netlink.create_child(&new, &child.netns, socket).await?;
-        let made = self.made.entry(child.netns.id());
-        made.or_insert_with(|| (socket.clone(), Vec::new())).1.push(link.index);
-        Ok(link.index)
+        (new, &child.netns)
+    });
+    let mut wanted: Vec<_> = wanted.collect();
+    while !wanted.is_empty() {
+        let answers = locked.netlink.create_children(&wanted).await;
+        let asked = answers.len();
+        for ((new, netns), answer) in wanted.iter().zip(answers) {
+            let Err(error) = answer else { continue };
+            let cannot = || format!("cannot add child {:?}", new.name);
+            if kernel_errno(&error) != Some(Errno::EEXIST) {
+                return Err(error).with_context(cannot);
+            }
+            // The name may only be taken where the master is.
+            let inside = journal.socket(netns)?;
+            locked.netlink.create_child(new, netns, &inside).await.with_context(cannot)?;
+        }
+        // After one that was refused, the rest was not asked for.
+        wanted.drain(..asked);
     }
+    Ok(())
+}
 
-    /// Removes what was made, as far as the kernel lets us.
-    pub async fn undo(self) {
-        for (socket, indexes) in self.made.values() {
-            // The error that led here is the one to report.
-            let _ = socket.delete_links(indexes).await;
+/// Finishes the children that were made in one namespace.
+async fn complete(locked: &LockedMaster, journal: &mut Journal, children: &[&PlannedChild]) -> Result<()> {
+    let Some(first) = children.first() else { return Ok(()) };
+    let netns = &first.netns;
+    let inside = journal.socket(netns)?;
+    let indexes = find(locked, &inside, children).await?;
+    for index in &indexes {
+        journal.made(netns, &inside, *index);
+    }
+    let of = |index: u32| {
+        let child = indexes.iter().zip(children).find(|(other, _)| **other == index);
+        child.map_or_else(String::new, |(_, child)| cannot_add(child))
+    };
+    let wanted: Vec<_> = indexes
+        .iter()
+        .zip(children)
+        .map(|(index, child)| (*index, child.settings.up.unwrap_or(true)))
+        .collect();
+    for (child, answer) in children.iter().zip(inside.finish_children(&wanted, OWNER_ALIAS).await) {
+        answer.with_context(|| cannot_add(child))?;
+    }
+    let addresses = indexes.iter().zip(children);
+    let addresses = addresses.flat_map(|(index, child)| child.addresses.iter().map(|net| (*index, *net)));
+    let added = inside.add_addresses(&addresses.collect::<Vec<_>>()).await;
+    added.map_err(|(index, error)| error.context(of(index)))?;
+    for (index, child) in indexes.iter().zip(children) {
+        for gateway in &child.gateways {
+            journal.sets_default_route(netns, *index).await?;
+            inside.set_default_route(*index, *gateway).await.with_context(|| cannot_add(child))?;
         }
     }
+    Ok(())
+}
+
+/// The indexes of devices that were just made.
+async fn find(locked: &LockedMaster, inside: &Netlink, children: &[&PlannedChild]) -> Result<Vec<u32>> {
+    let mut found: HashMap<String, u32> = HashMap::new();
+    if children.len() > FEW {
+        let ours = inside.links(ListOptions::default()).await?.into_iter().filter(|link| {
+            link.is_child() && link.lower == Some(locked.master.index) && link.group == UNFINISHED_GROUP
+        });
+        found.extend(ours.map(|link| (link.name, link.index)));
+    } else {
+        for child in children {
+            let link = inside.link_by_name(&child.name).await?;
+            found.extend(link.map(|link| (link.name, link.index)));
+        }
+    }
+    let index = |child: &&PlannedChild| {
+        let index = found.get(&child.name).copied();
+        index.context("it vanished while it was made").with_context(|| cannot_add(child))
+    };
+    children.iter().map(index).collect()
+}
+
+fn cannot_add(child: &PlannedChild) -> String {
+    format!("cannot add child {:?}", child.name)
 }

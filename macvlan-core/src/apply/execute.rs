@@ -1,13 +1,17 @@
 //! A plan carried out on one master: all of it or nothing, but for what comes last because it
 //! cannot be taken back.
 
+use std::{collections::BTreeMap, net::IpAddr};
+
 use anyhow::Result;
+use macvlan_common::mac::Mac;
 
 use crate::{
     apply::{
-        change::{Changed, take_down},
-        create::Created,
+        change::{change_all, take_down},
+        create::create_all,
         fallback::{remove_shims, step_down},
+        journal::Journal,
     },
     datapath::{Datapath as _, bpf::attached::Bpf, shim},
     discovery::locked_master::LockedMaster,
@@ -30,24 +34,14 @@ use crate::{
 /// taken down or deleted at the end.
 pub async fn execute(locked: &mut LockedMaster, request: &AttachRequest, plan: &Plan) -> Result<Vec<String>> {
     let before = locked.members()?;
-    let created = Created::make(locked, &plan.children).await?;
-    let mut changed = Changed::default();
+    let mut journal = Journal::begin(locked).await?;
     let put = async {
-        changed.make_all(&plan.children).await?;
+        create_all(locked, &mut journal, &plan.children).await?;
+        change_all(&mut journal, &plan.children).await?;
         put_in_place(locked, request, plan, &before).await
     };
-    let warnings = match put.await {
-        Ok(warnings) => warnings,
-        Err(error) => {
-            changed.undo().await;
-            created.undo().await;
-            if let Ok(bpf) = &mut locked.attached {
-                // The error that led here is the one to report.
-                let _ = bpf.sync(&locked.master, &before);
-            }
-            return Err(error);
-        }
-    };
+    let put = put.await;
+    let warnings = journal.close(locked, put).await?;
     take_down(&plan.children).await?;
     locked.delete(&plan.doomed).await?;
     Ok(warnings)
@@ -61,8 +55,9 @@ async fn put_in_place(
     before: &Members,
 ) -> Result<Vec<String>> {
     locked.observe().await?;
+    let (options, max_children) = (locked.wanted_options(request), locked.wanted_max_children(request));
     let changes = changes(locked, request, &plan.children, before).await?;
-    let mut members = locked.wanted_members(!request.options.no_adopt, &changes)?;
+    let mut members = locked.wanted_members(options.adopt, &changes)?;
     for doomed in &plan.doomed {
         let has_twin = |child: &Child| child.mac == doomed.mac && !child.is_same(doomed);
         if !locked.children().iter().any(has_twin) {
@@ -74,32 +69,41 @@ async fn put_in_place(
     if let Ok(bpf) = &mut locked.attached {
         bpf.update(&locked.master, &request.options)?;
         bpf.sync(&locked.master, &members)?;
-        let children: Vec<&Child> = locked.observed.of(locked.master.index).iter().collect();
-        bpf.vouch(&children, &members.policies).await?;
-        bpf.set_owners(&locked.master, &owners)?;
-        let warnings = warnings(&bpf.description().degraded, &request.options);
-        remove_shims(locked).await?;
-        return Ok(warnings);
+        return complete(locked, request, &members, &owners).await;
     }
     if let Some(reason) = locked.refusal.clone() {
         return step_down(locked, request, &plan.doomed, &shim::access(&changes), reason).await;
     }
     locked.remove_broken().await?;
-    match Bpf::install(&locked.netlink, &locked.master, &request.options, &members).await {
-        Ok(mut bpf) => {
-            let children: Vec<&Child> = locked.children().iter().collect();
-            bpf.vouch(&children, &members.policies).await?;
-            bpf.set_owners(&locked.master, &owners)?;
-            // Only now: until the hairpin stands, host and children talk through the shim.
-            remove_shims(locked).await?;
-            Ok(warnings(&bpf.description().degraded, &request.options))
+    match Bpf::install(&locked.netlink, &locked.master, options, max_children, &members).await {
+        Ok(bpf) => {
+            // From here on the journal takes it off when something fails.
+            locked.attached = Ok(Box::new(bpf));
+            complete(locked, request, &members, &owners).await
         }
-        Err(error) if request.on_missing_bpf == Some(MissingChoice::Fail) => Err(error),
+        Err(error) if request.options.on_missing_bpf == Some(MissingChoice::Fail) => Err(error),
         Err(error) => {
             let reason = format!("BPF cannot be had: {error:#}");
             step_down(locked, request, &plan.doomed, &shim::access(&changes), reason).await
         }
     }
+}
+
+/// Puts in place what a data path needs beside its maps.
+async fn complete(
+    locked: &mut LockedMaster,
+    request: &AttachRequest,
+    members: &Members,
+    owners: &BTreeMap<IpAddr, Mac>,
+) -> Result<Vec<String>> {
+    let Ok(bpf) = &mut locked.attached else { return Ok(Vec::new()) };
+    let children: Vec<&Child> = locked.observed.of(locked.master.index).iter().collect();
+    bpf.vouch(&children, &members.policies).await?;
+    bpf.set_owners(&locked.master, owners)?;
+    let warnings = warnings(&bpf.description().degraded, &request.options);
+    // Only now: until the hairpin stands, host and children talk through the shim.
+    remove_shims(locked).await?;
+    Ok(warnings)
 }
 
 /// What a person should look at: not what `auto` chose for good reasons.

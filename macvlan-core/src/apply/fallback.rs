@@ -20,7 +20,7 @@ pub(crate) async fn step_down(
     access: &BTreeMap<Mac, bool>,
     reason: String,
 ) -> Result<Vec<String>> {
-    let wants_shim = match request.on_missing_bpf {
+    let wants_shim = match request.options.on_missing_bpf {
         Some(MissingChoice::Shim) => true,
         Some(MissingChoice::Plain) => false,
         Some(MissingChoice::Fail) => bail!("{reason}"),
@@ -30,8 +30,8 @@ pub(crate) async fn step_down(
     let children: Vec<&Child> = locked.children().iter().filter(|child| !is_doomed(child)).collect();
     let warnings = if wants_shim {
         let mut access = access.clone();
-        if request.options.no_adopt {
-            access.extend(children.iter().filter(|child| !child.owned).map(|child| (child.mac, false)));
+        if !locked.wanted_options(request).adopt {
+            shim::keep_strangers(&mut access, &children);
         }
         let shims = locked.shims();
         match shim::raise(&locked.netlink, &locked.master, shims, &children, &access).await {

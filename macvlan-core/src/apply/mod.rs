@@ -4,4 +4,5 @@ pub(crate) mod change;
 pub(crate) mod create;
 pub(crate) mod execute;
 pub(crate) mod fallback;
+pub(crate) mod journal;
 pub mod sync;

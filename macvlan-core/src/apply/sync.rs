@@ -6,19 +6,11 @@ use anyhow::Result;
 use macvlan_common::mac::Mac;
 
 use crate::{
-    datapath::{Datapath as _, shim},
+    datapath::{Datapath as _, bpf::hooks::child_programs::ChildPrograms, shim},
     discovery::locked_master::LockedMaster,
-    model::{child::Child, description::Degraded, members::Members},
+    model::{child::Child, description::Degraded},
     policy::change::PolicyChange,
 };
-
-/// Brings the map back to what it was before a change that failed.
-pub(crate) fn restore(locked: &mut LockedMaster, before: &Members) {
-    if let Ok(bpf) = &mut locked.attached {
-        // The error that led here is the one to report.
-        let _ = bpf.sync(&locked.master, before);
-    }
-}
 
 /// Brings the map, or the shim, to what the kernel has now. Gives what is less than was asked for.
 ///
@@ -47,6 +39,6 @@ pub async fn sync(locked: &mut LockedMaster, policies: &BTreeMap<Mac, PolicyChan
     let children: Vec<&Child> = locked.observed.of(locked.master.index).iter().collect();
     bpf.vouch(&children, &members.policies).await?;
     bpf.set_owners(&locked.master, &owners)?;
-    let degraded = bpf.description().degraded.iter().filter(|degraded| degraded.feature == "anti-spoof");
+    let degraded = bpf.description().degraded.iter().filter(|degraded| ChildPrograms::concerns(degraded));
     Ok(degraded.map(Degraded::to_string).collect())
 }

@@ -112,7 +112,7 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
     locked.require_our_layout()?;
     let children = plan_children(&locked, &request.children, Differing::Change).await?;
     let mut plan = Plan { children, doomed: Vec::new() };
-    refuse_unadopted(config, &plan)?;
+    refuse_unadopted(&locked, config, &plan)?;
     let mut warnings = Vec::new();
     let orphans = orphans(&locked, &plan);
     if request.prune {
@@ -129,7 +129,7 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
         }));
     }
     check_room(&locked, request, &plan)?;
-    drop_unknown::check(&locked, &request.options, &plan).await?;
+    drop_unknown::check(&locked, request, &plan).await?;
     refuse_missing(&locked, request)?;
     let steps = describe::describe(&locked, request, &plan).await?;
     let changes = steps.into_iter().filter(|step| step.changes);
@@ -149,14 +149,15 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
 }
 
 /// Refuses to say of a stranger's child who may talk to it where strangers' are left alone.
-fn refuse_unadopted(config: &MasterConfig, plan: &Plan) -> Result<()> {
+fn refuse_unadopted(locked: &LockedMaster, config: &MasterConfig, plan: &Plan) -> Result<()> {
     let is_unadopted = |planned: &&PlannedChild| {
         let is_strangers = planned.existing.as_ref().is_some_and(|child| !child.owned);
         is_strangers && !planned.settings.policy.is_empty()
     };
     match plan.children.iter().find(is_unadopted) {
-        Some(child) if config.request.options.no_adopt => bail!(
-            "cannot have child {:?}: macvlan-ctl did not make it, and adopt = false leaves its policy alone",
+        Some(child) if !locked.wanted_options(&config.request).adopt => bail!(
+            "cannot have child {:?}: macvlan-ctl did not make it, and adopt = false leaves its policy alone; say \
+             adopt = true",
             child.name
         ),
         _ => Ok(()),

@@ -35,7 +35,7 @@ async fn attach_unnamed(name: &str, request: &AttachRequest) -> Result<Outcome> 
     let children = plan_children(&locked, &request.children, Differing::Refuse).await?;
     let plan = Plan { children, doomed: Vec::new() };
     check_room(&locked, request, &plan)?;
-    drop_unknown::check(&locked, &request.options, &plan).await?;
+    drop_unknown::check(&locked, request, &plan).await?;
     refuse_missing(&locked, request)?;
     let steps = describe::describe(&locked, request, &plan).await?;
     let outcome = Outcome::of(steps);

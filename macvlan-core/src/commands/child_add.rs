@@ -3,11 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::{
-    apply::{
-        change::Changed,
-        create::Created,
-        sync::{restore, sync},
-    },
+    apply::{change::change_all, create::create_all, journal::Journal, sync::sync},
     commands::children::{open, require_datapath},
     discovery::access::Access,
     model::spec::ChildSpec,
@@ -39,21 +35,15 @@ pub async fn add(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
     if access == Access::Read {
         return Ok(outcome);
     }
-    let created = Created::make(&session, &planned).await?;
-    let mut changed = Changed::default();
+    let mut journal = Journal::begin(&session).await.with_context(cannot)?;
     let synced = async {
-        changed.make_all(&planned).await?;
+        create_all(&session, &mut journal, &planned).await?;
+        change_all(&mut journal, &planned).await?;
         session.observe().await?;
         let policies = policies(&session, &planned).await?;
         sync(&mut session, &policies).await
     };
-    match synced.await {
-        Ok(warnings) => Ok(Outcome { warnings, ..outcome }),
-        Err(error) => {
-            changed.undo().await;
-            created.undo().await;
-            restore(&mut session, &before);
-            Err(error).with_context(cannot)
-        }
-    }
+    let synced = synced.await;
+    let warnings = journal.close(&mut session, synced).await.with_context(cannot)?;
+    Ok(Outcome { warnings, ..outcome })
 }

@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 
 use crate::{
     apply::{
-        change::{Changed, take_down},
-        sync::{restore, sync},
+        change::{change_all, take_down},
+        journal::Journal,
+        sync::sync,
     },
     commands::children::{cannot, find, open, require_datapath},
     discovery::access::Access,
@@ -52,20 +53,14 @@ pub async fn set(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
     if access == Access::Read {
         return Ok(outcome);
     }
-    let mut changed = Changed::default();
+    let mut journal = Journal::begin(&session).await.with_context(cannot_set)?;
     let synced = async {
-        changed.make_all(&planned).await?;
+        change_all(&mut journal, &planned).await?;
         session.observe().await?;
         sync(&mut session, &policies).await
     };
-    let warnings = match synced.await {
-        Ok(warnings) => warnings,
-        Err(error) => {
-            changed.undo().await;
-            restore(&mut session, &before);
-            return Err(error).with_context(cannot_set);
-        }
-    };
+    let synced = synced.await;
+    let warnings = journal.close(&mut session, synced).await.with_context(cannot_set)?;
     take_down(&planned).await?;
     Ok(Outcome { warnings, ..outcome })
 }

@@ -6,52 +6,37 @@ use crate::{
     datapath::{Datapath as _, shim},
     discovery::{access::Access, locked_master::LockedMaster},
     model::child::Child,
-    plan::describe::{change, step},
+    plan::describe::{change, forgotten::forgotten, step::Outcome},
 };
 
-/// What came of it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Detached {
-    /// There was a data path to take off.
-    pub was_attached: bool,
-    /// Children removed.
-    pub deleted: usize,
-    /// What was done or, in a dry run, would be; in words.
-    pub steps: Vec<String>,
-}
-
 /// Detaches from the master named `name` in the namespace of the calling thread; with [`Access::Read`], only says
-/// what that would do.
+/// what that would do. The next attach is a fresh start: settings that are not the default are in
+/// [`Outcome::forgotten`].
 ///
 /// # Errors
 ///
-/// When something cannot be removed; everything else is.
-pub async fn detach(name: &str, delete_children: bool, access: Access) -> Result<Detached> {
+/// The device is gone, or something on it does not come off; everything else does.
+pub async fn detach(name: &str, delete_children: bool, access: Access) -> Result<Outcome> {
     detach_unnamed(name, delete_children, access)
         .await
         .with_context(|| format!("cannot detach from {name:?}"))
 }
 
-async fn detach_unnamed(name: &str, delete_children: bool, access: Access) -> Result<Detached> {
+async fn detach_unnamed(name: &str, delete_children: bool, access: Access) -> Result<Outcome> {
     let mut locked = LockedMaster::open(name, access).await?;
-    let steps = change::detach(&locked, delete_children);
-    let mut outcome = Detached { steps: step::texts(steps), ..Detached::default() };
+    let forgotten = forgotten(&locked, delete_children).await;
+    let outcome = Outcome { forgotten, ..Outcome::of(change::detach(&locked, delete_children)) };
     if access == Access::Read {
         return Ok(outcome);
     }
     let mut detached = locked.remove_broken().await;
     if let Ok(bpf) = &mut locked.attached {
-        outcome.was_attached = true;
         detached = detached.and(bpf.detach(&locked.master).await);
     }
-    match shim::remove(&locked.netlink, &locked.master, locked.shims()).await {
-        Ok(was_there) => outcome.was_attached |= was_there,
-        Err(error) => detached = detached.and(Err(error)),
-    }
+    detached = detached.and(shim::remove(&locked.netlink, &locked.master, locked.shims()).await.map(drop));
     if delete_children {
         let ours: Vec<Child> = locked.children().iter().filter(|child| child.owned).cloned().collect();
         locked.delete(&ours).await?;
-        outcome.deleted = ours.len();
     }
     detached.map(|()| outcome)
 }

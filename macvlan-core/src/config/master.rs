@@ -1,9 +1,6 @@
 //! One `[[master]]` of a configuration, with its children.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    num::NonZeroU32,
-};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::{Error, Result, bail};
 use macvlan_common::group::GroupName;
@@ -16,7 +13,7 @@ use crate::{
     kernel::ifname::IfName,
     model::{
         keyword::parse_keyword,
-        options::{MOST_CHILDREN, MissingChoice, Options, storm_limit},
+        options::{MOST_CHILDREN, MissingChoice, Options, StormLimit, parse_storm_limit},
         parse::{parse_gateway, parse_kind, parse_mac, parse_mode},
         request::AttachRequest,
         spec::{ChildSpec, Settings},
@@ -96,14 +93,14 @@ pub fn read_master(fields: Fields<'_>, mentions: &mut FirstMentions) -> Result<M
     let options = Options {
         xdp: fields.text("xdp", |text| parse_keyword("xdp", text))?,
         tc: fields.text("tc", |text| parse_keyword("tc", text))?,
-        no_adopt: !fields.boolean("adopt")?.unwrap_or(true),
+        adopt: fields.boolean("adopt")?,
         storm_limit: read_storm_limit(&mut fields)?,
-        no_directed_neigh: !fields.boolean("directed-neigh")?.unwrap_or(true),
+        directed_neigh: fields.boolean("directed-neigh")?,
         max_children: read_max_children(&mut fields)?,
         drop_unknown: fields.text("drop-unknown", |text| parse_keyword("drop-unknown", text))?,
         vepa_switch: fields.boolean("vepa-switch")?,
+        on_missing_bpf: read_on_missing(&mut fields)?,
     };
-    let on_missing_bpf = read_on_missing(&mut fields)?;
     let prune = fields.boolean("prune")?.unwrap_or_default();
     let groups = fields.texts("groups", parse_new_group)?;
     let mut children = Vec::new();
@@ -115,16 +112,8 @@ pub fn read_master(fields: Fields<'_>, mentions: &mut FirstMentions) -> Result<M
         rules.push(read_rule(policy, &groups)?);
     }
     let policies = Policies::new(rules);
-    let request = AttachRequest {
-        children,
-        options,
-        on_missing_bpf,
-        dry_run: false,
-        policies: policies.clone(),
-        follows: false,
-        prune,
-        may_be_down: false,
-    };
+    let request =
+        AttachRequest { children, options, policies: policies.clone(), prune, ..AttachRequest::default() };
     Ok(MasterConfig { name, request, policies })
 }
 
@@ -151,13 +140,14 @@ fn read_max_children(fields: &mut Fields<'_>) -> Result<Option<u32>> {
     Ok(max_children)
 }
 
-fn read_storm_limit(fields: &mut Fields<'_>) -> Result<Option<NonZeroU32>> {
-    let at = fields.place_of("storm-limit");
-    let Some(given) = fields.number("storm-limit")? else { return Ok(None) };
-    match storm_limit(given) {
-        Ok(limit) => Ok(Some(limit)),
-        Err(error) => Err(fields.source().error(at, format!("{error:#}"))),
+/// A number, or "off".
+fn read_storm_limit(fields: &mut Fields<'_>) -> Result<Option<StormLimit>> {
+    if fields.is_text("storm-limit") {
+        return fields.text("storm-limit", parse_storm_limit);
     }
+    let at = fields.place_of("storm-limit");
+    let limit = fields.number("storm-limit")?.map(StormLimit::of).transpose();
+    limit.map_err(|error| fields.source().error(at, format!("{error:#}")))
 }
 
 fn read_child(fields: Fields<'_>, groups: &[GroupName], mentions: &mut FirstMentions) -> Result<ChildSpec> {

@@ -113,6 +113,11 @@ impl<'s> Fields<'s> {
         parse(&text).map(Some).map_err(|error| self.source.error(at, format!("{error:#}")))
     }
 
+    /// Whether the value of `key` is a text.
+    pub fn is_text(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| matches!(value.get_ref(), DeValue::String(_)))
+    }
+
     /// A list of texts, each as `parse` understands it.
     pub fn texts<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
         let Some(Found { at, value }) = self.take(key) else { return Ok(Vec::new()) };

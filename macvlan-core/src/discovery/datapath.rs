@@ -38,11 +38,21 @@ pub struct FoundDatapath {
 /// Looks at a master and, where no data path is on it, tries whether one could be: as far as `depth`
 /// goes.
 pub async fn look_for_datapath(netlink: &Netlink, master: &Master, depth: Depth) -> FoundDatapath {
+    let refusal = || probe::probe(depth).err().map(|error| probe::refusal_text(&error));
+    look_for_datapath_or(netlink, master, refusal).await
+}
+
+/// Looks at a master and, where no data path is on it, asks why there could be none.
+pub async fn look_for_datapath_or(
+    netlink: &Netlink,
+    master: &Master,
+    refusal: impl FnOnce() -> Option<String>,
+) -> FoundDatapath {
     let found = Bpf::find(netlink, master).await;
     if let Found::Whole(bpf) = found {
         return FoundDatapath { attached: Ok(bpf), broken: false, refusal: None };
     }
-    let refusal = probe::probe(depth).err().map(|error| format!("BPF cannot be had: {error:#}"));
+    let refusal = refusal();
     let (reason, broken) = match found {
         Found::Broken(reason) => (reason, true),
         _ => {

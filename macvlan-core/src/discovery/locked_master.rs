@@ -26,6 +26,8 @@ use crate::{
         child::Child,
         master::Master,
         members::{Members, members},
+        options::{DEFAULT_MAX_CHILDREN, OptionValues},
+        request::AttachRequest,
         shim::Shim,
     },
     policy::change::PolicyChange,
@@ -57,7 +59,7 @@ impl LockedMaster {
         let netlink = Netlink::open()?;
         let master = find_master(&netlink, name).await?;
         let lock = match access {
-            Access::Change => Some(Lock::take(&master.key, &master.name)?),
+            Access::Change => Some(Lock::take(&master.key, &master.name).await?),
             Access::Read => None,
         };
         if access == Access::Change {
@@ -100,6 +102,30 @@ impl LockedMaster {
     pub async fn observe(&mut self) -> Result<()> {
         self.observed = find_children(&self.netlink, Access::Change).await?;
         Ok(())
+    }
+
+    /// What is to hold of the data path once `request` is done: what that leaves out is as it is, also on
+    /// a data path that is of no use any more and is replaced.
+    pub fn wanted_options(&self, request: &AttachRequest) -> OptionValues {
+        let present = match &self.attached {
+            Ok(bpf) => Some(bpf.options()),
+            Err(_) => attached::recorded_options(&self.master),
+        };
+        request.options.over(present.unwrap_or(request.at_first))
+    }
+
+    /// How many children are to fit once `request` is done, likewise.
+    pub fn wanted_max_children(&self, request: &AttachRequest) -> u32 {
+        request.options.max_children.unwrap_or_else(|| self.max_children())
+    }
+
+    /// How many children fit, or at first will.
+    pub fn max_children(&self) -> u32 {
+        let present = match &self.attached {
+            Ok(bpf) => Some(bpf.max_children()),
+            Err(_) => attached::recorded_max_children(&self.master),
+        };
+        present.unwrap_or(DEFAULT_MAX_CHILDREN)
     }
 
     /// Leaves a data path with maps of another layout to the version that made it.
@@ -222,8 +248,12 @@ impl LockedMaster {
         Ok(())
     }
 
-    /// Removes children that a killed run had begun to make.
-    async fn remove_unfinished(&mut self) -> Result<()> {
+    /// Removes children that a killed run, or one without an answer, had begun to make.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to remove one, or does not list what is left.
+    pub async fn remove_unfinished(&mut self) -> Result<()> {
         let unfinished: Vec<Child> =
             self.children().iter().filter(|child| child.unfinished).cloned().collect();
         if unfinished.is_empty() {

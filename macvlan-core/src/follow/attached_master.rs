@@ -10,9 +10,9 @@ use macvlan_common::{child::Policy, mac::Mac};
 use tokio::time::Instant;
 
 use crate::{
-    datapath::{Datapath as _, bpf::probe::Depth, kernel::Kernel, members_of, shim},
+    datapath::{Datapath as _, bpf::probe::ProbeMemory, kernel::Kernel, members_of, shim},
     discovery::{
-        datapath::{FoundDatapath, look_for_datapath},
+        datapath::{FoundDatapath, look_for_datapath_or},
         neighbours::Addresses,
     },
     follow::{
@@ -46,6 +46,8 @@ pub struct AttachedMaster {
     totals: BTreeMap<DeviceKey, Totals>,
     /// When we looked last, BPF could not be had.
     refused: bool,
+    /// What came of trying whether BPF can be had.
+    probes: ProbeMemory,
     /// Children of others belong to it.
     adopts: bool,
     /// What is to be set with the next sync, whatever it was.
@@ -89,6 +91,7 @@ impl AttachedMaster {
             pins: None,
             totals: BTreeMap::new(),
             refused: false,
+            probes: ProbeMemory::default(),
             adopts,
             former: BTreeMap::new(),
             nameless: BTreeSet::new(),
@@ -178,7 +181,7 @@ impl AttachedMaster {
     /// When the kernel refuses.
     pub async fn sync(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<Synced> {
         let Some(_lock) = Lock::try_take(&self.master.key)? else { return Ok(Synced::Busy) };
-        let found = look_for_datapath(watcher.netlink(), &self.master, Depth::Whole).await;
+        let found = look_for_datapath_or(watcher.netlink(), &self.master, || self.probes.refusal()).await;
         let FoundDatapath { attached, broken, refusal } = found;
         let was_refused = std::mem::replace(&mut self.refused, refusal.is_some());
         let mut bpf = match attached {
@@ -240,7 +243,7 @@ impl AttachedMaster {
         if !shims.is_empty() {
             let mut access = shim::access(&self.overrides);
             if !self.adopts {
-                access.extend(children.iter().filter(|child| !child.owned).map(|child| (child.mac, false)));
+                shim::keep_strangers(&mut access, &children);
             }
             shim::raise(netlink, &self.master, &shims, &children, &access).await?;
             self.overrides.clear();

@@ -6,12 +6,11 @@ use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 
 use crate::{
-    commands::{apply::apply, attach, detach},
-    config::Config,
-    datapath::bpf::{attached, clean_up},
+    commands::detach,
     discovery::{access::Access, masters::find_master},
     follow::{
         attached_master::{AttachedMaster, Synced},
+        attaching::{bring_about, obstacle, remove_pins},
         notes::{Note, Report},
         settings::WantedMaster,
         snapshot::{MasterSnapshot, Tallies},
@@ -20,15 +19,14 @@ use crate::{
             watcher::Watcher,
         },
     },
-    kernel::{
-        lock::Lock,
-        netlink::{Netlink, events::changed::DeviceKey},
-    },
-    model::master::Master,
+    kernel::{lock::Busy, netlink::events::changed::DeviceKey},
 };
 
 /// How long to leave a master to another command before trying again.
 const BUSY: Duration = Duration::from_millis(10);
+
+/// How long to leave a master that is to be attached to: that asks the kernel for more.
+const BUSY_ATTACHING: Duration = Duration::from_millis(50);
 
 /// How long to wait after a failure.
 const FAILED: Duration = Duration::from_secs(1);
@@ -37,6 +35,8 @@ const FAILED: Duration = Duration::from_secs(1);
 pub struct FollowedMaster {
     wanted: WantedMaster,
     state: State,
+    /// When to attach as wanted, which another command was in the way of.
+    held_up: Option<Instant>,
 }
 
 enum State {
@@ -49,7 +49,7 @@ enum State {
 impl FollowedMaster {
     /// One that is not there yet.
     pub fn waiting(wanted: WantedMaster) -> Self {
-        Self { wanted, state: State::Waiting(String::new()) }
+        Self { wanted, state: State::Waiting(String::new()), held_up: None }
     }
 
     /// Attaches, if the device is there and up.
@@ -61,7 +61,10 @@ impl FollowedMaster {
         let mut followed = Self::waiting(wanted);
         match obstacle(watcher, followed.name()) {
             Some(why) => followed.wait(why, report),
-            None => followed.attach(watcher, report).await?,
+            None => match followed.attach(watcher, report).await {
+                Err(error) if error.is::<Busy>() => followed.wait(format!("{error:#}"), report),
+                other => other?,
+            },
         }
         Ok(followed)
     }
@@ -86,10 +89,11 @@ impl FollowedMaster {
 
     /// When the next sync is due that no event leads to.
     pub fn retry_at(&self) -> Option<Instant> {
-        match &self.state {
+        let due = match &self.state {
             State::Attached(attached) => attached.due,
             State::Waiting(_) => None,
-        }
+        };
+        due.into_iter().chain(self.held_up).min()
     }
 
     /// Whether a sync is due.
@@ -105,14 +109,18 @@ impl FollowedMaster {
     }
 
     async fn attach(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<()> {
+        let brought = bring_about(&self.wanted).await;
+        let is_busy = brought.as_ref().is_err_and(anyhow::Error::is::<Busy>);
+        self.held_up = is_busy.then(|| Instant::now() + BUSY_ATTACHING);
         let name = self.name();
-        for warning in bring_about(&self.wanted).await? {
+        for warning in brought? {
             report(Note::Warning(format!("{name}: {warning}")));
         }
         let master = find_master(watcher.netlink(), name).await;
         let master = master.with_context(|| format!("cannot follow {name:?}"))?;
         report(Note::Info(format!("{name}: attached")));
-        let adopts = !self.wanted.config.request.options.no_adopt;
+        let request = &self.wanted.config.request;
+        let adopts = request.options.over(request.at_first).adopt;
         let attached = AttachedMaster::new(master, &self.wanted.config.policies, adopts, watcher)?;
         self.state = State::Attached(Box::new(attached));
         Ok(())
@@ -120,11 +128,16 @@ impl FollowedMaster {
 
     /// Attaches, if the device is there and up; else, or if it fails, goes on waiting.
     async fn try_attach(&mut self, watcher: &Watcher, report: Report<'_>) {
+        let was_held_up = self.held_up.take().is_some();
         if let Some(why) = obstacle(watcher, self.name()) {
             self.wait(why, report);
         } else if let Err(error) = self.attach(watcher, report).await {
             let why = format!("{error:#}");
-            if !matches!(&self.state, State::Waiting(before) if *before == why) {
+            if error.is::<Busy>() && !was_held_up {
+                return self.wait(why, report);
+            }
+            let is_told = matches!(&self.state, State::Waiting(before) if *before == why);
+            if !is_told && !error.is::<Busy>() {
                 report(Note::Warning(why.clone()));
             }
             self.state = State::Waiting(why);
@@ -197,16 +210,23 @@ impl FollowedMaster {
             report(Note::Info(format!("{}: named {:?} now", self.wanted.config.name, attached.master.name)));
             return;
         }
+        self.attach_as_wanted(watcher, report).await;
+    }
+
+    /// Attaches, or tries to; what is attached goes on as it was where that fails.
+    async fn attach_as_wanted(&mut self, watcher: &Watcher, report: Report<'_>) {
         let before = std::mem::replace(&mut self.state, State::Waiting(String::new()));
         self.try_attach(watcher, report).await;
         if let (State::Waiting(_), State::Attached(attached)) = (&self.state, before) {
-            // What is attached goes on as it was.
             self.state = State::Attached(attached);
         }
     }
 
     /// Brings the map to what the kernel has.
     pub async fn sync(&mut self, watcher: &Watcher, tallies: &Tallies, report: Report<'_>) {
+        if self.held_up.is_some_and(|until| Instant::now() >= until) {
+            self.attach_as_wanted(watcher, report).await;
+        }
         let State::Attached(attached) = &mut self.state else { return };
         tallies.syncs.count();
         attached.apply_late_rules(&self.wanted.config.policies, watcher);
@@ -231,6 +251,12 @@ impl FollowedMaster {
     /// device is gone and nobody has said so yet, its pins are removed and it is waited for.
     async fn attach_again(&mut self, watcher: &Watcher, report: Report<'_>) {
         let Err(error) = self.attach(watcher, report).await else { return };
+        if error.is::<Busy>() {
+            if let State::Attached(attached) = &mut self.state {
+                attached.due = Some(Instant::now() + BUSY_ATTACHING);
+            }
+            return;
+        }
         report(Note::Warning(format!("{error:#}")));
         let before = std::mem::replace(&mut self.state, State::Waiting(format!("{error:#}")));
         if let State::Attached(attached) = before
@@ -255,38 +281,4 @@ impl FollowedMaster {
         let State::Attached(attached) = &self.state else { return None };
         Some(attached.view(watcher))
     }
-}
-
-/// Why a device cannot be attached to now, though it may later.
-fn obstacle(watcher: &Watcher, name: &str) -> Option<String> {
-    match watcher.device_named(name) {
-        None => Some("no such device".into()),
-        Some(link) if !link.up => Some("it is down".into()),
-        Some(_) => None,
-    }
-}
-
-/// Attaches, or brings the master and its children to what the configuration says; gives warnings.
-async fn bring_about(wanted: &WantedMaster) -> Result<Vec<String>> {
-    let mut master = wanted.config.clone();
-    master.request.follows = true;
-    if !wanted.configured {
-        return Ok(attach::attach(master.name.as_str(), &master.request).await?.warnings);
-    }
-    let config = Config { masters: vec![master], ..Config::default() };
-    let mut outcome = apply(&config, Access::Change).await?;
-    match outcome.failures.pop() {
-        Some(failure) => Err(failure),
-        None => Ok(outcome.warnings),
-    }
-}
-
-/// Removes the pins of a master that is gone.
-async fn remove_pins(netlink: &Netlink, master: &Master) -> Result<()> {
-    if let Some(_lock) = Lock::try_take(&master.key)?
-        && attached::incompatible(master).is_none()
-    {
-        clean_up(netlink, master, true).await?;
-    }
-    Ok(())
 }

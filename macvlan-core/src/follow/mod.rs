@@ -5,6 +5,7 @@
 //! master, this one may be killed at any time, and a run that starts takes over what is there.
 
 mod attached_master;
+mod attaching;
 mod followed_master;
 pub mod follower;
 pub mod notes;

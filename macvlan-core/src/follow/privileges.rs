@@ -30,7 +30,7 @@ pub fn needed(settings: &Settings) -> CapsHashSet {
         needed.insert(ENTERING);
     }
     let mut requests = settings.masters.iter().map(|wanted| &wanted.config.request);
-    if requests.any(|request| request.on_missing_bpf == Some(MissingChoice::Shim)) {
+    if requests.any(|request| request.options.on_missing_bpf == Some(MissingChoice::Shim)) {
         needed.insert(ANNOUNCING);
     }
     needed

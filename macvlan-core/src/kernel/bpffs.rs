@@ -50,7 +50,7 @@ pub fn prepare() -> Result<(PathBuf, Lifetime)> {
     let directory = root();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.map_err(|error| anyhow!("cannot make {directory:?}: {}", errno(&error)))?;
-    crash::point("making our directory");
+    crash::point("making our directory")?;
     let lifetime = if mounted_here && !in_first_mount_namespace() {
         Lifetime::MountNamespace
     } else {
@@ -89,6 +89,26 @@ pub fn root() -> PathBuf {
     Path::new(MOUNT_POINT).join(OURS)
 }
 
+/// What is where the file system belongs, at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The file system.
+    Mounted,
+    /// A directory to mount it on.
+    Bare,
+    /// Nothing.
+    Nowhere,
+}
+
+/// What is where the file system belongs.
+pub fn place() -> Place {
+    match fs::exists(MOUNT_POINT) {
+        Ok(true) if is_mounted() => Place::Mounted,
+        Ok(true) => Place::Bare,
+        _ => Place::Nowhere,
+    }
+}
+
 /// Whether the file system is mounted where it belongs.
 pub fn is_mounted() -> bool {
     statfs(MOUNT_POINT).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
@@ -121,9 +141,12 @@ pub fn remove_directory(directory: &Path) -> Result<()> {
         let path = entry?.path();
         remove_pin(&path)?;
     }
-    fs::remove_dir(directory).with_context(|| format!("cannot remove {directory:?}"))?;
-    crash::point("removing a pin directory");
-    Ok(())
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {directory:?}"))
+        }
+        _ => crash::point("removing a pin directory"),
+    }
 }
 
 /// Removes our directory, once nothing is in it.
@@ -142,9 +165,6 @@ pub fn remove_pin(path: &Path) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove pin {path:?}"))
         }
-        _ => {
-            crash::point("removing a pin");
-            Ok(())
-        }
+        _ => crash::point("removing a pin"),
     }
 }

@@ -1,6 +1,7 @@
 //! One command at a time on each master.
 
 use std::{
+    fmt,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
     os::{
@@ -12,11 +13,11 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
+use tokio::time::sleep;
 
 use crate::kernel::{crash, master_key::MasterKey};
 
@@ -32,7 +33,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Still held: whoever waits for it sees that the file is another one, and begins anew.
         let _ = fs::remove_file(&self.path);
-        crash::point("removing a lock file");
+        crash::stop("removing a lock file");
         // It stays while other locks are in it.
         let _ = fs::remove_dir(DIRECTORY);
     }
@@ -47,21 +48,50 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long another command may look whether a trace runs.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How long the directory may vanish again and again: others make and remove it within microseconds.
+const VANISHING: Duration = Duration::from_secs(1);
+
 /// How often to look.
 const INTERVAL: Duration = Duration::from_millis(10);
 
+/// Another command is at work on a master, and holds its lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Busy {
+    name: String,
+    path: PathBuf,
+}
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "another macvlan-ctl is at work on {:?} (it holds {:?})", self.name, self.path)
+    }
+}
+
+impl std::error::Error for Busy {}
+
+tokio::task_local! {
+    static AT_ONCE: ();
+}
+
+/// Does `work`, in which no lock of a master is waited for: one that another command holds is [`Busy`] at
+/// once. For who has more to do than this work, and comes back.
+pub async fn at_once<F: Future>(work: F) -> F::Output {
+    AT_ONCE.scope((), work).await
+}
+
 impl Lock {
-    /// Waits until no other command works on the master called `name` that has this key.
+    /// Waits until no other command works on the master called `name` that has this key; not at all within
+    /// [`at_once`].
     ///
     /// # Errors
     ///
-    /// When the lock file cannot be made, or another command never ends.
-    pub fn take(key: &MasterKey, name: &str) -> Result<Self> {
-        match Self::take_within(path_of(key), PATIENCE)? {
+    /// [`Busy`] where another command does not end, or `/run` is full or read-only.
+    pub async fn take(key: &MasterKey, name: &str) -> Result<Self> {
+        let patience = AT_ONCE.try_with(|()| Duration::ZERO).unwrap_or(PATIENCE);
+        let path = path_of(key);
+        match Self::take_within(path.clone(), patience).await? {
             Some(lock) => Ok(lock),
-            None => {
-                bail!("another macvlan-ctl is at work on {name:?} (it holds {:?})", path_of(key))
-            }
+            None => Err(Busy { name: name.to_owned(), path }.into()),
         }
     }
 
@@ -69,9 +99,9 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// When the lock file cannot be made.
+    /// `/run` is full or read-only.
     pub fn try_take(key: &MasterKey) -> Result<Option<Self>> {
-        Self::take_within(path_of(key), Duration::ZERO)
+        Self::try_path(&path_of(key))
     }
 
     /// Takes the lock that a trace of the master called `name` holds from its beginning to its end; other commands
@@ -79,10 +109,10 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// When the lock file cannot be made, or another trace runs.
-    pub fn take_for_trace(key: &MasterKey, name: &str) -> Result<Self> {
+    /// Another trace runs, or `/run` is full or read-only.
+    pub async fn take_for_trace(key: &MasterKey, name: &str) -> Result<Self> {
         let path = trace_path(&key.to_string());
-        match Self::take_within(path.clone(), LOOK)? {
+        match Self::take_within(path.clone(), LOOK).await? {
             Some(lock) => Ok(lock),
             None => {
                 bail!("another trace of {name:?} is running; stop it first (it holds {path:?})")
@@ -95,9 +125,9 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// When the lock file cannot be made.
-    pub fn take_for_attachment(digest: &str, patience: Duration) -> Result<Option<Self>> {
-        Self::take_within(PathBuf::from(DIRECTORY).join(format!("{digest}.cni")), patience)
+    /// `/run` is full or read-only.
+    pub async fn take_for_attachment(digest: &str, patience: Duration) -> Result<Option<Self>> {
+        Self::take_within(PathBuf::from(DIRECTORY).join(format!("{digest}.cni")), patience).await
     }
 
     /// Has a program hold the lock, too: should this process be killed, nobody else has it before that
@@ -122,8 +152,19 @@ impl Lock {
         file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
-    fn take_within(path: PathBuf, patience: Duration) -> Result<Option<Self>> {
+    async fn take_within(path: PathBuf, patience: Duration) -> Result<Option<Self>> {
         let deadline = Instant::now() + patience;
+        loop {
+            let lock = Self::try_path(&path)?;
+            if lock.is_some() || Instant::now() >= deadline {
+                return Ok(lock);
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    fn try_path(path: &Path) -> Result<Option<Self>> {
+        let deadline = Instant::now() + VANISHING;
         loop {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY);
             match made {
@@ -133,23 +174,21 @@ impl Lock {
                 }
                 other => other.with_context(|| format!("cannot make {DIRECTORY:?}"))?,
             }
-            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
             let file = match file {
                 // Another command has just removed the directory.
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotFound && Instant::now() <= deadline + PATIENCE =>
-                {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() <= deadline => {
                     continue;
                 }
                 other => other.with_context(|| format!("cannot open lock file {path:?}"))?,
             };
             match file.try_lock() {
-                Ok(()) if is_at(&file, &path) => {
-                    crash::point("taking a lock");
-                    return Ok(Some(Self { file, path }));
+                Ok(()) if is_at(&file, path) => {
+                    crash::stop("taking a lock");
+                    return Ok(Some(Self { file, path: path.to_owned() }));
                 }
+                // Its holder has just removed it.
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(INTERVAL),
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("cannot lock {path:?}"));

@@ -71,7 +71,8 @@ impl Hairpin {
 /// Something that is less than the best, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degraded {
-    /// "datapath", "demux", "hairpin", "pins", "trace", "drop-unknown" or "anti-spoof".
+    /// "datapath", "demux", "hairpin", "pins", "trace", "drop-unknown", "guard", "anti-spoof", "ra",
+    /// "dhcp-server" or "passthru".
     pub feature: String,
     /// What would be best, or was asked for.
     pub wanted: String,

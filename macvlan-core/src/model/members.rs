@@ -62,7 +62,7 @@ pub fn members(
         let policy = change.apply(present.get(&child.mac).copied(), child.mode, &mut groups)?;
         if policy.is_guarded() && !adopts {
             bail!(
-                "anti-spoof of child {} needs every child to be known: leave out --no-adopt, or adopt = false",
+                "anti-spoof of child {} needs every child to be known: say --adopt=on, or adopt = true",
                 child.title()
             );
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     model::{
-        options::{MissingChoice, Options},
+        options::{OptionValues, Options},
         spec::ChildSpec,
     },
     policy::rules::Policies,
@@ -15,8 +15,8 @@ pub struct AttachRequest {
     pub children: Vec<ChildSpec>,
     /// About the data path.
     pub options: Options,
-    /// What to do where BPF cannot be had; `None`: a shim that is there is kept, and else there is none.
-    pub on_missing_bpf: Option<MissingChoice>,
+    /// What holds at first of the options that are left out.
+    pub at_first: OptionValues,
     /// Only say what would be done.
     pub dry_run: bool,
     /// What children may do of whom `children` says nothing.

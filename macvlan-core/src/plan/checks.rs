@@ -18,9 +18,12 @@ fn finished(locked: &LockedMaster) -> impl Iterator<Item = &Child> {
     locked.children().iter().filter(|child| !child.unfinished)
 }
 
+/// Why a child cannot have a name.
+pub(crate) const NAME_IS_TAKEN: &str = "another device of that name is in its namespace; choose another name";
+
 pub(crate) async fn check_name(name: &str, inside: &Netlink) -> Result<()> {
     if inside.link_by_name(name).await?.is_some() {
-        bail!("another device of that name is in its namespace; choose another name");
+        bail!(NAME_IS_TAKEN);
     }
     Ok(())
 }
@@ -72,13 +75,12 @@ pub fn check_mtu(locked: &LockedMaster, mtu: Option<u32>) -> Result<()> {
 /// A passthru child suffers no sibling.
 pub(crate) fn check_mode(locked: &LockedMaster, settings: &Settings, planned: &[PlannedChild]) -> Result<()> {
     let master = &locked.master.name;
-    let siblings = finished(locked).map(|child| child.mode).chain(planned.iter().map(|child| child.mode));
-    let siblings: Vec<Mode> = siblings.collect();
-    if siblings.contains(&Mode::Passthru) {
+    let siblings = || finished(locked).map(|child| child.mode).chain(planned.iter().map(|child| child.mode));
+    if siblings().any(|mode| mode == Mode::Passthru) {
         bail!("{master:?} has a passthru child, which suffers no sibling; delete that first");
     }
-    if settings.mode == Some(Mode::Passthru) && !siblings.is_empty() {
-        bail!("a passthru child suffers no sibling, and {master:?} has {}", siblings.len());
+    if settings.mode == Some(Mode::Passthru) && siblings().next().is_some() {
+        bail!("a passthru child suffers no sibling, and {master:?} has {}", siblings().count());
     }
     Ok(())
 }

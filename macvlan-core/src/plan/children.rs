@@ -1,5 +1,7 @@
 //! Planning children: everything is checked before anything is done.
 
+use std::collections::{HashMap, HashSet, hash_map::Entry};
+
 use anyhow::{Context, Result, bail};
 use macvlan_common::child::Mode;
 
@@ -7,7 +9,7 @@ use crate::{
     discovery::locked_master::LockedMaster,
     kernel::{
         netlink::{macvlan::Change, sockets::Sockets},
-        netns::Netns,
+        netns::{Netns, NetnsId},
     },
     model::{
         child::Child,
@@ -15,7 +17,7 @@ use crate::{
     },
     plan::{
         addressing::Addressing,
-        checks::{self, check_mac, check_mode, check_mtu, check_name, check_unplanned},
+        checks::{self, NAME_IS_TAKEN, check_mac, check_mode, check_mtu, check_name, check_unplanned},
         planned::{Differing, PlannedChild, Target},
     },
 };
@@ -32,11 +34,11 @@ pub async fn plan_children(
 ) -> Result<Vec<PlannedChild>> {
     let mut planned: Vec<PlannedChild> = Vec::new();
     let mut addressing = Addressing::new(differing);
-    let mut sockets = Sockets::default();
+    let mut namespaces = Namespaces::of(specs);
     for spec in specs {
         let checked = async {
-            let mut child = plan_child(locked, spec, &planned, differing, &mut sockets).await?;
-            addressing.narrow(&mut child, &mut sockets).await?;
+            let mut child = plan_child(locked, spec, &planned, differing, &mut namespaces).await?;
+            addressing.narrow(&mut child, &mut namespaces.sockets).await?;
             Ok(child)
         };
         let verb = if differing == Differing::Refuse { "add" } else { "have" };
@@ -51,14 +53,14 @@ async fn plan_child(
     spec: &ChildSpec,
     planned: &[PlannedChild],
     differing: Differing,
-    sockets: &mut Sockets,
+    namespaces: &mut Namespaces,
 ) -> Result<PlannedChild> {
     let settings = &spec.settings;
     let netns = match &settings.netns {
         Some(netns) => netns.open()?,
         None => Netns::current()?,
     };
-    let target = target(locked, &netns).await?;
+    let target = namespaces.target(locked, &netns).await?;
     let name = spec.name.as_str();
     if planned.iter().any(|other| other.name == name && other.netns.id() == netns.id()) {
         bail!("it is given twice");
@@ -77,7 +79,7 @@ async fn plan_child(
         }
     } else {
         if found.is_none() {
-            check_name(name, &sockets.at(&netns)?).await?;
+            namespaces.check_name(name, &netns).await?;
         }
         check_mac(locked, settings, planned)?;
         check_mtu(locked, settings.mtu)?;
@@ -95,6 +97,48 @@ async fn plan_child(
         addresses: settings.addresses.clone(),
         gateways: settings.gateways.clone(),
     })
+}
+
+/// So many names of devices are looked for one by one: more, and all of a namespace are listed.
+const FEW: usize = 4;
+
+/// What is known of the namespaces of children: each is asked once.
+#[derive(Default)]
+struct Namespaces {
+    sockets: Sockets,
+    targets: HashMap<NetnsId, Target>,
+    names: HashMap<NetnsId, HashSet<String>>,
+    are_many: bool,
+}
+
+impl Namespaces {
+    fn of(specs: &[ChildSpec]) -> Self {
+        Self { are_many: specs.len() > FEW, ..Self::default() }
+    }
+
+    async fn target(&mut self, locked: &LockedMaster, netns: &Netns) -> Result<Target> {
+        if let Some(target) = self.targets.get(&netns.id()) {
+            return Ok(*target);
+        }
+        let target = target(locked, netns).await?;
+        self.targets.insert(netns.id(), target);
+        Ok(target)
+    }
+
+    async fn check_name(&mut self, name: &str, netns: &Netns) -> Result<()> {
+        let inside = self.sockets.at(netns)?;
+        if !self.are_many {
+            return check_name(name, &inside).await;
+        }
+        let names = match self.names.entry(netns.id()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(inside.names().await?),
+        };
+        if names.contains(name) {
+            bail!(NAME_IS_TAKEN);
+        }
+        Ok(())
+    }
 }
 
 pub(crate) async fn target(locked: &LockedMaster, netns: &Netns) -> Result<Target> {

@@ -8,10 +8,7 @@ use macvlan_common::child::Mode;
 use crate::{
     discovery::locked_master::LockedMaster,
     kernel::netlink::link::{Link, ListOptions},
-    model::{
-        child::Child,
-        options::{DropUnknown, Options},
-    },
+    model::{child::Child, options::DropUnknown, request::AttachRequest},
     plan::planned::Plan,
 };
 
@@ -20,18 +17,18 @@ use crate::{
 /// # Errors
 ///
 /// What needs them, and what to do.
-pub async fn check(locked: &LockedMaster, options: &Options, plan: &Plan) -> Result<()> {
-    let is_new = locked.attached.as_ref().map_or(true, |bpf| bpf.drop_unknown() == DropUnknown::Off);
-    if options.drop_unknown != Some(DropUnknown::On) || !is_new {
+pub async fn check(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Result<()> {
+    let is_new = locked.attached.as_ref().map_or(true, |bpf| bpf.options().drop_unknown == DropUnknown::Off);
+    if request.options.drop_unknown != Some(DropUnknown::On) || !is_new {
         return Ok(());
     }
-    if let Some(need) = need(locked, options, plan).await? {
+    if let Some(need) = need(locked, locked.wanted_options(request).adopt, plan).await? {
         bail!("unknown unicast is not dropped: {need}; force it with --drop-unknown=force");
     }
     Ok(())
 }
 
-async fn need(locked: &LockedMaster, options: &Options, plan: &Plan) -> Result<Option<String>> {
+async fn need(locked: &LockedMaster, adopts: bool, plan: &Plan) -> Result<Option<String>> {
     let takes_others = |mode: Mode| matches!(mode, Mode::Source | Mode::Passthru);
     let planned = plan.children.iter().find(|child| takes_others(child.mode));
     if let Some(child) = planned {
@@ -42,7 +39,7 @@ async fn need(locked: &LockedMaster, options: &Options, plan: &Plan) -> Result<O
         if takes_others(child.mode) {
             return Ok(Some(format!("child {} in mode {} receives it", child.title(), child.mode.as_str())));
         }
-        if options.no_adopt && !child.owned {
+        if !adopts && !child.owned {
             return Ok(Some(format!("child {} is not adopted", child.title())));
         }
     }

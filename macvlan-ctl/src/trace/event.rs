@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use macvlan_common::{
     counters::{DropReason, FloodOrigin, Path},
-    decide::{Action, Total},
     mac::Mac,
-    trace::{Point, Record, Told},
+    trace::{FrameRecord, Judgement, Point},
+    verdict::{Action, Total},
 };
 use macvlan_core::model::child::{Child, mac_text};
 use serde::Serialize;
@@ -70,8 +70,8 @@ impl Names {
 
 impl Event {
     /// What a record tells; `None` for one that no program writes. `booted` is counted from 1970.
-    pub fn new(record: &Record, names: &Names, booted: Duration) -> Option<Self> {
-        let told = Told::decode(record.told)?;
+    pub fn new(record: &FrameRecord, names: &Names, booted: Duration) -> Option<Self> {
+        let judgement = Judgement::decode(record.judgement)?;
         let head = whole_head(record)?;
         let (dst, src) = (mac_at(&head, 0)?, mac_at(&head, 6)?);
         let since_1970 = booted.saturating_add(Duration::from_nanos(record.time));
@@ -79,11 +79,11 @@ impl Event {
         let child = names.children.get(&src).or_else(|| names.children.get(&dst));
         Some(Self {
             time: since_1970.as_secs_f64(),
-            hook: told.hook.as_str(),
-            action: action(told.action),
-            reason: told.action.drop_reason().map(DropReason::as_str),
-            verdict: verdict(told, src == names.master, dst == names.master),
-            path: told.path.map(Path::as_str),
+            hook: judgement.hook.as_str(),
+            action: judgement.action.fate().as_str(),
+            reason: judgement.action.drop_reason().map(DropReason::as_str),
+            verdict: verdict(judgement, src == names.master, dst == names.master),
+            path: judgement.path.map(Path::as_str),
             child: child.cloned(),
             len: u64::from(record.len) + tag_len,
             segments: record.segments.max(1),
@@ -91,7 +91,7 @@ impl Event {
             src,
             summary: summary(&head),
             head,
-            is_turned: told.action.hairpin().is_some(),
+            is_turned: judgement.action.hairpin().is_some(),
             since_1970,
         })
     }
@@ -127,7 +127,7 @@ const TAG_LEN: usize = 4;
 const MACS_LEN: usize = 12;
 
 /// The beginning of the frame with the tag in its place.
-fn whole_head(record: &Record) -> Option<Vec<u8>> {
+fn whole_head(record: &FrameRecord) -> Option<Vec<u8>> {
     let mut head = record.head.get(..record.captured as usize)?.to_vec();
     if record.tag != 0 && head.len() >= MACS_LEN {
         head.splice(MACS_LEN..MACS_LEN, record.tag.to_be_bytes());
@@ -139,35 +139,13 @@ fn mac_at(head: &[u8], at: usize) -> Option<Mac> {
     Some(Mac::new(head.get(at..at + 6)?.try_into().ok()?))
 }
 
-fn action(action: Action) -> &'static str {
-    match action {
-        Action::DropIsolated
-        | Action::DropReflected
-        | Action::DropUnknown
-        | Action::DropSpoofed
-        | Action::DropStorm
-        | Action::DropRaGuard
-        | Action::DropDhcpGuard
-        | Action::DropRate => "drop",
-        Action::Turn => "hairpin",
-        Action::CopyToChildren
-        | Action::CopyToAll
-        | Action::CopyBroadcastToHost
-        | Action::CopyMulticastToHost => "copy",
-        Action::HideFromHost => "hide",
-        Action::Pass | Action::Defer | Action::Untag | Action::UntagBroadcast | Action::UntagMulticast => {
-            "pass"
-        }
-    }
-}
-
-fn verdict(told: Told, from_host: bool, to_host: bool) -> String {
-    let verb = action(told.action);
-    if let Some(reason) = told.action.drop_reason() {
+fn verdict(judgement: Judgement, from_host: bool, to_host: bool) -> String {
+    let verb = judgement.action.fate().as_str();
+    if let Some(reason) = judgement.action.drop_reason() {
         return format!("{verb} {}", reason.as_str());
     }
-    let outwards = told.hook == Point::Egress;
-    let (from, to) = match (told.action, told.path, told.total) {
+    let outwards = judgement.hook == Point::Egress;
+    let (from, to) = match (judgement.action, judgement.path, judgement.total) {
         (Action::HideFromHost, ..) => return "hide from host".into(),
         (Action::Turn, Some(Path::Sibling), _) => ("child", "child"),
         (Action::Turn, ..) if from_host => ("host", "child"),
@@ -198,10 +176,7 @@ fn hex<S: serde::Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::E
 
 #[cfg(test)]
 mod tests {
-    use macvlan_common::{
-        decide::{self, Hook},
-        trace::HEAD_LEN,
-    };
+    use macvlan_common::{decide::decide, frame::Hook, trace::HEAD_LEN, verdict::Verdict};
     use proptest::prelude::*;
 
     use super::*;
@@ -213,24 +188,24 @@ mod tests {
         Names { master: HOST, children: [(WEB, "web".to_owned())].into() }
     }
 
-    fn record(dst: Mac, src: Mac, told: u32) -> Record {
+    fn record(dst: Mac, src: Mac, judgement: u32) -> FrameRecord {
         let mut head = [0; HEAD_LEN];
         head[..6].copy_from_slice(&dst.octets());
         head[6..12].copy_from_slice(&src.octets());
         head[12..14].copy_from_slice(&[0x88, 0xb5]);
-        Record { time: 0, len: 60, told, segments: 0, tag: 0, captured: 60, reserved: 0, head }
+        FrameRecord { time: 0, len: 60, judgement, segments: 0, tag: 0, captured: 60, reserved: 0, head }
     }
 
-    fn told(action: Action, path: Option<Path>) -> u32 {
+    fn judgement(action: Action, path: Option<Path>) -> u32 {
         let tx = path.map(|_| ());
         let path = path.unwrap_or(Path::Wire);
-        let verdict = decide::Verdict { action, path, tx, rx: None, dropped: None, total: None };
-        Told::encode(Point::Egress, &verdict)
+        let verdict = Verdict { action, path, tx, rx: None, dropped: None, total: None };
+        Judgement::encode(Point::Egress, &verdict)
     }
 
     #[test]
     fn a_line_has_time_hook_verdict_child_length_and_frame() {
-        let record = record(WEB, HOST, told(Action::Turn, Some(Path::Host)));
+        let record = record(WEB, HOST, judgement(Action::Turn, Some(Path::Host)));
         let event = Event::new(&record, &names(), Duration::new(86_400 + 3_661, 1_000)).unwrap();
         assert_eq!(
             event.to_string(),
@@ -246,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_tag_beside_the_frame_comes_back_into_it() {
-        let tagged = Record { tag: 0x8100_0005, ..record(WEB, HOST, told(Action::Pass, None)) };
+        let tagged = FrameRecord { tag: 0x8100_0005, ..record(WEB, HOST, judgement(Action::Pass, None)) };
         let event = Event::new(&tagged, &names(), Duration::ZERO).unwrap();
         assert_eq!(event.len, 64);
         assert_eq!(event.head[12..18], [0x81, 0, 0, 5, 0x88, 0xb5]);
@@ -256,15 +231,16 @@ mod tests {
     #[test]
     fn a_name_steers_no_terminal() {
         let names = Names { master: HOST, children: [(WEB, "\u{1b}[2J".to_owned())].into() };
-        let event = Event::new(&record(WEB, HOST, told(Action::Pass, None)), &names, Duration::ZERO).unwrap();
+        let event =
+            Event::new(&record(WEB, HOST, judgement(Action::Pass, None)), &names, Duration::ZERO).unwrap();
         assert!(!event.to_string().contains('\u{1b}'));
     }
 
     #[test]
     fn a_record_that_says_it_holds_more_than_it_can_is_none() {
-        let long = Record { captured: HEAD_LEN as u32 + 1, ..record(WEB, HOST, 0) };
+        let long = FrameRecord { captured: HEAD_LEN as u32 + 1, ..record(WEB, HOST, 0) };
         assert!(Event::new(&long, &names(), Duration::ZERO).is_none());
-        let short = Record { captured: 11, ..record(WEB, HOST, 0) };
+        let short = FrameRecord { captured: 11, ..record(WEB, HOST, 0) };
         assert!(Event::new(&short, &names(), Duration::ZERO).is_none());
     }
 
@@ -276,9 +252,9 @@ mod tests {
                 Hook::Egress => Point::Egress,
                 _ => Point::Ingress,
             };
-            let verdict = decide::decide(case.hook, case.frame, &case.world);
+            let verdict = decide(case.hook, case.frame, &case.world);
             let (dst, src) = (Mac::from_key(case.frame.dst), Mac::from_key(case.frame.src));
-            let record = record(dst, src, Told::encode(point, &verdict));
+            let record = record(dst, src, Judgement::encode(point, &verdict));
             let event = Event::new(&record, &names(), Duration::ZERO).unwrap();
             assert_eq!(event.action == "drop", event.reason.is_some(), "{event:?}");
             assert_eq!(event.is_turned, matches!(event.action, "hairpin" | "copy"), "{event:?}");
@@ -293,11 +269,11 @@ mod tests {
             head in prop::collection::vec(any::<u8>(), HEAD_LEN),
             plausible: bool,
         ) {
-            let [len, told, segments, tag, captured, reserved] = words;
-            let (told, captured) =
-                if plausible { (told & 0x0103_0702, captured % 129) } else { (told, captured) };
+            let [len, judgement, segments, tag, captured, reserved] = words;
+            let (judgement, captured) =
+                if plausible { (judgement & 0x0103_0702, captured % 129) } else { (judgement, captured) };
             let head = head.try_into().unwrap();
-            let record = Record { time, len, told, segments, tag, captured, reserved, head };
+            let record = FrameRecord { time, len, judgement, segments, tag, captured, reserved, head };
             if let Some(event) = Event::new(&record, &names(), Duration::from_secs(u64::MAX)) {
                 prop_assert_eq!(event.to_string().lines().count(), 1);
                 serde_json::to_string(&event).unwrap();

@@ -57,12 +57,14 @@ pub struct Trace {
 }
 
 /// What came of a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Records that the programs made, or tried to.
     pub recorded: u64,
     /// Those of them that found no room on their way here.
     pub lost: u64,
+    /// Messages of the programs.
+    pub messages: Vec<String>,
 }
 
 impl Trace {
@@ -79,7 +81,7 @@ impl Trace {
         // Before the master's own lock, which is not to be held while a trace waits for another.
         let netlink = Netlink::open()?;
         let master = find_master(&netlink, name).await?;
-        let lock = Lock::take_for_trace(&master.key, &master.name)?;
+        let lock = Lock::take_for_trace(&master.key, &master.name).await?;
         let locked = LockedMaster::open(name, Access::Change).await?;
         let only = match &request.child {
             Some(child) => Some(find_child(locked.children(), child, name)?),
@@ -121,10 +123,10 @@ impl Trace {
 
     async fn stop_unnamed(self) -> Result<Summary> {
         let back = self.put_back().await;
-        let received = self.reader.stop();
+        let read = self.reader.stop();
         back?;
-        let (received, recorded) = (received?, self.traced.recorded()?);
-        Ok(Summary { recorded, lost: recorded.saturating_sub(received) })
+        let (read, recorded) = (read?, self.traced.recorded()?);
+        Ok(Summary { recorded, lost: recorded.saturating_sub(read.received), messages: read.messages })
     }
 
     async fn put_back(&self) -> Result<()> {
@@ -135,7 +137,7 @@ impl Trace {
         // It may have another name by now.
         let Some(link) = netlink.link_by_index(self.master.index, None).await? else { return Ok(()) };
         let master = master_of_link(&netlink, link).await?;
-        let _held = Lock::take(&master.key, &master.name)?;
+        let _held = Lock::take(&master.key, &master.name).await?;
         match Bpf::find(&netlink, &master).await {
             Found::Whole(mut bpf) => bpf.end_trace(&master),
             Found::Nothing => Ok(()),

@@ -1,10 +1,10 @@
-//! Records on their way from the programs, through aya-log, to whoever prints them.
+//! Records on their way from the programs, through a ring buffer, to whoever prints them.
 
 use std::{
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -12,10 +12,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use aya::Ebpf;
+use aya::{
+    Ebpf,
+    maps::{MapData, RingBuf},
+};
 use aya_log::EbpfLogger;
 use log::{Log, Metadata};
-use macvlan_common::trace::{RECORD_LEN, Record};
+use macvlan_common::{names, trace::FrameRecord};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     time::{ClockId, clock_gettime},
@@ -26,61 +29,88 @@ use crate::trace::event::{Event, Names};
 /// Records that wait for their printing; further ones are lost, and counted.
 const QUEUE: usize = 8192;
 
+/// Messages of the programs that are kept.
+const MOST_MESSAGES: usize = 16;
+
 /// How soon the reader sees that it is to end.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Takes records out of the kernel, on a thread of its own: under load that never ends until the
 /// programs are back.
 pub struct Reader {
-    thread: JoinHandle<()>,
+    thread: JoinHandle<u64>,
     ends: Arc<AtomicBool>,
-    received: Arc<AtomicU64>,
+    messages: Messages,
+}
+
+/// What a reader has read.
+pub struct Read {
+    /// Records that were taken out and found room to wait for their printing.
+    pub received: u64,
+    /// What the programs have to say to people.
+    pub messages: Vec<String>,
 }
 
 impl Reader {
-    /// Begins to read the log of these programs.
+    /// Begins to read the records and messages of these programs.
     ///
     /// # Errors
     ///
-    /// When they have none, or there can be no thread.
+    /// The object has no ring of records or messages, or no thread can be started.
     pub fn start(object: &mut Ebpf, names: Names) -> Result<(Self, Events)> {
         let (sender, receiver) = sync_channel(QUEUE);
-        let received = Arc::new(AtomicU64::new(0));
-        let ends = Arc::new(AtomicBool::new(false));
-        let sink = Sink { sender, received: received.clone() };
-        let mut logger =
-            EbpfLogger::init_with_logger(object, sink).context("cannot read the log of the programs")?;
+        let ring = object.take_map(names::TRACE_RING).context("no ring of records in the object")?;
+        let mut ring = RingBuf::try_from(ring).context("cannot read the records of the programs")?;
+        let messages = Messages::default();
+        let mut logger = EbpfLogger::init_with_logger(object, messages.clone())
+            .context("cannot read the messages of the programs")?;
         let events = Events { receiver, names, booted: booted()? };
+        let ends = Arc::new(AtomicBool::new(false));
         let is_to_end = ends.clone();
         let thread = thread::Builder::new().name("trace".into()).spawn(move || {
+            let mut received = 0;
             loop {
                 // Before the last reading, so that nothing written until then is missed.
                 let last = is_to_end.load(Ordering::Acquire);
+                received += take_records(&mut ring, &sender);
                 logger.flush();
                 if last {
-                    break;
+                    return received;
                 }
-                wait(&logger);
+                wait([ring.as_fd(), logger.as_fd()]);
             }
         });
         let thread = thread.context("cannot start a thread")?;
-        Ok((Self { thread, ends, received }, events))
+        Ok((Self { thread, ends, messages }, events))
     }
 
-    /// Reads what is left and gives how many records there were. Nothing may write any more.
+    /// Reads what is left. Nothing may write any more.
     ///
     /// # Errors
     ///
-    /// When something that was read is no record of aya-log.
-    pub fn stop(self) -> Result<u64> {
+    /// A message is not one of aya-log.
+    pub fn stop(self) -> Result<Read> {
         self.ends.store(true, Ordering::Release);
-        self.thread.join().map_err(|_| anyhow!("the log of the programs cannot be read"))?;
-        Ok(self.received.load(Ordering::Acquire))
+        let received = self.thread.join().map_err(|_| anyhow!("cannot read the messages of the programs"))?;
+        Ok(Read { received, messages: self.messages.take() })
     }
 }
 
-fn wait(log: &impl AsFd) {
-    let mut fds = [PollFd::new(log.as_fd(), PollFlags::POLLIN)];
+/// Hands on the records that are there; gives how many of them found room.
+fn take_records(ring: &mut RingBuf<MapData>, sender: &SyncSender<FrameRecord>) -> u64 {
+    let mut received = 0;
+    while let Some(entry) = ring.next() {
+        let Some(record) = FrameRecord::decode(&entry) else { continue };
+        // That nobody prints any more is no loss.
+        if !matches!(sender.try_send(record), Err(TrySendError::Full(_))) {
+            received += 1;
+        }
+    }
+    received
+}
+
+fn wait(rings: [BorrowedFd<'_>; 2]) {
+    let mut fds = rings.map(|ring| PollFd::new(ring, PollFlags::POLLIN));
     let patience = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::ZERO);
     // Interrupted or not: it is looked again.
     let _ = poll(&mut fds, patience);
@@ -92,45 +122,34 @@ fn booted() -> Result<Duration> {
     Ok(now(ClockId::CLOCK_REALTIME)?.saturating_sub(now(ClockId::CLOCK_BOOTTIME)?))
 }
 
-/// What aya-log hands its lines to.
-struct Sink {
-    sender: SyncSender<Record>,
-    received: Arc<AtomicU64>,
+/// The messages of the programs, from aya-log.
+#[derive(Clone, Default)]
+struct Messages(Arc<Mutex<Vec<String>>>);
+
+impl Messages {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
-impl Log for Sink {
+impl Log for Messages {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
 
-    fn log(&self, line: &log::Record<'_>) {
-        let Some(record) = parse(&line.args().to_string()) else { return };
-        // That nobody prints any more is no loss.
-        if !matches!(self.sender.try_send(record), Err(TrySendError::Full(_))) {
-            self.received.fetch_add(1, Ordering::AcqRel);
+    fn log(&self, message: &log::Record<'_>) {
+        let mut messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if messages.len() < MOST_MESSAGES {
+            messages.push(message.args().to_string());
         }
     }
 
     fn flush(&self) {}
 }
 
-/// The record that a line of aya-log shows in hexadecimal.
-fn parse(line: &str) -> Option<Record> {
-    let mut octets = [0; RECORD_LEN];
-    let (pairs, rest) = line.as_bytes().as_chunks::<2>();
-    if pairs.len() != RECORD_LEN || !rest.is_empty() {
-        return None;
-    }
-    let digit = |digit: u8| char::from(digit).to_digit(16);
-    for (octet, [high, low]) in octets.iter_mut().zip(pairs) {
-        *octet = (digit(*high)? << 4 | digit(*low)?) as u8;
-    }
-    Record::decode(&octets)
-}
-
-/// What the programs tell, in their order on each CPU.
+/// What the programs record, in the order in which they did.
 pub struct Events {
-    receiver: Receiver<Record>,
+    receiver: Receiver<FrameRecord>,
     names: Names,
     booted: Duration,
 }
@@ -164,28 +183,16 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
-    use macvlan_common::trace::HEAD_LEN;
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
-    fn a_line_of_hexadecimal_is_its_record() {
-        let line = format!("{}{}", "0102".repeat(4), "00".repeat(RECORD_LEN - 8));
-        let record = parse(&line).unwrap();
-        assert_eq!(record.time.to_le_bytes(), [1, 2, 1, 2, 1, 2, 1, 2]);
-        assert_eq!(record.head, [0; HEAD_LEN]);
-        assert!(parse(&line[1..]).is_none());
-        assert!(parse(&format!("{line}00")).is_none());
-        assert!(parse(&line.replace('2', "g")).is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn any_line_is_a_record_or_none(line: String, octets in prop::collection::vec(any::<u8>(), RECORD_LEN)) {
-            let _ = parse(&line);
-            let hex: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-            prop_assert_eq!(parse(&hex), Record::decode(&octets));
+    fn only_the_first_messages_are_kept() {
+        let messages = Messages::default();
+        for number in 0..2 * MOST_MESSAGES {
+            messages.log(&log::Record::builder().args(format_args!("message {number}")).build());
         }
+        let kept = messages.take();
+        assert_eq!((kept.len(), kept[0].as_str()), (MOST_MESSAGES, "message 0"));
+        assert!(messages.take().is_empty());
     }
 }

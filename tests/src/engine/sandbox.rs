@@ -9,13 +9,10 @@ use std::{
     thread,
 };
 
+use macvlan_bench::lab::mounts::cover;
 use nix::mount::{MsFlags, mount};
 
-use crate::{
-    fail::OrFail as _,
-    lab::Lab,
-    mounts::{Mounts, fresh},
-};
+use crate::{fail::OrFail as _, lab::Lab, mounts::Mounts};
 
 /// Directories that engines write to and that are not below `/run`, where they are.
 const STATE: [&str; 2] = ["/var/lib", "/etc/docker"];
@@ -45,7 +42,10 @@ impl Sandbox {
     pub fn new(lab: &Lab) -> Self {
         let mounts = lab.mounts().clone();
         mounts.enter(|| {
-            STATE.into_iter().filter(|path| Path::new(path).is_dir()).for_each(|path| fresh("tmpfs", path));
+            STATE
+                .into_iter()
+                .filter(|path| Path::new(path).is_dir())
+                .for_each(|path| cover("tmpfs", path).or_fail("hide a directory"));
             // What the engine mounts there, above all namespaces, the lab is to see.
             let shared = mount(None::<&str>, "/run", None::<&str>, MsFlags::MS_SHARED, None::<&str>);
             shared.or_fail("share /run");

@@ -2,15 +2,14 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
-use macvlan_bench::{
+use macvlan_bench::lab::{
     cpu::{Cpus, Side, go_first},
-    traffic::{End, stream::stream, udp},
+    traffic::{stream::stream, udp},
 };
 use macvlan_tests::{
     cli,
     fail::{OrFail as _, wait_for},
-    lab::Lab,
-    measure::library_netns,
+    lab::{Lab, Station},
     needs, require,
 };
 use serde_json::Value;
@@ -37,9 +36,7 @@ fn figures_are_those_of_iperf3_on_the_same_path() {
     // good part of it, and more of it where iperf3 sends from a file's pages and asks before each block.
     cli::run(lab.host.ns.command("ethtool").args(["-K", &lab.host.dev, "tso", "off", "gso", "off"]));
     let cpus = Cpus::allowed().or_fail("tell the processors");
-    let [host, wire] = [&lab.host, &lab.wire].map(library_netns);
-    let [near, far] =
-        [End { netns: &host, address: lab.host.ip }, End { netns: &wire, address: lab.wire.ip }];
+    let [near, far] = [&lab.host, &lab.wire].map(Station::endpoint);
     agree("TCP, bit/s", || {
         let ours = 8.0 * stream(&cpus, near, far, 1, TIME).or_fail("measure a stream");
         let theirs = run_iperf3(&lab, &cpus, &[])["end"]["sum_received"]["bits_per_second"].as_f64();

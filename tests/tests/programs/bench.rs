@@ -4,14 +4,17 @@ use std::{fmt::Debug, os::fd::OwnedFd};
 
 use macvlan_common::{
     cases::{self, Case, HOST, World},
-    config::{Config, Hairpin, Tag},
+    config::Config,
     counters::Count,
-    decide::{Action, Frame, Hook, Sender, Total, Verdict, decide},
+    decide::decide,
+    frame::{Frame, Hook},
     gso,
-    inspect::{cases::Octets, inspect},
+    inspect::{cases::MemoryPacket, inspect},
     l3::Address,
     mac::Mac,
     names,
+    tag::{Hairpin, Sender, Tag},
+    verdict::{Action, Total, Verdict},
 };
 use macvlan_tests::{
     fail::{OrFail as _, wait_for},
@@ -163,7 +166,7 @@ impl<'ns> Bench<'ns> {
         offload: Offload,
     ) -> Result<(), String> {
         let macs = Frame { dst: key(&frame[..6]), src: key(&frame[6..12]), sender };
-        let verdict = judge(hook, macs, world, &Octets { frame, own: &self.own });
+        let verdict = judge(hook, macs, world, &MemoryPacket { frame, own: &self.own });
         let described = |what: String| {
             format!(
                 "{what}\n{hook:?}, {offload:?}, {} octets {:02x?}\n{verdict:?}",
@@ -343,7 +346,7 @@ impl<'ns> Bench<'ns> {
 }
 
 /// The decision, and what a guard of the sender makes of it.
-pub fn judge(hook: Hook, macs: Frame, world: &World, octets: &Octets<'_>) -> Verdict<usize> {
+pub fn judge(hook: Hook, macs: Frame, world: &World, octets: &MemoryPacket<'_>) -> Verdict<usize> {
     let verdict = decide(hook, macs, world);
     let Some(sender) = verdict.tx.filter(|_| world.config.inspects()) else { return verdict };
     let policy = world.children[sender].policy;

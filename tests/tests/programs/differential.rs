@@ -10,10 +10,10 @@ use std::{
 };
 
 use macvlan_common::{
-    config::{Hairpin, Tag},
     counters::Count,
-    decide::{Hook, Sender},
+    frame::Hook,
     names,
+    tag::{Hairpin, Sender, Tag},
 };
 use macvlan_tests::{
     fail::{OrFail as _, wait_for},
@@ -132,7 +132,7 @@ pub fn check(
         Hook::Egress => names::EGRESS,
         _ => names::INGRESS,
     };
-    let sender = Sender::Unsaid;
+    let sender = Sender::Unknown;
     let (offload, mark, tag) = (Offload::None, 0, Tag::default());
     let frame = Met { hook, sender, program, octets: octets.to_vec(), offload, mark, tag };
     let outcome = model.judge((hook, sender), octets);

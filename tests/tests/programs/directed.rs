@@ -4,12 +4,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use macvlan_common::{
     cases::{HOST, OUTSIDE, World},
-    config::{Config, Hairpin},
+    config::Config,
     counters::Path,
-    decide::Hook,
+    frame::Hook,
     l3::Address,
     mac::Mac,
     neigh::{LIFETIME, Owner},
+    tag::Hairpin,
 };
 use macvlan_tests::{
     frames::{self, ArpOperation, Frame, Marker},

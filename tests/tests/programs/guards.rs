@@ -4,9 +4,10 @@ use macvlan_common::{
     cases::{World, WorldChild},
     child::{Mode, Policy},
     config::Config,
-    decide::{Hook, Sender},
+    frame::Hook,
     inspect::cases::{self, CHILD},
     mac::Mac,
+    tag::Sender,
 };
 use macvlan_tests::{needs, require};
 
@@ -32,7 +33,7 @@ fn every_case_of_the_guards_holds_in_tc_egress_and_between_siblings() {
                 }
                 let world = world(case.policy).with_flags(flags);
                 let before = bench.programs.counters().children[0].drops;
-                let checked = bench.check(&world, hook, Sender::Unsaid, &frame, Offload::None);
+                let checked = bench.check(&world, hook, Sender::Unknown, &frame, Offload::None);
                 checked.unwrap_or_else(|difference| panic!("{}: {difference}", case.row));
                 let after = bench.programs.counters().children[0].drops;
                 let counted = (0..after.len()).find(|reason| after[*reason] != before[*reason]);

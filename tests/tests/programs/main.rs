@@ -22,8 +22,10 @@ use macvlan_common::{
     cases::{self, HOST, World},
     config::Config,
     counters::Count,
-    decide::{Frame, Hook, Sender, decide},
+    decide::decide,
+    frame::{Frame, Hook},
     names,
+    tag::Sender,
 };
 use macvlan_tests::{
     direct::Direct,
@@ -139,12 +141,12 @@ fn frames_of_any_length_and_with_any_tags_are_judged_by_their_addresses() {
                         if hook != Hook::Xdp && !runs_as_skb(&frame) {
                             continue;
                         }
-                        bench.check(&world, hook, Sender::Unsaid, &frame, Offload::None).unwrap();
+                        bench.check(&world, hook, Sender::Unknown, &frame, Offload::None).unwrap();
                     }
                 }
             }
             let jumbo = FrameBuilder::new(dst, src).payload(frames::IPV4, &[0x45]).padded(ONE_BUFFER);
-            bench.check(&world, hook, Sender::Unsaid, &jumbo, Offload::None).unwrap();
+            bench.check(&world, hook, Sender::Unknown, &jumbo, Offload::None).unwrap();
         }
     });
 }
@@ -165,7 +167,7 @@ fn a_jumbo_frame_in_several_buffers_is_judged_in_xdp() {
         assert_eq!((run.action, run.frame.len()), (XDP_PASS, len));
         let verdict = decide(
             Hook::Xdp,
-            Frame { dst: child.key(), src: cases::OUTSIDE.key(), sender: Sender::Unsaid },
+            Frame { dst: child.key(), src: cases::OUTSIDE.key(), sender: Sender::Unknown },
             &world,
         );
         let size = Count { packets: 1, bytes: len as u64 };
@@ -186,7 +188,7 @@ fn an_offloaded_frame_counts_as_the_frames_it_stands_for() {
                 let tagged = (0..tags).fold(start, |frame, _| frame.tag(frames::VLAN, 5));
                 for (headers, frame) in offloaded(tagged) {
                     let offload = Offload::Segments { count: 3, size: 500 };
-                    bench.check(&world, hook, Sender::Unsaid, &frame, offload).unwrap();
+                    bench.check(&world, hook, Sender::Unknown, &frame, offload).unwrap();
                     assert_eq!(
                         size_of_skb(&frame, offload),
                         Count { packets: 3, bytes: (frame.len() + 2 * (14 + 4 * tags + headers)) as u64 },

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 
 use macvlan_common::{
     cases::World,
-    config::{Config, Hairpin},
+    config::Config,
     counters::{DropReason, Path},
-    decide::{Action, Frame, Hook, Sender, Tables as _, Verdict},
-    inspect::cases::Octets,
+    decide::Tables as _,
+    frame::{Frame, Hook},
+    inspect::cases::MemoryPacket,
     l3::{self, ARP_LEN, Address, ND_LEN, Neighbours},
     limit::Pace,
     mac::{Mac, is_group},
     neigh::{Claim, Owner, Speaker, judge_claim, place, takes_from_wire},
+    tag::{Hairpin, Sender},
+    verdict::{Action, Fate, Verdict},
 };
 use macvlan_tests::frames::{ARP, ETH_HLEN, IPV6};
 
@@ -62,7 +65,7 @@ impl Model {
     pub fn judge(&mut self, (hook, sender): (Hook, Sender), octets: &[u8]) -> Outcome {
         let frame = Frame { dst: key(&octets[..6]), src: key(&octets[6..12]), sender };
         // Nobody has an address of his own: who is held to his may send none.
-        let verdict = judge(hook, frame, &self.world, &Octets { frame: octets, own: &[] });
+        let verdict = judge(hook, frame, &self.world, &MemoryPacket { frame: octets, own: &[] });
         if matches!(verdict.action.drop_reason(), Some(DropReason::RaGuard | DropReason::DhcpGuard)) {
             return Outcome::of(verdict);
         }
@@ -191,7 +194,7 @@ impl Model {
 impl Outcome {
     fn of(verdict: Verdict<usize>) -> Self {
         let hairpin = verdict.action.hairpin();
-        let is_copied = hairpin.is_some() && verdict.action != Action::Turn;
+        let is_copied = verdict.action.fate() == Fate::Copy;
         Self { verdict, directed: None, destination: None, hairpin, is_copied }
     }
 }

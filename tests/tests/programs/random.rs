@@ -8,10 +8,11 @@ use std::{
 use macvlan_common::{
     cases::{self, HOST, MULTICAST, World, WorldChild},
     child::{ANTI_SPOOFS, Mode, Policy},
-    config::{Config, HAIRPINS},
-    decide::{Hook, Sender},
+    config::Config,
     filter,
+    frame::Hook,
     mac::Mac,
+    tag::{HAIRPINS, Sender},
 };
 use macvlan_tests::{
     fail::OrFail as _,
@@ -73,7 +74,11 @@ fn policy(rng: &mut Rng, mode: Mode) -> Policy {
 /// What is known of who sent a frame that is met at `hook`.
 pub fn sender(rng: &mut Rng, world: &World, hook: Hook) -> Sender {
     let can_be_told = matches!(hook, Hook::Ingress | Hook::AfterXdp | Hook::Egress);
-    if world.config.asks_senders() && can_be_told && rng.one_in(2) { Sender::Vouched } else { Sender::Unsaid }
+    if world.config.asks_senders() && can_be_told && rng.one_in(2) {
+        Sender::Vouched
+    } else {
+        Sender::Unknown
+    }
 }
 
 /// One of the hooks that frames pass in `world`.

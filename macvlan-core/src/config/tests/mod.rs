@@ -7,7 +7,7 @@ use macvlan_common::child::Mode;
 use crate::{
     config::*,
     kernel::netlink::kind::Kind,
-    model::options::{MissingChoice, TcChoice, XdpChoice},
+    model::options::{DropUnknown, MissingChoice, OptionValues, Options, StormLimit, TcChoice, XdpChoice},
 };
 
 fn parse(text: &str) -> Result<Config> {
@@ -25,7 +25,7 @@ fn refused(text: &str) -> String {
 fn what_to_do_without_bpf_is_said_once() {
     let choice = |text: &str| {
         let config = parse(&format!("[[master]]\nname = \"eth0\"\n{text}")).unwrap();
-        config.masters[0].request.on_missing_bpf
+        config.masters[0].request.options.on_missing_bpf
     };
     assert_eq!(choice(""), None);
     assert_eq!(choice("require-bpf = false"), None);
@@ -49,6 +49,10 @@ fn every_key_is_understood() {
         xdp = "native"
         tc = "clsact"
         adopt = false
+        directed-neigh = false
+        storm-limit = 5
+        drop-unknown = "on"
+        vepa-switch = true
         max-children = 0x10
         require-bpf = true
         prune = true
@@ -88,9 +92,8 @@ fn every_key_is_understood() {
     let [eth0, eth1] = config.masters.as_slice() else { panic!("two masters are wanted") };
     assert_eq!((eth0.name.as_str(), eth1.name.as_str()), ("eth0", "eth1"));
     let request = &eth0.request;
-    assert_eq!((request.options.xdp, request.options.tc), (Some(XdpChoice::Native), Some(TcChoice::Clsact)));
-    assert_eq!((request.options.no_adopt, request.options.max_children), (true, Some(16)));
-    assert!(request.on_missing_bpf == Some(MissingChoice::Fail) && request.prune && !request.dry_run);
+    assert_eq!(request.options, options_that_are_not_the_default());
+    assert!(request.prune && !request.dry_run);
     assert_eq!(request.policies, eth0.policies);
     assert_eq!(
         (&eth1.policies, &eth1.request),
@@ -111,8 +114,7 @@ fn the_example_is_a_configuration_and_so_are_its_defaults() {
     assert_eq!(config.masters.len(), 1);
     assert_eq!(config.masters[0].request.children.len(), 2);
 
-    // Keys that are commented out have their defaults for values: nothing else comes of them, but
-    // where the default is "as it is".
+    // Keys that are commented out have for values what they are at first.
     let whole: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -123,13 +125,49 @@ fn the_example_is_a_configuration_and_so_are_its_defaults() {
     let whole = Config::parse(&whole, Path::new("deploy/config.toml")).unwrap();
     assert_eq!(whole.detach_on_exit, config.detach_on_exit);
     let (one, other) = (&whole.masters[0].request, &config.masters[0].request);
-    assert_eq!(one.options.no_adopt, other.options.no_adopt);
-    assert_eq!((one.on_missing_bpf, one.prune), (Some(MissingChoice::Plain), other.prune));
+    assert_eq!(other.options, Options::default());
+    assert_eq!((one.options.on_missing_bpf, one.prune), (Some(MissingChoice::Plain), other.prune));
     assert_eq!(one.options.max_children, Some(crate::model::options::DEFAULT_MAX_CHILDREN));
-    assert_eq!((one.options.xdp, one.options.tc), (Some(XdpChoice::default()), Some(TcChoice::default())));
+    // Each is there, and takes back whatever was set.
+    let all = options_that_are_not_the_default();
+    assert_eq!(one.options.or(all), one.options, "every option has a key in the example");
+    assert_eq!(one.options.over(all.over(OptionValues::default())), OptionValues::default());
     let settings = &one.children[0].settings;
     assert_eq!((settings.kind, settings.mode), (Some(Kind::default()), Some(Mode::Bridge)));
     assert_eq!((settings.policy.host_access, settings.up), (Some(true), Some(true)));
+}
+
+/// Each is there, and none is what it is at first.
+fn options_that_are_not_the_default() -> Options {
+    Options {
+        xdp: Some(XdpChoice::Native),
+        tc: Some(TcChoice::Clsact),
+        adopt: Some(false),
+        directed_neigh: Some(false),
+        storm_limit: Some(StormLimit::of(5).unwrap()),
+        max_children: Some(16),
+        drop_unknown: Some(DropUnknown::On),
+        vepa_switch: Some(true),
+        on_missing_bpf: Some(MissingChoice::Fail),
+    }
+}
+
+#[test]
+fn a_storm_limit_is_turned_off_by_a_word() {
+    let limit = |value: &str| {
+        let config = parse(&format!("[[master]]\nname = \"eth0\"\nstorm-limit = {value}")).unwrap();
+        config.masters[0].request.options.storm_limit
+    };
+    assert_eq!(limit("\"off\""), Some(StormLimit::Off));
+    assert_eq!(limit("1000"), Some(StormLimit::of(1000).unwrap()));
+    for nonsense in ["0", "1000000001", "\"none\""] {
+        let error = refused(&format!("[[master]]\nname = \"eth0\"\nstorm-limit = {nonsense}"));
+        assert!(
+            error.starts_with("/etc/x.toml:3: a storm limit is 1 to 1000000000 frames per second or"),
+            "{error}"
+        );
+    }
+    assert!(refused("[[master]]\nname = \"eth0\"\nstorm-limit = true").contains("\"storm-limit\" must be"));
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::{
         description::Description,
         master::Master,
         members::{AllowedAddresses, Members},
-        options::DropUnknown,
+        options::OptionValues,
     },
     policy::{groups::Groups, rate::RateLimits},
 };
@@ -107,9 +107,9 @@ impl Bpf {
         self.record.is_traced() && !self.is_being_traced()
     }
 
-    /// What becomes of unicast from the wire to nobody here.
-    pub fn drop_unknown(&self) -> DropUnknown {
-        self.record.drop_unknown
+    /// What was asked for of it.
+    pub fn options(&self) -> OptionValues {
+        self.record.options
     }
 
     /// Says who has which address on `master`; what children and host say besides is kept while it
@@ -119,7 +119,7 @@ impl Bpf {
     ///
     /// When the kernel refuses.
     pub fn set_owners(&mut self, master: &Master, told: &BTreeMap<IpAddr, Mac>) -> Result<()> {
-        if !self.record.directs {
+        if !self.record.options.directed_neigh {
             return self.maps.set_owners(&BTreeMap::new(), &BTreeSet::new());
         }
         let mut speakers: BTreeSet<Mac> = self.maps.members()?.into_keys().collect();
@@ -145,6 +145,17 @@ impl Bpf {
 /// Whether something of ours is pinned for `master`.
 pub fn is_pinned(master: &Master) -> bool {
     fs::exists(directory(master)).unwrap_or(false)
+}
+
+/// What was asked for of the data path that is pinned for `master`, be it broken.
+pub fn recorded_options(master: &Master) -> Option<OptionValues> {
+    let record = tables::read_record(&directory(master)).and_then(|text| Record::from_text(&text)).ok()?;
+    (record.netns_inode == master.netns.id().inode()).then_some(record.options)
+}
+
+/// How many children fit the maps that are pinned for `master`, be its data path broken.
+pub fn recorded_max_children(master: &Master) -> Option<u32> {
+    Maps::open(&directory(master)).ok().map(|maps| maps.max_children())
 }
 
 /// Why the data path that is pinned for `master` is not for this version to touch, where another

@@ -6,18 +6,8 @@ use std::{fs, io, path::Path};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    datapath::bpf::{
-        attached::Bpf,
-        hooks::pinned,
-        maps::tables,
-        record::{Lasting, Record},
-    },
-    kernel::{
-        bpffs, crash,
-        master_key::MasterKey,
-        netlink::Netlink,
-        netns::known::{held_open, known},
-    },
+    datapath::bpf::{attached::Bpf, hooks::pinned, maps::tables, record::Lasting},
+    kernel::{bpffs, crash, lock::Lock, master_key::MasterKey, netlink::Netlink},
     model::master::Master,
 };
 
@@ -34,13 +24,14 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// When a part cannot be removed; all others are.
+    /// A pin cannot be removed, or the kernel refuses to delete a filter or the clsact qdisc; all other
+    /// parts are removed.
     pub async fn remove(&mut self, master: &Master) -> Result<()> {
         let leaving = self.directory.with_file_name(format!("{}{LEAVING}", master.key));
         bpffs::remove_directory(&leaving)?;
         fs::rename(&self.directory, &leaving)
             .with_context(|| format!("cannot rename {:?}", self.directory))?;
-        crash::point("naming a pin directory half");
+        crash::point("naming a pin directory half")?;
         take_off(&self.netlink, master, &leaving).await?;
         bpffs::remove_root();
         Ok(())
@@ -51,7 +42,8 @@ impl Bpf {
 ///
 /// # Errors
 ///
-/// When something cannot be removed.
+/// A pin or a lock file cannot be read or removed, or the kernel refuses to delete a filter or the clsact
+/// qdisc.
 pub async fn clean_up(netlink: &Netlink, master: &Master, broken: bool) -> Result<()> {
     let mut names = vec![format!("{}{BUILDING}", master.key), format!("{}{LEAVING}", master.key)];
     if broken {
@@ -63,12 +55,16 @@ pub async fn clean_up(netlink: &Netlink, master: &Master, broken: bool) -> Resul
             take_off(netlink, master, &directory).await?;
         }
     }
-    remove_orphans(netlink).await?;
+    remove_orphans(netlink, &master.key).await?;
     bpffs::remove_root();
     Ok(())
 }
 
 /// Takes off `master` what is pinned in a directory, whole or not, and removes the directory.
+///
+/// # Errors
+///
+/// A pin cannot be removed, or the kernel refuses to delete a filter or the clsact qdisc.
 pub async fn take_off(netlink: &Netlink, master: &Master, directory: &Path) -> Result<()> {
     let record = tables::read_record(directory).and_then(|text| Lasting::from_text(&text));
     let is_marked = fs::symlink_metadata(directory.join(CLSACT_MARK)).is_ok();
@@ -77,8 +73,9 @@ pub async fn take_off(netlink: &Netlink, master: &Master, directory: &Path) -> R
     bpffs::remove_directory(directory)
 }
 
-/// Removes pin directories of masters that are gone.
-async fn remove_orphans(netlink: &Netlink) -> Result<()> {
+/// Removes pin directories of other masters that are gone. One that another command works on is its own
+/// to remove: links that it has just detached look as if their device were gone.
+async fn remove_orphans(netlink: &Netlink, own: &MasterKey) -> Result<()> {
     let entries = match fs::read_dir(bpffs::root()) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -86,28 +83,33 @@ async fn remove_orphans(netlink: &Netlink) -> Result<()> {
     };
     for entry in entries {
         let directory = entry?.path();
-        if is_orphan(netlink, &directory).await {
+        let Some(key) = key_of(&directory).filter(|key| key != own) else { continue };
+        if is_orphan(netlink, &directory, &key).await
+            && let Some(_lock) = Lock::try_take(&key)?
+            && is_orphan(netlink, &directory, &key).await
+        {
             bpffs::remove_directory(&directory)?;
         }
     }
     Ok(())
 }
 
-/// Whether the master of a pin directory is gone. A link tells; where there is none (clsact), the
-/// device is looked for or, in another namespace, that namespace.
-async fn is_orphan(netlink: &Netlink, directory: &Path) -> bool {
-    if pinned::lost_device(directory) {
-        return true;
+/// Whose pin directory it is, whole or not.
+fn key_of(directory: &Path) -> Option<MasterKey> {
+    let name = directory.file_name()?.to_str()?;
+    let whole = name.strip_suffix(BUILDING).or_else(|| name.strip_suffix(LEAVING)).unwrap_or(name);
+    MasterKey::of_directory(whole)
+}
+
+/// Whether the master of a pin directory is certainly gone. What is pinned tells; where it does not, the
+/// device is looked for in this namespace. That another namespace is not to be found proves nothing: a
+/// process in a PID namespace of its own sees few.
+async fn is_orphan(netlink: &Netlink, directory: &Path, key: &MasterKey) -> bool {
+    if let Some(is_there) = pinned::has_device(directory) {
+        return !is_there;
     }
-    let Ok(record) = tables::read_record(directory).and_then(|text| Record::from_text(&text)) else {
-        // A run that still works on it has not written its record yet.
-        return false;
-    };
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let own_prefix = MasterKey::prefix().unwrap_or_default();
-    match name.strip_prefix(&own_prefix).map(str::parse) {
-        Some(Ok(index)) => netlink.link_by_index(index, None).await.is_ok_and(|link| link.is_none()),
-        Some(Err(_)) => false,
-        None => !known().into_iter().chain(held_open()).any(|netns| netns.id.inode() == record.netns_inode),
+    match key.index_here() {
+        Ok(Some(index)) => netlink.link_by_index(index, None).await.is_ok_and(|link| link.is_none()),
+        _ => false,
     }
 }

@@ -29,16 +29,16 @@ pub fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Descri
         demux: record.demux,
         hairpin: record.hairpin,
         degraded: record.degraded.clone(),
-        adopts: record.adopts,
-        drop_unknown: record.drop_unknown,
-        vepa_switch: record.vepa_switch,
-        directs: record.directs && !maps.has_passthru()?,
-        storm_limit: record.storm_limit,
+        adopts: record.options.adopt,
+        drop_unknown: record.options.drop_unknown,
+        vepa_switch: record.options.vepa_switch,
+        directs: record.options.directed_neigh && !maps.has_passthru()?,
+        storm_limit: record.options.storm_limit.per_second(),
     };
-    if record.drop_unknown != DropUnknown::Off && needs_unknown(&maps.members()?) {
+    if record.options.drop_unknown != DropUnknown::Off && needs_unknown(&maps.members()?) {
         description.degraded.push(Degraded::new(
             "drop-unknown",
-            record.drop_unknown.as_str(),
+            record.options.drop_unknown.as_str(),
             DropUnknown::Off.as_str(),
             "a child in mode source or passthru receives such frames",
         ));
@@ -67,8 +67,9 @@ pub fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Descri
 
 /// The settings of the programs that do not follow from the children alone.
 pub fn guard_flags(record: &Record, members: &BTreeMap<Mac, Policy>) -> u64 {
-    let drops = record.drop_unknown != DropUnknown::Off && !needs_unknown(members);
-    (if drops { Flags::DROP_UNKNOWN } else { 0 }) | if record.vepa_switch { Flags::VEPA_SWITCH } else { 0 }
+    let options = &record.options;
+    let drops = options.drop_unknown != DropUnknown::Off && !needs_unknown(members);
+    (if drops { Flags::DROP_UNKNOWN } else { 0 }) | if options.vepa_switch { Flags::VEPA_SWITCH } else { 0 }
 }
 
 /// Whether a child takes frames for MACs that are not its own.

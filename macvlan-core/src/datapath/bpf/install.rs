@@ -24,12 +24,12 @@ use crate::{
         description::{Degraded, Demux, Hairpin},
         master::Master,
         members::Members,
-        options::{DEFAULT_MAX_CHILDREN, Options},
+        options::OptionValues,
     },
 };
 
 impl Bpf {
-    /// Puts the programs on `master`, with these children.
+    /// Puts the programs on `master`, with these options and room for `max_children`, and these children.
     ///
     /// # Errors
     ///
@@ -37,56 +37,51 @@ impl Bpf {
     pub async fn install(
         netlink: &Netlink,
         master: &Master,
-        options: &Options,
+        options: OptionValues,
+        max_children: u32,
         members: &Members,
     ) -> Result<Self> {
         let (root, lifetime) = bpffs::prepare()?;
         let building = root.join(format!("{}{BUILDING}", master.key));
         bpffs::remove_directory(&building)?;
         fs::create_dir_all(&building).with_context(|| format!("cannot make {building:?}"))?;
-        crash::point("making a pin directory");
-        let built = Self::build(netlink, master, options, members, &building, &lifetime).await;
-        match built {
-            Ok((maps, record)) => {
-                let directory = directory(master);
-                fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
-                crash::point("naming a pin directory whole");
-                let description = describe(&record, &maps, &directory)?;
-                Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
-            }
-            Err(error) => {
-                take_off(netlink, master, &building).await?;
-                bpffs::remove_root();
-                Err(error)
-            }
+        crash::point("making a pin directory")?;
+        let built = Self::build(netlink, master, options, max_children, members, &building, &lifetime).await;
+        let directory = directory(master);
+        let whole = built.and_then(|(maps, record)| {
+            fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
+            crash::point("naming a pin directory whole")?;
+            let description = describe(&record, &maps, &directory)?;
+            let netlink = netlink.clone();
+            Ok(Self { directory: directory.clone(), maps, record, description, netlink, renewed: false })
+        });
+        if whole.is_err() {
+            let left = if fs::exists(&building).unwrap_or(true) { &building } else { &directory };
+            take_off(netlink, master, left).await?;
+            bpffs::remove_root();
         }
+        whole
     }
 
     async fn build(
         netlink: &Netlink,
         master: &Master,
-        options: &Options,
+        options: OptionValues,
+        max_children: u32,
         members: &Members,
         building: &Path,
         lifetime: &Lifetime,
     ) -> Result<(Maps, Record)> {
-        let max_children = options.max_children.unwrap_or(DEFAULT_MAX_CHILDREN);
         let mut object = load_object(building, Some(max_children))?;
-        crash::point("pinning the maps");
+        crash::point("pinning the maps")?;
         let mut maps = Maps::open(building)?;
         maps.draw_secrets()?;
-        maps.set_directs(!options.no_directed_neigh)?;
-        maps.set_storm_limit(options.storm_limit)?;
+        maps.set_directs(options.directed_neigh)?;
+        maps.set_storm_limit(options.storm_limit.per_second())?;
         let mut record = Record {
             abi: ABI_VERSION,
             object: record::object_digest(),
-            xdp: options.xdp.unwrap_or_default(),
-            tc: options.tc.unwrap_or_default(),
-            adopts: !options.no_adopt,
-            drop_unknown: options.drop_unknown.unwrap_or_default(),
-            vepa_switch: options.vepa_switch.unwrap_or_default(),
-            directs: !options.no_directed_neigh,
-            storm_limit: options.storm_limit,
+            options,
             demux: Demux::Tc,
             hairpin: Hairpin::Off,
             owns_clsact: false,
@@ -97,7 +92,7 @@ impl Bpf {
         maps.sync(master, members)?;
         let mut hooks = Hooks::load(&mut object, building)?;
         let (hairpin, reason) = hooks
-            .attach_tc(netlink, master, record.tc, |owns_clsact| {
+            .attach_tc(netlink, master, options.tc, |owns_clsact| {
                 record.owns_clsact = owns_clsact;
                 if owns_clsact {
                     mark_clsact(building)?;
@@ -107,7 +102,7 @@ impl Bpf {
             .await?;
         record.hairpin = hairpin;
         record.degraded.extend(reason);
-        let (demux, reason) = hooks.attach_xdp(master, record.xdp, &mut maps)?;
+        let (demux, reason) = hooks.attach_xdp(master, options.xdp, &mut maps)?;
         record.demux = demux;
         record.degraded.extend(reason);
         if *lifetime == Lifetime::MountNamespace {

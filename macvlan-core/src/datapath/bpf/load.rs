@@ -9,14 +9,13 @@ use macvlan_common::names;
 use crate::datapath::bpf::{
     hooks::refusal::flat,
     maps::neighbour_table,
-    object::{RING, allow_memory, object},
+    object::{allow_memory, keep_rings_small, object},
 };
 
 /// Loads the object; its maps are made and pinned in `directory`, or found there.
 pub fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> {
     let mut loader = loader(directory);
-    // Only traced programs use the ring: one page, the kernel's least, is enough without.
-    loader.map_max_entries(RING, 1);
+    keep_rings_small(&mut loader);
     if let Some(max_children) = max_children {
         loader.map_max_entries(names::CHILDREN, max_children);
         loader.map_max_entries(names::POLICY, max_children);

@@ -15,6 +15,7 @@ pub mod object;
 pub mod probe;
 pub mod reader;
 mod record;
+pub(crate) mod step_back;
 pub mod trace;
 mod traced;
 mod update;
@@ -28,5 +29,5 @@ pub use crate::{
         reader::{ProgramRuns, Reader, Usage},
         trace::{TraceWatch, Traced, Tracing},
     },
-    model::options::{DEFAULT_MAX_CHILDREN, MOST_CHILDREN, Options, storm_limit},
+    model::options::{DEFAULT_MAX_CHILDREN, MOST_CHILDREN, Options},
 };

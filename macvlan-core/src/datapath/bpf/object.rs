@@ -1,10 +1,13 @@
 //! The BPF object, and what the kernel is to allow before it is loaded.
 
+use aya::EbpfLoader;
+use macvlan_common::names;
+
 /// The object that `cargo xtask build-ebpf` makes.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/macvlan.bpfel.o");
 
-/// The map that aya-log writes to.
-pub const RING: &str = "AYA_LOGS";
+/// The ring buffer of messages that aya-log writes to.
+const MESSAGES: &str = "AYA_LOGS";
 
 /// The object.
 pub fn object() -> &'static [u8] {
@@ -21,6 +24,12 @@ pub fn allow_memory() {
     // SAFETY: the pointer is to a live `rlimit`. Where it is refused (`CAP_SYS_RESOURCE`), making the
     // maps says whether that matters.
     let _ = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+/// Gives the rings of the traced programs one page each, the kernel's least: without a trace nobody
+/// writes to them.
+pub fn keep_rings_small(loader: &mut EbpfLoader<'_>) {
+    loader.map_max_entries(MESSAGES, 1).map_max_entries(names::TRACE_RING, 1);
 }
 
 /// Another object in its place, for tests of what the verifier refuses. No release has this.

@@ -1,5 +1,7 @@
 //! Whether this machine lets us have BPF.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use aya::EbpfLoader;
 use macvlan_common::names;
@@ -8,7 +10,7 @@ use crate::{
     datapath::bpf::{
         hooks::tc::Hooks,
         load::no_maps,
-        object::{RING, allow_memory, object},
+        object::{allow_memory, keep_rings_small, object},
     },
     kernel::bpffs,
 };
@@ -22,19 +24,96 @@ pub enum Depth {
     Whole,
 }
 
+/// How long what was found is taken for true while nothing around has changed: capabilities, lockdown and
+/// the kernel stay as they are for a process.
+const LASTING: Duration = Duration::from_secs(60);
+
+/// What a whole [`probe`] found, for who asks often: the verifier takes its time for each program.
+#[derive(Debug, Default)]
+pub struct ProbeMemory {
+    last: Option<Probed>,
+}
+
+#[derive(Debug)]
+struct Probed {
+    at: Instant,
+    place: bpffs::Place,
+    refusal: Option<String>,
+}
+
+impl ProbeMemory {
+    /// Why this machine lets us have no BPF, if so. It is tried where that may have changed: the BPF file
+    /// system came or went, or it is a while ago.
+    pub fn refusal(&mut self) -> Option<String> {
+        self.remember(Instant::now(), bpffs::place(), || probe(Depth::Whole).err())
+    }
+
+    fn remember(
+        &mut self,
+        now: Instant,
+        place: bpffs::Place,
+        look: impl FnOnce() -> Option<anyhow::Error>,
+    ) -> Option<String> {
+        let is_true = |last: &&Probed| last.place == place && now < last.at + LASTING;
+        if let Some(last) = self.last.as_ref().filter(is_true) {
+            return last.refusal.clone();
+        }
+        let refusal = look().map(|error| refusal_text(&error));
+        self.last = Some(Probed { at: now, place, refusal: refusal.clone() });
+        refusal
+    }
+}
+
+/// What people are told of a machine without BPF.
+pub fn refusal_text(error: &anyhow::Error) -> String {
+    format!("BPF cannot be had: {error:#}")
+}
+
 /// Whether this machine lets us have BPF at all; changes nothing.
 ///
 /// # Errors
 ///
-/// Why not.
+/// No BPF file system can be mounted, the process lacks `CAP_BPF`, `CAP_NET_ADMIN` or (before kernel 5.8)
+/// `CAP_SYS_ADMIN`, a filter on system calls is in the way, or the verifier refuses a program.
 pub fn probe(depth: Depth) -> Result<()> {
     bpffs::probe()?;
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries(RING, 1);
+    keep_rings_small(&mut loader);
     allow_memory();
     let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
     if depth == Depth::Shallow && Hooks::try_load(&mut object, &[names::CHILD_EGRESS]).is_ok() {
         return Ok(());
     }
     Hooks::try_load(&mut object, &[names::INGRESS, names::EGRESS])
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn the_programs_are_verified_again_only_when_something_changed_or_after_a_while() {
+        let mut memory = ProbeMemory::default();
+        let mut looked = 0;
+        let start = Instant::now();
+        let mut ask = |seconds, place: bpffs::Place, found: Option<&str>| {
+            let look = || {
+                looked += 1;
+                found.map(|text| anyhow!("{text}"))
+            };
+            let told = memory.remember(start + Duration::from_secs(seconds), place, look);
+            (told, looked)
+        };
+        let (nowhere, mounted) = (bpffs::Place::Nowhere, bpffs::Place::Mounted);
+        let refused = Some("BPF cannot be had: no".to_owned());
+        assert_eq!(ask(0, nowhere, Some("no")), (refused.clone(), 1));
+        for second in 1..60 {
+            assert_eq!(ask(second, nowhere, None), (refused.clone(), 1));
+        }
+        assert_eq!(ask(60, nowhere, Some("no")), (refused, 2));
+        assert_eq!(ask(61, mounted, None), (None, 3));
+        assert_eq!(ask(62, mounted, Some("no")), (None, 3), "that BPF can be had is remembered, too");
+    }
 }

@@ -1,8 +1,6 @@
 //! What an attach leaves for later commands, kept in a pinned map: it cannot outlive, or be
 //! missing from, what it speaks of.
 
-use std::num::NonZeroU32;
-
 use anyhow::{Context, Result};
 use macvlan_common::ABI_VERSION;
 use serde::{Deserialize, Serialize};
@@ -12,7 +10,7 @@ use crate::{
     datapath::bpf::object::object,
     model::{
         description::{Degraded, Demux, Hairpin},
-        options::{DropUnknown, TcChoice, XdpChoice},
+        options::OptionValues,
     },
 };
 
@@ -53,27 +51,16 @@ pub struct Record {
     /// SHA-256 of the object that the programs came from; with [`TRACED`] behind it from before
     /// they are replaced by their traced twins until they are back.
     pub object: String,
-    /// `--xdp` as asked for.
-    pub xdp: XdpChoice,
-    /// `--tc` as asked for.
-    pub tc: TcChoice,
-    /// Whether children of others are adopted.
-    pub adopts: bool,
-    /// `--drop-unknown`.
-    pub drop_unknown: DropUnknown,
-    /// `--vepa-switch`.
-    pub vepa_switch: bool,
-    /// Whether requests for a known address go to its owner alone.
-    pub directs: bool,
-    /// Broadcast and multicast frames a second from the wire, and from each child.
-    pub storm_limit: Option<NonZeroU32>,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub options: OptionValues,
     /// Where frames are demultiplexed.
     pub demux: Demux,
     /// How frames are turned around.
     pub hairpin: Hairpin,
     /// We added the clsact qdisc.
     pub owns_clsact: bool,
-    /// Inode number of the master's namespace, by which to see that it is gone.
+    /// Inode number of the master's namespace, by which earlier versions see that it is gone.
     pub netns_inode: u64,
     /// What is less than the best.
     pub degraded: Vec<Degraded>,
@@ -95,7 +82,7 @@ impl Record {
     ///
     /// Never, for a record that was made here.
     pub fn to_text(&self) -> Result<String> {
-        const LONGEST_REASON: usize = 400;
+        const LONGEST_REASON: usize = 300;
         let mut record = self.clone();
         for degraded in &mut record.degraded {
             if let Some((cut, _)) = degraded.reason.char_indices().nth(LONGEST_REASON) {
@@ -133,6 +120,7 @@ pub fn object_digest() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::options::StormLimit;
 
     #[test]
     fn what_lasts_is_read_of_a_record_that_nothing_else_is_known_of() {
@@ -149,13 +137,7 @@ mod tests {
         let record = Record {
             abi: ABI_VERSION,
             object: object_digest(),
-            xdp: XdpChoice::default(),
-            tc: TcChoice::default(),
-            adopts: true,
-            drop_unknown: DropUnknown::Off,
-            vepa_switch: false,
-            directs: true,
-            storm_limit: NonZeroU32::new(100),
+            options: OptionValues { storm_limit: StormLimit::of(100).unwrap(), ..OptionValues::default() },
             demux: Demux::Tc,
             hairpin: Hairpin::Clsact,
             owns_clsact: true,
@@ -166,5 +148,17 @@ mod tests {
         let lasting = Lasting::from_text(&text).unwrap();
         assert!(lasting.is_compatible() && lasting.owns_clsact);
         assert_eq!(Record::from_text(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn a_record_is_read_that_was_written_with_options_of_its_own() {
+        let text = format!(
+            r#"{{"abi":{ABI_VERSION},"object":"x","xdp":"off","tc":"tcx","adopts":false,"drop_unknown":"on",
+            "vepa_switch":true,"directs":false,"storm_limit":100,"demux":"tc","hairpin":"tcx",
+            "owns_clsact":false,"netns_inode":1,"degraded":[]}}"#
+        );
+        let options = Record::from_text(&text).unwrap().options;
+        let words = "xdp off, tc tcx, adopt off, directed-neigh off, storm-limit 100, drop-unknown on, vepa-switch on";
+        assert_eq!(options.unusual().join(", "), words);
     }
 }

@@ -10,7 +10,7 @@ use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray},
 };
-use macvlan_common::{mac::Mac, names, trace::Scratch};
+use macvlan_common::{mac::Mac, names, trace::TraceCounts};
 
 use crate::{
     datapath::bpf::{
@@ -18,17 +18,17 @@ use crate::{
         hooks::tc::Hooks,
         load::{load_object, loader, no_maps},
         maps::tables,
-        object::{RING, object},
+        object::{keep_rings_small, object},
         record::{self, Record, TRACED},
         traced::runs,
     },
     model::master::Master,
 };
 
-/// Octets of records that may wait to be read: some sixteen thousand frames.
+/// Bytes of the ring buffer of records: some twenty-five thousand frames.
 const RING_LEN: u32 = 4 << 20;
 
-/// What to tell of.
+/// What to trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tracing {
     /// Only frames with this MAC as source or destination.
@@ -39,9 +39,9 @@ pub struct Tracing {
 
 /// The loaded twins' own maps.
 pub struct Traced {
-    /// Where the records come; for [`EbpfLogger`](aya_log::EbpfLogger).
+    /// The object, with the rings of records and of messages.
     pub object: Ebpf,
-    scratch: PerCpuArray<MapData, Scratch>,
+    counts: PerCpuArray<MapData, TraceCounts>,
 }
 
 impl Traced {
@@ -51,7 +51,7 @@ impl Traced {
     ///
     /// When the kernel refuses to tell.
     pub fn recorded(&self) -> Result<u64> {
-        let shares = self.scratch.get(&0, 0).context("cannot read how many records were made")?;
+        let shares = self.counts.get(&0, 0).context("cannot read how many records were made")?;
         Ok(shares.iter().fold(0, |sum, share| sum.wrapping_add(share.recorded)))
     }
 }
@@ -85,7 +85,8 @@ impl Bpf {
         }
         let (sample, only) = (tracing.sample, tracing.only.map_or(0, Mac::key));
         let mut loader = loader(&self.directory);
-        loader.map_max_entries(RING, RING_LEN);
+        keep_rings_small(&mut loader);
+        loader.map_max_entries(names::TRACE_RING, RING_LEN);
         loader.override_global(names::TRACE_SAMPLE, &sample, true);
         loader.override_global(names::TRACE_MAC, &only, true);
         let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
@@ -95,7 +96,7 @@ impl Bpf {
             return Err(error);
         }
         let map = object.take_map(names::TRACE).context("no trace map in the object")?;
-        Ok(Traced { object, scratch: map.try_into()? })
+        Ok(Traced { object, counts: map.try_into()? })
     }
 
     /// Puts the programs back, without a gap; nothing is done where another command has done it.

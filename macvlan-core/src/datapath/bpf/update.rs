@@ -10,7 +10,10 @@ use crate::{
         bpf::{
             attached::Bpf,
             describe::{describe, guard_flags},
-            hooks::{child_programs, tc::Hooks},
+            hooks::{
+                child_programs::{self, ChildPrograms},
+                tc::Hooks,
+            },
             load::load_object,
             record,
         },
@@ -18,22 +21,19 @@ use crate::{
     },
     model::{
         child::Child,
-        description::{Degraded, Demux, Hairpin},
+        description::{Demux, Hairpin},
         keyword::Keyword,
         master::Master,
-        options::{Options, TcChoice},
+        options::{Options, StormLimit, TcChoice},
     },
 };
 
-/// What is less where a child's own device cannot vouch for its frames.
-const VOUCHING: &str = "anti-spoof";
-
 impl Bpf {
-    /// What [`update`](Self::update) would change, in words.
+    /// What [`update`](Self::update) would change, in words. What `options` leave out does not change.
     ///
     /// # Errors
     ///
-    /// When something cannot change in place.
+    /// Another maximum of children is asked for, or other TC hooks: these do not change in place.
     pub fn changes(&self, master: &Master, options: &Options) -> Result<Vec<String>> {
         if let Some(wanted) = options.max_children
             && wanted != self.maps.max_children()
@@ -43,46 +43,54 @@ impl Bpf {
                 self.maps.max_children()
             ));
         }
-        let tc = match options.tc {
-            None | Some(TcChoice::Auto) => self.record.hairpin,
-            Some(TcChoice::Tcx) => Hairpin::Tcx,
-            Some(TcChoice::Clsact) => Hairpin::Clsact,
+        let present = self.record.options;
+        let wanted = options.over(present);
+        let (name, hairpin) = (&master.name, self.record.hairpin);
+        let tc = match wanted.tc {
+            TcChoice::Auto => hairpin,
+            TcChoice::Tcx => Hairpin::Tcx,
+            TcChoice::Clsact => Hairpin::Clsact,
         };
-        if tc != self.record.hairpin && options.tc != Some(self.record.tc) {
+        // What was asked for before was tried before: whatever it came to stays.
+        if tc != hairpin && wanted.tc != present.tc {
             return Err(anyhow!(
                 "the data path is attached by {} and cannot change to {} in place: detach first",
-                self.record.hairpin.as_str(),
+                hairpin.as_str(),
                 tc.as_str()
             ));
         }
         let mut changes = Vec::new();
-        let name = &master.name;
-        if self.record.adopts == options.no_adopt {
+        if wanted.adopt != present.adopt {
             let verb =
-                if options.no_adopt { "leave children of others alone" } else { "adopt children of others" };
+                if wanted.adopt { "adopt children of others" } else { "leave children of others alone" };
             changes.push(format!("{verb} on {name:?}"));
         }
-        if let Some(wanted) = options.drop_unknown.filter(|wanted| *wanted != self.record.drop_unknown) {
-            changes.push(format!("set drop-unknown of {name:?} to {}", wanted.as_str()));
+        if wanted.drop_unknown != present.drop_unknown {
+            changes.push(format!("set drop-unknown of {name:?} to {}", wanted.drop_unknown.as_str()));
         }
-        if let Some(wanted) = options.vepa_switch.filter(|wanted| *wanted != self.record.vepa_switch) {
-            let verb = if wanted { "expect" } else { "expect no" };
+        if wanted.vepa_switch != present.vepa_switch {
+            let verb = if wanted.vepa_switch { "expect" } else { "expect no" };
             changes.push(format!("{verb} reflective switch behind {name:?}"));
         }
-        if self.record.directs == options.no_directed_neigh {
-            let whom = if options.no_directed_neigh { "everybody" } else { "its owner alone" };
+        if wanted.directed_neigh != present.directed_neigh {
+            let whom = if wanted.directed_neigh { "its owner alone" } else { "everybody" };
             changes.push(format!("send requests for a known address on {name:?} to {whom}"));
         }
-        if self.record.storm_limit != options.storm_limit {
-            changes.push(match options.storm_limit {
-                Some(limit) => format!("limit storms on {name:?} to {limit} frames per second"),
-                None => format!("lift the limit of storms on {name:?}"),
+        if wanted.storm_limit != present.storm_limit {
+            changes.push(match wanted.storm_limit {
+                StormLimit::PerSecond(limit) => {
+                    format!("limit storms on {name:?} to {limit} frames per second")
+                }
+                StormLimit::Off => format!("lift the limit of storms on {name:?}"),
             });
         }
-        // What was asked for before was tried before: whatever it came to stays.
-        if let Some(xdp) = options.xdp.filter(|xdp| *xdp != self.record.xdp) {
-            let (word, demux) = (xdp.as_str(), self.record.demux.as_str());
+        if wanted.xdp != present.xdp {
+            let (word, demux) = (wanted.xdp.as_str(), self.record.demux.as_str());
             changes.push(format!("set xdp of {name:?} to {word}; the demultiplexer is {demux} now"));
+        }
+        if wanted.tc != present.tc {
+            let (word, hairpin) = (wanted.tc.as_str(), hairpin.as_str());
+            changes.push(format!("set tc of {name:?} to {word}; it is attached by {hairpin} now"));
         }
         if !self.record.is_current() {
             changes.push(format!("bring the programs on {name:?} to this version"));
@@ -90,18 +98,17 @@ impl Bpf {
         Ok(changes)
     }
 
-    /// Brings an existing data path to these options, and its programs to this version. That they are of
-    /// this version is on record once [`vouch`](Self::vouch) has renewed those on the children's devices.
+    /// Brings an existing data path to these options, of which those left out stay, and its programs to
+    /// this version. That they are of this version is on record once [`vouch`](Self::vouch) has renewed
+    /// those on the children's devices.
     ///
     /// # Errors
     ///
     /// When the machine cannot do it.
     pub fn update(&mut self, master: &Master, options: &Options) -> Result<()> {
         self.changes(master, options)?;
-        self.record.adopts = !options.no_adopt;
-        self.record.directs = !options.no_directed_neigh;
-        self.record.storm_limit = options.storm_limit;
-        let xdp = options.xdp.unwrap_or(self.record.xdp);
+        let wanted = options.over(self.record.options);
+        let xdp = wanted.xdp;
         let demux = match plan_xdp(xdp, master.kind.as_deref()) {
             XdpPlan::Skip(_) => Demux::Tc,
             XdpPlan::Try(demux) => demux,
@@ -121,14 +128,12 @@ impl Bpf {
             }
             self.renewed = true;
         }
-        self.record.xdp = xdp;
-        self.record.drop_unknown = options.drop_unknown.unwrap_or(self.record.drop_unknown);
-        self.record.vepa_switch = options.vepa_switch.unwrap_or(self.record.vepa_switch);
+        self.record.options = wanted;
         self.maps.set_guard(guard_flags(&self.record, &self.maps.members()?))?;
         // A run that was killed on its way to another mode may have left the other flag.
         self.maps.set_demux(self.record.demux)?;
-        self.maps.set_directs(self.record.directs)?;
-        self.maps.set_storm_limit(self.record.storm_limit)?;
+        self.maps.set_directs(wanted.directed_neigh)?;
+        self.maps.set_storm_limit(wanted.storm_limit.per_second())?;
         self.maps.write_record(&self.record.to_text()?)?;
         self.description = describe(&self.record, &self.maps, &self.directory)?;
         Ok(())
@@ -150,13 +155,8 @@ impl Bpf {
         if std::mem::take(&mut self.renewed) {
             self.record.object = record::object_digest();
         }
-        self.record.degraded.retain(|degraded| degraded.feature != VOUCHING);
-        if let Some((child, why)) = vouching.not.first() {
-            let others = vouching.not.len() - 1;
-            let others = if others == 0 { String::new() } else { format!(" and {others} other children") };
-            let reason = format!("{child}{others}: {why}");
-            self.record.degraded.push(Degraded::new(VOUCHING, "device", "master", &reason));
-        }
+        self.record.degraded.retain(|degraded| !ChildPrograms::concerns(degraded));
+        self.record.degraded.extend(vouching.degraded());
         if self.record != before {
             self.maps.write_record(&self.record.to_text()?)?;
         }

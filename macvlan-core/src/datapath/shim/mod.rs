@@ -60,6 +60,11 @@ pub fn access(policies: &BTreeMap<Mac, PolicyChange>) -> BTreeMap<Mac, bool> {
     policies.iter().filter_map(|(mac, policy)| Some((*mac, policy.host_access?))).collect()
 }
 
+/// Keeps children that others made from the host, where they are left alone.
+pub fn keep_strangers(access: &mut BTreeMap<Mac, bool>, children: &[&Child]) {
+    access.extend(children.iter().filter(|child| !child.owned).map(|child| (child.mac, false)));
+}
+
 /// Looks at the host, the children and, if it is there, the shim. Who may talk to the host is in
 /// `access`; of others, what was set stays.
 ///
@@ -191,6 +196,55 @@ async fn take(netlink: &Netlink, shim: &Shim, step: Step) -> Result<()> {
         Step::SetNeighbour(ip, mac, _) => netlink.set_neighbour(shim.index, ip, mac).await,
         Step::RemoveNeighbour(ip, _) => netlink.remove_neighbour(shim.index, ip).await,
     }
+}
+
+/// The shims of a master, and what they hold.
+pub type Remembered = Vec<(Shim, Contents)>;
+
+/// Remembers these shims.
+///
+/// # Errors
+///
+/// The kernel does not list what they hold.
+pub async fn remember(shims: &[Shim]) -> Result<Remembered> {
+    let mut remembered = Vec::new();
+    if shims.is_empty() {
+        return Ok(remembered);
+    }
+    let strict = Netlink::open_strict()?;
+    for shim in shims.iter().filter(|shim| shim.finished) {
+        remembered.push((shim.clone(), contents(&strict, shim).await?));
+    }
+    Ok(remembered)
+}
+
+/// Brings the shims that a master has `now` back to those remembered. One that was removed is made anew,
+/// with another MAC.
+///
+/// # Errors
+///
+/// The kernel refuses a step.
+pub async fn put_back(netlink: &Netlink, master: &Master, now: &[Shim], before: Remembered) -> Result<()> {
+    let was_there = |shim: &Shim| before.iter().any(|(other, _)| other.index == shim.index);
+    for shim in now.iter().filter(|shim| !was_there(shim)) {
+        netlink.delete_link(shim.index, None).await?;
+    }
+    if before.is_empty() {
+        return Ok(());
+    }
+    let strict = Netlink::open_strict()?;
+    for (shim, wanted) in &before {
+        let shim = match now.iter().find(|other| other.index == shim.index) {
+            Some(shim) => shim.clone(),
+            None => make(netlink, master).await?,
+        };
+        for step in contents(&strict, &shim).await?.steps_to(wanted) {
+            take(netlink, &shim, step)
+                .await
+                .with_context(|| format!("cannot put back shim {:?}", shim.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a shim that holds nothing yet.

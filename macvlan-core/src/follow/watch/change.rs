@@ -224,3 +224,27 @@ impl Serialize for Change {
         map.end()
     }
 }
+
+/// What is different about a child.
+pub fn differences(before: &Child, now: &Child) -> Vec<What> {
+    let mut differences = Vec::new();
+    if before.name != now.name {
+        differences.push(What::Renamed(before.name.clone()));
+    }
+    if before.mac != now.mac {
+        differences.push(What::Readdressed(before.mac));
+    }
+    if before.mode != now.mode {
+        differences.push(What::Mode(before.mode.as_str()));
+    }
+    if before.mtu != now.mtu {
+        differences.push(What::Mtu(before.mtu));
+    }
+    if before.up != now.up {
+        differences.push(if now.up { What::Up } else { What::Down });
+    }
+    if (before.is_ours(), before.unfinished) != (now.is_ours(), now.unfinished) {
+        differences.push(What::Marked);
+    }
+    differences
+}

@@ -7,7 +7,7 @@ use macvlan_common::mac::Mac;
 use crate::{
     discovery::children::Observed,
     follow::watch::{
-        change::{Change, Subject, What},
+        change::{Change, Subject, What, differences},
         namespace_names::NamespaceNames,
     },
     kernel::{
@@ -150,6 +150,10 @@ impl Inventory {
             for child in children {
                 let key = (child.place.nsid, child.index);
                 present.insert(key);
+                // The number may be another namespace's by now: the old name says nothing.
+                if let Some((_, before)) = self.children.get_mut(&key) {
+                    before.place.label = None;
+                }
                 changes.extend(self.set_child(key, master, child));
             }
         }
@@ -256,25 +260,31 @@ impl Inventory {
     }
 }
 
-fn differences(before: &Child, now: &Child) -> Vec<What> {
-    let mut differences = Vec::new();
-    if before.name != now.name {
-        differences.push(What::Renamed(before.name.clone()));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_another_namespaces_after_lost_events_keeps_no_name() {
+        let key = (Some(1), 7);
+        let place = |label: Option<&str>| Place { nsid: Some(1), label: label.map(str::to_owned) };
+        let child = |label| Child {
+            index: 7,
+            place: place(label),
+            ..Child::example("web", Mac::new([2, 0, 0, 0, 0, 1]))
+        };
+        let observed = |label| {
+            let mut observed = Observed::default();
+            observed.children.insert(3, vec![child(label)]);
+            observed
+        };
+        let mut inventory = Inventory::default();
+        inventory.replace(observed(Some("web")), Vec::new());
+        assert_eq!(inventory.children(3)[0].place, place(Some("web")));
+
+        let changes = inventory.replace(observed(None), Vec::new());
+
+        assert!(inventory.holds(key) && changes.is_empty());
+        assert_eq!(inventory.children(3)[0].place, place(None));
     }
-    if before.mac != now.mac {
-        differences.push(What::Readdressed(before.mac));
-    }
-    if before.mode != now.mode {
-        differences.push(What::Mode(before.mode.as_str()));
-    }
-    if before.mtu != now.mtu {
-        differences.push(What::Mtu(before.mtu));
-    }
-    if before.up != now.up {
-        differences.push(if now.up { What::Up } else { What::Down });
-    }
-    if (before.is_ours(), before.unfinished) != (now.is_ours(), now.unfinished) {
-        differences.push(What::Marked);
-    }
-    differences
 }

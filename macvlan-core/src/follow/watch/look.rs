@@ -89,7 +89,7 @@ impl Watcher {
         self.transit.clear();
         let observed = find_children(&self.netlink, self.access).await?;
         let links = self.netlink.links(ListOptions::default()).await?;
-        self.names.learn(observed.labels());
+        self.names.replace(observed.labels());
         Ok(change::join_moves(self.inventory.replace(observed, links)))
     }
 

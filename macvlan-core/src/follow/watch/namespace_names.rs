@@ -55,6 +55,15 @@ impl NamespaceNames {
         }
     }
 
+    /// These namespaces have these names, and nothing else is known: events that told of numbers given to
+    /// other namespaces may have been lost.
+    pub fn replace(&mut self, named: impl IntoIterator<Item = (i32, NetnsId, String)>) {
+        self.numbers.clear();
+        self.labels.clear();
+        self.nameless.clear();
+        self.learn(named);
+    }
+
     /// Whether one of these has no name and is worth a search now.
     pub fn wants_names(&self, mut nsids: impl Iterator<Item = i32>) -> bool {
         let now = Instant::now();
@@ -128,4 +137,28 @@ impl NamespaceNames {
 /// Looking through all processes takes long on a machine with many: not on this thread.
 async fn off_thread(find: fn() -> Vec<Known>) -> Vec<Known> {
     tokio::task::spawn_blocking(find).await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_lost_events_nothing_is_known_but_what_is_there_now() {
+        let mut names = NamespaceNames::default();
+        names
+            .learn([(1, NetnsId::example(11), "web".to_owned()), (2, NetnsId::example(12), "db".to_owned())]);
+        names.nameless.insert(3, Instant::now());
+
+        // "web" is gone, its number is another's, and so is its inode number.
+        names.replace([
+            (1, NetnsId::example(13), "cache".to_owned()),
+            (4, NetnsId::example(11), "mail".to_owned()),
+        ]);
+
+        assert_eq!(names.of(Some(1)).label.as_deref(), Some("cache"));
+        assert_eq!(names.of(Some(2)).label, None);
+        assert_eq!(names.numbers, HashMap::from([(NetnsId::example(13), 1), (NetnsId::example(11), 4)]));
+        assert!(names.wants_names([3].into_iter()), "it may be another namespace: worth a search");
+    }
 }

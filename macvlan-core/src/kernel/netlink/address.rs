@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -78,8 +78,45 @@ impl Netlink {
     ///
     /// When the kernel refuses.
     pub async fn remove_own_address(&self, index: u32, address: IpAddr) -> Result<()> {
+        self.remove_address_if_there(index, IpNet::host(address)).await
+    }
+
+    /// Gives devices that were just made their addresses, without waiting for one before the next.
+    ///
+    /// # Errors
+    ///
+    /// The first that the kernel refuses, and the device of which.
+    pub async fn add_addresses(&self, wanted: &[(u32, IpNet)]) -> Result<(), (u32, Error)> {
+        let mut rest = wanted;
+        while !rest.is_empty() {
+            let requests = rest.iter().map(|(index, net)| {
+                let message = address_message(*index, *net);
+                (RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+            });
+            let answers = self.change_all(requests.collect()).await;
+            let (asked, later) = rest.split_at(answers.len());
+            for ((index, net), answer) in asked.iter().zip(answers) {
+                match answer {
+                    Err(error) if super::kernel_errno(&error) != Some(nix::errno::Errno::EEXIST) => {
+                        return Err((*index, error.context(format!("cannot add address {net}"))));
+                    }
+                    _ => {}
+                }
+            }
+            // After one that was there already, the rest was not asked for.
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Takes an address away; that it is gone already, or the device, is no error.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses for another reason.
+    pub async fn remove_address_if_there(&self, index: u32, net: IpNet) -> Result<()> {
         use nix::errno::Errno::{EADDRNOTAVAIL, ENODEV};
-        match self.remove_address(index, IpNet::host(address)).await {
+        match self.remove_address(index, net).await {
             Err(error) if matches!(super::kernel_errno(&error), Some(EADDRNOTAVAIL | ENODEV)) => Ok(()),
             other => other,
         }

@@ -1,6 +1,6 @@
 //! Network devices as the kernel reports them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::{Context, Result};
 use macvlan_common::{child::Mode, counters::Count, mac::Mac};
@@ -8,7 +8,7 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
         InfoData, InfoKind, InfoMacVlan, InfoMacVtap, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-        LinkMessage, MacVlanMode,
+        LinkMessage, MacVlanMode, Prop,
     },
 };
 
@@ -107,6 +107,35 @@ impl Netlink {
             Err(error) if super::kernel_errno(&error) == Some(nix::errno::Errno::ENODEV) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Every name of a device in the socket's namespace, with the further ones that devices have
+    /// (`ip link property add altname`).
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not list the devices.
+    pub async fn names(&self) -> Result<HashSet<String>> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let objects = self.dump(RouteNetlinkMessage::GetLink(message)).await;
+        let mut names = HashSet::new();
+        for object in objects.context("cannot list network devices")? {
+            let RouteNetlinkMessage::NewLink(message) = object else { continue };
+            for attribute in message.attributes {
+                match attribute {
+                    LinkAttribute::IfName(name) => drop(names.insert(name)),
+                    LinkAttribute::PropList(properties) => {
+                        names.extend(properties.into_iter().filter_map(|property| match property {
+                            Prop::AltIfName(name) => Some(name),
+                            _ => None,
+                        }));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// Every device of a namespace.

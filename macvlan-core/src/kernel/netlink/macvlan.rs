@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::kernel::{
     netlink::{
-        Netlink,
+        Netlink, WINDOW,
         ipnet::IpNet,
         kernel_errno,
         kind::Kind,
@@ -75,15 +75,18 @@ impl Netlink {
     ///
     /// When the kernel refuses.
     pub async fn create_child(&self, child: &NewChild<'_>, netns: &Netns, inside: &Netlink) -> Result<Link> {
-        let mut message = LinkMessage::default();
-        message.attributes.extend([
-            LinkAttribute::Link(child.master),
-            LinkAttribute::Group(UNFINISHED_GROUP),
-            LinkAttribute::LinkInfo(link_info(child.kind, Some(child.mode), child.bcqueuelen)),
-        ]);
-        message.attributes.extend(child.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
-        message.attributes.extend(child.mtu.map(LinkAttribute::Mtu));
-        self.create_inside(message, child.name, netns, inside).await
+        self.create_inside(new_child(child), child.name, netns, inside).await
+    }
+
+    /// Makes many devices as [`create_child`](Self::create_child) does, without waiting for one before the
+    /// next, and does not look at what came of them. Gives the answers in the same order; once one was
+    /// refused, the rest may have none.
+    pub async fn create_children(&self, children: &[(NewChild<'_>, &Netns)]) -> Vec<Result<()>> {
+        let requests = children.iter().map(|(child, netns)| {
+            let device = named(new_child(child), child.name, netns);
+            (RouteNetlinkMessage::NewLink(device), NLM_F_CREATE | NLM_F_EXCL)
+        });
+        self.change_all(requests.collect()).await
     }
 
     /// Makes a device of this name, whatever it is called in the message, directly in `netns`, where
@@ -119,10 +122,8 @@ impl Netlink {
         inside.link_by_name(name).await?.context("it vanished while it was made")
     }
 
-    async fn create_named(&self, mut device: LinkMessage, name: &str, netns: &Netns) -> Result<()> {
-        device.attributes.retain(|attribute| !matches!(attribute, LinkAttribute::IfName(_)));
-        device.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        device.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
+    async fn create_named(&self, device: LinkMessage, name: &str, netns: &Netns) -> Result<()> {
+        let device = named(device, name, netns);
         self.change(RouteNetlinkMessage::NewLink(device), NLM_F_CREATE | NLM_F_EXCL).await
     }
 
@@ -142,23 +143,32 @@ impl Netlink {
         renamed
     }
 
-    /// Marks a device as ours, by this alias, and finished, and brings it up if asked. The socket must
-    /// be in the device's namespace.
+    /// Marks devices as ours, by this alias, and finished, and brings those up of which that is asked.
+    /// The socket must be in the devices' namespace. Gives the answers in the same order; once one was
+    /// refused, the rest may have none.
+    pub async fn finish_children(&self, children: &[(u32, bool)], alias: &str) -> Vec<Result<()>> {
+        let requests = children.iter().map(|(index, up)| {
+            let mut message = LinkMessage::default();
+            message.header.index = *index;
+            message
+                .attributes
+                .extend([LinkAttribute::IfAlias(alias.to_owned()), LinkAttribute::Group(DEFAULT_GROUP)]);
+            if *up {
+                message.header.flags |= LinkFlags::Up;
+                message.header.change_mask |= LinkFlags::Up;
+            }
+            (RouteNetlinkMessage::SetLink(message), 0)
+        });
+        self.change_all(requests.collect()).await
+    }
+
+    /// Marks one device so: see [`finish_children`](Self::finish_children).
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, or the kernel refuses to bring it up.
     pub async fn finish_child(&self, index: u32, alias: &str, up: bool) -> Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message
-            .attributes
-            .extend([LinkAttribute::IfAlias(alias.to_owned()), LinkAttribute::Group(DEFAULT_GROUP)]);
-        if up {
-            message.header.flags |= LinkFlags::Up;
-            message.header.change_mask |= LinkFlags::Up;
-        }
-        self.change(RouteNetlinkMessage::SetLink(message), 0).await
+        self.finish_children(&[(index, up)], alias).await.into_iter().collect()
     }
 
     /// Gives a device its addresses and default routes. The socket must be in the device's
@@ -231,16 +241,21 @@ impl Netlink {
             return self.delete_link(*index, None).await;
         }
         let group = self.unused_group().await?;
-        let mut moved = 0_u32;
-        for index in indexes {
+        let requests = indexes.iter().map(|index| {
             let mut message = LinkMessage::default();
             message.header.index = *index;
             message.attributes.push(LinkAttribute::Group(group));
-            match self.change(RouteNetlinkMessage::SetLink(message), 0).await {
-                Err(error) if kernel_errno(&error) == Some(Errno::ENODEV) => {}
-                other => {
-                    other.context("cannot group devices for removal")?;
-                    moved += 1;
+            (RouteNetlinkMessage::SetLink(message), 0)
+        });
+        let mut moved = 0_u32;
+        for chunk in requests.collect::<Vec<_>>().chunks(WINDOW) {
+            for answer in self.change_all(chunk.to_vec()).await {
+                match answer {
+                    Err(error) if kernel_errno(&error) == Some(Errno::ENODEV) => {}
+                    other => {
+                        other.context("cannot group devices for removal")?;
+                        moved += 1;
+                    }
                 }
             }
         }
@@ -284,6 +299,25 @@ impl Change {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+fn new_child(child: &NewChild<'_>) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.extend([
+        LinkAttribute::Link(child.master),
+        LinkAttribute::Group(UNFINISHED_GROUP),
+        LinkAttribute::LinkInfo(link_info(child.kind, Some(child.mode), child.bcqueuelen)),
+    ]);
+    message.attributes.extend(child.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
+    message.attributes.extend(child.mtu.map(LinkAttribute::Mtu));
+    message
+}
+
+fn named(mut device: LinkMessage, name: &str, netns: &Netns) -> LinkMessage {
+    device.attributes.retain(|attribute| !matches!(attribute, LinkAttribute::IfName(_)));
+    device.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    device.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
+    device
 }
 
 fn link_info(kind: Kind, mode: Option<Mode>, bcqueuelen: Option<u32>) -> Vec<LinkInfo> {

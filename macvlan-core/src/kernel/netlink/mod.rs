@@ -5,6 +5,7 @@ pub(crate) mod clsact;
 mod codec;
 pub(crate) mod events;
 mod fdb;
+pub mod holdings;
 #[cfg(test)]
 mod hostile;
 pub mod ipnet;
@@ -24,7 +25,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, future::join_all};
 use netlink_packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
@@ -39,6 +40,10 @@ use crate::kernel::{crash, errno::errno, netlink::codec::CheckedCodec, netns::Ne
 const DUMP_TRIES: u32 = 12;
 
 const DUMP_PAUSE: Duration = Duration::from_micros(250);
+
+/// How many requests are under way at once: their answers fit a socket's smallest usual buffer
+/// (`net.core.rmem_default`), some 1 KiB each.
+const WINDOW: usize = 64;
 
 /// How long the kernel may take for one message: far longer than it does.
 const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(60) };
@@ -126,13 +131,14 @@ impl Netlink {
     ///
     /// [`KernelError`] when the kernel refuses.
     pub async fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
+        crash::before("a netlink request")?;
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         let mut answers = self.handle.request(request, kernel())?;
         loop {
             match next(&mut answers).await? {
                 NetlinkPayload::Error(error) => {
-                    crash::point("a netlink request");
+                    crash::stop("a netlink request");
                     return check(&error);
                 }
                 NetlinkPayload::Overrun(_) => bail!("{CUT_OFF}"),
@@ -141,12 +147,26 @@ impl Netlink {
         }
     }
 
+    /// Makes many requests that change something, in this order, without waiting for the answer to one
+    /// before the next is sent. Gives the answers in the same order; after a window in which one was
+    /// refused, no more is asked, and the rest have none.
+    pub async fn change_all(&self, requests: Vec<(RouteNetlinkMessage, u16)>) -> Vec<Result<()>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() && answers.iter().all(Result::is_ok) {
+            let window = requests.by_ref().take(WINDOW);
+            answers.extend(join_all(window.map(|(message, flags)| self.change(message, flags))).await);
+        }
+        answers
+    }
+
     /// Asks for one object.
     ///
     /// # Errors
     ///
     /// [`KernelError`] when the kernel refuses.
     pub async fn get(&self, message: RouteNetlinkMessage) -> Result<Option<RouteNetlinkMessage>> {
+        crash::before("asking for an object")?;
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST;
         let mut answers = self.handle.request(request, kernel())?;
@@ -167,6 +187,7 @@ impl Netlink {
     ///
     /// [`KernelError`] when the kernel refuses, or when every try was interrupted or cut off.
     pub async fn dump(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
+        crash::before("asking for all objects")?;
         let mut trouble = CUT_OFF;
         for attempt in 0..DUMP_TRIES {
             if attempt > 0 {

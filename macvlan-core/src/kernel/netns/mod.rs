@@ -105,6 +105,12 @@ pub struct NetnsId {
 }
 
 impl NetnsId {
+    /// One for tests.
+    #[cfg(test)]
+    pub const fn example(inode: u64) -> Self {
+        Self { device: 4, inode }
+    }
+
     /// That of the namespace whose file `path` is; of another file, one that no namespace has.
     pub fn of_path(path: impl AsRef<Path>) -> Option<Self> {
         let meta = fs::metadata(path).ok()?;

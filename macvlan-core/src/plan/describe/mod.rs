@@ -1,6 +1,7 @@
 //! What a command will do, in words: for `--dry-run`, and for whoever asks whether there is anything.
 
 pub(crate) mod change;
+pub(crate) mod forgotten;
 pub mod step;
 mod words;
 
@@ -66,7 +67,7 @@ pub async fn describe(locked: &LockedMaster, request: &AttachRequest, plan: &Pla
 /// What is done about a shim where BPF cannot be had.
 async fn shim(locked: &LockedMaster, request: &AttachRequest) -> Result<Vec<Step>> {
     let shims = locked.shims();
-    let wants_one = match request.on_missing_bpf {
+    let wants_one = match request.options.on_missing_bpf {
         Some(MissingChoice::Shim) => true,
         Some(MissingChoice::Plain | MissingChoice::Fail) => false,
         None => !shims.is_empty(),
@@ -80,7 +81,10 @@ async fn shim(locked: &LockedMaster, request: &AttachRequest) -> Result<Vec<Step
     };
     let children: Vec<&Child> = locked.children().iter().collect();
     let known = |child: &&Child| Some((child.mac, request.policies.of(child.identity()).host_access?));
-    let access: BTreeMap<Mac, bool> = children.iter().filter_map(known).collect();
+    let mut access: BTreeMap<Mac, bool> = children.iter().filter_map(known).collect();
+    if !locked.wanted_options(request).adopt {
+        shim::keep_strangers(&mut access, &children);
+    }
     let survey = shim::survey(&locked.master, Some(shim), &children, &access).await?;
     Ok(vec![match survey.is_in_step() {
         true => Step::keep(format!("keep shim {:?}", shim.name)),
@@ -94,6 +98,7 @@ fn members(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Resul
         Ok(bpf) => members_of(bpf.as_ref())?,
         Err(_) => Members::default(),
     };
+    let adopts = locked.wanted_options(request).adopt;
     let mut steps = Vec::new();
     let mut children: Vec<&Child> = locked.children().iter().filter(|child| !child.unfinished).collect();
     let mut leaving: BTreeMap<Mac, Policy> = present.policies.clone();
@@ -106,7 +111,7 @@ fn members(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Resul
             leaving.remove(&child.mac);
         }
         let is_last = last.get(&child.mac).is_some_and(|last| last.is_same(child));
-        if is_doomed || !is_last || (request.options.no_adopt && !child.is_ours()) {
+        if is_doomed || !is_last || (!adopts && !child.is_ours()) {
             continue;
         }
         let planned = plan.children.iter().find(|planned| is_planned(planned, child));

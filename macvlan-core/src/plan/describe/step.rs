@@ -1,5 +1,7 @@
 //! A step, and what comes of steps.
 
+use serde::Serialize;
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -19,23 +21,25 @@ impl Step {
     }
 }
 
-/// What came of a command.
-#[derive(Debug, Default)]
+/// What came of a command, as `-j` prints it.
+#[derive(Debug, Default, Serialize)]
 pub struct Outcome {
-    /// What is less than what was asked for.
-    pub warnings: Vec<String>,
     /// What was done or, in a dry run, would be; in words.
     pub steps: Vec<String>,
+    /// What is less than what was asked for.
+    pub warnings: Vec<String>,
+    /// Settings that are not the default and are gone with what held them: "eth0: storm-limit 1000".
+    pub forgotten: Vec<String>,
 }
 
 impl Outcome {
     /// These steps, and nothing to warn of.
     pub fn of(steps: Vec<Step>) -> Self {
-        Self { warnings: Vec::new(), steps: texts(steps) }
+        Self { steps: texts(steps), ..Self::default() }
     }
 }
 
 /// These steps, in words.
-pub fn texts(steps: Vec<Step>) -> Vec<String> {
+fn texts(steps: Vec<Step>) -> Vec<String> {
     steps.into_iter().map(|step| step.text).collect()
 }

@@ -2,8 +2,8 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    num::NonZeroU32,
     path::PathBuf,
+    str::FromStr,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -13,11 +13,14 @@ use macvlan_common::child::AntiSpoof;
 use macvlan_core::{
     discovery::access::Access,
     kernel::{ifname::IfName, netns::NetnsRef},
-    model::options::{DropUnknown, MOST_CHILDREN, MissingChoice, Options, TcChoice, XdpChoice, storm_limit},
     policy::change::{PolicyChange, parse_anti_spoof},
 };
 
-use crate::keyword::keyword;
+use crate::{
+    keyword::on_off,
+    options::DatapathOptions,
+    spec_help::{CHANGED_CHILD, NEW_CHILD},
+};
 
 /// Lets a Linux host and its macvlan children talk, with BPF on the master.
 #[derive(Debug, Parser)]
@@ -26,19 +29,20 @@ use crate::keyword::keyword;
     after_help = "Exit status: 0 done, with a warning where less than asked for was possible; 1 failed; 2 usage."
 )]
 pub struct Cli {
-    /// Work inside this network namespace: a name of "ip netns", a path or a process id.
+    /// Work inside this network namespace: a name of "ip netns", a path or a process id. Left out: where
+    /// you are.
     #[arg(short = 'n', long, global = true, value_name = "NETNS")]
     pub netns: Option<NetnsRef>,
 
-    /// Print JSON.
+    /// Print JSON. Left out: text for people.
     #[arg(short, long, global = true)]
     pub json: bool,
 
-    /// Say what is done.
+    /// Say what is done. Left out: warnings and notes alone.
     #[arg(short, long, global = true)]
     pub verbose: bool,
 
-    /// Print no warnings.
+    /// Print no warnings and no notes. Left out: they are printed.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
@@ -59,14 +63,14 @@ pub enum Command {
     Child(Child),
     /// Show what is in place on a device, or on all, and why not more.
     Status {
-        /// The device; all with children or a data path if left out.
+        /// The device. Left out: all with children or a data path.
         master: Option<String>,
     },
     /// Show what was counted, by child, path and reason.
     Stats {
-        /// The device; all with children or a data path if left out.
+        /// The device. Left out: all with children or a data path.
         master: Option<String>,
-        /// Show rates per second, every so many seconds.
+        /// Show rates per second, every so many seconds. Left out: totals, once.
         #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
         watch: Option<u32>,
     },
@@ -74,8 +78,8 @@ pub enum Command {
     Run(Run),
     /// Bring this machine to what the configuration file says.
     Apply {
-        /// Where the configuration is.
-        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        /// Where the configuration is. Left out: /etc/macvlan-ctl/config.toml.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, hide_default_value = true)]
         config: PathBuf,
         /// How far to go.
         #[command(flatten)]
@@ -83,28 +87,28 @@ pub enum Command {
     },
     /// Say whether `apply` would change anything: exit status 1 if so.
     Check {
-        /// Where the configuration is.
-        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        /// Where the configuration is. Left out: /etc/macvlan-ctl/config.toml.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, hide_default_value = true)]
         config: PathBuf,
     },
     /// Watch children and their rates on a terminal screen.
     Top {
-        /// The device; all with children or a data path if left out.
+        /// The device. Left out: all with children or a data path.
         master: Option<String>,
-        /// Seconds between two looks.
-        #[arg(short, long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
+        /// Seconds between two looks. Left out: 1.
+        #[arg(short, long, value_name = "SECONDS", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=3600))]
         interval: u32,
     },
     /// Print what happens to children and devices, as lines or lines of JSON.
     Monitor {
-        /// The devices; all with children or a data path if left out.
+        /// The devices. Left out: all with children or a data path.
         masters: Vec<String>,
     },
     /// Print what the data path does with frames.
     Trace(Trace),
     /// Say what decides how well it will work on this machine, or on a device.
     Doctor {
-        /// The device.
+        /// The device. Left out: this machine alone.
         master: Option<String>,
     },
     /// Put the plugin macvlan-cni where container runtimes look for it, and a network beside it.
@@ -125,47 +129,20 @@ impl Command {
     }
 }
 
-const SPEC_HELP: &str = "\
-A CHILD is NAME[,KEY=VALUE]...:
-  mode=bridge|vepa|private|passthru|source   bridge if left out
-  kind=macvlan|macvtap                       macvlan if left out
-  netns=NAME|PATH|PID                        namespace to make it in
-  mac=aa:bb:cc:dd:ee:ff                      drawn by the kernel if left out
-  mtu=N                                      the master's if left out
-  ip=ADDRESS/PREFIX                          may be repeated
-  gw=ADDRESS                                 default route; may be repeated
-  bcqueuelen=N                               broadcast queue length
-  host-access=on|off                         on if left out
-  sibling-access=on|off                      on if left out
-  group=NAME|none                            only siblings of the same group; none if left out
-  new-group=NAME                             the same; no child need be in it yet
-  anti-spoof=off|mac|ip                      off if left out; ip: its MAC and IP addresses
-  vepa-reflect=switch|local                  who reflects in mode vepa; the switch if left out
-  rate-rx=RATE|off, rate-tx=RATE|off         most it receives, sends: 100mbit, 50kpps, 1gbit+50kpps,
-                                             10mbit/64k with a burst in octets; off if left out
-  rate-scope=all|wire                        what rates are for: all, or only the wire
-  ra=on|off                                  router advertisements and redirects; on if left out
-  dhcp-server=on|off                         on if left out
-  up, down                                   up if left out";
-
 /// Let the host and the macvlan children of a device talk.
 #[derive(Debug, Args)]
-#[command(after_help = SPEC_HELP)]
+#[command(after_help = NEW_CHILD)]
 pub struct Attach {
     /// The device: physical, VLAN, bond or bridge.
     pub master: String,
 
-    /// Make this child, unless it is there; may be repeated.
+    /// Make this child, unless it is there; may be repeated. Left out: no child is made.
     #[arg(long = "child", value_name = "CHILD")]
     pub children: Vec<String>,
 
     /// About the data path.
     #[command(flatten)]
     pub options: DatapathOptions,
-
-    /// What to do where BPF cannot be had.
-    #[command(flatten)]
-    pub on_missing: OnMissing,
 
     /// How far to go.
     #[command(flatten)]
@@ -175,7 +152,7 @@ pub struct Attach {
 /// How far a command goes.
 #[derive(Debug, Args)]
 pub struct Extent {
-    /// Only say what would be done.
+    /// Only say what would be done. Left out: it is done.
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -187,113 +164,65 @@ impl Extent {
     }
 }
 
-/// What to do where BPF cannot be had.
-#[derive(Debug, Args)]
-pub struct OnMissing {
-    /// What to do where BPF cannot be had; as it is or, at first, plain if left out.
-    #[arg(long, value_parser = keyword::<MissingChoice>(), value_name = "WHAT")]
-    pub on_missing_bpf: Option<MissingChoice>,
-
-    /// Same as --on-missing-bpf fail.
-    #[arg(long, conflicts_with = "on_missing_bpf")]
-    pub require_bpf: bool,
-}
-
-impl OnMissing {
-    /// As the library takes it.
-    pub fn to_choice(&self) -> Option<MissingChoice> {
-        if self.require_bpf { Some(MissingChoice::Fail) } else { self.on_missing_bpf }
-    }
-}
-
-/// Options of the data path.
-#[derive(Debug, Args)]
-pub struct DatapathOptions {
-    /// Where to demultiplex frames from the wire; as it is or, at first, auto if left out.
-    #[arg(long, value_parser = keyword::<XdpChoice>())]
-    pub xdp: Option<XdpChoice>,
-
-    /// How to attach to TC; as it is or, at first, auto if left out.
-    #[arg(long, value_parser = keyword::<TcChoice>())]
-    pub tc: Option<TcChoice>,
-
-    /// Leave children that others made alone.
-    #[arg(long)]
-    pub no_adopt: bool,
-
-    /// Let ARP requests and neighbour solicitations for a known address go to everybody, not to its
-    /// owner alone.
-    #[arg(long)]
-    pub no_directed_neigh: bool,
-
-    /// Drop broadcast and multicast beyond so many frames a second from the wire, and as many from
-    /// each child; no limit if left out.
-    #[arg(long, value_name = "PPS", value_parser = parse_storm_limit)]
-    pub storm_limit: Option<NonZeroU32>,
-
-    /// How many children fit; as it is or, at first, 4096 if left out.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CHILDREN)))]
-    pub max_children: Option<u32>,
-
-    /// Drop unicast from the wire to nobody here; refused while something else on the device needs
-    /// it, unless forced.
-    #[arg(long, value_parser = keyword::<DropUnknown>(), num_args = 0..=1, require_equals = true, default_missing_value = "on")]
-    pub drop_unknown: Option<DropUnknown>,
-
-    /// The switch sends frames back out of the port they came in by: they are no forgeries.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub vepa_switch: Option<bool>,
-}
-
-impl DatapathOptions {
-    /// As the library takes them.
-    pub fn to_options(&self) -> Options {
-        Options {
-            xdp: self.xdp,
-            tc: self.tc,
-            no_adopt: self.no_adopt,
-            no_directed_neigh: self.no_directed_neigh,
-            storm_limit: self.storm_limit,
-            max_children: self.max_children,
-            drop_unknown: self.drop_unknown,
-            vepa_switch: self.vepa_switch,
-        }
-    }
-}
-
-fn parse_storm_limit(text: &str) -> Result<NonZeroU32, String> {
-    let number = text.parse().map_err(|_| "it is no number of frames per second".to_owned())?;
-    storm_limit(number).map_err(|error| error.to_string())
-}
-
 /// Where the configuration is unless told otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/macvlan-ctl/config.toml";
 
 /// Attach, then follow.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The devices; those of the configuration if left out.
+    /// The devices. Left out: those of the configuration.
     pub masters: Vec<String>,
 
-    /// Where the configuration is; it need not exist when devices are named.
+    /// Where the configuration is. Left out: /etc/macvlan-ctl/config.toml, if it is there.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// About the data path of the named devices.
+    /// About the data path of each device; what is left out is as the configuration says.
     #[command(flatten)]
     pub options: DatapathOptions,
 
-    /// What to do where BPF cannot be had.
-    #[command(flatten)]
-    pub on_missing: OnMissing,
+    /// Serve Prometheus metrics here; without a value at 127.0.0.1:9099. Left out: as the configuration says
+    /// or, if it does not, off.
+    #[arg(long, value_name = "ADDRESS:PORT|off", num_args = 0..=1, default_missing_value = "127.0.0.1:9099")]
+    pub metrics: Option<MetricsAt>,
 
-    /// Serve Prometheus metrics here.
-    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:9099")]
-    pub metrics: Option<SocketAddr>,
+    /// Whether to take the data path off when stopped. Left out: as the configuration says or, if it does
+    /// not, off.
+    #[arg(long, value_name = "on|off", hide_possible_values = true, value_parser = on_off(), num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub detach_on_exit: Option<bool>,
+}
 
-    /// Take the data path off when stopped.
-    #[arg(long)]
-    pub detach_on_exit: bool,
+/// Where to serve metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsAt {
+    /// Nowhere.
+    Off,
+    /// Here.
+    Address(SocketAddr),
+}
+
+impl MetricsAt {
+    /// The address, if there is one.
+    pub const fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::Address(address) => Some(address),
+        }
+    }
+}
+
+impl FromStr for MetricsAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => address
+                .parse()
+                .map(Self::Address)
+                .map_err(|_| "it is neither ADDRESS:PORT, like 127.0.0.1:9099, nor \"off\"".to_owned()),
+        }
+    }
 }
 
 /// Print what the data path does with frames.
@@ -302,20 +231,20 @@ pub struct Trace {
     /// The device.
     pub master: String,
 
-    /// Only frames from or to this child: its name or MAC.
+    /// Only frames from or to this child: its name or MAC. Left out: all frames.
     #[arg(long, value_name = "CHILD")]
     pub child: Option<String>,
 
-    /// One frame in so many, on each CPU.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// One frame in so many, on each CPU. Left out: 1, every frame.
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub sample: u32,
 
-    /// Stop after so many frames.
+    /// Stop after so many frames. Left out: go on until stopped.
     #[arg(short, long, value_name = "N")]
     pub count: Option<u64>,
 
     /// Write frames that are dropped or turned around into this new file, for Wireshark; "-" is
-    /// standard output, which then has nothing else.
+    /// standard output, which then has nothing else. Left out: nothing is written.
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
 }
@@ -323,51 +252,52 @@ pub struct Trace {
 /// Put the plugin macvlan-cni where container runtimes look for it, and a network beside it.
 #[derive(Debug, Args)]
 pub struct InstallCni {
-    /// The directory of plugins: gets macvlan-cni.
-    #[arg(long, value_name = "DIRECTORY", default_value = "/opt/cni/bin")]
+    /// The directory of plugins: gets macvlan-cni. Left out: /opt/cni/bin.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/opt/cni/bin", hide_default_value = true)]
     pub plugins: PathBuf,
 
-    /// A network to install too: a file whose name ends in .conflist.
+    /// A network to install too: a file whose name ends in .conflist. Left out: none.
     #[arg(long, value_name = "FILE")]
     pub network: Option<PathBuf>,
 
-    /// The directory of networks.
-    #[arg(long, value_name = "DIRECTORY", default_value = "/etc/cni/net.d")]
+    /// The directory of networks. Left out: /etc/cni/net.d.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/etc/cni/net.d", hide_default_value = true)]
     pub networks: PathBuf,
 }
 
 /// Measure the data path beside everything else that connects containers.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Less of everything, in under a minute.
+    /// Less of everything, in under a minute. Left out: everything.
     #[arg(long)]
     pub quick: bool,
 
-    /// Only these contenders.
+    /// Only these contenders. Left out: all.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// No lab: measure what is between this device and another node. One of the two serves.
+    /// No lab: measure what is between this device and another node. One of the two serves. Left out: in
+    /// the lab.
     #[arg(long, value_name = "DEVICE", requires = "role", conflicts_with_all = ["only", "html", "svg"])]
     pub real: Option<IfName>,
 
-    /// Be the node that serves, one client at a time, until it is stopped.
+    /// Be the node that serves, one client at a time, until it is stopped. Left out: see --to.
     #[arg(long, group = "role", requires = "real")]
     pub serve: bool,
 
-    /// Measure to the node that serves at this address, and back.
+    /// Measure to the node that serves at this address, and back. Left out: see --serve.
     #[arg(long, value_name = "ADDRESS", group = "role", requires = "real")]
     pub to: Option<IpAddr>,
 
-    /// The port of the node that serves.
-    #[arg(long, value_name = "N", requires = "real", default_value_t = PORT)]
+    /// The port of the node that serves. Left out: 5299.
+    #[arg(long, value_name = "N", requires = "real", default_value_t = PORT, hide_default_value = true)]
     pub port: u16,
 
-    /// Write the report as a page into this new file.
+    /// Write the report as a page into this new file. Left out: no page.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
-    /// Write each chart into a new file of this directory.
+    /// Write each chart into a new file of this directory. Left out: no charts.
     #[arg(long, value_name = "DIR")]
     pub svg: Option<PathBuf>,
 }
@@ -393,7 +323,7 @@ pub struct Detach {
     /// The device.
     pub master: String,
 
-    /// Also delete the children that macvlan-ctl made; those of others stay.
+    /// Also delete the children that macvlan-ctl made; those of others stay. Left out: all stay.
     #[arg(long)]
     pub delete_children: bool,
 
@@ -406,13 +336,13 @@ pub struct Detach {
 #[derive(Debug, Subcommand)]
 pub enum Child {
     /// Make children.
-    #[command(after_help = SPEC_HELP)]
+    #[command(after_help = NEW_CHILD)]
     Add(GuardedSpecs),
     /// Delete children that macvlan-ctl made; netns= tells between equal names.
     #[command(visible_alias = "delete")]
     Del(Specs),
     /// Change children; netns= tells between equal names.
-    #[command(after_help = SPEC_HELP)]
+    #[command(after_help = CHANGED_CHILD)]
     Set(GuardedSpecs),
     /// List children.
     #[command(visible_alias = "show")]
@@ -444,16 +374,27 @@ pub struct GuardedSpecs {
     #[command(flatten)]
     pub specs: Specs,
 
-    /// Hold them to their own MACs, or to their MACs and IP addresses: as anti-spoof= for each.
+    /// Hold them to their own MACs, or to their MACs and IP addresses: as anti-spoof= for each. Left out:
+    /// as they are or, when made, off.
     #[arg(long, value_name = "off|mac|ip", value_parser = parse_anti_spoof)]
     pub anti_spoof: Option<AntiSpoof>,
 
-    /// Drop router advertisements and redirects that they send: as ra=off for each.
-    #[arg(long)]
+    /// Whether they may send router advertisements and redirects: as ra= for each. Left out: as they are or,
+    /// when made, on.
+    #[arg(long, value_name = "on|off", hide_possible_values = true, value_parser = on_off(), num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub ra: Option<bool>,
+
+    /// Same as --ra=off. Left out: see --ra.
+    #[arg(long, conflicts_with = "ra")]
     pub no_ra: bool,
 
-    /// Drop what they send as DHCP servers or relays: as dhcp-server=off for each.
-    #[arg(long)]
+    /// Whether they may send as DHCP servers or relays: as dhcp-server= for each. Left out: as they are or,
+    /// when made, on.
+    #[arg(long, value_name = "on|off", hide_possible_values = true, value_parser = on_off(), num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub dhcp_server: Option<bool>,
+
+    /// Same as --dhcp-server=off. Left out: see --dhcp-server.
+    #[arg(long, conflicts_with = "dhcp_server")]
     pub no_dhcp_server: bool,
 }
 
@@ -462,9 +403,62 @@ impl GuardedSpecs {
     pub fn policy(&self) -> PolicyChange {
         PolicyChange {
             anti_spoof: self.anti_spoof,
-            ra: self.no_ra.then_some(false),
-            dhcp_server: self.no_dhcp_server.then_some(false),
+            ra: self.no_ra.then_some(false).or(self.ra),
+            dhcp_server: self.no_dhcp_server.then_some(false).or(self.dhcp_server),
             ..PolicyChange::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _};
+
+    use super::*;
+
+    /// Checks the arguments of a command, and of those below it.
+    fn check(command: &Command, name: &str, checked: &mut usize) {
+        for argument in command.get_arguments().filter(|argument| !argument.is_required_set()) {
+            if matches!(argument.get_id().as_str(), "help" | "version") {
+                continue;
+            }
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let told = help.matches("Left out: ").count();
+            assert_eq!(told, 1, "{name} {}: {help}", argument.get_id());
+            for value in argument.get_default_values().iter().filter_map(|value| value.to_str()) {
+                let is_told = help.contains(&format!("Left out: {value}"));
+                let is_told_once = is_told && argument.is_hide_default_value_set();
+                assert!(is_told_once || !argument.get_action().takes_values(), "{name}: {help}");
+            }
+            *checked += 1;
+        }
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+            check(below, &format!("{name} {}", below.get_name()), checked);
+        }
+    }
+
+    #[test]
+    fn help_says_what_leaving_out_each_argument_means() {
+        let mut checked = 0;
+        check(&Cli::command(), "macvlan-ctl", &mut checked);
+        assert!(checked > 40, "{checked} arguments");
+    }
+
+    #[test]
+    fn help_for_a_change_promises_no_default() {
+        assert!(NEW_CHILD.contains("host-access=on|off                         on\n"));
+        assert!(CHANGED_CHILD.contains("what is left out stays as it is"));
+        assert!(CHANGED_CHILD.lines().any(|line| line == "  host-access=on|off"));
+        // Both tell of the same keys, but for what cannot change.
+        let keys = |text: &'static str| -> std::collections::BTreeSet<&'static str> {
+            let lines = text.lines().filter_map(|line| line.strip_prefix("  "));
+            lines
+                .filter_map(|line| line.split(['=', ',']).next())
+                .filter(|key| !key.starts_with(' '))
+                .collect()
+        };
+        let (new, changed) = (keys(NEW_CHILD), keys(CHANGED_CHILD));
+        assert_eq!(new.difference(&changed).copied().collect::<Vec<_>>(), ["kind"]);
+        assert!(changed.is_subset(&new));
     }
 }

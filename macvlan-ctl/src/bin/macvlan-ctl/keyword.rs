@@ -8,3 +8,9 @@ pub fn keyword<T: Keyword>() -> impl TypedValueParser<Value = T> {
     let values = T::ALL.iter().map(|value| PossibleValue::new(value.as_str()).help(value.about()));
     PossibleValuesParser::new(values).try_map(|text| parse_keyword("value", &text))
 }
+
+/// Reads "on" or "off"; "true" and "false" are the same.
+pub fn on_off() -> impl TypedValueParser<Value = bool> {
+    let values = [PossibleValue::new("on").alias("true"), PossibleValue::new("off").alias("false")];
+    PossibleValuesParser::new(values).map(|text| matches!(text.as_str(), "on" | "true"))
+}

@@ -3,8 +3,10 @@
 mod args;
 mod commands;
 mod keyword;
+mod options;
 mod outcome;
 mod output;
+mod spec_help;
 
 use std::{io, process::ExitCode};
 

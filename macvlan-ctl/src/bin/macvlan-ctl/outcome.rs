@@ -10,23 +10,23 @@ use crate::{
     output::print_json,
 };
 
-/// Prints the steps of a command, then what is less than was asked for.
-pub fn print_outcome(cli: &Cli, extent: &Extent, outcome: &Outcome) -> Result<()> {
-    print_steps(cli, extent, &outcome.steps)?;
-    warn_all(cli, &outcome.warnings);
-    Ok(())
-}
+/// Most lines of what is forgotten that people get without asking for more.
+const MOST_FORGOTTEN: usize = 10;
 
-/// What would be done; what was done only if somebody wants to know.
-pub fn print_steps(cli: &Cli, extent: &Extent, steps: &[String]) -> Result<()> {
-    if extent.dry_run && cli.json {
-        return print_json(steps);
-    }
-    if extent.dry_run || cli.verbose {
+/// Prints the steps of a command, then what is less than was asked for, and what is forgotten. What was done
+/// is told only if somebody wants to know, what would be done always.
+pub fn print_outcome(cli: &Cli, extent: &Extent, outcome: &Outcome) -> Result<()> {
+    if cli.json {
+        print_json(outcome)?;
+    } else if extent.dry_run || cli.verbose {
         let mut out = io::stdout().lock();
-        for step in steps {
+        for step in &outcome.steps {
             writeln!(out, "{step}")?;
         }
+    }
+    warn_all(cli, &outcome.warnings);
+    if !cli.quiet && !cli.json {
+        note_forgotten(cli, extent, &outcome.forgotten);
     }
     Ok(())
 }
@@ -35,5 +35,17 @@ pub fn print_steps(cli: &Cli, extent: &Extent, steps: &[String]) -> Result<()> {
 pub fn warn_all(cli: &Cli, warnings: &[String]) {
     if !cli.quiet {
         warnings.iter().for_each(|warning| eprintln!("macvlan-ctl: warning: {warning}"));
+    }
+}
+
+fn note_forgotten(cli: &Cli, extent: &Extent, forgotten: &[String]) {
+    let verb = if extent.dry_run { "would be forgotten" } else { "forgotten" };
+    let shown = if cli.verbose { forgotten.len() } else { forgotten.len().min(MOST_FORGOTTEN) };
+    for line in &forgotten[..shown] {
+        eprintln!("macvlan-ctl: note: {verb}: {line}");
+    }
+    match forgotten.len() - shown {
+        0 => {}
+        left => eprintln!("macvlan-ctl: note: {verb}: settings of {left} more children; -v or -j lists them"),
     }
 }

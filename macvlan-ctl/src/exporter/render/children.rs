@@ -12,7 +12,7 @@ use prometheus::Result;
 use crate::exporter::{
     family::Family,
     metrics::{self, Metric},
-    render::{flag, word},
+    render::boolean::{flag, word},
     scrape::{MasterScrape, Reading, Scrape},
 };
 

@@ -1,5 +1,6 @@
 //! A snapshot as text, in the exposition format of Prometheus (version 0.0.4).
 
+mod boolean;
 mod children;
 mod masters;
 #[cfg(test)]
@@ -55,12 +56,4 @@ fn one(text: &mut String, metric: &Metric, labels: &[&str], value: f64) -> Resul
     let mut family = Family::new(metric);
     family.add(labels, value);
     family.write(text)
-}
-
-fn flag(value: bool) -> f64 {
-    if value { 1.0 } else { 0.0 }
-}
-
-fn word(value: bool) -> &'static str {
-    if value { "true" } else { "false" }
 }

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 
 use crate::top::{
     columns::{container, netns},
-    draw::Pen,
+    draw::pen::Pen,
     model::{Phase, Row, bits},
     screen::Screen,
     text::{bars, clean, join_fitting, si, width},

@@ -3,7 +3,7 @@
 use macvlan_core::model::{description::Carrier, stats::Pair};
 
 use crate::top::{
-    draw::{Pen, theme::Theme},
+    draw::{pen::Pen, theme::Theme},
     model::{MasterRow, bits},
     screen::{Mode, Screen},
     text::{clean, join_fitting, si},

@@ -1,6 +1,6 @@
 //! The keys.
 
-use crate::top::{draw::Pen, keys::HELP, screen::Screen, text::width};
+use crate::top::{draw::pen::Pen, keys::HELP, screen::Screen, text::width};
 
 /// Keys and what they do, from this line on.
 pub(crate) fn help(screen: &mut Screen, first: usize, pen: &mut Pen<'_>) {

@@ -3,17 +3,14 @@
 mod detail;
 mod header;
 mod help;
+mod pen;
 mod table;
 pub mod theme;
 
-use ratatui::{
-    Frame,
-    buffer::Buffer,
-    layout::{Position, Rect},
-    style::Style,
-};
+use ratatui::{Frame, layout::Position, style::Style};
 
 use crate::top::{
+    draw::pen::{Pen, last_line},
     screen::{Mode, Screen},
     text::{join_fitting, width},
 };
@@ -82,61 +79,5 @@ impl Screen {
         };
         pen.line(&join_fitting(hints.iter().copied(), "  ", columns), self.theme.faint());
         None
-    }
-}
-
-fn last_line(area: Rect) -> Rect {
-    Rect { y: area.bottom() - 1, height: 1, ..area }
-}
-
-/// Writes line after line from the top, and nothing beyond the bottom.
-struct Pen<'a> {
-    /// What is left.
-    area: Rect,
-    buffer: &'a mut Buffer,
-}
-
-impl Pen<'_> {
-    /// Lines left.
-    fn lines(&self) -> usize {
-        self.area.height.into()
-    }
-
-    /// Columns.
-    fn columns(&self) -> usize {
-        self.area.width.into()
-    }
-
-    fn take_last_line_if(&mut self, wanted: bool) -> Option<Rect> {
-        let last = last_line(self.area);
-        if wanted {
-            self.area.height -= 1;
-        }
-        wanted.then_some(last)
-    }
-
-    /// A line of one style.
-    fn line(&mut self, text: &str, style: Style) {
-        self.spans([(text, style)]);
-    }
-
-    /// A line of several styles.
-    fn spans<'t>(&mut self, spans: impl IntoIterator<Item = (&'t str, Style)>) {
-        if self.area.height == 0 {
-            return;
-        }
-        let Rect { mut x, y, .. } = self.area;
-        for (text, style) in spans {
-            let room = usize::from(self.area.right().saturating_sub(x));
-            (x, _) = self.buffer.set_stringn(x, y, text, room, style);
-        }
-        self.area.y += 1;
-        self.area.height -= 1;
-    }
-
-    /// Puts a style on the whole of the line written last.
-    fn style_last_line(&mut self, style: Style) {
-        let y = self.area.y.saturating_sub(1);
-        self.buffer.set_style(Rect { y, height: 1, ..self.area }, style);
     }
 }

@@ -4,7 +4,7 @@ use ratatui::style::Style;
 
 use crate::top::{
     columns::Column,
-    draw::Pen,
+    draw::pen::Pen,
     layout::{groups, layout},
     model::{Phase, Row},
     screen::Screen,

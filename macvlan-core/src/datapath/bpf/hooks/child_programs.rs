@@ -3,25 +3,29 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
     path::Path,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, links::FdLink, tc::TcAttachOptions};
-use macvlan_common::{child::Policy, mac::Mac, names};
+use macvlan_common::{
+    child::{Mode, Policy},
+    mac::Mac,
+    names,
+};
 
 use crate::{
     datapath::bpf::{
         hooks::{
             link::{detach_link, pinned_link_ifindex, pinned_link_program},
-            refusal::{flat, reason, refused},
+            refusal::{Hook, flat, reason, refused},
         },
         load::loader,
-        object::{RING, object},
+        object::{keep_rings_small, object},
     },
     kernel::{bpffs, crash, netlink::Netlink, netns::place::open_place},
-    model::child::Child,
+    model::{child::Child, description::Degraded},
 };
 
 /// How the pins of links begin: for a child that is held to its MAC, and for one that is not.
@@ -37,18 +41,67 @@ const NEXT: &str = "_new";
 pub struct ChildPrograms {
     /// Children whose devices vouch for their frames.
     pub by: BTreeSet<Mac>,
-    /// Children that are held to their MACs, but whose devices cannot, and why.
-    pub not: Vec<(String, String)>,
+    /// Children whose devices cannot, what of theirs depends on it, and why.
+    not: Vec<Missing>,
 }
 
-/// Which of these children's devices are to vouch for their frames, and whether they are held to
-/// their MACs. Of two with one MAC, the one that is up.
-fn wanted<'c>(children: &[&'c Child], members: &BTreeMap<Mac, Policy>) -> BTreeMap<Mac, (&'c Child, bool)> {
+/// A child whose device has no program, though it is to have one.
+#[derive(Debug)]
+struct Missing {
+    child: String,
+    policy: Policy,
+    why: String,
+}
+
+impl ChildPrograms {
+    /// The children whose devices have no program, and why, in one line.
+    pub fn reasons(&self) -> String {
+        let reasons = self.not.iter().map(|missing| format!("{}: {}", missing.child, missing.why));
+        reasons.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What a child's own device does for it, in the words of `degraded`; the master does it less well.
+const FEATURES: [(&str, fn(Policy) -> bool); 4] = [
+    ("anti-spoof", Policy::is_guarded),
+    // A broadcast gets to siblings before the master sees it.
+    ("ra", |policy| policy.is_inspected() && !policy.ra()),
+    ("dhcp-server", |policy| policy.is_inspected() && !policy.dhcp_server()),
+    // What such a child sends counts with what the host sends, which bears the same MAC.
+    ("passthru", |policy| matches!(policy.mode(), Mode::Passthru)),
+];
+
+impl ChildPrograms {
+    /// Whether this is about what children's own devices do.
+    pub fn concerns(degraded: &Degraded) -> bool {
+        FEATURES.iter().any(|(feature, _)| degraded.feature == *feature)
+    }
+
+    /// What is less for the devices that have no program: each feature once, with the first child and its
+    /// reason.
+    pub fn degraded(&self) -> Vec<Degraded> {
+        let less = FEATURES.iter().filter_map(|(feature, needs)| {
+            let mut without = self.not.iter().filter(|missing| needs(missing.policy));
+            let Missing { child, why, .. } = without.next()?;
+            let others = match without.count() {
+                0 => String::new(),
+                1 => " and 1 other child".to_owned(),
+                others => format!(" and {others} other children"),
+            };
+            Some(Degraded::new(feature, "device", "master", &format!("{child}{others}: {why}")))
+        });
+        less.collect()
+    }
+}
+
+/// Which of these children's devices are to vouch for their frames, and their policies. Of two with one
+/// MAC, the one that is up.
+fn wanted<'c>(children: &[&'c Child], members: &BTreeMap<Mac, Policy>) -> BTreeMap<Mac, (&'c Child, Policy)> {
     let mut children = children.to_vec();
     children.sort_by_key(|child| child.up);
     let wanted = children.into_iter().filter_map(|child| {
         let policy = members.get(&child.mac).filter(|policy| policy.wants_vouching())?;
-        Some((child.mac, (child, policy.is_guarded())))
+        Some((child.mac, (child, *policy)))
     });
     wanted.collect()
 }
@@ -67,15 +120,16 @@ pub async fn put(
     renew: bool,
 ) -> Result<ChildPrograms> {
     let mut vouching = ChildPrograms::default();
-    for (mac, (child, held)) in wanted(children, members) {
+    for (mac, (child, policy)) in wanted(children, members) {
+        let held = policy.is_guarded();
         let pin = directory.join(pin_name(mac, held));
         let is_there = !renew && pinned_link_ifindex(&pin).is_ok_and(|index| index == child.index);
         let put = if is_there { Ok(()) } else { put_one(netlink, directory, child, held).await };
         match put {
             Ok(()) => drop(vouching.by.insert(mac)),
-            Err(error) if held => vouching.not.push((child.title(), format!("{error:#}"))),
-            // What a passthru child sends counts with what the host does, then.
-            Err(_) => {}
+            Err(error) => {
+                vouching.not.push(Missing { child: child.title(), policy, why: format!("{error:#}") });
+            }
         }
     }
     Ok(vouching)
@@ -94,7 +148,8 @@ pub fn take_off_others(
     by: &BTreeSet<Mac>,
 ) -> Result<()> {
     let wanted = wanted(children, members).into_iter().filter(|(mac, _)| by.contains(mac));
-    let stays: BTreeSet<String> = wanted.map(|(mac, (_, held))| pin_name(mac, held)).collect();
+    let stays: BTreeSet<String> =
+        wanted.map(|(mac, (_, policy))| pin_name(mac, policy.is_guarded())).collect();
     for name in pins(directory)?.into_iter().filter(|name| !stays.contains(name)) {
         detach_link(&directory.join(name))?;
     }
@@ -124,7 +179,11 @@ fn pin_name(mac: Mac, held: bool) -> String {
 }
 
 fn pins(directory: &Path) -> Result<Vec<String>> {
-    let entries = fs::read_dir(directory).with_context(|| format!("cannot read {directory:?}"))?;
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {directory:?}")),
+    };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     Ok(names.filter(|name| name.starts_with(HELD) || name.starts_with(SEEN)).collect())
 }
@@ -146,10 +205,10 @@ async fn put_one(netlink: &Netlink, directory: &Path, child: &Child, held: bool)
     netns.run(|| {
         attach(directory, child, held)?.pin(&next).map(drop).map_err(|error| anyhow!("{}", flat(&error)))
     })?;
-    crash::point("pinning the link of a child's device");
+    crash::point("pinning the link of a child's device")?;
     detach_link(&pin)?;
     fs::rename(&next, &pin).with_context(|| format!("cannot rename {next:?}"))?;
-    crash::point("replacing the pin of a child's link");
+    crash::point("replacing the pin of a child's link")?;
     Ok(())
 }
 
@@ -158,7 +217,7 @@ async fn put_one(netlink: &Netlink, directory: &Path, child: &Child, held: bool)
 fn attach(directory: &Path, child: &Child, held: bool) -> Result<FdLink> {
     let (own, held) = (child.mac.key(), u64::from(held));
     let mut loader = loader(directory);
-    loader.map_max_entries(RING, 1);
+    keep_rings_small(&mut loader);
     loader.override_global(names::CHILD_OWN, &own, true);
     loader.override_global(names::CHILD_HELD, &held, true);
     let mut object = loader.load(object()).map_err(|error| anyhow!("{}", flat(&error)))?;
@@ -167,13 +226,13 @@ fn attach(directory: &Path, child: &Child, held: bool) -> Result<FdLink> {
     program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;
     let options = TcAttachOptions::TcxOrder(LinkOrder::last());
     let id = program.attach_with_options(&child.name, TcAttachType::Egress, options);
-    let id = id.map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(&error)))?;
+    let id = id.map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Hook::Tcx, &error)))?;
     Ok(program.take_link(id)?.try_into()?)
 }
 
 #[cfg(test)]
 mod tests {
-    use macvlan_common::child::{AntiSpoof, Mode};
+    use macvlan_common::child::AntiSpoof;
 
     use super::*;
 
@@ -192,9 +251,29 @@ mod tests {
         let children: Vec<&Child> = all.iter().chain([&twin]).collect();
         let wanted: Vec<_> = wanted(&children, &members)
             .into_iter()
-            .map(|(mac, (child, held))| (mac, child.name.clone(), held))
+            .map(|(mac, (child, policy))| (mac, child.name.clone(), policy.is_guarded()))
             .collect();
         assert_eq!(wanted, [(mac(1), "web".to_owned(), true), (mac(3), "web".to_owned(), false)]);
         assert_eq!(pin_name(mac(0xab), true), "child_held_0200000000ab");
+    }
+
+    #[test]
+    fn each_feature_without_a_program_is_told_of_once() {
+        let policy = |mode| Policy::new(mode, true);
+        let missing = |child: &str, policy| Missing { child: child.into(), policy, why: "gone".into() };
+        let mut programs = ChildPrograms::default();
+        assert_eq!(programs.degraded(), []);
+        programs.not = vec![
+            missing("web", policy(Mode::Bridge).with_ra(false)),
+            missing("db", policy(Mode::Bridge).with_ra(false).with_dhcp_server(false)),
+            missing("tap", policy(Mode::Passthru).with_ra(false)),
+        ];
+        let told = programs.degraded();
+        assert!(told.iter().all(ChildPrograms::concerns));
+        let reasons: Vec<_> = told.iter().map(|part| (part.feature.as_ref(), part.reason.as_str())).collect();
+        assert_eq!(
+            reasons,
+            [("ra", "web and 1 other child: gone"), ("dhcp-server", "db: gone"), ("passthru", "tap: gone")]
+        );
     }
 }

@@ -39,13 +39,25 @@ struct ObjGet {
 }
 
 #[repr(C)]
+struct LinkUpdate {
+    fd: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
+}
+
+#[repr(C)]
 struct LinkDetach {
     fd: u32,
 }
 
+const BPF_OBJ_PIN: libc::c_int = 6;
+
 const BPF_OBJ_GET: libc::c_int = 7;
 
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+
+const BPF_LINK_UPDATE: libc::c_int = 29;
 
 const BPF_LINK_DETACH: libc::c_int = 34;
 
@@ -67,6 +79,15 @@ pub fn pinned_link_program(path: &Path) -> Result<u32> {
     Ok(info(path)?.program)
 }
 
+/// The id of the link pinned at `path`.
+///
+/// # Errors
+///
+/// There is no link.
+pub fn pinned_link_id(path: &Path) -> Result<u32> {
+    Ok(info(path)?.id)
+}
+
 /// Takes the program of the link pinned at `path` off its device. The pin stays.
 ///
 /// # Errors
@@ -76,6 +97,42 @@ pub fn detach_pinned_link(path: &Path) -> Result<()> {
     let link = open(path)?;
     let mut detach = LinkDetach { fd: link.as_raw_fd().unsigned_abs() };
     bpf(BPF_LINK_DETACH, &mut detach).with_context(|| format!("cannot detach the link {path:?}"))?;
+    Ok(())
+}
+
+/// A program that is pinned at `path`, opened. aya opens an XDP program only by a type that it does not
+/// export.
+///
+/// # Errors
+///
+/// There is no pin.
+pub fn open_pinned_program(path: &Path) -> Result<OwnedFd> {
+    open(path)
+}
+
+/// Puts an open program on the link pinned at `path`, in the place of the one that is on it.
+///
+/// # Errors
+///
+/// There is no link, or its device is gone.
+pub fn update_pinned_link(path: &Path, program: &OwnedFd) -> Result<()> {
+    let link = open(path)?;
+    let fd = link.as_raw_fd().unsigned_abs();
+    let mut update = LinkUpdate { fd, program: program.as_raw_fd().unsigned_abs(), flags: 0, old_program: 0 };
+    bpf(BPF_LINK_UPDATE, &mut update).with_context(|| format!("cannot replace the program of {path:?}"))?;
+    Ok(())
+}
+
+/// Pins an open program at `path`.
+///
+/// # Errors
+///
+/// Something is pinned there.
+pub fn pin_program(path: &Path, program: &OwnedFd) -> Result<()> {
+    let text = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
+    let fd = program.as_raw_fd().unsigned_abs();
+    let mut pin = ObjGet { pathname: text.as_ptr() as u64, fd, flags: 0 };
+    bpf(BPF_OBJ_PIN, &mut pin).with_context(|| format!("cannot pin program {path:?}"))?;
     Ok(())
 }
 
@@ -114,7 +171,7 @@ pub fn detach_link(pin: &Path) -> Result<()> {
     if fs::exists(pin)? {
         // On a kernel without BPF_LINK_DETACH (before 5.9) it goes with its pin.
         let _ = detach_pinned_link(pin);
-        crash::point("detaching a link");
+        crash::point("detaching a link")?;
     }
     bpffs::remove_pin(pin)
 }

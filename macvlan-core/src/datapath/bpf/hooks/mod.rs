@@ -1,8 +1,10 @@
 //! The programs where frames pass: TC, XDP, and the devices of children.
 
 pub(crate) mod child_programs;
+mod device_pin;
 mod link;
 pub(crate) mod pinned;
 pub(crate) mod refusal;
+pub(crate) mod step_back;
 pub(crate) mod tc;
 mod xdp;

@@ -9,7 +9,7 @@ use macvlan_common::names;
 use crate::{
     datapath::bpf::{
         hooks::{
-            child_programs,
+            child_programs, device_pin,
             link::{detach_link, pinned_link_ifindex, pinned_link_program},
             tc::{FILTER_HANDLE, LINK_EGRESS, LINK_INGRESS, LINK_XDP, PRIORITY_EGRESS, PRIORITY_INGRESS},
         },
@@ -61,11 +61,14 @@ async fn verify_filters(netlink: &Netlink, directory: &Path, master: &Master) ->
     Ok(())
 }
 
-/// Whether the links pinned in `directory` have lost their device.
-pub fn lost_device(directory: &Path) -> bool {
-    [LINK_INGRESS, LINK_EGRESS, LINK_XDP]
-        .iter()
-        .any(|link| pinned_link_ifindex(&directory.join(link)).is_ok_and(|index| index == 0))
+/// Whether the device is there that the data path pinned in `directory` is on, in whatever namespace;
+/// `None` where nothing pinned tells. A link that was detached has no device either: ask only under the
+/// lock of the master.
+pub fn has_device(directory: &Path) -> Option<bool> {
+    let links = [LINK_INGRESS, LINK_EGRESS, LINK_XDP].iter();
+    let indexes = links.filter_map(|link| pinned_link_ifindex(&directory.join(link)).ok());
+    let on_device = indexes.map(|index| index != 0).reduce(|any, one| any || one);
+    on_device.or_else(|| device_pin::is_there(directory))
 }
 
 /// Takes off `master` what is pinned in `directory`: the hairpin first, so that nothing is turned

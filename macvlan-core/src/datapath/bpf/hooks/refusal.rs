@@ -1,7 +1,7 @@
 //! What the kernel says of a program that it does not take, in one line.
 
 use anyhow::anyhow;
-use aya::programs::ProgramError;
+use aya::programs::{ProgramError, TcError, xdp::XdpError};
 use nix::errno::Errno;
 
 /// How the lines begin that the verifier ends its log with, whatever it found.
@@ -21,19 +21,44 @@ pub fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
     }
 }
 
+/// Where a program is attached, or what is put there for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// The device's XDP hook, which takes one program.
+    Xdp,
+    /// A list of TCX programs, which takes each once.
+    Tcx,
+    /// A filter of a clsact qdisc.
+    Filter,
+}
+
 /// Why an attach was refused: the kernel's error, without aya's way there.
-pub fn reason(error: &ProgramError) -> String {
-    let io_error = match error {
+pub fn reason(hook: Hook, error: &ProgramError) -> String {
+    let raw = match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        ProgramError::TcError(TcError::NetlinkError(error)) => error.raw_os_error(),
+        ProgramError::TcError(TcError::IoError(error)) => error.raw_os_error(),
+        ProgramError::XdpError(XdpError::NetlinkError(error)) => error.raw_os_error(),
         _ => None,
     };
-    match io_error.map(Errno::from_raw) {
-        Some(Errno::EBUSY | Errno::EEXIST) => "another XDP program is attached".to_owned(),
-        Some(Errno::EOPNOTSUPP) => "not supported by the driver".to_owned(),
-        Some(Errno::EINVAL) => "not supported by the kernel or the driver".to_owned(),
-        Some(errno) => errno.desc().to_lowercase(),
-        None => flat(error),
-    }
+    raw.map_or_else(|| flat(error), |raw| word(hook, Errno::from_raw(raw)))
+}
+
+/// What the kernel means by this error at this hook.
+fn word(hook: Hook, errno: Errno) -> String {
+    let word = match (hook, errno) {
+        (Hook::Xdp, Errno::EBUSY | Errno::EEXIST) => "another XDP program is attached",
+        // `bpf_mprog_attach` in kernel/bpf/mprog.c.
+        (Hook::Tcx, Errno::EEXIST) => "the same program is attached already",
+        (Hook::Tcx, Errno::EBUSY) => "a link of another program holds its place",
+        (Hook::Tcx, Errno::ERANGE) => "the device has as many TCX programs as it can",
+        (Hook::Filter, Errno::EBUSY | Errno::EEXIST) => "another TC filter has its priority and handle",
+        (Hook::Filter, Errno::ENOENT) => "somebody removed the clsact qdisc",
+        (_, Errno::EOPNOTSUPP) => "not supported by the driver",
+        (_, Errno::EINVAL) => "not supported by the kernel or the driver",
+        (_, errno) => return errno.desc().to_lowercase(),
+    };
+    word.to_owned()
 }
 
 /// An error and its causes on one line.
@@ -52,5 +77,35 @@ pub fn flat(error: &dyn std::error::Error) -> String {
     match line.split_once(" (os error ") {
         Some((head, _)) => head.to_lowercase(),
         None => line.trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    #[test]
+    fn a_hook_that_is_taken_is_named() {
+        let busy = |hook, errno| {
+            let io_error = io::Error::from_raw_os_error(errno);
+            reason(hook, &ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error }))
+        };
+        for errno in [libc::EBUSY, libc::EEXIST] {
+            assert_eq!(busy(Hook::Xdp, errno), "another XDP program is attached");
+            for hook in [Hook::Tcx, Hook::Filter] {
+                assert!(!busy(hook, errno).contains("XDP"), "{hook:?}: {}", busy(hook, errno));
+            }
+        }
+        assert_eq!(busy(Hook::Tcx, libc::ERANGE), "the device has as many TCX programs as it can");
+    }
+
+    #[test]
+    fn an_error_of_another_call_is_told_as_the_kernel_says_it() {
+        let error = ProgramError::TcError(TcError::IoError(io::Error::from_raw_os_error(libc::ENODEV)));
+        assert_eq!(reason(Hook::Filter, &error), "no such device");
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, SchedClassifier, TcAttachType,
+        LinkOrder, SchedClassifier, TcAttachType, TcError,
         links::{FdLink, PinnedLink},
         tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
     },
@@ -14,7 +14,11 @@ use aya::{
 use macvlan_common::names;
 
 use crate::{
-    datapath::bpf::hooks::refusal::{flat, reason, refused},
+    datapath::bpf::hooks::{
+        device_pin,
+        link::detach_link,
+        refusal::{Hook, flat, reason, refused},
+    },
     kernel::{bpffs, crash, netlink::Netlink},
     model::{
         description::{Degraded, Hairpin},
@@ -64,7 +68,7 @@ impl<'a> Hooks<'a> {
                 .classifier(name)?
                 .pin(&pin)
                 .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
-            crash::point("pinning a program");
+            crash::point("pinning a program")?;
         }
         Ok(hooks)
     }
@@ -91,7 +95,7 @@ impl<'a> Hooks<'a> {
                 .classifier(name)?
                 .pin(&beside)
                 .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
-            crash::point("pinning a program");
+            crash::point("pinning a program")?;
         }
         Ok(hooks)
     }
@@ -127,8 +131,16 @@ impl<'a> Hooks<'a> {
         } else {
             match self.attach_tcx(master) {
                 Ok(()) => return Ok((Hairpin::Tcx, None)),
-                Err(error) if choice == TcChoice::Tcx => return Err(error),
-                Err(error) => Some(format!("{error:#}")),
+                Err(error) => {
+                    // Both hooks or none: beside a filter, the link would handle each frame a second time.
+                    for link in [LINK_EGRESS, LINK_INGRESS] {
+                        detach_link(&self.directory.join(link))?;
+                    }
+                    if choice == TcChoice::Tcx {
+                        return Err(error);
+                    }
+                    Some(format!("{error:#}"))
+                }
             }
         };
         let owns_clsact = !netlink.has_clsact(master.index).await?;
@@ -149,21 +161,23 @@ impl<'a> Hooks<'a> {
             let program = self.classifier(name)?;
             let id = program
                 .attach_with_options(&master.name, hook, TcAttachOptions::TcxOrder(order))
-                .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(&error)))?;
-            crash::point("attaching a TCX link");
+                .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Hook::Tcx, &error)))?;
+            crash::point("attaching a TCX link")?;
             let link: FdLink = program.take_link(id)?.try_into()?;
             link.pin(directory.join(pin))
                 .map_err(|error| anyhow!("cannot pin a TCX link: {}", flat(&error)))?;
-            crash::point("pinning a TCX link");
+            crash::point("pinning a TCX link")?;
         }
         Ok(())
     }
 
     fn attach_clsact(&mut self, master: &Master, add: bool) -> Result<()> {
+        // Before the first filter: whoever finds the pins knows of the device.
+        device_pin::pin(self.directory, master.index)?;
+        crash::point("pinning the map of the device")?;
         if add {
-            qdisc_add_clsact(&master.name)
-                .map_err(|error| anyhow!("cannot add a clsact qdisc: {}", flat(&error)))?;
-            crash::point("adding a clsact qdisc");
+            qdisc_add_clsact(&master.name).map_err(|error| no_clsact(master, &error))?;
+            crash::point("adding a clsact qdisc")?;
         }
         let hooks = [
             (names::INGRESS, TcAttachType::Ingress, PRIORITY_INGRESS),
@@ -174,8 +188,8 @@ impl<'a> Hooks<'a> {
             let options = NlOptions { priority, handle: FILTER_HANDLE, classid: None };
             let id = program
                 .attach_with_options(&master.name, hook, TcAttachOptions::Netlink(options))
-                .map_err(|error| anyhow!("cannot add a TC filter: {}", reason(&error)))?;
-            crash::point("adding a TC filter");
+                .map_err(|error| anyhow!("cannot add a TC filter: {}", reason(Hook::Filter, &error)))?;
+            crash::point("adding a TC filter")?;
             // The filter stays: aya would remove it when the link is dropped.
             std::mem::forget(program.take_link(id)?);
         }
@@ -190,21 +204,22 @@ impl<'a> Hooks<'a> {
             (names::EGRESS, TcAttachType::Egress, PRIORITY_EGRESS, LINK_EGRESS),
         ];
         for (name, hook, priority, pin) in hooks {
-            let link: SchedClassifierLink = match hairpin {
+            let (place, link): (Hook, SchedClassifierLink) = match hairpin {
                 Hairpin::Tcx => {
                     let pinned = PinnedLink::from_pin(self.directory.join(pin))?;
-                    FdLink::from(pinned).try_into()?
+                    (Hook::Tcx, FdLink::from(pinned).try_into()?)
                 }
-                Hairpin::Clsact => {
-                    SchedClassifierLink::attached(&master.name, hook, priority, FILTER_HANDLE, None)?
-                }
+                Hairpin::Clsact => (
+                    Hook::Filter,
+                    SchedClassifierLink::attached(&master.name, hook, priority, FILTER_HANDLE, None)?,
+                ),
                 Hairpin::Shim | Hairpin::Off => return Ok(()),
             };
             let program = self.classifier(name)?;
             let id = program
                 .attach_to_link(link)
-                .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(&error)))?;
-            crash::point("replacing a program");
+                .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(place, &error)))?;
+            crash::point("replacing a program")?;
             let link = program.take_link(id)?;
             if hairpin == Hairpin::Clsact {
                 std::mem::forget(link);
@@ -212,8 +227,20 @@ impl<'a> Hooks<'a> {
             let beside = self.directory.join(format!("{name}_new"));
             fs::rename(&beside, self.directory.join(name))
                 .with_context(|| format!("cannot rename {beside:?}"))?;
-            crash::point("replacing the pin of a program");
+            crash::point("replacing the pin of a program")?;
         }
         Ok(())
+    }
+}
+
+fn no_clsact(master: &Master, error: &TcError) -> anyhow::Error {
+    let name = &master.name;
+    match error {
+        TcError::NetlinkError(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+            anyhow!(
+                "cannot add a clsact qdisc: another qdisc is in its place, see: tc qdisc show dev {name} ingress"
+            )
+        }
+        error => anyhow!("cannot add a clsact qdisc: {}", flat(error)),
     }
 }

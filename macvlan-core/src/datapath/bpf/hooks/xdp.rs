@@ -15,7 +15,7 @@ use crate::{
         bpf::{
             hooks::{
                 link::detach_link,
-                refusal::{flat, reason, refused},
+                refusal::{Hook, flat, reason, refused},
                 tc::{Hooks, LINK_XDP, PROGRAM_XDP},
             },
             maps::tables::Maps,
@@ -75,14 +75,14 @@ impl Hooks<'_> {
         program.load().map_err(|error| refused(name, &error))?;
         let id = program
             .attach_to_if_index(master.index, mode)
-            .map_err(|error| anyhow!("cannot attach XDP: {}", reason(&error)))?;
+            .map_err(|error| anyhow!("cannot attach XDP: {}", reason(Hook::Xdp, &error)))?;
         let link: XdpLink = program.take_link(id)?;
         // On a kernel without XDP links (before 5.9) the program would end with this process.
         let link = FdLink::try_from(link).context("the kernel has no XDP links")?;
         let pin = self.directory.join(LINK_XDP);
-        crash::point("attaching the XDP link");
+        crash::point("attaching the XDP link")?;
         link.pin(pin).map_err(|error| anyhow!("cannot pin the XDP link: {}", flat(&error)))?;
-        crash::point("pinning the XDP link");
+        crash::point("pinning the XDP link")?;
         // It works without: only its run time stays unknown.
         if let Err(error) = program.pin(self.directory.join(PROGRAM_XDP)) {
             log::warn!("cannot pin program {name}: {}", flat(&error));
@@ -113,17 +113,17 @@ impl Hooks<'_> {
         let link: XdpLink = FdLink::from(pinned).try_into()?;
         let id = program
             .attach_to_link(link)
-            .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(&error)))?;
-        crash::point("replacing the XDP program");
+            .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(Hook::Xdp, &error)))?;
+        crash::point("replacing the XDP program")?;
         // The pin holds the link.
         drop(program.take_link(id)?);
         let beside = self.directory.join(format!("{PROGRAM_XDP}_new"));
         bpffs::remove_pin(&beside)?;
         program.pin(&beside).map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
-        crash::point("pinning a program");
+        crash::point("pinning a program")?;
         fs::rename(&beside, self.directory.join(PROGRAM_XDP))
             .with_context(|| format!("cannot rename {beside:?}"))?;
-        crash::point("replacing the pin of a program");
+        crash::point("replacing the pin of a program")?;
         Ok(())
     }
 }

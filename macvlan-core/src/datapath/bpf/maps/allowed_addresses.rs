@@ -3,21 +3,29 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{HashMap, Map, MapData, MapError};
 use macvlan_common::{inspect::OwnAddress, mac::Mac};
 
-use crate::{datapath::bpf::maps::neighbour_table::gone, model::members::AllowedAddresses};
+use crate::{
+    datapath::bpf::maps::{batch::Batch, neighbour_table::gone},
+    model::members::AllowedAddresses,
+};
 
 /// The map of them.
 pub struct AllowedAddressMap {
     map: HashMap<MapData, OwnAddress, u32>,
+    batch: Batch,
     room: u32,
 }
 
 impl AllowedAddressMap {
     /// What is in this map, which has room for so many.
-    pub fn new(map: HashMap<MapData, OwnAddress, u32>, room: u32) -> Self {
-        Self { map, room }
+    ///
+    /// # Errors
+    ///
+    /// It is of another kind, or the process has too many files open.
+    pub fn new(map: MapData, room: u32) -> Result<Self> {
+        Ok(Self { batch: Batch::of(&map)?, map: Map::HashMap(map).try_into()?, room })
     }
 
     /// What is in the map.
@@ -34,8 +42,9 @@ impl AllowedAddressMap {
     }
 
     fn entries(&self) -> Result<BTreeSet<OwnAddress>> {
-        let keys = self.map.keys().take(self.room as usize);
-        keys.collect::<Result<_, _>>().context("cannot read the map of children's own addresses")
+        let all = self.batch.hash::<OwnAddress, u32>();
+        let all = all.context("cannot read the map of children's own addresses")?;
+        Ok(all.into_iter().map(|(address, _)| address).collect())
     }
 
     /// Adds what is missing: before a child is held to its addresses.

@@ -24,8 +24,7 @@ impl Maps {
     ///
     /// When the kernel refuses.
     pub fn read_filter(&self) -> Result<Vec<u64>> {
-        let words = (0..filter::WORDS).map(|index| self.filter.get(&index, 0));
-        words.collect::<Result<_, _>>().context("cannot read the filter map")
+        self.batches.filter.array(filter::WORDS).context("cannot read the filter map")
     }
 
     /// Writes the words of the filter that differ from those `present`.
@@ -43,7 +42,7 @@ impl Maps {
             if *old != new {
                 self.filter.set(index, new, 0).context("cannot write the filter map")?;
                 *old = new;
-                crash::point("writing a word of the filter");
+                crash::point("writing a word of the filter")?;
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ impl Maps {
         let number = index::bucket_of(key);
         let bucket = index::buckets(children.filter(|(key, _)| index::bucket_of(*key) == number));
         self.index.set(number, bucket[number as usize], 0).context("cannot write the index map")?;
-        crash::point("writing a bucket of the index");
+        crash::point("writing a bucket of the index")?;
         Ok(())
     }
 
@@ -25,8 +25,7 @@ impl Maps {
     ///
     /// When the kernel refuses.
     pub fn read_index(&self) -> Result<Vec<Bucket>> {
-        let buckets = (0..BUCKETS).map(|number| self.index.get(&number, 0));
-        buckets.collect::<Result<_, _>>().context("cannot read the index map")
+        self.batches.index.array(BUCKETS).context("cannot read the index map")
     }
 
     /// Writes the buckets that differ from those `present`.
@@ -43,7 +42,7 @@ impl Maps {
             if *old != new {
                 self.index.set(number, new, 0).context("cannot write the index map")?;
                 *old = new;
-                crash::point("writing a bucket of the index");
+                crash::point("writing a bucket of the index")?;
             }
         }
         Ok(())

@@ -1,7 +1,9 @@
 //! The pinned maps: the only place in user space that reads or writes them.
 
 mod allowed_addresses;
+mod batch;
 mod filter;
+pub(crate) mod image;
 mod index;
 mod meters;
 pub(crate) mod neighbour_table;

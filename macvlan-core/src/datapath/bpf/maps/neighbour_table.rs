@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{HashMap, Map, MapData, MapError};
 use macvlan_common::{
     l3::Address,
     mac::Mac,
@@ -17,7 +17,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::model::members::key_of;
+use crate::{datapath::bpf::maps::batch::Batch, model::members::key_of};
 
 /// Addresses there is room for, for each child there is room for.
 const ADDRESSES_PER_CHILD: u32 = 4;
@@ -32,17 +32,23 @@ pub fn room_beside(max_children: u32) -> u32 {
 pub struct NeighbourTable {
     owners: HashMap<MapData, Address, Owner>,
     places: HashMap<MapData, u64, Address>,
-    room: usize,
+    all_owners: Batch,
+    all_places: Batch,
 }
 
 impl NeighbourTable {
-    /// What is in these maps, the first of which has room for so many.
-    pub fn new(
-        owners: HashMap<MapData, Address, Owner>,
-        places: HashMap<MapData, u64, Address>,
-        room: u32,
-    ) -> Self {
-        Self { owners, places, room: room as usize }
+    /// What is in these maps.
+    ///
+    /// # Errors
+    ///
+    /// One is of another kind, or the process has too many files open.
+    pub fn new(owners: MapData, places: MapData) -> Result<Self> {
+        Ok(Self {
+            all_owners: Batch::of(&owners)?,
+            all_places: Batch::of(&places)?,
+            owners: Map::HashMap(owners).try_into()?,
+            places: Map::HashMap(places).try_into()?,
+        })
     }
 
     /// Makes the maps say what netlink tells, and keep of what was learnt only what is fresh and was
@@ -83,16 +89,53 @@ impl NeighbourTable {
     }
 
     fn all(&self) -> Result<Vec<(Address, Owner)>> {
-        // While the programs change the map, an iteration may begin anew.
-        let all = self.owners.iter().take(self.room);
-        all.collect::<Result<_, _>>().context("cannot read the address map")
+        self.all_owners.hash().context("cannot read the address map")
     }
 
     fn forget_places(&mut self, speakers: &BTreeSet<Mac>) -> Result<()> {
-        let keys = self.places.keys().take(self.room);
-        let keys: Vec<u64> = keys.collect::<Result<_, _>>().context("cannot read the address map")?;
-        for place in keys.into_iter().filter(|place| !may_speak(speakers, mac_of(*place))) {
+        let places = self.all_places.hash::<u64, Address>().context("cannot read the address map")?;
+        for (place, _) in places.into_iter().filter(|(place, _)| !may_speak(speakers, mac_of(*place))) {
             gone(self.places.remove(&place))?;
+        }
+        Ok(())
+    }
+}
+
+/// What was in the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remembered {
+    owners: Vec<(Address, Owner)>,
+    places: Vec<(u64, Address)>,
+}
+
+impl NeighbourTable {
+    /// What is in the table now.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not read out a map.
+    pub fn remember(&self) -> Result<Remembered> {
+        let places = self.all_places.hash().context("cannot read the address map")?;
+        Ok(Remembered { owners: self.all()?, places })
+    }
+
+    /// Makes the table say what it said, but for what the programs have learnt since.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not read out or write a map.
+    pub fn put_back(&mut self, before: &Remembered) -> Result<()> {
+        let was: BTreeMap<Address, Owner> = before.owners.iter().copied().collect();
+        for (address, owner) in self.all()? {
+            if owner.source == Owner::NETLINK && !was.contains_key(&address) {
+                gone(self.owners.remove(&address))?;
+            }
+        }
+        for (address, owner) in was {
+            self.owners.insert(address, owner, 0).context("cannot write the address map")?;
+        }
+        for (place, address) in &before.places {
+            self.places.insert(place, address, 0).context("cannot write the address map")?;
         }
         Ok(())
     }

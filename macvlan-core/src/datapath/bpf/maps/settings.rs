@@ -100,7 +100,7 @@ impl Maps {
     pub fn set_storm_limit(&mut self, limit: Option<NonZeroU32>) -> Result<()> {
         let pace = Pace::of_frames(limit.map_or(0, NonZeroU32::get));
         self.pace.set(0, pace, 0).context("cannot write the storm limit")?;
-        crash::point("writing the storm limit");
+        crash::point("writing the storm limit")?;
         let flag = if limit.is_some() { Config::STORM_GUARD } else { 0 };
         self.change_config(|config| Config { flags: config.flags & !Config::STORM_GUARD | flag, ..config })
     }
@@ -115,7 +115,7 @@ impl Maps {
         let new = change(old);
         if new != old {
             self.config.set(0, new, 0).context("cannot write the configuration map")?;
-            crash::point("writing the configuration");
+            crash::point("writing the configuration")?;
         }
         Ok(())
     }

@@ -62,13 +62,15 @@ impl Maps {
         let used: BTreeSet<u32> = slots.values().copied().collect();
         let mut free = (0..self.max_children).filter(|slot| !used.contains(slot));
         let mut limited = BTreeSet::new();
+        let meters = self.meters.all()?;
         for (key, policy) in &wanted_keys {
             let member = present.get(key);
             let slot =
                 member.map_or_else(|| free.next().context("no free slot"), |member| Ok(member.slot))?;
             slots.insert(*key, slot);
             if policy.is_limited() {
-                self.meters.set(slot, &members.rates_of(Mac::from_key(*key)))?;
+                let present = meters.get(&slot).copied().unwrap_or_default();
+                self.meters.change(slot, &present, &members.rates_of(Mac::from_key(*key)))?;
                 limited.insert(slot);
             }
             match member {
@@ -80,7 +82,9 @@ impl Maps {
                 }
             }
         }
-        self.meters.keep(&limited)?;
+        for slot in meters.keys().filter(|slot| !limited.contains(*slot)) {
+            self.meters.forget(*slot)?;
+        }
         self.write_filter(&mut filter, wanted_keys.keys().copied())?;
         self.write_index(&mut index, slots.into_iter())?;
         self.write_config(master, &wanted_keys)?;
@@ -142,7 +146,7 @@ impl Maps {
     fn name_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
         for (number, name) in wanted.iter().filter(|(number, name)| present.name_of(*number) != Some(*name)) {
             self.groups.insert(u32::from(number), name, 0).context("cannot write the groups map")?;
-            crash::point("naming a group");
+            crash::point("naming a group")?;
         }
         Ok(())
     }
@@ -150,7 +154,7 @@ impl Maps {
     fn forget_groups(&mut self, present: &Groups, wanted: &Groups) -> Result<()> {
         for (number, _) in present.iter().filter(|(number, _)| wanted.name_of(*number).is_none()) {
             self.groups.remove(&u32::from(number)).context("cannot remove a group from its map")?;
-            crash::point("forgetting a group");
+            crash::point("forgetting a group")?;
         }
         Ok(())
     }
@@ -168,7 +172,7 @@ impl Maps {
 
     pub(crate) fn set_policy(&mut self, slot: u32, policy: Policy) -> Result<()> {
         self.policy.set(slot, policy, 0).context("cannot write the policy map")?;
-        crash::point("writing a policy");
+        crash::point("writing a policy")?;
         Ok(())
     }
 
@@ -192,7 +196,7 @@ impl Maps {
                 }
                 other => {
                     other.context("cannot add a child to the map")?;
-                    crash::point("adding a child to the map");
+                    crash::point("adding a child to the map")?;
                     break;
                 }
             }
@@ -206,9 +210,9 @@ impl Maps {
         let mut counters = sum(&shares);
         self.wire_rx.add_to(&mut counters, slot)?;
         self.retired.keep(key, counters)?;
-        crash::point("keeping the counters of a child that goes");
+        crash::point("keeping the counters of a child that goes")?;
         self.children.remove(&key).context("cannot remove a child from the map")?;
-        crash::point("removing a child from the map");
+        crash::point("removing a child from the map")?;
         Ok(())
     }
 }

@@ -21,8 +21,8 @@ use macvlan_common::{
 
 use crate::{
     datapath::bpf::maps::{
-        allowed_addresses::AllowedAddressMap, meters::MeterMap, neighbour_table::NeighbourTable,
-        retired::RetiredCounters, wire_rx::WireRx,
+        allowed_addresses::AllowedAddressMap, batch::Batch, meters::MeterMap,
+        neighbour_table::NeighbourTable, retired::RetiredCounters, wire_rx::WireRx,
     },
     kernel::crash,
     model::{counters::Counters, members::AllowedAddresses},
@@ -32,6 +32,8 @@ use crate::{
 /// The maps of one master.
 pub struct Maps {
     pub(crate) config: Array<MapData, Config>,
+    /// The same maps, to be read as a whole.
+    pub(crate) batches: Batches,
     pub(crate) children: PerCpuHashMap<MapData, u64, ChildEntry>,
     pub(crate) policy: Array<MapData, Policy>,
     pub(crate) filter: Array<MapData, u64>,
@@ -41,11 +43,20 @@ pub struct Maps {
     record: Array<MapData, Record>,
     pub(crate) retired: RetiredCounters,
     pub(crate) groups: HashMap<MapData, u32, GroupName>,
-    owners: NeighbourTable,
+    pub(crate) owners: NeighbourTable,
     pub(crate) own: AllowedAddressMap,
     pub(crate) pace: Array<MapData, Pace>,
     pub(crate) meters: MeterMap,
     pub(crate) max_children: u32,
+}
+
+/// Maps that are read as a whole.
+pub(crate) struct Batches {
+    children: Batch,
+    policy: Batch,
+    pub filter: Batch,
+    pub index: Batch,
+    groups: Batch,
 }
 
 /// A child as the maps hold it.
@@ -66,25 +77,34 @@ impl Maps {
         let policy = open(names::POLICY)?;
         let max_children = policy.info()?.max_entries();
         let owners = open(names::OWNERS)?;
-        let room = owners.info()?.max_entries();
         let own = open(names::OWN)?;
         let own_room = own.info()?.max_entries();
-        let places = Map::HashMap(open(names::PLACES)?).try_into()?;
+        let places = open(names::PLACES)?;
+        let meters = open(names::METERS)?;
+        let children = open(names::CHILDREN)?;
+        let (filter, index, groups) = (open(names::FILTER)?, open(names::INDEX)?, open(names::GROUPS)?);
         Ok(Self {
+            batches: Batches {
+                children: Batch::of(&children)?,
+                policy: Batch::of(&policy)?,
+                filter: Batch::of(&filter)?,
+                index: Batch::of(&index)?,
+                groups: Batch::of(&groups)?,
+            },
             config: Map::Array(open(names::CONFIG)?).try_into()?,
-            children: Map::PerCpuHashMap(open(names::CHILDREN)?).try_into()?,
+            children: Map::PerCpuHashMap(children).try_into()?,
             policy: Map::Array(policy).try_into()?,
-            filter: Map::Array(open(names::FILTER)?).try_into()?,
-            index: Map::Array(open(names::INDEX)?).try_into()?,
+            filter: Map::Array(filter).try_into()?,
+            index: Map::Array(index).try_into()?,
             wire_rx: WireRx::new(Map::PerCpuArray(open(names::WIRE_RX)?).try_into()?),
             totals: Map::PerCpuArray(open(names::TOTALS)?).try_into()?,
             record: Map::Array(open(names::RECORD)?).try_into()?,
             pace: Map::Array(open(names::PACE)?).try_into()?,
-            meters: MeterMap::new(Map::HashMap(open(names::METERS)?).try_into()?),
+            meters: MeterMap::new(meters)?,
             retired: RetiredCounters::new(Map::HashMap(open(names::RETIRED)?).try_into()?, max_children),
-            groups: Map::HashMap(open(names::GROUPS)?).try_into()?,
-            own: AllowedAddressMap::new(Map::HashMap(own).try_into()?, own_room),
-            owners: NeighbourTable::new(Map::HashMap(owners).try_into()?, places, room),
+            groups: Map::HashMap(groups).try_into()?,
+            own: AllowedAddressMap::new(own, own_room)?,
+            owners: NeighbourTable::new(owners, places)?,
             max_children,
         })
     }
@@ -114,14 +134,18 @@ impl Maps {
     }
 
     pub(crate) fn entries(&self) -> Result<BTreeMap<u64, Member>> {
-        let mut entries = BTreeMap::new();
-        for item in self.children.iter() {
-            let (key, values) = item.context("cannot read the children map")?;
-            let slot = values.first().map_or(0, |entry| entry.slot);
-            let policy = self.policy.get(&slot, 0).context("cannot read the policy map")?;
-            entries.insert(key, Member { slot, policy });
-        }
-        Ok(entries)
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
+        let children = self.batches.children.first_of_each_cpu::<u64, ChildEntry>(cpus);
+        let children = children.context("cannot read the children map")?;
+        let end = children.iter().map(|(_, entry)| entry.slot + 1).max().unwrap_or(0);
+        let policies = self.batches.policy.array::<Policy>(end.min(self.max_children));
+        let policies = policies.context("cannot read the policy map")?;
+        let entries = children.into_iter().map(|(key, ChildEntry { slot, .. })| {
+            let policy = policies.get(slot as usize).copied();
+            let policy = policy.context("the children map holds a slot that the policy map has not")?;
+            Ok((key, Member { slot, policy }))
+        });
+        entries.collect()
     }
 
     /// The addresses of children held to theirs.
@@ -156,8 +180,8 @@ impl Maps {
     ///
     /// When the kernel refuses to tell.
     pub fn groups(&self) -> Result<Groups> {
-        let items = self.groups.iter().map(|item| {
-            let (number, name) = item.context("cannot read the groups map")?;
+        let items = self.batches.groups.hash::<u32, GroupName>().context("cannot read the groups map")?;
+        let items = items.into_iter().map(|(number, name)| {
             Ok((u16::try_from(number).context("the groups map holds a number that is no group's")?, name))
         });
         items.collect()
@@ -169,8 +193,10 @@ impl Maps {
     ///
     /// When the kernel refuses to tell.
     pub fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>> {
-        let entries = self.entries()?.into_iter().filter(|(_, member)| member.policy.is_limited());
-        entries.map(|(key, member)| Ok((Mac::from_key(key), self.meters.of(member.slot)?))).collect()
+        let meters = self.meters.all()?;
+        let limits = |slot: u32| meters.get(&slot).map(RateLimits::of).unwrap_or_default();
+        let limited = self.entries()?.into_iter().filter(|(_, member)| member.policy.is_limited());
+        Ok(limited.map(|(key, member)| (Mac::from_key(key), limits(member.slot))).collect())
     }
 
     /// Who has which address, and whose word counts besides.
@@ -211,7 +237,7 @@ impl Maps {
         let room = record.text.get_mut(..text.len()).context("the record does not fit its map")?;
         room.copy_from_slice(text.as_bytes());
         self.record.set(0, record, 0).context("cannot write the record map")?;
-        crash::point("writing the record");
+        crash::point("writing the record")?;
         Ok(())
     }
 }

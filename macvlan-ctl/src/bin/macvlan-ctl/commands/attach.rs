@@ -14,7 +14,6 @@ pub async fn attach(cli: &Cli, args: &Attach) -> Result<()> {
     let request = AttachRequest {
         children: parse(&args.children)?,
         options: args.options.to_options(),
-        on_missing_bpf: args.on_missing.to_choice(),
         dry_run: args.extent.dry_run,
         ..AttachRequest::default()
     };

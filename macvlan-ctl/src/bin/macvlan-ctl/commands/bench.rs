@@ -8,12 +8,15 @@ use std::{
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use macvlan_bench::{
-    bench::{self, Effort, Progress},
-    mounts::{self, Output, OutputDirectory},
-    page::{charts, page},
-    real::{client, server},
-    report::Report,
-    table::table,
+    bench::{
+        self,
+        effort::{Effort, Progress},
+        page::{charts, page},
+        real::{client, server},
+        report::Report,
+        table::table,
+    },
+    lab::mounts::{self, Output, OutputDirectory},
 };
 use macvlan_core::kernel::ifname::IfName;
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    net::SocketAddr,
     path::Path,
     sync::Arc,
 };
@@ -24,7 +25,7 @@ use macvlan_core::{
 use macvlan_ctl::exporter;
 
 use crate::{
-    args::{Cli, DEFAULT_CONFIG, Run},
+    args::{Cli, DEFAULT_CONFIG, MetricsAt, Run},
     output::print_json,
 };
 
@@ -32,7 +33,7 @@ use crate::{
 pub async fn run(cli: &Cli, args: &Run) -> Result<()> {
     let config = config(args)?;
     let settings = settings(args, &config)?;
-    let listener = args.metrics.or(config.metrics).map(exporter::bind).transpose()?;
+    let listener = metrics_at(args, &config).map(exporter::bind).transpose()?;
     let tallies = Arc::new(Tallies::default());
     let mut report = |note: Note<'_>| tell(cli, &note);
     let needed = privileges::needed(&settings);
@@ -46,6 +47,11 @@ pub async fn run(cli: &Cli, args: &Run) -> Result<()> {
     follower.run(&reload, &mut report).await?;
     drop(served);
     follower.stop().await
+}
+
+/// Where to serve metrics, if anywhere.
+fn metrics_at(args: &Run, config: &Config) -> Option<SocketAddr> {
+    args.metrics.map_or(config.metrics, MetricsAt::address)
 }
 
 /// The configuration: that named or, if it is there, the one in its usual place.
@@ -71,7 +77,7 @@ fn settings(args: &Run, config: &Config) -> Result<Settings> {
     }
     Ok(Settings {
         masters: names.into_iter().map(|name| wanted(args, config, name)).collect(),
-        detach_on_exit: args.detach_on_exit || config.detach_on_exit,
+        detach_on_exit: args.detach_on_exit.unwrap_or(config.detach_on_exit),
     })
 }
 
@@ -83,14 +89,7 @@ fn wanted(args: &Run, config: &Config, name: IfName) -> WantedMaster {
         request: AttachRequest::default(),
         policies: Default::default(),
     });
-    let (request, options) = (&mut master.request, args.options.to_options());
-    request.options.xdp = options.xdp.or(request.options.xdp);
-    request.options.tc = options.tc.or(request.options.tc);
-    request.options.max_children = options.max_children.or(request.options.max_children);
-    request.options.no_adopt |= options.no_adopt;
-    request.options.storm_limit = options.storm_limit.or(request.options.storm_limit);
-    request.options.no_directed_neigh |= options.no_directed_neigh;
-    request.on_missing_bpf = args.on_missing.to_choice().or(request.on_missing_bpf);
+    master.request.options = args.options.to_options().or(master.request.options);
     WantedMaster { config: master, configured: configured.is_some() }
 }
 
@@ -110,4 +109,62 @@ fn tell(cli: &Cli, note: &Note<'_>) {
 /// What people want to read of without asking.
 fn is_notable(change: &Change) -> bool {
     !matches!(change.what, What::Marked | What::Addresses | What::Mtu(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Command;
+
+    const FILE: &str = "metrics = \"127.0.0.1:9100\"\ndetach-on-exit = true\n\
+        [[master]]\nname = \"eth0\"\nxdp = \"off\"\ntc = \"clsact\"\nadopt = false\ndirected-neigh = false\n\
+        storm-limit = 5\nmax-children = 16\ndrop-unknown = \"on\"\nvepa-switch = true\non-missing-bpf = \"shim\"";
+
+    fn run_of(line: &str) -> Run {
+        let cli = Cli::try_parse_from(["macvlan-ctl", "run"].into_iter().chain(line.split_whitespace()));
+        match cli.unwrap().command {
+            Command::Run(run) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_option_on_the_command_line_is_over_that_of_the_file_and_no_other() {
+        let config = Config::parse(FILE, Path::new("x.toml")).unwrap();
+        let file = config.masters[0].request.options;
+        let wanted = |line: &str| settings(&run_of(line), &config).unwrap().masters.remove(0).config.request;
+        assert_eq!(wanted("").options, file);
+        assert_eq!(wanted("eth0").options, file);
+        let lines = [
+            "--xdp=auto",
+            "--tc=auto",
+            "--adopt",
+            "--directed-neigh",
+            "--storm-limit=off",
+            "--max-children=4096",
+            "--drop-unknown=off",
+            "--vepa-switch=off",
+            "--on-missing-bpf=plain",
+        ];
+        for line in lines {
+            let alone = run_of(line).options.to_options();
+            assert_eq!(wanted(line).options, alone.or(file), "{line}");
+            assert_ne!(wanted(line).options, file, "{line}");
+        }
+        let all = run_of(&lines.join(" ")).options.to_options();
+        assert_eq!(wanted(&lines.join(" ")).options, all);
+    }
+
+    #[test]
+    fn what_the_file_turns_on_the_command_line_turns_off() {
+        let config = Config::parse(FILE, Path::new("x.toml")).unwrap();
+        let detaches = |line: &str| settings(&run_of(line), &config).unwrap().detach_on_exit;
+        assert!(detaches("") && detaches("--detach-on-exit") && !detaches("--detach-on-exit=off"));
+        let metrics = |line: &str| metrics_at(&run_of(line), &config).map(|address| address.port());
+        assert_eq!(metrics(""), Some(9100));
+        assert_eq!((metrics("--metrics"), metrics("--metrics=off")), (Some(9099), None));
+        assert!(Cli::try_parse_from(["macvlan-ctl", "run", "--metrics=nowhere"]).is_err());
+    }
 }

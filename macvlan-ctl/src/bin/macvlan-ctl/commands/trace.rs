@@ -65,6 +65,9 @@ pub async fn trace(cli: &Cli, args: &Trace) -> Result<()> {
     };
     let summary = trace.stop().await?;
     finish(printer.context("cannot start a thread")?).await?;
+    for message in summary.messages.iter().filter(|_| !cli.quiet) {
+        eprintln!("macvlan-ctl: warning: {message}");
+    }
     if summary.lost > 0 && !cli.quiet {
         let (lost, recorded) = (summary.lost, summary.recorded);
         eprintln!(

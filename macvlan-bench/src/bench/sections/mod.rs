@@ -1,0 +1,6 @@
+//! What is measured, one kind of question after the other.
+
+pub mod control;
+pub mod crowds;
+pub mod frames;
+pub mod streams;

@@ -1,0 +1,51 @@
+//! Broadcast and multicast, and masters without children.
+
+use super::{Expect, IN, OUT, PASS, Table, UNKNOWN, WIRE_FLOOD, XDP, tx};
+use crate::{
+    counters::{FloodOrigin, Path},
+    verdict::{Action, Total},
+};
+
+impl Table {
+    pub(super) fn broadcast(&mut self) {
+        let copies = [("broadcast", Action::CopyBroadcastToHost), ("multicast", Action::CopyMulticastToHost)];
+        for (to, copy_to_host) in copies {
+            for hook in [XDP, IN] {
+                self.case("wire to all: host and every child", hook, "outside", to, WIRE_FLOOD);
+            }
+            let host_flood = Expect {
+                action: Action::CopyToChildren,
+                total: Some(Total::Flood(FloodOrigin::Host)),
+                ..PASS
+            };
+            self.case("host to all: wire and every child", OUT, "host", to, host_flood);
+            for child in ["b1", "p1"] {
+                let copied = Expect {
+                    action: copy_to_host,
+                    total: Some(Total::Flood(FloodOrigin::Child)),
+                    ..tx(child, Path::Wire)
+                };
+                self.case("b, p to all: wire and the host", OUT, child, to, copied);
+            }
+            for child in ["v1", "s1", "n1", "n2"] {
+                let sent = Expect { total: Some(Total::Flood(FloodOrigin::Child)), ..tx(child, Path::Wire) };
+                self.case("v, s, no host access to all: wire", OUT, child, to, sent);
+            }
+            let reflected = Expect { action: Action::DropReflected, ..PASS };
+            self.case("host's broadcast reflected: nobody twice", IN, "host", to, reflected);
+            let hidden = Expect { action: Action::HideFromHost, ..WIRE_FLOOD };
+            self.case("b's broadcast reflected: v, not host twice", IN, "b1", to, hidden);
+            for child in ["v1", "p1", "n1", "s1"] {
+                self.case("other's broadcast reflected: kernel", IN, child, to, WIRE_FLOOD);
+            }
+        }
+    }
+
+    pub(super) fn without_children(&mut self) {
+        let sent = Expect { total: Some(Total::Flood(FloodOrigin::Host)), ..PASS };
+        self.case("no child: host's broadcast is not copied", OUT, "host", "broadcast", sent);
+        self.case("no child: reflected broadcast passes", IN, "host", "broadcast", WIRE_FLOOD);
+        self.case("no child: unknown_unicast", XDP, "outside", "nobody", UNKNOWN);
+        self.case("no child: host", XDP, "outside", "host", PASS);
+    }
+}

@@ -1,0 +1,38 @@
+//! The short way of nearly every frame: unicast from the wire of which nothing but the MACs matters.
+
+use crate::{decide::Tables, frame::Frame, mac::is_group};
+
+/// Whom a frame from the wire is for, where that is all there is to decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plain {
+    /// The host.
+    Host,
+    /// The child at this slot.
+    Child(u32),
+    /// Nobody here.
+    Nobody,
+}
+
+/// Whom a frame from the wire is for; `None` where there is more to decide.
+///
+/// At [`Hook::Xdp`](crate::frame::Hook::Xdp) and [`Hook::Ingress`](crate::frame::Hook::Ingress),
+/// [`decide`](crate::decide::decide) then passes the frame and charges the child, or comes to
+/// [`Verdict::unknown`](crate::verdict::Verdict::unknown), and no guard asks for more. So the programs
+/// have a short way for these frames, without a call and with nothing kept for the others.
+#[inline(always)]
+pub fn plain<T: Tables>(frame: Frame, tables: &T) -> Option<Plain> {
+    let config = tables.config();
+    if !config.is_plain() || is_group(frame.dst) {
+        return None;
+    }
+    if frame.src == config.master || tables.may_be_child(frame.src) {
+        return None;
+    }
+    if frame.dst == config.master {
+        return Some(Plain::Host);
+    }
+    if let Some(slot) = tables.slot(frame.dst) {
+        return Some(Plain::Child(slot));
+    }
+    (!tables.may_be_child(frame.dst)).then_some(Plain::Nobody)
+}

@@ -1,0 +1,87 @@
+//! A data path as it was, to be brought back to when a command fails.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Error, Result, anyhow};
+use macvlan_common::mac::Mac;
+
+use crate::{
+    datapath::{
+        bpf::{
+            attached::Bpf,
+            describe::describe,
+            hooks::{child_programs, step_back::OnHooks},
+            maps::image::Image,
+            record::Record,
+        },
+        members_of,
+    },
+    model::{child::Child, master::Master, members::Members},
+};
+
+/// Everything about the data path of a master that a command may change.
+pub struct Before {
+    record: Record,
+    hooks: OnHooks,
+    members: Members,
+    image: Image,
+}
+
+impl Bpf {
+    /// Remembers the data path as it is.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not read out a map, or a pinned program cannot be opened.
+    pub fn remember(&self) -> Result<Before> {
+        Ok(Before {
+            record: self.record.clone(),
+            hooks: OnHooks::of(&self.directory)?,
+            members: Members { own: self.own()?, ..members_of(self)? },
+            image: self.maps.image()?,
+        })
+    }
+
+    /// Brings the data path back to what it was, once its children are those of before. Programs on
+    /// children's own devices that were brought to this version stay so, which the record does not say:
+    /// the next attach does it again. Gives what could not be.
+    pub async fn step_back(&mut self, master: &Master, children: &[&Child], before: Before) -> Vec<Error> {
+        let Before { record, mut hooks, members, image } = before;
+        let mut failed = Vec::new();
+        let mut note = |done: Result<()>, what: &str| {
+            failed.extend(done.with_context(|| format!("cannot put back {what}")).err());
+        };
+        note(hooks.put_back_tc(&self.directory, master, record.hairpin), "the TC programs");
+        let demux = hooks.put_back_xdp(&self.directory, master, record.demux, &mut self.maps);
+        note(demux, "the demultiplexer");
+
+        // Before the policies that rely on them.
+        let put =
+            child_programs::put(&self.netlink, &self.directory, children, &members.policies, false).await;
+        let mut by: BTreeSet<Mac> = BTreeSet::new();
+        match put {
+            Ok(put) => {
+                let why = put.reasons();
+                by = put.by;
+                let lacks = |policy: &(&Mac, _)| !by.contains(policy.0);
+                let vouched = members.policies.iter().filter(|(_, policy)| policy.is_vouched());
+                for (mac, _) in vouched.filter(lacks) {
+                    note(Err(anyhow!("{mac}: {why}")), "the program on a child's device");
+                }
+            }
+            Err(error) => note(Err(error), "the programs on children's devices"),
+        }
+        note(self.maps.sync(master, &members), "the children in the maps");
+        note(self.maps.put_back(&image), "the settings");
+        let others = child_programs::take_off_others(&self.directory, children, &members.policies, &by);
+        note(others, "the programs on children's devices");
+        note(record.to_text().and_then(|text| self.maps.write_record(&text)), "the record");
+        self.record = record;
+        self.renewed = false;
+        match describe(&self.record, &self.maps, &self.directory) {
+            Ok(description) => self.description = description,
+            Err(error) => note(Err(error), "the description"),
+        }
+        failed
+    }
+}

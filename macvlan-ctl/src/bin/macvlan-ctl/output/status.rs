@@ -1,0 +1,157 @@
+//! What `status` and `child list` print.
+
+use std::io::{self, Write as _};
+
+use anyhow::Result;
+use macvlan_core::model::{
+    description::Carrier,
+    keyword::Keyword,
+    options::DropUnknown,
+    status::{ChildStatus, MasterStatus},
+};
+use textwrap::Options;
+
+use crate::output::{
+    json::print_json,
+    table::{WIDTH, container_cell, fit, table},
+};
+
+/// `status`.
+pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
+    if json {
+        return print_json(statuses);
+    }
+    let mut out = io::stdout().lock();
+    if statuses.is_empty() {
+        writeln!(out, "no device has macvlan children")?;
+    }
+    for (number, status) in statuses.iter().enumerate() {
+        if number > 0 {
+            writeln!(out)?;
+        }
+        writeln!(out, "{} ({}, index {}):", status.ifname, status.address, status.ifindex)?;
+        let datapath = if status.datapath == Carrier::Bpf { "bpf" } else { "kernel" };
+        let (demux, hairpin) = (status.demux.as_str(), status.hairpin.as_str());
+        write!(out, "  datapath {datapath}, demux {demux}, hairpin {hairpin}")?;
+        let is_undirected = status.datapath == Carrier::Bpf && !status.directed_neigh;
+        write!(out, "{}", if is_undirected { ", neighbour requests to all" } else { "" })?;
+        if let Some(limit) = status.storm_limit {
+            write!(out, ", storm limit {limit} pps")?;
+        }
+        writeln!(out)?;
+        for part in &status.degraded {
+            let text = format!("{} {} instead of {}: {}", part.feature, part.got, part.wanted, part.reason);
+            let indents = Options::new(WIDTH).initial_indent("  ").subsequent_indent("    ");
+            writeln!(out, "{}", textwrap::fill(&text, indents))?;
+        }
+        if status.drop_unknown != DropUnknown::Off {
+            writeln!(out, "  drop-unknown {}", status.drop_unknown.as_str())?;
+        }
+        if status.vepa_switch {
+            writeln!(out, "  the switch is reflective")?;
+        }
+        if !status.children.is_empty() {
+            writeln!(out, "{}", children_table(&status.children))?;
+            print_policies(&mut out, &status.children)?;
+        }
+    }
+    Ok(())
+}
+
+/// `child list`.
+pub fn print_children(json: bool, statuses: &[MasterStatus]) -> Result<()> {
+    let children: Vec<&ChildStatus> = statuses.iter().flat_map(|status| &status.children).collect();
+    if json {
+        return print_json(&children);
+    }
+    if !children.is_empty() {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", children_table(children.iter().copied()))?;
+        print_policies(&mut out, children)?;
+    }
+    Ok(())
+}
+
+/// A line for each child of which more was said than whether it may talk to the host.
+fn print_policies<'a>(
+    out: &mut impl io::Write,
+    children: impl IntoIterator<Item = &'a ChildStatus>,
+) -> Result<()> {
+    for child in children {
+        let phrases = child.policy.phrases();
+        if !phrases.is_empty() {
+            let text = format!("{}: {}", child.ifname, phrases.join(", "));
+            writeln!(out, "{}", textwrap::fill(&text, Options::new(WIDTH).subsequent_indent("  ")))?;
+        }
+    }
+    Ok(())
+}
+
+fn children_table<'a>(children: impl IntoIterator<Item = &'a ChildStatus>) -> String {
+    let titles = ["CHILD", "NETNS", "MODE", "MAC", "MTU", "STATE", "HOST", "BY"];
+    let mut records = vec![titles.map(str::to_owned)];
+    for child in children {
+        records.push([
+            child.ifname.clone(),
+            namespace_cell(child),
+            child.mode.to_owned(),
+            child.address.to_string(),
+            child.mtu.to_string(),
+            if child.up { "up" } else { "down" }.to_owned(),
+            if child.host_access { "on" } else { "off" }.to_owned(),
+            if child.owned { "us" } else { "other" }.to_owned(),
+        ]);
+    }
+    fit(&mut records, 1);
+    table(records, 4..5)
+}
+
+/// The container or, where there is none, the namespace.
+fn namespace_cell(child: &ChildStatus) -> String {
+    match (&child.container, &child.netns, child.netnsid) {
+        (Some(container), _, _) => container_cell(container),
+        (None, Some(name), _) => name.strip_prefix("/run/docker/netns/").unwrap_or(name).to_owned(),
+        (None, None, Some(id)) => format!("nsid {id}"),
+        (None, None, None) => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use macvlan_core::{
+        kernel::netlink::kind::Kind, model::container::Container, policy::status::PolicyStatus,
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_table_fits_80_columns() {
+        let mut status = ChildStatus {
+            ifname: "fifteen-octets!".into(),
+            ifindex: 1,
+            netns: Some("/proc/4194304/ns/net".into()),
+            netnsid: Some(1),
+            address: "02:00:00:00:00:01".parse().unwrap(),
+            mode: "passthru",
+            kind: Kind::Macvlan,
+            mtu: 65521,
+            up: false,
+            host_access: true,
+            policy: PolicyStatus::default(),
+            owned: false,
+            container: None,
+        };
+        let fits = |status: &ChildStatus| {
+            let table = children_table([status]);
+            assert!(table.lines().all(|line| line.len() <= WIDTH), "{table}");
+            table
+        };
+        assert!(fits(&status).contains("/proc/4194304~"));
+        status.container =
+            Some(Container { engine: "docker", id: "0".repeat(64), name: Some("a-long-name-".repeat(20)) });
+        assert!(fits(&status).contains("docker:a-long~"));
+        // Where the other cells are short, there is room for more.
+        (status.ifname, status.mode) = ("eth0".into(), "bridge");
+        assert!(fits(&status).contains("docker:a-long-name-a-long~"));
+    }
+}

@@ -1,0 +1,13 @@
+//! Packet sockets: what a device carries, what a protocol behind it receives, and sending at will.
+
+mod injector;
+mod seen;
+mod socket;
+mod tap;
+
+pub(crate) use crate::sniff::socket::SO_RCVPRIORITY;
+pub use crate::sniff::{
+    injector::Injector,
+    seen::{Kind, Seen},
+    tap::Tap,
+};
