@@ -39,7 +39,7 @@ pub fn add(task: &Task<'_>) -> CniResult<Value> {
     let ipam = task.ipam()?;
     let room = task.runtime.block_on(make_room(task, target, netns))?;
     let (made, given) = device_and_addresses(task, ipam.as_ref(), target, room)?;
-    let put = given.map(|result| put(task, &made, &result).map(|()| result)).transpose();
+    let put = finish(task, &made, given.as_ref()).map(|()| given);
     let result = match put.and_then(|result| still_there(path, &made.site.netns).map(|()| result)) {
         Ok(result) => result.unwrap_or_default(),
         Err(error) => {
@@ -79,8 +79,7 @@ async fn make_room(task: &Task<'_>, target: &Target, netns: Netns) -> CniResult<
 
 /// A device that is there, up and marked.
 struct Made {
-    /// The name of its master.
-    master: String,
+    master: Link,
     site: Site,
     link: Link,
     mac: Mac,
@@ -141,7 +140,7 @@ async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
             return Err(error);
         }
     }
-    Ok(Made { master: lower.name, site, link, mac })
+    Ok(Made { master: lower, site, link, mac })
 }
 
 fn warn(warnings: &[String]) {
@@ -157,26 +156,40 @@ async fn attach(config: &Config, site: &Site, lower: &Link, mac: Mac) -> CniResu
     Ok(warnings)
 }
 
-/// Puts addresses and routes on the device, once nobody else has them.
-fn put(task: &Task<'_>, made: &Made, result: &AddResult) -> CniResult<()> {
-    let nets: Vec<IpNet> = result.ips.iter().map(Address::net).collect::<CniResult<_>>()?;
+/// Puts addresses and routes on the device, once nobody else has them, and holds it to them.
+fn finish(task: &Task<'_>, made: &Made, given: Option<&AddResult>) -> CniResult<()> {
     let Made { master, site, link, mac } = made;
+    let nets = given.into_iter().flat_map(|result| &result.ips).map(Address::net);
+    let nets: Vec<IpNet> = nets.collect::<CniResult<_>>()?;
     let device = Device { netns: &site.netns, index: link.index, mac: *mac };
     if nets.iter().any(|net| net.address.is_ipv6()) {
         settings::allow_ipv6(&site.netns, &link.name);
     }
-    let arp = Arp::open(device, &nets)?;
-    arp.probe(&nets, task.config.duplicate_wait)?;
+    // On a master that is down nobody can be asked, or told.
+    let heard: &[IpNet] = if master.up { &nets } else { &[] };
+    let arp = Arp::open(device, heard)?;
+    arp.probe(heard, task.config.duplicate_wait)?;
     task.runtime.block_on(async {
         settings::add_addresses(&site.inside, link.index, &nets).await?;
-        settings::await_duplicate_detection(&site.inside, link.index, &nets).await?;
-        settings::add_routes(&site.inside, link.index, result).await
+        settings::await_duplicate_detection(&site.inside, link.index, heard).await?;
+        match given {
+            Some(result) => settings::add_routes(&site.inside, link.index, result).await,
+            None => Ok(()),
+        }
     })?;
     if task.config.anti_spoof != AntiSpoof::Off {
-        warn(&task.runtime.block_on(host_access::guard(master))?);
+        warn(&task.runtime.block_on(host_access::guard(&master.name))?);
     }
-    arp.announce(&nets)?;
-    announce::advertise(device, &nets)
+    arp.announce(heard)?;
+    announce::advertise(device, heard)?;
+    if !master.up {
+        warn(&[format!(
+            "master {:?} is down: the container is on the network when it comes up; nobody was asked for \
+             its addresses",
+            master.name
+        )]);
+    }
+    Ok(())
 }
 
 /// Gives back what a plugin may have given. The error that led here is the one to report.

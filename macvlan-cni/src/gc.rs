@@ -4,7 +4,7 @@ use macvlan_core::{kernel::netlink::Netlink, model::child::Child};
 
 use crate::{
     config::Config,
-    error::{CniError, CniResult, code},
+    error::CniResult,
     host_access,
     request::{Target, Verb},
     site,
@@ -12,18 +12,13 @@ use crate::{
 };
 
 /// Removes every device of the network but those of the attachments that the runtime names, and
-/// releases their addresses.
+/// releases their addresses. A runtime that names none at all, not even an empty list, leaves the devices
+/// to themselves.
 ///
 /// # Errors
 ///
-/// Code 7 without the list of attachments; else the first failure, after everything was tried.
+/// The first failure, after everything was tried.
 pub fn gc(task: &Task<'_>) -> CniResult<()> {
-    if task.config.valid_attachments.is_none() {
-        return Err(CniError::new(
-            code::INVALID_CONFIG,
-            "the configuration has no \"cni.dev/valid-attachments\", which GC needs",
-        ));
-    }
     let (stale, mut outcome) = match task.runtime.block_on(remove_stale(task)) {
         Ok(stale) => (stale, Ok(())),
         Err(error) => (Vec::new(), Err(error)),
@@ -40,8 +35,8 @@ pub fn gc(task: &Task<'_>) -> CniResult<()> {
 
 async fn remove_stale(task: &Task<'_>) -> CniResult<Vec<Target>> {
     let config = &task.config;
-    if config.link_in_container {
-        // Its master goes with the container, and the device with its master.
+    // The master of a container goes with it, and the device with its master.
+    if config.link_in_container || config.valid_attachments.is_none() {
         return Ok(Vec::new());
     }
     let netlink = Netlink::open()?;

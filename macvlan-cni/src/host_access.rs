@@ -99,6 +99,7 @@ pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
             on_missing_bpf: (config.on_missing_bpf == OnMissingBpf::Fail).then_some(MissingChoice::Fail),
             ..Options::default()
         },
+        may_be_down: true,
         // Somebody else may have attached meanwhile: it stays as they said then.
         at_first: OptionValues { adopt: false, ..OptionValues::default() },
         ..AttachRequest::default()

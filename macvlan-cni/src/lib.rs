@@ -34,7 +34,7 @@ use macvlan_core::kernel::lock::Lock;
 use serde_json::{Value, json};
 
 use crate::{
-    config::Config,
+    config::{Config, keys},
     error::CniResult,
     request::{Invocation, Verb},
     task::Task,
@@ -67,14 +67,23 @@ fn serve_in(
     if request.verb == Verb::Version {
         return Ok(Some(versions(&request.input)));
     }
-    *version = Version::of(&request.input)?;
+    let object = keys::object(&request.input)?;
+    *version = Version::of(&object)?;
     match request.verb {
         Verb::Check => version.require(Version::V0_4_0, "CHECK")?,
         Verb::Status => version.require(Version::V1_1_0, "STATUS")?,
         Verb::Gc => version.require(Version::V1_1_0, "GC")?,
         Verb::Add | Verb::Del | Verb::Version => {}
     }
-    let config = Config::read(&request.input, &request.args)?;
+    // What is attached can be looked at and detached, though it was attached by a version that let this pass.
+    let attaches = matches!(request.verb, Verb::Add | Verb::Status);
+    if attaches {
+        keys::refuse_unknown(&object)?;
+    }
+    let config = Config::read(object, &request.args)?;
+    if attaches {
+        config.require_attachable()?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the event loop")?;
     let attachment = runtime.block_on(hold(&request, &config));
@@ -97,7 +106,8 @@ async fn hold(request: &Invocation, config: &Config) -> Option<Lock> {
 
 /// The answer to VERSION, in the version that was asked in.
 fn versions(input: &[u8]) -> Value {
-    let version = Version::of(input).unwrap_or(Version::NEWEST);
+    let asked = keys::object(input).ok().filter(|config| config.contains_key("cniVersion"));
+    let version = asked.and_then(|config| Version::of(&config).ok()).unwrap_or(Version::NEWEST);
     json!({ "cniVersion": version.as_str(), "supportedVersions": Version::ALL.map(Version::as_str) })
 }
 
@@ -121,7 +131,8 @@ mod tests {
     fn versions_are_told_without_a_configuration() {
         for input in ["", r#"{"cniVersion": "0.3.1"}"#, "rubbish"] {
             let answer = serve_verb("VERSION", input).unwrap().unwrap();
-            assert_eq!(answer["supportedVersions"], json!(["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]));
+            let spoken = json!(["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]);
+            assert_eq!(answer["supportedVersions"], spoken);
         }
         let asked = serve_verb("VERSION", r#"{"cniVersion": "0.3.1"}"#).unwrap().unwrap();
         assert_eq!(asked["cniVersion"], "0.3.1");
@@ -129,13 +140,27 @@ mod tests {
 
     #[test]
     fn a_version_has_the_verbs_that_came_with_it() {
-        for (verb, version) in
-            [("CHECK", "0.3.1"), ("STATUS", "1.0.0"), ("GC", "1.0.0"), ("ADD", "0.2.0"), ("ADD", "9.0.0")]
-        {
+        for (verb, version) in [("CHECK", "0.3.1"), ("STATUS", "1.0.0"), ("GC", "1.0.0"), ("CHECK", "")] {
             let input = format!(r#"{{"cniVersion": "{version}", "name": "lan"}}"#);
-            assert_eq!(serve_verb(verb, &input).unwrap_err()["code"], 1, "{verb} {version}");
+            let error = serve_verb(verb, &input).unwrap_err();
+            let msg = format!("config version does not allow {verb}");
+            assert_eq!((&error["code"], &error["msg"]), (&json!(1), &json!(msg)), "{version}");
         }
-        assert_eq!(serve_verb("ADD", r#"{"name": "lan"}"#).unwrap_err()["code"], 1);
+        let error = serve_verb("ADD", r#"{"cniVersion": "9.0.0", "name": "lan"}"#).unwrap_err();
+        assert_eq!(error["code"], 1);
+    }
+
+    #[test]
+    fn what_an_add_refuses_a_del_takes() {
+        for key in [r#""hostAcess": true"#, r#""antiSpoof": "ip""#] {
+            let input =
+                format!(r#"{{"cniVersion": "1.1.0", "name": "lan", "linkInContainer": false, {key}}}"#);
+            for (verb, refused) in [("ADD", true), ("STATUS", true), ("CHECK", false), ("GC", false)] {
+                let error = serve_verb(verb, &input).err().unwrap_or_default();
+                let is_about_it = error["msg"].as_str().unwrap_or_default().contains(&key[1..8]);
+                assert_eq!(is_about_it, refused, "{verb} {error}");
+            }
+        }
     }
 
     #[test]

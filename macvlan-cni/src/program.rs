@@ -1,4 +1,4 @@
-//! The plugin as a program: `macvlan-cni`, or `macvlan-ctl` called by that name.
+//! The plugin as a program.
 
 use std::{
     env,
@@ -14,7 +14,7 @@ const ABOUT: &str = concat!(
     "macvlan-cni ",
     env!("CARGO_PKG_VERSION"),
     ": a CNI plugin; container runtimes run it with CNI_COMMAND set\n",
-    "CNI versions: 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"
+    "CNI versions: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"
 );
 
 /// Whether this process was started by the plugin's name.

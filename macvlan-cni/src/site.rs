@@ -184,11 +184,11 @@ fn taken(link: &Link, identity: &Attachment) -> CniError {
     CniError::new(code::INVALID_ENVIRONMENT, msg)
 }
 
-/// The lower device: the configured one, or that of the default route.
+/// The lower device: the configured one, or that of the default route. It may be down.
 ///
 /// # Errors
 ///
-/// Code 7 when there is none, or it cannot be one; 11 when it is down.
+/// Code 7 when there is none, or it cannot be one.
 pub async fn master(above: &Netlink, config: &Config) -> CniResult<Link> {
     let invalid = |msg| CniError::new(code::INVALID_CONFIG, msg);
     let link = match &config.master {
@@ -197,16 +197,17 @@ pub async fn master(above: &Netlink, config: &Config) -> CniResult<Link> {
             found.ok_or_else(|| invalid(format!("master {:?} does not exist", name.as_str())))?
         }
         None => {
-            let index = default_device(above).await?;
-            let found = above.link_by_index(index.unwrap_or_default(), None).await?;
-            found.ok_or_else(|| invalid("no master is configured, and there is no default route".into()))?
+            let found = match default_device(above).await? {
+                Some(index) => above.link_by_index(index, None).await?,
+                None => None,
+            };
+            found.ok_or_else(|| {
+                invalid("the network names no master, and there is no default route to take it from".into())
+            })?
         }
     };
     if let Some(mtu) = config.mtu.filter(|mtu| *mtu > link.mtu) {
         return Err(invalid(format!("mtu {mtu} is above the {} of master {:?}", link.mtu, link.name)));
-    }
-    if !link.up {
-        return Err(CniError::new(code::TRY_AGAIN, format!("master {:?} is down", link.name)));
     }
     Ok(link)
 }

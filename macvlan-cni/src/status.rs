@@ -14,7 +14,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// Code 51 when the master is gone or down, and its containers with it; 50 when the plugin that
+/// Code 51 when the master is gone, and its containers with it; 50 when the plugin that
 /// manages addresses is missing, or the programs that the network is not to be without. The other
 /// plugin's own, when it cannot serve.
 pub fn status(task: &Task<'_>) -> CniResult<()> {

@@ -54,6 +54,7 @@ pub mod stats;
 pub mod stream;
 pub mod talk;
 pub mod tap;
+pub mod topologies;
 pub mod tracer;
 
 pub use macvlan_bench::lab::frames;

@@ -171,7 +171,12 @@ fn the_package_installs_runs_and_leaves_nothing() {
 
     let mut plugin = root.command("/usr/lib/cni/macvlan-cni");
     let versions = to_its_end(plugin.env("CNI_COMMAND", "VERSION")).succeeded().json();
-    assert_eq!(versions["supportedVersions"][0], "0.3.0", "{versions:#}");
+    assert_eq!(versions["supportedVersions"][0], "0.1.0", "{versions:#}");
+    let thin = root.run("stat --format %s /usr/lib/cni/macvlan-cni /usr/bin/macvlan-ctl");
+    let sizes: Vec<u64> = thin.lines().map(|size| size.parse().or_fail("read a size")).collect();
+    assert!(sizes[0] * 2 < sizes[1], "the plugin is not the thin one: {sizes:?}");
+    root.run("macvlan-ctl install-cni --plugins /tmp/plugins");
+    root.run("cmp /tmp/plugins/macvlan-cni /usr/lib/cni/macvlan-cni");
 
     root.put("/etc/macvlan-ctl/config.toml", b"# somebody's own\n");
     // The same package again is an upgrade to dpkg: nothing that a person wrote is touched.

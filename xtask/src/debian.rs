@@ -1,5 +1,5 @@
 //! Packages of Debian's suites: the source of the compiler's library, for machines whose rustup cannot
-//! fetch it, and kernels to test on.
+//! fetch it, kernels to test on, and what tests of others need.
 //!
 //! The machine's own package sources say where the archive is; they and everything else that
 //! belongs to apt stay as they are, and no package is installed.
@@ -56,6 +56,23 @@ impl Apt {
     /// # Errors
     /// The machine has no Debian package source, or its archive has no such suite.
     pub fn new(scratch: &Path, suite: &str, architecture: Option<&'static str>) -> Result<Self> {
+        Self::reading(scratch, architecture, suite, &[BINARIES])
+    }
+
+    /// One that knows this suite's packages for the machine's own architecture, and their sources.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_sources(scratch: &Path, suite: &str) -> Result<Self> {
+        Self::reading(scratch, None, suite, &[BINARIES, SOURCES])
+    }
+
+    fn reading(
+        scratch: &Path,
+        architecture: Option<&'static str>,
+        suite: &str,
+        kinds: &[&str],
+    ) -> Result<Self> {
         let apt = Self { directory: scratch.join("apt"), architecture };
         for directory in ["lists/partial", "cache/archives/partial"] {
             let directory = apt.directory.join(directory);
@@ -63,8 +80,9 @@ impl Apt {
                 .with_context(|| format!("cannot create '{}'", directory.display()))?;
         }
         let sources = apt.directory.join("sources.list");
-        fs::write(&sources, source_line(&archive()?, suite))
-            .with_context(|| format!("cannot write '{}'", sources.display()))?;
+        let archive = archive()?;
+        let lines: String = kinds.iter().map(|kind| source_line(kind, &archive, suite)).collect();
+        fs::write(&sources, lines).with_context(|| format!("cannot write '{}'", sources.display()))?;
         run(apt.get().arg("update")).with_context(|| format!("cannot read Debian's suite '{suite}'"))?;
         Ok(apt)
     }
@@ -110,6 +128,24 @@ impl Apt {
         Ok(())
     }
 
+    /// Downloads the source of a package as its authors gave it, and unpacks it into `directory`.
+    ///
+    /// # Errors
+    /// It cannot be downloaded or unpacked.
+    pub fn unpack_source(&self, package: &str, directory: &Path) -> Result<()> {
+        run(self.get().args(["source", "--download-only", "--tar-only", package]))
+            .with_context(|| format!("cannot download the source of Debian's {package}"))?;
+        let entries = fs::read_dir(&self.directory)
+            .with_context(|| format!("cannot list '{}'", self.directory.display()))?;
+        let archive = entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| path.to_string_lossy().contains(".orig.tar."))
+            .with_context(|| format!("apt-get left no source of {package}"))?;
+        fs::create_dir_all(directory).with_context(|| format!("cannot create '{}'", directory.display()))?;
+        let mut tar = Command::new("tar");
+        run(tar.arg("-x").arg("-f").arg(&archive).args(["--strip-components=1", "-C"]).arg(directory))
+    }
+
     fn get(&self) -> Command {
         self.command("apt-get")
     }
@@ -151,8 +187,12 @@ fn archive() -> Result<String> {
     }
 }
 
-fn source_line(archive: &str, suite: &str) -> String {
-    format!("deb [signed-by={KEYRING}] {archive} {suite} main\n")
+/// What a line of apt's sources is for.
+const BINARIES: &str = "deb";
+const SOURCES: &str = "deb-src";
+
+fn source_line(kind: &str, archive: &str, suite: &str) -> String {
+    format!("{kind} [signed-by={KEYRING}] {archive} {suite} main\n")
 }
 
 #[cfg(test)]
@@ -162,7 +202,7 @@ mod tests {
     #[test]
     fn the_source_is_signed_by_debian() {
         assert_eq!(
-            source_line("mirror:/debian/", "stable"),
+            source_line(BINARIES, "mirror:/debian/", "stable"),
             "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] mirror:/debian/ stable main\n"
         );
     }

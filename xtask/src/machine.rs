@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 18] = [
+const TOOLS: [(&str, &str); 19] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
@@ -26,6 +26,7 @@ const TOOLS: [(&str, &str); 18] = [
     ("dockerd", "docker.io"),
     ("ctr", "containerd"),
     ("podman", "podman"),
+    ("runc", "runc"),
     ("busybox", "busybox-static"),
     ("dpkg-deb", "dpkg"),
     ("lintian", "lintian"),
@@ -38,7 +39,7 @@ const TOOLS: [(&str, &str); 18] = [
 ];
 
 /// Programs that boot other kernels and make what those boot from, and the package of each.
-const VM_TOOLS: [(&str, &str); 7] = [
+const VM_TOOLS: [(&str, &str); 8] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("cpio", "cpio"),
     ("modprobe", "kmod"),
@@ -46,6 +47,7 @@ const VM_TOOLS: [(&str, &str); 7] = [
     ("strip", "binutils"),
     ("ip", "iproute2"),
     ("tc", "iproute2"),
+    ("ping", "iputils-ping"),
 ];
 
 /// Programs that build for another processor and emulate it, and the package of each.

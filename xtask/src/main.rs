@@ -15,6 +15,7 @@ mod command;
 mod debian;
 mod dist;
 mod fuzz;
+mod go;
 mod hygiene;
 mod machine;
 mod object;

@@ -12,7 +12,7 @@ use clap::Args;
 use crate::{
     artifacts,
     command::{cargo, read, run},
-    dist,
+    dist, go,
     machine::{self, State},
     unpacked, validator,
 };
@@ -24,7 +24,7 @@ const PACKAGE: &str = "macvlan-tests";
 const MEASUREMENTS: [&str; 2] = ["guard_speed", "speed"];
 
 /// Tests that need devices or a qdisc which not every kernel has: `vm-test` runs them on kernels that do.
-const ON_OTHER_KERNELS: [&str; 2] = ["guard_pace", "masters"];
+const ON_OTHER_KERNELS: [&str; 3] = ["guard_pace", "masters", "topology_vlan"];
 
 /// What to test, and how.
 #[derive(Args, Default)]
@@ -79,13 +79,14 @@ fn run_all(root: &Path, options: &Options) -> Result<()> {
 
     let (tests, measured) = test_targets(&root.join("tests/tests"))?;
     let mut privileged = on_real_devices(root, options.release)?;
+    privileged.env("MACVLAN_TESTS_GO", go::unpacked(root)?);
     privileged.arg("--lib").args(tests.iter().flat_map(|test| ["--test", test]));
     run(options.pass_on(&mut privileged)).context("the tests on real devices failed")?;
 
     if measured && !options.no_speed {
         let mut speed = on_real_devices(root, options.release)?;
         // The program as users have it. What the tests themselves do is done by the kernel.
-        speed.env("MACVLAN_CTL_BIN", dist::binary(root)?);
+        speed.env("MACVLAN_CTL_BIN", dist::binaries(root)?.control);
         speed.args(MEASUREMENTS.iter().flat_map(|test| ["--test", test]));
         speed.args(["--", "--test-threads=1", "--nocapture"]);
         run(speed.args(&options.filter)).context("the measurements failed")?;
@@ -114,10 +115,19 @@ pub fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
     Ok(cargo)
 }
 
-/// How cargo builds the control program as the tests start it: with what tests of killed runs need, and no
-/// release has; and with the tests, or each would be built with parts of its own.
-pub const PROGRAM: [&str; 7] =
-    ["build", "--package", "macvlan-ctl", "--features", "macvlan-ctl/crash-points", "--package", PACKAGE];
+/// How cargo builds the control program, and the plugin beside it, as the tests start them: with what tests
+/// of killed runs need, and no release has; and with the tests, or each would be built with parts of its own.
+pub const PROGRAM: [&str; 9] = [
+    "build",
+    "--package",
+    "macvlan-ctl",
+    "--features",
+    "macvlan-ctl/crash-points",
+    "--package",
+    "macvlan-cni",
+    "--package",
+    PACKAGE,
+];
 
 /// The control program as the tests start it, built.
 ///
@@ -166,6 +176,7 @@ mod tests {
             "guard_speed.rs",
             "masters.rs",
             "guard_pace.rs",
+            "topology_vlan.rs",
             "programs/main.rs",
             "fixtures/data.json",
             "note.txt",

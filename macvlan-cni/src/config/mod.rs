@@ -1,5 +1,6 @@
 //! A network's configuration: the keys of the reference `macvlan` plugin, and our own.
 
+pub mod keys;
 mod rate;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use macvlan_core::{
     policy::change::{parse_anti_spoof, parse_group},
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     announce::PROBING,
@@ -79,7 +80,7 @@ pub struct Config {
     pub duplicate_wait: Duration,
     /// What ADD answered.
     pub prev_result: Option<AddResult>,
-    /// Attachments that GC is to leave alone; `None` where the configuration has no such list.
+    /// Attachments that GC is to leave alone; `None` where the runtime says nothing of them.
     pub valid_attachments: Option<Vec<Attachment>>,
 }
 
@@ -128,6 +129,8 @@ struct Raw {
     prev_result: Option<AddResult>,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid_attachments: Option<Vec<Attachment>>,
+    #[serde(rename = "cni.dev/attachments")]
+    former_valid_attachments: Option<Vec<Attachment>>,
 }
 
 /// A degree by its name; `true` is the MAC.
@@ -152,14 +155,15 @@ struct RawRuntime {
 }
 
 impl Config {
-    /// Reads a configuration, with what `CNI_ARGS` says.
+    /// Reads a configuration whose keys are spelled as [`keys::object`] spells them, with what `CNI_ARGS`
+    /// says.
     ///
     /// # Errors
     ///
-    /// Code 6 when it is not JSON of that shape, 2 when a rate has a key that is none, 7 when a value is invalid or this build cannot do
+    /// Code 6 when it is not of that shape, 2 when a rate has a key that is none, 7 when a value is invalid or this build cannot do
     /// what it asks for, 4 when `CNI_ARGS` is invalid.
-    pub fn read(input: &[u8], args: &str) -> CniResult<Self> {
-        let raw: Raw = serde_json::from_slice(input).map_err(|error| {
+    pub fn read(object: Map<String, Value>, args: &str) -> CniResult<Self> {
+        let raw: Raw = serde_json::from_value(Value::Object(object)).map_err(|error| {
             CniError::new(code::DECODING_FAILURE, "cannot understand the network configuration")
                 .with_details(error)
         })?;
@@ -194,7 +198,7 @@ impl Config {
             link_in_container: raw.link_in_container,
             bcqueuelen: number("bcqueuelen", raw.bcqueuelen)?,
             ipam: raw.ipam.map(|ipam| ipam.kind).filter(|kind| !kind.is_empty()),
-            dns: raw.dns.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
+            dns: raw.dns.unwrap_or_else(|| Value::Object(Map::new())),
             host_access: raw.host_access,
             group: match raw.group.as_deref() {
                 None | Some("") => None,
@@ -216,10 +220,27 @@ impl Config {
             on_missing_bpf: raw.on_missing_bpf,
             duplicate_wait: raw.duplicate_wait.map_or(Ok(PROBING), duplicate_wait)?,
             prev_result: raw.prev_result,
-            valid_attachments: raw.valid_attachments,
+            valid_attachments: raw.valid_attachments.or(raw.former_valid_attachments),
         };
         refuse_what_cannot_be(&config)?;
         Ok(config)
+    }
+
+    /// Refuses what no container can be attached with. Whatever it says, one that is attached can be
+    /// detached.
+    ///
+    /// # Errors
+    ///
+    /// Code 7.
+    pub fn require_attachable(&self) -> CniResult<()> {
+        if self.anti_spoof == AntiSpoof::Ip && self.ipam.is_none() {
+            return Err(invalid(
+                "antiSpoof \"ip\" lets a container send from its addresses alone, and without ipam it has none: \
+                 use \"mac\", or give the network an ipam"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
 
     /// Whether the data path is to be there for a child.

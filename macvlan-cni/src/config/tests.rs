@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use crate::config::*;
 
 fn read(json: &str, args: &str) -> CniResult<Config> {
-    Config::read(json.as_bytes(), args)
+    Config::read(keys::object(json.as_bytes())?, args)
 }
 
 #[test]
@@ -76,6 +76,37 @@ fn own_keys_that_ask_for_nothing_are_taken() {
 }
 
 #[test]
+fn without_addresses_nobody_can_be_held_to_them() {
+    for (keys, is_attachable) in [
+        (r#""antiSpoof": "ip", "ipam": {"type": "static"}"#, true),
+        (r#""antiSpoof": "ip", "ipam": {}"#, false),
+        (r#""antiSpoof": "ip""#, false),
+        (r#""antiSpoof": "mac""#, true),
+        (r#""antiSpoof": "off""#, true),
+    ] {
+        let config = read(&format!(r#"{{"name": "lan", {keys}}}"#), "").unwrap();
+        let refused = config.require_attachable().err().map(|error| error.code);
+        assert_eq!(refused, (!is_attachable).then_some(code::INVALID_CONFIG), "{keys}");
+    }
+}
+
+#[test]
+fn attachments_have_two_names_of_which_the_later_wins() {
+    let valid = |keys: &str| {
+        let config = read(&format!(r#"{{"name": "lan"{keys}}}"#), "").unwrap();
+        config.valid_attachments.map(|valid| valid.len())
+    };
+    let one = r#"[{"containerID": "c1", "ifname": "eth0"}]"#;
+    assert_eq!(valid(""), None);
+    assert_eq!(valid(r#", "cni.dev/valid-attachments": null"#), Some(0));
+    assert_eq!(valid(&format!(r#", "cni.dev/attachments": {one}"#)), Some(1));
+    assert_eq!(
+        valid(&format!(r#", "cni.dev/attachments": {one}, "cni.dev/valid-attachments": []"#)),
+        Some(0)
+    );
+}
+
+#[test]
 fn a_guard_is_read_and_needs_the_data_path() {
     for (value, degree) in [
         ("false", AntiSpoof::Off),
@@ -98,6 +129,6 @@ fn a_guard_is_read_and_needs_the_data_path() {
 proptest! {
     #[test]
     fn any_input_is_read_without_a_panic(input: Vec<u8>, args: String) {
-        let _ = Config::read(&input, &args);
+        let _ = keys::object(&input).and_then(|object| Config::read(object, &args));
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use macvlan_core::kernel::lock::Lock;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     error::{CniError, CniResult, code},
@@ -225,8 +225,11 @@ impl Running<'_> {
 
 /// A configuration of one version in another; `None` when it is not of that version.
 fn in_version(input: &[u8], from: Version, to: Version) -> Option<Vec<u8>> {
-    let mut config: Value = serde_json::from_slice(input).ok()?;
-    let version = config.get_mut("cniVersion").filter(|version| **version == from.as_str())?;
+    let mut config: Map<String, Value> = serde_json::from_slice(input).ok()?;
+    let (_, version) = config.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case("cniVersion"))?;
+    if *version != from.as_str() {
+        return None;
+    }
     *version = to.as_str().into();
     serde_json::to_vec(&config).ok()
 }

@@ -27,7 +27,9 @@ pub async fn attach(name: &str, request: &AttachRequest) -> Result<Outcome> {
 async fn attach_unnamed(name: &str, request: &AttachRequest) -> Result<Outcome> {
     let access = if request.dry_run { Access::Read } else { Access::Change };
     let mut locked = LockedMaster::open(name, access).await?;
-    locked.master.require_up()?;
+    if !request.may_be_down {
+        locked.master.require_up()?;
+    }
     locked.require_our_layout()?;
     groups::check(&locked, &request.children)?;
     let children = plan_children(&locked, &request.children, Differing::Refuse).await?;

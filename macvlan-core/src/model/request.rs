@@ -25,4 +25,6 @@ pub struct AttachRequest {
     pub follows: bool,
     /// Delete children of ours that are not among `children`: `apply` alone does.
     pub prune: bool,
+    /// The master may be down: what is attached serves it when it comes up.
+    pub may_be_down: bool,
 }

@@ -68,6 +68,7 @@ impl Containerd {
         let cgroup = format!("/{}/{name}", self.cgroups.name());
         let mut command = self.command();
         command.args(["run", "--rm", "--null-io", "--cni", "--rootfs", "--cgroup", &cgroup]);
+        command.args(["--runtime", "io.containerd.runc.v2", "--runc-binary", "runc"]);
         command.args(["/run/image", name, "/bin/busybox", "sleep", "86400"]);
         command.spawn().or_fail("run `ctr`")
     }

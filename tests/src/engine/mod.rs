@@ -47,7 +47,8 @@ impl Kind {
         }
     }
 
-    /// Options that keep it to its sandbox.
+    /// Options that keep it to its sandbox, and to the runtime that tests need: which others are installed is
+    /// nothing to them.
     const fn options(self) -> &'static [&'static str] {
         match self {
             Self::Docker => &[],
@@ -56,6 +57,7 @@ impl Kind {
                 "--cgroup-manager=cgroupfs",
                 "--events-backend=file",
                 "--network-config-dir=/run/networks",
+                "--runtime=runc",
             ],
         }
     }
@@ -226,7 +228,7 @@ impl Engine {
         let mut daemon = self.sandbox.command("dockerd");
         daemon.args(["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]);
         daemon.args(["--bridge=none", "--userland-proxy=false", "--storage-driver=vfs"]);
-        daemon.args(["--exec-opt=native.cgroupdriver=cgroupfs"]);
+        daemon.args(["--exec-opt=native.cgroupdriver=cgroupfs", "--default-runtime=runc"]);
         self.sandbox.spawn(daemon);
         wait_for("dockerd", || output(&mut self.command(&["version"])).status.success().then_some(()));
     }

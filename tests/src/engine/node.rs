@@ -24,19 +24,19 @@ pub struct Node {
     cgroups: Cgroups,
 }
 
-/// Builds the image from the recipe, with the static binary of the package for a context. The lab's host
+/// Builds the image from the recipe, with the static binaries of the package for a context. The lab's host
 /// has no way to any registry.
 const BUILD: &str = r#"
     mkdir -p /run/context
-    dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/bin/macvlan-ctl >/run/context/macvlan-ctl
-    chmod 755 /run/context/macvlan-ctl
+    dpkg-deb --fsys-tarfile "$1" |
+        tar -x -C /run/context --transform 's,.*/,,' ./usr/bin/macvlan-ctl ./usr/lib/cni/macvlan-cni
     export TMPDIR=/run
-    exec podman --storage-driver=vfs --cgroup-manager=cgroupfs --events-backend=file \
+    exec podman --storage-driver=vfs --cgroup-manager=cgroupfs --events-backend=file --runtime=runc \
         build --quiet --isolation=chroot --pull=never --tag "$2" --file "$0" /run/context
 "#;
 
-/// Where the static binary is on a node.
-pub const CONTEXT: &str = "/run/context/macvlan-ctl";
+/// Where the static plugin is on a node.
+pub const CONTEXT: &str = "/run/context/macvlan-cni";
 
 impl Node {
     /// One with the image under this name.

@@ -100,7 +100,7 @@ pub fn setpriv() -> Result<(), String> {
 ///
 /// What of these is not installed.
 pub fn docker() -> Result<(), String> {
-    ["dockerd", "docker", "containerd", "busybox"].into_iter().try_for_each(program)
+    ["dockerd", "docker", "containerd", "runc", "busybox"].into_iter().try_for_each(program)
 }
 
 /// Podman, and what a container of it needs.
@@ -109,7 +109,7 @@ pub fn docker() -> Result<(), String> {
 ///
 /// What of these is not installed.
 pub fn podman() -> Result<(), String> {
-    ["podman", "busybox"].into_iter().try_for_each(program)
+    ["podman", "runc", "busybox"].into_iter().try_for_each(program)
 }
 
 /// containerd with its client, and what a container of it needs.

@@ -33,7 +33,6 @@ fn bad_input_gets_its_code_and_leaves_nothing() {
         (Call { netns: Some("/run".into()), ..good.clone() }, 4),
         (Call { netns: Some(lab.host.ns.path()), ..good.clone() }, 4),
         (Call { netns: Some("/run/netns/vanished".into()), ..good.clone() }, 3),
-        (with("cniVersion", json!("0.2.0")), 1),
         (with("cniVersion", json!("2.0.0")), 1),
         (with("cniVersion", json!(1)), 6),
         (with("mtu", json!("1400")), 6),
@@ -46,7 +45,10 @@ fn bad_input_gets_its_code_and_leaves_nothing() {
         (with("master", json!("lo")), 7),
         (with("ipam", json!({"type": "../../bin/sh"})), 7),
         (with("ipam", json!({"type": "absent"})), 7),
+        (with("hostAcess", json!(false)), 2),
+        (with("HostAccess", json!(false)), 2),
         (with("antiSpoof", json!("dna")), 7),
+        (Call { config: without_addresses("ip"), ..good.clone() }, 7),
         (with("group", json!("light blue")), 7),
         (with("duplicateWait", json!(-1)), 7),
         (with("rate", json!({"in": "1mbit"})), 2),
@@ -65,9 +67,31 @@ fn bad_input_gets_its_code_and_leaves_nothing() {
         assert_eq!(good.refused(&lab, verb).0, 4, "{verb:?}");
     }
     is_untouched(&lab, &ns);
-    lab.host.ns.ip("link set eth0 down");
-    assert_eq!(good.refused(&lab, "ADD").0, 11);
+}
+
+#[test]
+fn an_error_names_the_object_and_the_remedy() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let ns = Netns::new();
+    let refused = |config: Value| Call::new(plugin(), "c1", &ns, config).refused(&lab, "ADD");
+    let mut slip = network("1.1.0");
+    slip["hostAcess"] = json!(false);
+    let told = "unknown key \"hostAcess\" (of false): did you mean \"hostAccess\"?";
+    assert_eq!(refused(slip), (2, told.to_owned()));
+    let (code, message) = refused(without_addresses("ip"));
+    assert_eq!((code, message.contains("use \"mac\", or give the network an ipam")), (7, true), "{message}");
+    // The lab's host has no default route.
+    let mut no_master = network("1.1.0");
+    no_master["master"] = json!("");
+    let (code, message) = refused(no_master);
+    assert_eq!((code, message.contains("there is no default route")), (7, true), "{message}");
     is_untouched(&lab, &ns);
+}
+
+/// A network without addresses, with this guard.
+fn without_addresses(guard: &str) -> Value {
+    json!({"cniVersion": "1.1.0", "name": "lan", "type": "macvlan-cni", "master": "eth0", "antiSpoof": guard})
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use macvlan_common::mac::Mac;
 use macvlan_tests::{
     cni::{Call, network, plugin, reserved, station},
     control::{members, only, status},
@@ -58,6 +59,30 @@ fn a_guard_needs_a_data_path_that_knows_every_child() {
     let told = status(&lab)["children"][0].to_string();
     assert!(told.contains(r#""anti_spoof":"mac""#), "{told}");
     call.del(&lab);
+}
+
+#[test]
+fn a_container_without_addresses_is_held_to_its_mac() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let ns = Netns::new();
+    let config = json!({"cniVersion": "1.1.0", "name": "lan", "type": "macvlan-cni", "master": "eth0",
+        "antiSpoof": true});
+    let call = Call::new(plugin(), "c1", &ns, config);
+    let result = call.add(&lab);
+    let own = result["interfaces"][0]["mac"].as_str().and_then(|mac| mac.parse().ok());
+    let (own, injector) = (own.or_fail("read the MAC"), Injector::new(&ns, "eth0"));
+    for to in [&lab.wire, &lab.host] {
+        let mut tap = Tap::on_device(&to.ns, &to.dev);
+        let [forged, honest] = [Marker::new(), Marker::new()];
+        injector.send(&marked(to.mac, Mac::new([2, 0, 0, 0, 9, 99]), forged));
+        injector.send(&marked(to.mac, own, honest));
+        // What was sent before it has come by then, if at all.
+        tap.wait_for(honest, 1);
+        assert_eq!(tap.received(forged), 0, "{to:?}");
+    }
+    call.del(&lab);
+    assert!(members(&lab).is_empty());
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod manifests;
 mod many;
 mod node;
 mod pods;
+mod reference;
 mod topologies;
 mod vanished;
 mod verbs;

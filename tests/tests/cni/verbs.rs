@@ -4,6 +4,7 @@ use macvlan_common::child::Mode;
 use macvlan_tests::{
     cni::{Call, network, plugin, reference, reserved, station},
     control::{devices, members, names_of, status},
+    fail::wait_for,
     following::Following,
     lab::Lab,
     needs,
@@ -14,7 +15,7 @@ use macvlan_tests::{
 use serde_json::{Value, json};
 
 /// Those that Debian's reference plugin speaks too.
-const SHARED: [&str; 4] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0"];
+const SHARED: [&str; 6] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
 
 #[test]
 fn both_plugins_answer_and_do_the_same_in_every_version() {
@@ -178,10 +179,37 @@ fn status_says_what_an_add_would_find() {
     call.config["ipam"]["type"] = json!("absent");
     assert_eq!(call.refused(&lab, "STATUS").0, 50);
     call.config["ipam"]["type"] = json!("host-local");
+    // A container can be attached all the same.
     lab.host.ns.ip("link set eth0 down");
-    assert_eq!(call.refused(&lab, "STATUS").0, 51);
+    call.run(&lab, "STATUS").succeeded();
     call.config["master"] = json!("eth7");
     assert_eq!(call.refused(&lab, "STATUS").0, 51);
+}
+
+#[test]
+fn a_container_waits_for_a_master_that_is_down() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::with().ipv6().build();
+    let ns = Netns::new();
+    lab.host.ns.ip("link set eth0 down");
+    let mut config = network("1.0.0");
+    config["ipam"]["ranges"] = json!([[{"subnet": "10.9.0.0/24", "rangeStart": "10.9.0.50"}],
+                                      [{"subnet": "fd09::/64", "rangeStart": "fd09::50"}]]);
+    config["ipam"]["routes"] = json!([{"dst": "0.0.0.0/0"}, {"dst": "2001:db8::/32"}]);
+    let mut call = Call::new(plugin(), "c1", &ns, config);
+    let added = call.run(&lab, "ADD").succeeded();
+    assert!(added.stderr.contains("master \"eth0\" is down"), "{}", added.report());
+    call.config["prevResult"] = added.json();
+    call.run(&lab, "CHECK").succeeded();
+    let container = station(&ns, &added.json());
+    assert!(is_silent(&lab.wire, container.ip.into()));
+    lab.host.ns.ip("link set eth0 up");
+    wait_for("the container to be on the network", || {
+        [&lab.wire, &lab.host].iter().all(|other| ping(other, container.ip.into())).then_some(())
+    });
+    assert_eq!(members(&lab), [container.mac].into());
+    call.del(&lab);
+    assert!(devices_of(&ns).is_empty());
 }
 
 #[test]

@@ -2,21 +2,22 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
 };
 
 use anyhow::{Context as _, Result};
 
+use super::Binaries;
 use crate::command::{read, run};
 
 const DOC: &str = "usr/share/doc/macvlan-ctl";
 const MAN: &str = "usr/share/man/man8";
 
-/// The CNI plugin is the same program by another name: where Debian has plugins, and what is there.
+/// The command, and the plugin where Debian has plugins; `install-cni` looks there too.
+const CONTROL: &str = "usr/bin/macvlan-ctl";
 const PLUGIN: &str = "usr/lib/cni/macvlan-cni";
-const PROGRAM_FROM_PLUGIN: &str = "../../bin/macvlan-ctl";
 
 /// Where a shell looks for completions, and the name that `generate completions` gives the shell.
 const COMPLETIONS: [(&str, &str); 3] = [
@@ -41,12 +42,11 @@ const EXAMPLE: &str = "deploy/config.toml";
 /// Fills `tree` with everything but the package's own data.
 ///
 /// # Errors
-/// A file is missing or cannot be written, or the binary does not write its pages.
-pub fn fill(root: &Path, binary: &Path, tree: &Path) -> Result<()> {
-    put(&read_file(binary)?, &tree.join("usr/bin/macvlan-ctl"), 0o755)?;
-    let plugin = tree.join(PLUGIN);
-    directory(plugin.parent().unwrap_or(tree))?;
-    symlink(PROGRAM_FROM_PLUGIN, &plugin).with_context(|| format!("cannot make '{}'", plugin.display()))?;
+/// A file is missing or cannot be written, or the command does not write its pages.
+pub fn fill(root: &Path, binaries: &Binaries, tree: &Path) -> Result<()> {
+    let binary = &binaries.control;
+    put(&read_file(binary)?, &tree.join(CONTROL), 0o755)?;
+    put(&read_file(&binaries.plugin)?, &tree.join(PLUGIN), 0o755)?;
     for (from, to, compressed) in FILES {
         let content = read_file(&root.join(from))?;
         put(&if compressed { gzip(&root.join(from))? } else { content }, &tree.join(to), 0o644)?;

@@ -17,7 +17,7 @@ pub struct Suite {
 }
 
 /// All of them.
-pub const SUITES: [Suite; 8] = [
+pub const SUITES: [Suite; 9] = [
     Suite {
         name: "verifier",
         program: "programs",
@@ -29,6 +29,7 @@ pub const SUITES: [Suite; 8] = [
     },
     Suite { name: "isolation", program: "traffic_relay", filters: &["stay_apart"], long: true, without: &[] },
     Suite { name: "masters", program: "masters", filters: &[], long: false, without: &[] },
+    Suite { name: "topology", program: "topology_vlan", filters: &[], long: false, without: &[] },
     Suite { name: "ladder", program: "missing", filters: &[], long: false, without: &[] },
     Suite { name: "shim", program: "shim", filters: &[], long: false, without: &[] },
     Suite { name: "rates", program: "guard_pace", filters: &[], long: false, without: &[] },

@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// Programs that the tests start.
-const TOOLS: [&str; 5] = ["ip", "tc", "setpriv", "cat", "sh"];
+const TOOLS: [&str; 7] = ["ip", "tc", "setpriv", "cat", "sh", "ping", "unshare"];
 
 /// The packages that they are in, and that of the library every Rust program needs.
-const PACKAGES: [&str; 5] = ["iproute2", "util-linux", "coreutils", "dash", "libgcc-s1"];
+const PACKAGES: [&str; 6] = ["iproute2", "util-linux", "coreutils", "dash", "iputils-ping", "libgcc-s1"];
 
 /// The suite that these come from: that which programs are cross-compiled on.
 const SUITE: &str = "bookworm";

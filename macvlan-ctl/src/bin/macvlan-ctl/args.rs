@@ -111,7 +111,7 @@ pub enum Command {
         /// The device. Left out: this machine alone.
         master: Option<String>,
     },
-    /// Put this program where container runtimes look for CNI plugins, and a network beside it.
+    /// Put the plugin macvlan-cni where container runtimes look for it, and a network beside it.
     InstallCni(InstallCni),
     /// Measure the data path beside everything else that connects containers, in a lab of its own.
     Bench(Bench),
@@ -249,10 +249,10 @@ pub struct Trace {
     pub pcap: Option<PathBuf>,
 }
 
-/// Put this program where container runtimes look for CNI plugins, and a network beside it.
+/// Put the plugin macvlan-cni where container runtimes look for it, and a network beside it.
 #[derive(Debug, Args)]
 pub struct InstallCni {
-    /// The directory of plugins: gets this program as macvlan-cni. Left out: /opt/cni/bin.
+    /// The directory of plugins: gets macvlan-cni. Left out: /opt/cni/bin.
     #[arg(long, value_name = "DIRECTORY", default_value = "/opt/cni/bin", hide_default_value = true)]
     pub plugins: PathBuf,
 

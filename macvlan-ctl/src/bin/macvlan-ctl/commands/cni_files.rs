@@ -15,16 +15,32 @@ use serde_json::Value;
 /// What the plugin is called, beside this program and where runtimes look.
 const NAME: &str = "macvlan-cni";
 
+/// Where Debian has plugins, below the directory that has `bin`.
+const PACKAGED: &str = "lib/cni";
+
 /// Most bytes of a network's file: far more than any has.
 const MOST_INPUT: u64 = 1 << 20;
 
-/// Where the plugin is that came with this program: beside it.
+/// Where the plugin is that came with this program: beside it or, in the package, where Debian has
+/// plugins.
 ///
 /// # Errors
 ///
-/// The path of this program is unknown.
+/// The path of this program is unknown, or the plugin is in neither place.
 pub fn packaged_plugin() -> Result<PathBuf> {
-    Ok(env::current_exe().context("cannot find this program's own path")?.with_file_name(NAME))
+    plugin_of(&env::current_exe().context("cannot find this program's own path")?)
+}
+
+fn plugin_of(program: &Path) -> Result<PathBuf> {
+    let beside = program.with_file_name(NAME);
+    let prefix = program.ancestors().nth(2).unwrap_or(Path::new("/"));
+    let packaged = prefix.join(PACKAGED).join(NAME);
+    let found = [&beside, &packaged].into_iter().find(|path| path.is_file());
+    found.cloned().with_context(|| {
+        format!(
+            "the plugin is neither {beside:?} nor {packaged:?}: install the package again, or build {NAME}"
+        )
+    })
 }
 
 /// Puts the plugin at `program` into a directory, whole at any time: a runtime may run it
@@ -116,6 +132,20 @@ mod tests {
         let again = plugin(&program, directory.path()).unwrap();
         assert_eq!(fs::read(again).unwrap(), fs::read(&program).unwrap());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "something is left beside it");
+    }
+
+    #[test]
+    fn the_plugin_is_beside_the_program_or_where_the_package_has_it() {
+        let prefix = tempfile::tempdir().unwrap();
+        let program = prefix.path().join("bin/macvlan-ctl");
+        let missing = plugin_of(&program).unwrap_err().to_string();
+        assert!(missing.contains("bin/macvlan-cni") && missing.contains("lib/cni/macvlan-cni"), "{missing}");
+        for place in ["lib/cni/macvlan-cni", "bin/macvlan-cni"] {
+            let path = prefix.path().join(place);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            assert_eq!(plugin_of(&program).unwrap(), path);
+        }
     }
 
     #[test]

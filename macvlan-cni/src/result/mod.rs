@@ -1,11 +1,14 @@
 //! Results of ADD, ours and those of plugins that manage addresses.
 
+mod former;
+
 use std::net::IpAddr;
 
 use macvlan_core::kernel::netlink::ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::former::Former;
 use crate::{
     error::{CniError, CniResult, code},
     version::Version,
@@ -47,7 +50,7 @@ pub struct Address {
 }
 
 /// A route in a result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Route {
     /// Where to.
     pub dst: String,
@@ -137,7 +140,7 @@ impl AddResult {
     pub fn of_ipam(output: &[u8], plugin: &str) -> CniResult<Self> {
         let bad =
             |why: String| CniError::new(code::DECODING_FAILURE, format!("IPAM plugin {plugin:?} {why}"));
-        let result: Self = serde_json::from_slice(output)
+        let result = read(output)
             .map_err(|error| bad("answered with something else than a result".into()).with_details(error))?;
         if result.ips.is_empty() {
             return Err(bad("gave no address".into()));
@@ -154,6 +157,9 @@ impl AddResult {
     ///
     /// When an address is none.
     pub fn to_json(&self, version: Version) -> CniResult<Value> {
+        if version < Version::V0_3_0 {
+            return Ok(json!(Former::of(self, version)?));
+        }
         let mut result = self.clone();
         for address in &mut result.ips {
             let is_ipv4 = address.net()?.address.is_ipv4();
@@ -177,6 +183,14 @@ impl AddResult {
     }
 }
 
+fn read(output: &[u8]) -> serde_json::Result<AddResult> {
+    let value: Value = serde_json::from_slice(output)?;
+    if value.get("ip4").or(value.get("ip6")).is_some() {
+        return Ok(serde_json::from_value::<Former>(value)?.into());
+    }
+    serde_json::from_value(value)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -189,7 +203,7 @@ mod tests {
     #[test]
     fn each_version_has_its_own_shape() {
         let result = AddResult::of_ipam(IPAM.as_bytes(), "test").unwrap();
-        for version in Version::ALL {
+        for version in Version::ALL.into_iter().filter(|version| *version >= Version::V0_3_0) {
             let json = result.to_json(version).unwrap();
             assert_eq!(json["cniVersion"], version.as_str());
             assert_eq!(json["ips"][0]["version"] == "4", version < Version::V1_0_0, "{version:?}");
@@ -205,15 +219,7 @@ mod tests {
             assert_eq!(error.code, code::DECODING_FAILURE, "{output}");
         }
         for dst in ["10.0.0.0", "10.0.0.0/33", "x/8", "::/129"] {
-            let route = Route {
-                dst: dst.into(),
-                gw: None,
-                mtu: None,
-                advmss: None,
-                priority: None,
-                table: None,
-                scope: None,
-            };
+            let route = Route { dst: dst.into(), ..Route::default() };
             assert!(route.destination().is_err(), "{dst}");
         }
     }
