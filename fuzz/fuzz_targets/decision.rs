@@ -19,8 +19,8 @@ use macvlan_common::{
     verdict::Action,
 };
 
-fuzz_target!(|octets: &[u8]| {
-    let mut choices = Unstructured::new(octets);
+fuzz_target!(|bytes: &[u8]| {
+    let mut choices = Unstructured::new(bytes);
     // What runs out of choices has been looked at.
     let _ = verdict(&mut choices);
     let _ = claim(&mut choices);

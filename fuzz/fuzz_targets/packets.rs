@@ -9,23 +9,23 @@ use macvlan_common::{
 };
 
 fuzz_target!(|frame: &[u8]| {
-    if let Some(octets) = frame.first_chunk::<ARP_LEN>() {
-        check(&l3::read_arp(octets));
+    if let Some(bytes) = frame.first_chunk::<ARP_LEN>() {
+        check(&l3::read_arp(bytes));
     }
-    if let Some(octets) = frame.first_chunk::<ND_LEN>() {
+    if let Some(bytes) = frame.first_chunk::<ND_LEN>() {
         let mut words: NdWords = [0; ND_LEN / 4];
-        for (word, four) in words.iter_mut().zip(octets.as_chunks().0) {
+        for (word, four) in words.iter_mut().zip(bytes.as_chunks().0) {
             *word = u32::from_ne_bytes(*four);
         }
         check(&l3::read_nd(&words));
     }
     let headers = gso::header_len(|offset| {
-        let octets = frame.get(usize::try_from(offset).ok()?..)?.first_chunk::<2>()?;
-        Some(u16::from_be_bytes(*octets))
+        let bytes = frame.get(usize::try_from(offset).ok()?..)?.first_chunk::<2>()?;
+        Some(u16::from_be_bytes(*bytes))
     });
     let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     for segments in [1, 2, 64, u32::MAX] {
-        // No fewer octets on the wire than in the buffer.
+        // No fewer bytes on the wire than in the buffer.
         assert!(gso::wire_len(len, segments, headers) >= u64::from(len));
     }
 });

@@ -1,4 +1,4 @@
-//! What a traced program tells: any octets are a record or none, and a record has an event of one
+//! What a traced program tells: any bytes are a record or none, and a record has an event of one
 //! line that steers no terminal.
 #![no_main]
 
@@ -11,15 +11,15 @@ use macvlan_common::{
 };
 use macvlan_ctl::trace::{capture::Capture, decode::summary, event::{Event, Names}};
 
-fuzz_target!(|octets: &[u8]| {
-    assert_eq!(FrameRecord::decode(octets).is_some(), octets.len() == RECORD_LEN);
-    let words = summary(octets);
+fuzz_target!(|bytes: &[u8]| {
+    assert_eq!(FrameRecord::decode(bytes).is_some(), bytes.len() == RECORD_LEN);
+    let words = summary(bytes);
     assert!(!words.contains(char::is_control), "{words:?}");
 
     // Shorter inputs are records as well: the rest of such a record is zeros.
     let mut whole = [0; RECORD_LEN];
-    let len = octets.len().min(RECORD_LEN);
-    whole[..len].copy_from_slice(&octets[..len]);
+    let len = bytes.len().min(RECORD_LEN);
+    whole[..len].copy_from_slice(&bytes[..len]);
     let Some(record) = FrameRecord::decode(&whole) else { unreachable!("it has the length of one") };
     let names = Names::new(Mac::new([2, 0, 0, 0, 0, 1]), &[]);
     let booted = Duration::from_secs(record.time);

@@ -38,7 +38,7 @@ const LINK_EVENTS: u32 = 1;
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// The device's namespace cannot be entered, or the device cannot be deleted.
 pub fn delete_link(netns: &Netns, index: u32) -> Result<()> {
     let socket = netns.visit(|| listener().context("cannot open a netlink socket"))?;
     let request = request(RouteNetlinkMessage::DelLink(named(index)));
@@ -110,9 +110,9 @@ fn send_and_end(socket: RawFd, message: &[u8], until: Option<RawFd>) -> ! {
         unsafe { libc::send(KEPT[0], message.as_ptr().cast(), message.len(), 0) };
     }
     if until.is_some() {
-        let mut octet = 0_u8;
-        // SAFETY: the pointer is to one live octet.
-        unsafe { libc::read(KEPT[1], (&raw mut octet).cast(), 1) };
+        let mut byte = 0_u8;
+        // SAFETY: the pointer is to one live byte.
+        unsafe { libc::read(KEPT[1], (&raw mut byte).cast(), 1) };
     }
     // SAFETY: ends the process without running anything of ours.
     unsafe { libc::_exit(0) }
@@ -134,15 +134,15 @@ fn named(index: u32) -> LinkMessage {
     message
 }
 
-/// The octets of a request.
+/// The bytes of a request.
 fn request(message: RouteNetlinkMessage) -> Vec<u8> {
     let mut request = NetlinkMessage::from(message);
     request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
     request.header.sequence_number = 1;
     request.finalize();
-    let mut octets = vec![0; request.buffer_len()];
-    request.serialize(&mut octets);
-    octets
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    bytes
 }
 
 /// Whether a datagram of the kernel says that a device is gone.

@@ -54,7 +54,7 @@ async fn remove_attachment(task: &Task<'_>, target: &Target) -> CniResult<()> {
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// The device cannot be deleted, or the data path cannot let go of it.
 pub async fn remove(site: &Site, config: &Config, identity: &Attachment, target: &Target) -> CniResult<()> {
     let Some(link) = site.find(identity, target, true).await? else { return Ok(()) };
     background::delete_link(&site.netns, link.index)?;

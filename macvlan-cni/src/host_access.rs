@@ -76,7 +76,7 @@ pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac)
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// The data path's maps cannot be read or written.
 pub async fn leave(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<()> {
     if let Found::Whole(mut bpf) = Bpf::find(netlink, master).await {
         let groups = bpf.groups()?;
@@ -90,7 +90,7 @@ pub async fn leave(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<()
 ///
 /// # Errors
 ///
-/// Code 50 when the programs cannot be had and the network is not to be without.
+/// Code 50 when the programs are unavailable and the network is not to be without.
 pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
     let request = AttachRequest {
         options: Options {
@@ -109,7 +109,7 @@ pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
         Err(error) if config.on_missing_bpf == OnMissingBpf::Continue => Ok(vec![format!(
             "{error:#}; containers on {master:?} have neither host access nor guards nor rates"
         )]),
-        Err(error) => Err(CniError::new(code::NOT_AVAILABLE, "host access cannot be had")
+        Err(error) => Err(CniError::new(code::NOT_AVAILABLE, "host access is unavailable")
             .with_details(format_args!("{error:#}"))),
     }
 }
@@ -118,7 +118,7 @@ pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// The data path's maps cannot be read or written.
 pub async fn resync(locked: &mut LockedMaster) -> CniResult<()> {
     if locked.attached.is_ok() {
         sync::sync(locked, &BTreeMap::new()).await?;
@@ -131,7 +131,7 @@ pub async fn resync(locked: &mut LockedMaster) -> CniResult<()> {
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// The device's namespace cannot be entered, or it takes no program.
 pub async fn guard(master: &str) -> CniResult<Vec<String>> {
     let mut locked = hold(master).await?;
     match locked.attached {
@@ -153,7 +153,7 @@ pub async fn hold(master: &str) -> CniResult<LockedMaster> {
 ///
 /// # Errors
 ///
-/// When the kernel refuses to tell.
+/// The data path's maps cannot be read.
 pub async fn reaches(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<Option<bool>> {
     match Bpf::find(netlink, master).await {
         Found::Whole(bpf) => Ok(Some(bpf.members()?.get(&mac).is_some_and(|policy| policy.reaches_host()))),

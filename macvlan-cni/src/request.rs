@@ -6,7 +6,7 @@ use macvlan_core::{kernel::ifname::IfName, model::attachment::Attachment};
 
 use crate::error::{CniError, CniResult, code};
 
-/// Most octets of a configuration: runtimes send a few hundred, with a large result in it some
+/// Most bytes of a configuration: runtimes send a few hundred, with a large result in it some
 /// thousand.
 pub const MOST_INPUT: usize = 1 << 20;
 
@@ -148,18 +148,18 @@ fn invalid(msg: String) -> CniError {
 }
 
 fn read(input: impl Read) -> CniResult<Vec<u8>> {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let failed = |error: std::io::Error| {
         CniError::new(code::IO_FAILURE, "cannot read the configuration").with_details(error)
     };
-    input.take(MOST_INPUT as u64 + 1).read_to_end(&mut octets).map_err(failed)?;
-    if octets.len() > MOST_INPUT {
+    input.take(MOST_INPUT as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > MOST_INPUT {
         return Err(CniError::new(
             code::IO_FAILURE,
-            format!("the configuration is longer than {MOST_INPUT} octets"),
+            format!("the configuration is longer than {MOST_INPUT} bytes"),
         ));
     }
-    Ok(octets)
+    Ok(bytes)
 }
 
 #[cfg(test)]

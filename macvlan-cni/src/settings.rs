@@ -42,7 +42,7 @@ pub fn allow_ipv6(netns: &Netns, ifname: &str) {
 ///
 /// # Errors
 ///
-/// When the kernel refuses one.
+/// The device is gone, or an address is not allowed on it.
 pub async fn add_addresses(inside: &Netlink, index: u32, nets: &[IpNet]) -> CniResult<()> {
     for net in nets {
         inside.add_address(index, *net).await?;
@@ -101,7 +101,7 @@ fn state(object: RouteNetlinkMessage, index: u32) -> Option<(IpAddr, AddressHead
 ///
 /// # Errors
 ///
-/// When the kernel refuses one.
+/// The device is gone, or no address of it reaches a gateway.
 pub async fn add_routes(inside: &Netlink, index: u32, result: &AddResult) -> CniResult<()> {
     for route in &result.routes {
         let message = route_message(index, route, result)?;

@@ -147,7 +147,7 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The container's namespace is gone.
     pub async fn find(
         &self,
         identity: &Attachment,

@@ -128,9 +128,9 @@ pub fn output(command: &mut Command) -> Ran {
 }
 
 fn text(mut from: impl Read) -> io::Result<String> {
-    let mut octets = Vec::new();
-    from.read_to_end(&mut octets)?;
-    Ok(String::from_utf8_lossy(&octets).into_owned())
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn line(command: &Command) -> String {

@@ -4,7 +4,7 @@ use macvlan_common::tag::Tag;
 
 use crate::fail::OrFail as _;
 
-/// Octets that a program may put before a frame (`xdp_metalen_invalid` in `include/net/xdp.h`).
+/// Bytes that a program may put before a frame (`xdp_metalen_invalid` in `include/net/xdp.h`).
 pub const META_ROOM: usize = 256;
 
 // Offsets in `struct xdp_md` of `include/uapi/linux/bpf.h`.
@@ -32,7 +32,7 @@ pub const SK_BUFF_LEN: usize = 192;
 /// A frame for a TC program.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Skb<'a> {
-    /// Its octets.
+    /// Its bytes.
     pub frame: &'a [u8],
     /// The device it is on.
     pub ifindex: u32,
@@ -44,7 +44,7 @@ pub struct Skb<'a> {
     pub tstamp: u64,
     /// How many frames it stands for, 0 for one that is not offloaded.
     pub gso_segs: u32,
-    /// Octets of payload in each of them.
+    /// Bytes of payload in each of them.
     pub gso_size: u32,
 }
 
@@ -113,6 +113,6 @@ pub fn put(context: &mut [u8], offset: usize, value: u32) {
 /// Reads a word of a context.
 #[track_caller]
 pub fn field(context: &[u8], offset: usize) -> u32 {
-    let octets = &context[offset..offset + 4];
-    u32::from_ne_bytes(octets.try_into().or_fail("read a word"))
+    let bytes = &context[offset..offset + 4];
+    u32::from_ne_bytes(bytes.try_into().or_fail("read a word"))
 }

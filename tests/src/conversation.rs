@@ -21,7 +21,7 @@ use crate::{
 /// as long.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Octets that go there and come back, again and again.
+/// Bytes that go there and come back, again and again.
 const MESSAGE: [u8; 512] = [0x5a; 512];
 
 /// Two stations, of which one says what the other says back.

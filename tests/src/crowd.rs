@@ -14,7 +14,7 @@ use crate::{
 /// Frames sent in one [`Crowd::send`].
 pub const TIMES: usize = 10;
 
-/// Octets of each.
+/// Bytes of each.
 pub const LEN: usize = 60;
 
 /// The group that every IPv4 host listens to, 224.0.0.1 (RFC 1112, 6.4).
@@ -109,7 +109,7 @@ impl<'lab> Crowd<'lab> {
         &self.children
     }
 
-    /// Sends [`TIMES`] frames of [`LEN`] octets and tells who got how many, once all of `expected`
+    /// Sends [`TIMES`] frames of [`LEN`] bytes and tells who got how many, once all of `expected`
     /// got some and whatever else was under way has arrived too.
     #[track_caller]
     pub fn send(&mut self, from: &str, to: &str, expected: &[&str]) -> Arrivals {

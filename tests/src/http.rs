@@ -37,9 +37,9 @@ impl Answer {
     ///
     /// When the connection ends otherwise, or before the whole answer was there.
     pub fn read(stream: &mut TcpStream) -> io::Result<Self> {
-        let mut octets = Vec::new();
-        stream.read_to_end(&mut octets)?;
-        Self::parse(&String::from_utf8_lossy(&octets))
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes)?;
+        Self::parse(&String::from_utf8_lossy(&bytes))
             .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is not whole"))
     }
 

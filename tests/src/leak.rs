@@ -151,7 +151,7 @@ impl KernelObjects {
 pub struct Held {
     /// Open files.
     pub files: usize,
-    /// Octets in memory.
+    /// Bytes in memory.
     pub memory: u64,
 }
 

@@ -49,18 +49,18 @@ pub fn spread_of_ratios(values: &[f64], bases: &[f64]) -> Spread {
     Spread::of_ratios(values, bases).or_fail("find the middle of no ratios")
 }
 
-/// Octets that one TCP stream carries in a second, at its receiver, each side on a processor of its own
+/// Bytes that one TCP stream carries in a second, at its receiver, each side on a processor of its own
 /// and before other work.
 #[track_caller]
-pub fn undisturbed_tcp_octets_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
+pub fn undisturbed_tcp_bytes_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
     let cpus = Cpus::allowed().or_fail("tell the processors");
     let [near, far] = [from, to].map(Station::endpoint);
     stream(&cpus, near, far, 1, time).or_fail("measure a stream")
 }
 
-/// Octets that one TCP stream carries in a second, at its receiver, wherever the kernel has its sides run.
+/// Bytes that one TCP stream carries in a second, at its receiver, wherever the kernel has its sides run.
 #[track_caller]
-pub fn tcp_octets_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
+pub fn tcp_bytes_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
     let listener = to.ns.enter(|| TcpListener::bind((to.ip, 0))).or_fail("listen");
     let address = listener.local_addr().or_fail("tell the port");
     let near = from.ns.enter(|| TcpStream::connect(address)).or_fail("connect");

@@ -68,8 +68,8 @@ impl Programs {
     #[track_caller]
     pub fn load() -> Self {
         let path = object();
-        let octets = fs::read(&path).or_fail(format!("read {}", path.display()));
-        let mut ebpf = Ebpf::load(&octets).or_fail("load the BPF object");
+        let bytes = fs::read(&path).or_fail(format!("read {}", path.display()));
+        let mut ebpf = Ebpf::load(&bytes).or_fail("load the BPF object");
         let mut xdp = vec![names::XDP];
         xdp.extend(has_xdp_frags().then_some(names::XDP_FRAGS));
         for name in &xdp {
@@ -161,7 +161,7 @@ impl Programs {
         Counters { children: children.collect(), totals }
     }
 
-    /// Runs an XDP program on one frame, of which the first buffer holds `linear` octets.
+    /// Runs an XDP program on one frame, of which the first buffer holds `linear` bytes.
     #[track_caller]
     pub fn run_xdp(&self, name: &str, frame: &[u8], linear: usize) -> XdpRun {
         let mut context = [0; XDP_MD_LEN];

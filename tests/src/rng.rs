@@ -41,7 +41,7 @@ impl Rng {
         self.below(n) == 0
     }
 
-    /// `len` random octets.
+    /// `len` random bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.next() as u8).collect()
     }

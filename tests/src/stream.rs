@@ -18,11 +18,11 @@ use crate::{
     lab::Station,
 };
 
-/// Octets of TCP payload in a full frame of 1500 octets (with timestamps), and of UDP payload.
+/// Bytes of TCP payload in a full frame of 1500 bytes (with timestamps), and of UDP payload.
 const TCP_PAYLOAD: u64 = 1448;
 const UDP_PAYLOAD: u64 = 1472;
 
-/// Octets of such a frame, layer 2 without FCS.
+/// Bytes of such a frame, layer 2 without FCS.
 const FRAME: u64 = 1514;
 
 /// How long a thread may be in the kernel before it looks whether to end.

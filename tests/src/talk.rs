@@ -37,7 +37,7 @@ pub fn is_silent(from: &Station, to: IpAddr) -> bool {
     !ping_within(from, to, BRIEF)
 }
 
-/// Sends `count` datagrams of `len` octets of payload there and back; gives back how many returned.
+/// Sends `count` datagrams of `len` bytes of payload there and back; gives back how many returned.
 #[track_caller]
 pub fn udp_echo(from: &Station, to: &Station, family: crate::lab::Family, count: usize, len: usize) -> usize {
     let server = udp_socket(&to.ns, to.address(family));
@@ -67,7 +67,7 @@ pub fn udp_socket(ns: &Netns, address: IpAddr) -> UdpSocket {
     socket
 }
 
-/// Moves `len` random octets over TCP and checks that they arrive as they were.
+/// Moves `len` random bytes over TCP and checks that they arrive as they were.
 #[track_caller]
 pub fn tcp_transfer(from: &Station, to: &Station, family: crate::lab::Family, len: usize) {
     let address = to.address(family);
@@ -89,7 +89,7 @@ pub fn tcp_transfer(from: &Station, to: &Station, family: crate::lab::Family, le
         client.shutdown(Shutdown::Write).or_fail("end the transfer");
         server.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause)).or_fail("receive over TCP")
     });
-    assert!(received == data, "{} octets of {len} arrived, or others than were sent", received.len());
+    assert!(received == data, "{} bytes of {len} arrived, or others than were sent", received.len());
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {

@@ -17,7 +17,7 @@ use crate::{
     lab::{Lab, Station},
 };
 
-/// Octets of `struct virtio_net_hdr`, which comes before each frame unless told otherwise.
+/// Bytes of `struct virtio_net_hdr`, which comes before each frame unless told otherwise.
 const VNET_HEADER: usize = 10;
 
 /// An open `/dev/tapN`.
@@ -51,9 +51,9 @@ impl TapFile {
     /// Sends a frame.
     #[track_caller]
     pub fn send(&mut self, frame: &[u8]) {
-        let octets = [&[0; VNET_HEADER], frame].concat();
-        let written = self.file.write(&octets).or_fail("write a frame");
-        assert_eq!(written, octets.len(), "a frame was cut");
+        let bytes = [&[0; VNET_HEADER], frame].concat();
+        let written = self.file.write(&bytes).or_fail("write a frame");
+        assert_eq!(written, bytes.len(), "a frame was cut");
     }
 
     /// Every frame that is there to be read.

@@ -150,7 +150,7 @@ impl Drop for Tracer {
 /// Whether the frame of this event has this marker.
 pub fn is_of(event: &Value, marker: Marker) -> bool {
     let head = event["head"].as_str().or_fail("read the head of a frame");
-    let hex: String = marker.octets().iter().map(|octet| format!("{octet:02x}")).collect();
+    let hex: String = marker.octets().iter().map(|byte| format!("{byte:02x}")).collect();
     head.contains(&hex)
 }
 

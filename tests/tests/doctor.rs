@@ -231,7 +231,7 @@ fn a_machine_that_refuses_bpf_is_told_what_it_refuses() {
     assert!(remedy.contains("seccomp"), "{remedy}");
     // What needs no BPF was tried all the same.
     assert_status(&found, "macvlan", "ok", "can be made");
-    assert_status(&found, "data-path", "note", "BPF cannot be had");
+    assert_status(&found, "data-path", "note", "BPF is unavailable");
 }
 
 #[test]

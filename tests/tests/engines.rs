@@ -220,11 +220,11 @@ fn wait_for_members(lab: &Lab, macs: &[Mac]) {
 
 #[track_caller]
 fn talks_with_the_host(lab: &Lab, container: &Container) {
-    const OCTETS: usize = 1 << 20;
+    const BYTES: usize = 1 << 20;
     assert!(ping(&lab.host, container.station.ip.into()));
     assert!(ping(&container.station, lab.host.ip.into()));
-    tcp_transfer(&lab.host, &container.station, Family::V4, OCTETS);
-    tcp_transfer(&container.station, &lab.host, Family::V4, OCTETS);
+    tcp_transfer(&lab.host, &container.station, Family::V4, BYTES);
+    tcp_transfer(&container.station, &lab.host, Family::V4, BYTES);
 }
 
 #[track_caller]

@@ -118,7 +118,7 @@ fn programs_tell_how_long_they_ran() {
             };
             let (runs, seconds) = (get("count"), get("seconds"));
             assert!(runs > 0.0 && seconds > 0.0, "{program} of {args:?}: {runs} runs, {seconds} s");
-            // Octets or nanoseconds would be off by far more than a busy machine is.
+            // Bytes or nanoseconds would be off by far more than a busy machine is.
             assert!(seconds / runs < 0.01, "{program} of {args:?}: {runs} runs, {seconds} s");
         }
     }
@@ -135,7 +135,7 @@ fn a_full_map_is_scraped_whole() {
     let text = exporter.text();
     let took = start.elapsed();
     let scraped = Samples::of(&text);
-    println!("{} octets of {MAX_CHILDREN} children in {took:?}", text.len());
+    println!("{} bytes of {MAX_CHILDREN} children in {took:?}", text.len());
 
     let entries = "macvlan_bpf_map_entries{master=\"eth0\",map=\"MACVLAN_CHILD\"}";
     assert_eq!(scraped.get(entries), Some(f64::from(MAX_CHILDREN)));

@@ -107,7 +107,7 @@ fn a_giant_header_is_refused_before_it_ends() {
     let mut next: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\n";
     while stream.write_all(next).is_ok() {
         sent += next.len();
-        assert!(sent < 64 << 20, "{sent} octets of header are taken");
+        assert!(sent < 64 << 20, "{sent} bytes of header are taken");
         next = field.as_bytes();
     }
     get(&ns, exporter.address, "/metrics");
@@ -177,7 +177,7 @@ fn whoever_does_not_read_is_hung_up_on_and_nobody_waits_for_that() {
     // What had arrived is there at once; a reset or nothing more is as good as an end.
     deaf.set_read_timeout(Some(Duration::from_secs(1))).or_fail("limit the time of a read");
     let _ = deaf.read_to_end(&mut got);
-    assert!(got.len() < whole, "all {whole} octets were taken in without reading: the test shows nothing");
+    assert!(got.len() < whole, "all {whole} bytes were taken in without reading: the test shows nothing");
 }
 
 #[test]

@@ -227,9 +227,9 @@ fn value(sample: &Value) -> f64 {
 
 fn percent_encoded(text: &str) -> String {
     text.bytes()
-        .map(|octet| match octet {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(octet).to_string(),
-            _ => format!("%{octet:02X}"),
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
         })
         .collect()
 }

@@ -25,7 +25,7 @@ use macvlan_tests::{
     generator::Generator,
     handwritten::dropping_in_xdp,
     lab::{Lab, Station},
-    measure::{bound, rounds, spread, spread_of_ratios, tcp_octets_per_second},
+    measure::{bound, rounds, spread, spread_of_ratios, tcp_bytes_per_second},
     needs,
     progs::Programs,
     require,
@@ -120,7 +120,7 @@ fn a_flood_of_unknown_unicast_hurts_tcp_no_more_than_on_plain_macvlan() {
     assert!(of_plain[0].median >= bound(1.0, 0.3), "{} of what plain macvlan carries", of_plain[0]);
 }
 
-/// Octets per second that one TCP stream carries while a million frames a second, or as many as there
+/// Bytes per second that one TCP stream carries while a million frames a second, or as many as there
 /// can be, come in for nobody.
 fn under_flood(
     generator: &Generator<'_>,
@@ -133,7 +133,7 @@ fn under_flood(
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| rate.store(generator.flood(frame, 1_000_000, &over) as u64, Ordering::Relaxed));
-        let carried = tcp_octets_per_second(from, to, TIME);
+        let carried = tcp_bytes_per_second(from, to, TIME);
         over.store(true, Ordering::Relaxed);
         carried
     })

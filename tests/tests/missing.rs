@@ -1,4 +1,4 @@
-//! Machines on which BPF cannot be had, each in its own way: what is chosen, what is said, what still
+//! Machines on which BPF is unavailable, each in its own way: what is chosen, what is said, what still
 //! talks, and that nothing is left. More of them in `control_degraded` and `shim`.
 
 use std::{
@@ -180,7 +180,7 @@ fn refused(programs: &[&str], reason: &'static str) {
 
 fn takes_another_object() -> bool {
     let program = fs::read(cli::binary()).or_fail("read the program under test");
-    program.windows(SUBSTITUTE.len()).any(|octets| octets == SUBSTITUTE.as_bytes())
+    program.windows(SUBSTITUTE.len()).any(|bytes| bytes == SUBSTITUTE.as_bytes())
 }
 
 /// The object with these programs never ending: what the verifier must not let pass.
@@ -188,14 +188,14 @@ fn broken_object(programs: &[&str]) -> Scratch {
     const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
     // `goto -1`: to itself.
     const FOREVER: [u8; 8] = [0x05, 0, 0xff, 0xff, 0, 0, 0, 0];
-    let mut octets = fs::read(object()).or_fail("read the object");
+    let mut bytes = fs::read(object()).or_fail("read the object");
     for name in programs {
-        let place = place_of(&octets, name).or_fail(format!("find program {name}"));
-        let (instructions, _) = octets[place].as_chunks_mut::<8>();
+        let place = place_of(&bytes, name).or_fail(format!("find program {name}"));
+        let (instructions, _) = bytes[place].as_chunks_mut::<8>();
         let exits = instructions.iter_mut().filter(|instruction| **instruction == EXIT);
         assert!(exits.map(|exit| *exit = FOREVER).count() > 0, "{name} does not end");
     }
-    Scratch::new("broken", &octets)
+    Scratch::new("broken", &bytes)
 }
 
 /// Where the instructions of a program are in the file.
@@ -212,12 +212,12 @@ fn place_of(elf: &[u8], program: &str) -> Option<Range<usize>> {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(name: &str, octets: &[u8]) -> Self {
+    fn new(name: &str, bytes: &[u8]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("macvlan-tests-{name}-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        fs::write(&path, octets).or_fail("write a file");
+        fs::write(&path, bytes).or_fail("write a file");
         Self(path)
     }
 

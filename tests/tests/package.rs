@@ -27,7 +27,7 @@ use nix::{
 fn to_its_end(command: &mut Command) -> Ran {
     let line = format!("{command:?}");
     let output = command.output().or_fail(format!("run {line}"));
-    let text = |octets: Vec<u8>| String::from_utf8_lossy(&octets).into_owned();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ran { line, status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 

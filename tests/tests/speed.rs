@@ -28,7 +28,7 @@ use macvlan_tests::{
     generator::Generator,
     handwritten::empty_at_ingress,
     lab::{Lab, Station},
-    measure::{bound, rounds, spread, spread_of_ratios, undisturbed_tcp_octets_per_second},
+    measure::{bound, rounds, spread, spread_of_ratios, undisturbed_tcp_bytes_per_second},
     needs,
     progs::Programs,
     require,
@@ -52,7 +52,7 @@ fn wire_to_child_costs_little_over_plain_macvlan() {
     let rates: [Vec<f64>; 5] = rounds(ROUNDS, |contender| roads[contender].delivered_per_second());
     let of = |contender: usize, base: usize| spread_of_ratios(&rates[contender], &rates[base]);
     let plain = spread(&rates[0]);
-    println!("wire to child, 60-octet UDP, {ROUNDS} rounds: plain {:.2} Mpps", plain.median / 1e6);
+    println!("wire to child, 60-byte UDP, {ROUNDS} rounds: plain {:.2} Mpps", plain.median / 1e6);
     println!("  of plain: tc {}, xdp-native {}, xdp-generic {}", of(2, 0), of(3, 0), of(4, 0));
     println!("  of plain: an empty program at TC ingress {}; of that: tc {}", of(1, 0), of(2, 1));
     // Any program at TC ingress costs what an empty one does: the bound is on what ours adds.
@@ -100,7 +100,7 @@ fn host_to_child_tcp_is_as_fast_as_a_shim() {
     host.ns.ip(&format!("addr add {shim_address}/32 dev shim"));
     host.ns.ip(&format!("route add {}/32 dev shim src {shim_address}", children[1].ip));
     let [ours, shim] = rounds(ROUNDS, |contender| {
-        undisturbed_tcp_octets_per_second(&labs[contender].host, &children[contender], TIME)
+        undisturbed_tcp_bytes_per_second(&labs[contender].host, &children[contender], TIME)
     });
     let ratio = spread_of_ratios(&ours, &shim);
     let [ours, shim] = [&ours, &shim].map(|rates| spread(rates));

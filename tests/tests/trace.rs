@@ -195,14 +195,14 @@ fn a_capture_holds_what_is_dropped_or_turned_around() {
     {
         assert!(line.contains(&format!("{} > {}", macs.0, macs.1)) && line.contains(len), "{line}");
     }
-    let octets = fs::read(&path).or_fail("read the capture");
+    let bytes = fs::read(&path).or_fail("read the capture");
     for comment in ["egress: hairpin host->child", "egress: drop isolated"] {
-        assert!(octets.windows(comment.len()).any(|part| part == comment.as_bytes()), "{comment}");
+        assert!(bytes.windows(comment.len()).any(|part| part == comment.as_bytes()), "{comment}");
     }
     let error = lab.ctl(&["trace", "eth0", "--pcap", name]);
     let error = error.failed(1);
     assert!(error.contains(&format!("cannot create capture {name:?}: File exists")), "{error}");
-    assert_eq!(fs::read(&path).or_fail("read the capture"), octets, "a file of others was written to");
+    assert_eq!(fs::read(&path).or_fail("read the capture"), bytes, "a file of others was written to");
     let other = directory.join("other.pcapng");
     let other = other.to_str().or_fail("name a file");
     lab.ctl(&["trace", "eth0", "--child", "nobody", "--pcap", other]).failed(1);
@@ -234,8 +234,8 @@ fn a_capture_can_go_to_standard_output() {
 #[test]
 fn the_plain_programs_hold_nothing_of_a_trace() {
     needs!(require::root, require::bpftool);
-    let octets = fs::read(object()).or_fail("read the object");
-    let mut ebpf = aya::Ebpf::load(&octets).or_fail("load the object");
+    let bytes = fs::read(object()).or_fail("read the object");
+    let mut ebpf = aya::Ebpf::load(&bytes).or_fail("load the object");
     for (plain, traced) in names::TRACED {
         let [(plain_code, plain_maps), (traced_code, traced_maps)] = [plain, traced].map(|name| {
             let info = if [names::XDP, names::XDP_FRAGS].contains(&plain) {

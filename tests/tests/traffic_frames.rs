@@ -21,7 +21,7 @@ const DEMULTIPLEXERS: [&[&str]; 3] = [&[], &["--xdp", "native"], &["--xdp", "gen
 /// LLC frames as packet sockets name them (`include/uapi/linux/if_ether.h`).
 const ETH_P_802_2: u16 = 4;
 
-/// Octets of a frame that is as short as Ethernet allows.
+/// Bytes of a frame that is as short as Ethernet allows.
 const SHORTEST: usize = 60;
 
 #[test]
@@ -50,7 +50,7 @@ fn llc_frames_follow_the_same_rules() {
 }
 
 #[test]
-fn frames_of_14_to_60_octets_follow_the_same_rules() {
+fn frames_of_14_to_60_bytes_follow_the_same_rules() {
     needs!(require::lab, require::binary);
     const LENGTHS: [usize; 10] = [ETH_HLEN, 15, 16, 17, 18, 21, 33, 34, 59, SHORTEST];
     check_everywhere(EXPERIMENTAL, |dst, src| {
@@ -60,7 +60,7 @@ fn frames_of_14_to_60_octets_follow_the_same_rules() {
 }
 
 #[test]
-fn a_tag_beside_the_frame_counts_with_its_4_octets_on_the_way_out() {
+fn a_tag_beside_the_frame_counts_with_its_4_bytes_on_the_way_out() {
     needs!(require::lab, require::tcx, require::binary);
     let lab = Lab::new();
     let child = lab.child("b1", Mode::Bridge);
@@ -209,7 +209,7 @@ fn check_everywhere(protocol: u16, frames: impl Fn(Mac, Mac) -> Vec<Vec<u8>>) {
                     .map(|(child, path, way)| ((*child).to_owned(), *path, *way, sent))
                     .collect();
                 let gained = (&attached.stats() - &before).all();
-                assert_eq!(gained, expected, "{args:?}: {from} to {to}, {} octets", frame.len());
+                assert_eq!(gained, expected, "{args:?}: {from} to {to}, {} bytes", frame.len());
             }
         }
     }

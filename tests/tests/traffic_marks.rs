@@ -1,4 +1,4 @@
-//! What a sender may set on a packet beside its octets (`skb->mark`, priority, time of departure):
+//! What a sender may set on a packet beside its bytes (`skb->mark`, priority, time of departure):
 //! it tells nobody anything across the hairpin, and nobody can pass for a frame that we turned.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -23,9 +23,9 @@ use macvlan_tests::{
 
 const DEMULTIPLEXERS: [&[&str]; 3] = [&[], &["--xdp", "native"], &["--xdp", "generic"]];
 
-/// Octets before the payload of a datagram: Ethernet, IPv4, UDP.
+/// Bytes before the payload of a datagram: Ethernet, IPv4, UDP.
 const UDP_HEADERS: usize = ETH_HLEN + 20 + 8;
-/// Octets before the payload of a segment: Ethernet, IPv4, TCP with timestamps.
+/// Bytes before the payload of a segment: Ethernet, IPv4, TCP with timestamps.
 const TCP_HEADERS: u64 = ETH_HLEN as u64 + 20 + 32;
 /// What the first segment has more: the options that only a connection's start carries.
 const SYN_OPTIONS: u64 = 8;
@@ -167,7 +167,7 @@ struct End {
     uncounted: u64,
 }
 
-/// Moves `len` octets to the other side and leaves the connection open.
+/// Moves `len` bytes to the other side and leaves the connection open.
 #[track_caller]
 fn transfer(from: &Station, to: &Station, len: usize) -> (End, End) {
     let listener = to.ns.enter(|| TcpListener::bind((to.ip, 0))).or_fail("listen");
@@ -187,7 +187,7 @@ fn transfer(from: &Station, to: &Station, len: usize) -> (End, End) {
 /// What an end has sent so far, as it is on a wire.
 #[track_caller]
 fn sent(end: &End) -> Count {
-    // `struct tcp_info` of `include/uapi/linux/tcp.h`, as octets: the libc crate knows less of it.
+    // `struct tcp_info` of `include/uapi/linux/tcp.h`, as bytes: the libc crate knows less of it.
     const SEGS_OUT: usize = 136;
     const BYTES_SENT: usize = 200;
     let mut info = [0_u8; 208];
@@ -204,7 +204,7 @@ fn sent(end: &End) -> Count {
     };
     assert!(done == 0 && len as usize == info.len(), "cannot read TCP_INFO: {}", io::Error::last_os_error());
     let segments = u32::from_ne_bytes(info[SEGS_OUT..][..4].try_into().or_fail("read segments"));
-    let payload = u64::from_ne_bytes(info[BYTES_SENT..][..8].try_into().or_fail("read octets"));
+    let payload = u64::from_ne_bytes(info[BYTES_SENT..][..8].try_into().or_fail("read bytes"));
     let packets = u64::from(segments) + end.uncounted;
     Count { packets, bytes: payload + packets * TCP_HEADERS + SYN_OPTIONS }
 }
@@ -256,7 +256,7 @@ fn datagrams(inbox: &UdpSocket) -> Vec<usize> {
     lengths
 }
 
-/// Octets of a frame that came in; 0 of one that left.
+/// Bytes of a frame that came in; 0 of one that left.
 fn incoming_len(seen: &Seen) -> usize {
     if seen.kind == Kind::Outgoing { 0 } else { seen.data.len() }
 }

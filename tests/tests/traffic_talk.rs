@@ -100,9 +100,9 @@ fn every_datagram_is_counted_once_on_its_path() {
             assert_eq!(udp_echo(from, to, Family::V4, DATAGRAMS, PAYLOAD), DATAGRAMS);
 
             let gained = &attached.stats() - &before;
-            let octets = (DATAGRAMS * (14 + 20 + 8 + PAYLOAD)) as u64;
+            let bytes = (DATAGRAMS * (14 + 20 + 8 + PAYLOAD)) as u64;
             for count in [gained.rx("b1", path), gained.tx("b1", path)] {
-                assert_eq!((count.packets, count.bytes), (DATAGRAMS as u64, octets), "{args:?} {path:?}");
+                assert_eq!((count.packets, count.bytes), (DATAGRAMS as u64, bytes), "{args:?} {path:?}");
             }
         }
     }

@@ -28,7 +28,7 @@ const KIND_DECL_TAG: u32 = 17;
 const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
 
-/// Octets of `struct btf_type`: name, info, and a size or type.
+/// Bytes of `struct btf_type`: name, info, and a size or type.
 const TYPE_LEN: usize = 12;
 
 /// Numbers the forward declarations of `btf`, the content of a little-endian section `.BTF`, in the
@@ -74,7 +74,7 @@ struct Forward {
 
 /// A type of the section.
 struct Type {
-    /// Where it begins, in octets from the section's start.
+    /// Where it begins, in bytes from the section's start.
     at: usize,
     kind: u32,
     /// How many members, parameters or variables follow it.
@@ -82,7 +82,7 @@ struct Type {
 }
 
 impl Type {
-    /// Octets after the common part.
+    /// Bytes after the common part.
     fn extra(&self) -> Result<usize> {
         Ok(match self.kind {
             KIND_INT | KIND_VAR | KIND_DECL_TAG => 4,
@@ -94,7 +94,7 @@ impl Type {
         })
     }
 
-    /// Where it names other types, in octets from the section's start.
+    /// Where it names other types, in bytes from the section's start.
     fn references(&self) -> Vec<usize> {
         let body = self.at + TYPE_LEN;
         let own = self.at + 8;
@@ -129,7 +129,7 @@ fn types(btf: &[u8]) -> Result<Vec<Type>> {
 fn name(btf: &[u8], at: usize) -> Result<Vec<u8>> {
     let from = offset(btf, 4)? + offset(btf, 16)? + offset(btf, at)?;
     let rest = btf.get(from..).context("BTF has a name beyond its end")?;
-    Ok(rest.split(|&octet| octet == 0).next().unwrap_or_default().to_vec())
+    Ok(rest.split(|&byte| byte == 0).next().unwrap_or_default().to_vec())
 }
 
 fn offset(btf: &[u8], at: usize) -> Result<usize> {
@@ -137,8 +137,8 @@ fn offset(btf: &[u8], at: usize) -> Result<usize> {
 }
 
 fn word(btf: &[u8], at: usize) -> Result<u32> {
-    let octets = btf.get(at..).and_then(|rest| rest.first_chunk()).context("BTF is cut short")?;
-    Ok(u32::from_le_bytes(*octets))
+    let bytes = btf.get(at..).and_then(|rest| rest.first_chunk()).context("BTF is cut short")?;
+    Ok(u32::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub fn build(root: &Path) -> Result<()> {
     let Built { elf, provenance } = Built::new(root, &toolchain)?;
     write(&root.join(OBJECT), &elf)?;
     write(&root.join(PROVENANCE), provenance.text()?.as_bytes())?;
-    eprintln!("{OBJECT}: {} octets", elf.len());
+    eprintln!("{OBJECT}: {} bytes", elf.len());
     for (program, count) in &provenance.instructions {
         eprintln!("  {program}: {count} instructions");
     }

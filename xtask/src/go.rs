@@ -34,7 +34,7 @@ pub fn unpacked(root: &Path) -> Result<PathBuf> {
         let scratch =
             tempfile::tempdir_in(&tools).with_context(|| format!("cannot write in '{}'", tools.display()))?;
         let tree = scratch.path().join("unpacked");
-        unpack(scratch.path(), &tree).context("the reference plugin's tests cannot be had")?;
+        unpack(scratch.path(), &tree).context("the reference plugin's tests are unavailable")?;
         // As a whole or not at all.
         fs::rename(&tree, &directory).with_context(|| format!("cannot make '{}'", directory.display()))?;
     }

@@ -13,7 +13,7 @@ use object::{
 
 use crate::btf;
 
-/// Octets of a BPF instruction.
+/// Bytes of a BPF instruction.
 const INSTRUCTION: u64 = 8;
 
 /// What the kernel must be told; it admits helpers that are for GPL programs only.
@@ -182,7 +182,7 @@ mod tests {
     const EMPTY_BTF: [u8; 24] =
         [0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-    /// An object with these sections of 24 octets, and a function over each executable one.
+    /// An object with these sections of 24 bytes, and a function over each executable one.
     fn small_object(names: &[&'static str]) -> Vec<u8> {
         let mut builder = Builder::new(Endianness::Little, true);
         builder.header.e_type = ET_REL;

@@ -25,7 +25,7 @@ pub struct Provenance {
     pub sources_sha256: String,
     /// The object itself.
     pub object_sha256: String,
-    /// Its size in octets.
+    /// Its size in bytes.
     pub object_size: usize,
     /// Instructions of each program; those of the functions they share are under `.text`.
     pub instructions: BTreeMap<String, u64>,

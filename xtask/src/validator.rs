@@ -14,7 +14,7 @@ const PROGRAM: &str = "kubernetes-validate";
 /// machine.
 ///
 /// # Errors
-/// Python cannot make an environment, or the package cannot be had.
+/// Python cannot make an environment, or the package is unavailable.
 pub fn search_path(root: &Path, path: &OsString) -> Result<OsString> {
     if find(PROGRAM).is_some() {
         return Ok(path.clone());

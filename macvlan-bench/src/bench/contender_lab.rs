@@ -111,7 +111,7 @@ impl ContenderLab {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, or has no generic receive offload to switch.
     pub fn take_generated(&self) -> Result<()> {
         let first = match self.contender.wiring {
             Wiring::Direct => &self.stations.children[0],

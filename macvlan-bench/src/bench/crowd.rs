@@ -101,7 +101,7 @@ impl Crowd {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The master is gone, a name is taken, or memory ran out.
     pub fn make(&self, numbers: std::ops::Range<u32>) -> Result<()> {
         on(&self.host.netns, async || {
             let netlink = Netlink::open()?;
@@ -165,7 +165,7 @@ impl Crowd {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The master is gone, or its programs cannot be taken off.
     pub fn detach(&mut self) -> Result<()> {
         on(&self.host.netns, async || detach(DEVICE, false, Access::Change).await)?;
         self.attached = false;
@@ -176,7 +176,7 @@ impl Crowd {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The children cannot be listed or deleted.
     pub fn clear(&self) -> Result<()> {
         on(&self.home, async || {
             let mut message = LinkMessage::default();

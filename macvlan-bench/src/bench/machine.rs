@@ -17,7 +17,7 @@ pub struct Machine {
     pub cpus: usize,
     /// Whether a hypervisor says that it is there.
     pub virtualized: bool,
-    /// Octets of memory.
+    /// Bytes of memory.
     pub memory: u64,
     /// The kernel's release.
     pub kernel: String,
@@ -54,7 +54,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// When the kernel does not tell its own name.
+    /// `uname(2)` fails.
     pub fn look(cpus: &Cpus, device: &str) -> Result<Self> {
         let uname = nix::sys::utsname::uname()?;
         let text = |name: &std::ffi::OsStr| clean(&name.to_string_lossy());
@@ -87,7 +87,7 @@ fn cpu_name(cpuinfo: &str) -> String {
     field("model name").or_else(|| field("CPU part")).unwrap_or_else(|| "unknown".into())
 }
 
-/// A field of `/proc/meminfo`, in octets.
+/// A field of `/proc/meminfo`, in bytes.
 pub fn memory(meminfo: &str, field: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_told_in_octets() {
+    fn memory_is_told_in_bytes() {
         let meminfo = "MemTotal:       24683744 kB\nSlab:  12 kB\nPercpu: x\n";
         assert_eq!(memory(meminfo, "Slab"), Some(12 * 1024));
         assert_eq!(memory(meminfo, "Percpu"), None);

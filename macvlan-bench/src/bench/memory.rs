@@ -20,18 +20,18 @@ use crate::{
 /// What devices and maps are made of, as `/proc/meminfo` calls it.
 const KINDS: [&str; 3] = ["Slab", "Percpu", "VmallocUsed"];
 
-/// Octets of the kernel's own memory, but for what file systems cache.
+/// Bytes of the kernel's own memory, but for what file systems cache.
 ///
 /// # Errors
 ///
-/// When the kernel does not tell.
+/// `/proc` is not mounted, or the pins of the data path cannot be read.
 pub fn of_kernel() -> Result<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
     let kinds = KINDS.iter().filter_map(|kind| machine::memory(&meminfo, kind));
     Ok(kinds.sum())
 }
 
-/// Octets of the maps on the master in this namespace (`memlock` of their descriptors).
+/// Bytes of the maps on the master in this namespace (`memlock` of their descriptors).
 ///
 /// # Errors
 ///
@@ -41,15 +41,15 @@ pub fn of_maps(host: &Netns) -> Result<u64> {
     let key = host.run(|| MasterKey::of(index))?;
     let directory = bpffs::root().join(key.to_string());
     let entries = fs::read_dir(&directory).with_context(|| format!("cannot read {directory:?}"))?;
-    let mut octets = 0;
+    let mut bytes = 0;
     for entry in entries {
         // Links and programs are pinned there too.
         if let Ok(map) = MapData::from_pin(entry?.path()) {
             let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
-            octets += locked(&fs::read_to_string(path).context("cannot look at a map")?).unwrap_or(0);
+            bytes += locked(&fs::read_to_string(path).context("cannot look at a map")?).unwrap_or(0);
         }
     }
-    Ok(octets)
+    Ok(bytes)
 }
 
 fn locked(fdinfo: &str) -> Option<u64> {

@@ -17,9 +17,9 @@ pub enum Unit {
     /// A share of one.
     #[serde(rename = "share")]
     Share,
-    /// Octets.
-    #[serde(rename = "octets")]
-    Octets,
+    /// Bytes.
+    #[serde(rename = "bytes")]
+    Bytes,
 }
 
 /// Which way is better.
@@ -71,22 +71,22 @@ pub const TCP_RR: [Quantity; 3] = [
 /// TCP connections.
 pub const TCP_CRR: [Quantity; 1] = [Quantity::more("tcp-crr", "TCP connect and close", Unit::PerSecond)];
 
-/// UDP packets of 64 octets.
+/// UDP packets of 64 bytes.
 pub const UDP_64: [Quantity; 2] = [
-    Quantity::more("udp-64", "UDP, 64 octets, arrived", Unit::PerSecond),
-    Quantity::less("udp-64-lost", "UDP, 64 octets, lost", Unit::Share),
+    Quantity::more("udp-64", "UDP, 64 bytes, arrived", Unit::PerSecond),
+    Quantity::less("udp-64-lost", "UDP, 64 bytes, lost", Unit::Share),
 ];
 
-/// UDP packets of 512 octets.
+/// UDP packets of 512 bytes.
 pub const UDP_512: [Quantity; 2] = [
-    Quantity::more("udp-512", "UDP, 512 octets, arrived", Unit::PerSecond),
-    Quantity::less("udp-512-lost", "UDP, 512 octets, lost", Unit::Share),
+    Quantity::more("udp-512", "UDP, 512 bytes, arrived", Unit::PerSecond),
+    Quantity::less("udp-512-lost", "UDP, 512 bytes, lost", Unit::Share),
 ];
 
-/// UDP packets of 1,500 octets.
+/// UDP packets of 1,500 bytes.
 pub const UDP_1500: [Quantity; 2] = [
-    Quantity::more("udp-1500", "UDP, 1500 octets, arrived", Unit::PerSecond),
-    Quantity::less("udp-1500-lost", "UDP, 1500 octets, lost", Unit::Share),
+    Quantity::more("udp-1500", "UDP, 1500 bytes, arrived", Unit::PerSecond),
+    Quantity::less("udp-1500-lost", "UDP, 1500 bytes, lost", Unit::Share),
 ];
 
 /// Frames from a generator.
@@ -114,7 +114,7 @@ pub const FRAME_COST: [Quantity; 1] =
 /// Attaching, and the memory of the maps then.
 pub const ATTACH: [Quantity; 2] = [
     Quantity::less("attach", "attach, children in place", Unit::Seconds),
-    Quantity::less("memory-maps", "memory of the BPF maps", Unit::Octets),
+    Quantity::less("memory-maps", "memory of the BPF maps", Unit::Bytes),
 ];
 
 /// Making and deleting children.
@@ -124,7 +124,7 @@ pub const CHILDREN: [Quantity; 2] = [
 ];
 
 /// Memory.
-pub const MEMORY: [Quantity; 1] = [Quantity::less("memory", "kernel memory per child", Unit::Octets)];
+pub const MEMORY: [Quantity; 1] = [Quantity::less("memory", "kernel memory per child", Unit::Bytes)];
 
 /// A value with its unit, short: `21.3 Gbit/s`, `54.1 µs`, `97.2 %`.
 pub fn short(value: f64, unit: Unit) -> String {
@@ -142,9 +142,9 @@ pub fn short(value: f64, unit: Unit) -> String {
             };
             format!("{} {prefix}s", digits(value))
         }
-        Unit::Octets if value.abs() < 1024.0 => format!("{value:.0} B"),
-        Unit::Octets if value.abs() < 1024.0 * 1024.0 => format!("{} KiB", digits(value / 1024.0)),
-        Unit::Octets => format!("{} MiB", digits(value / 1024.0 / 1024.0)),
+        Unit::Bytes if value.abs() < 1024.0 => format!("{value:.0} B"),
+        Unit::Bytes if value.abs() < 1024.0 * 1024.0 => format!("{} KiB", digits(value / 1024.0)),
+        Unit::Bytes => format!("{} MiB", digits(value / 1024.0 / 1024.0)),
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(short(541e-9, Unit::Seconds), "541 ns");
         assert_eq!(short(0.29, Unit::Seconds), "290 ms");
         assert_eq!(short(20.3, Unit::Seconds), "20.3 s");
-        assert_eq!(short(2048.0, Unit::Octets), "2.00 KiB");
+        assert_eq!(short(2048.0, Unit::Bytes), "2.00 KiB");
         assert_eq!(short(0.0, Unit::PerSecond), "0.00 /s");
     }
 }

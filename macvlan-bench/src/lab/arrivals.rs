@@ -83,7 +83,7 @@ fn delivered_of(text: &str) -> Option<u64> {
     fields.find_map(|(name, value)| (name == "InDelivers").then(|| value.parse().ok()))?
 }
 
-/// The second field of the device's line: octets come first.
+/// The second field of the device's line: bytes come first.
 fn received_of(text: &str, device: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.trim_start().strip_prefix(device)?.strip_prefix(':'))?;
     line.split_whitespace().nth(1)?.parse().ok()

@@ -26,7 +26,7 @@ impl Cpus {
     ///
     /// # Errors
     ///
-    /// When the kernel does not tell.
+    /// The affinity of this thread cannot be read.
     pub fn allowed() -> Result<Self> {
         let set = sched_getaffinity(Pid::from_raw(0)).context("cannot tell which processors to use")?;
         let cpus: Vec<usize> = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect();
@@ -53,7 +53,7 @@ impl Cpus {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses the processor.
+    /// The processor is offline, or not allowed for this process.
     pub fn pin(&self, side: Side, number: usize) -> Result<()> {
         take(self.of(side, number))
     }
@@ -62,7 +62,7 @@ impl Cpus {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses the processor.
+    /// The processor is offline, or not allowed for this process.
     pub fn take_one(&self) -> Result<()> {
         take(self.0[self.0.len() - 1])
     }

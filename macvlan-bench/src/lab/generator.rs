@@ -23,7 +23,7 @@ const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 /// Frames that the kernel prepares at a time.
 const BATCH: u32 = 64;
 
-/// Octets of a frame that are written anew each time: all headers that somebody on the way may change.
+/// Bytes of a frame that are written anew each time: all headers that somebody on the way may change.
 const HEAD: usize = 64;
 
 /// Sends out of one device. The device at the other end must take such frames: see [`take_generated`].
@@ -82,7 +82,7 @@ struct XdpMd {
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// The device is gone, or has no generic receive offload to switch.
 pub fn take_generated(device: &str) -> Result<()> {
     Ethtool::open(device.parse()?)?.set_gro(true)
 }
@@ -98,7 +98,7 @@ impl Generator {
     ///
     /// # Errors
     ///
-    /// When the kernel takes no XDP program, or cannot send by it: `EINVAL` before 5.18.
+    /// XDP programs are unavailable, or cannot send frames in a test run: `EINVAL` before 5.18.
     pub fn send(&self, frame: &[u8], times: u32) -> Result<Took> {
         let len = u32::try_from(frame.len()).context("a frame is too long")?;
         let program = sending(frame).context("cannot load an XDP program")?;

@@ -32,7 +32,7 @@ use crate::{
     result::AddResult,
 };
 
-/// What to do where the programs cannot be had.
+/// What to do where the programs are unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnMissingBpf {
@@ -74,7 +74,7 @@ pub struct Config {
     pub rate: Rate,
     /// Where to demultiplex, when the data path is not there yet.
     pub xdp: Option<XdpChoice>,
-    /// What to do where the programs cannot be had.
+    /// What to do where the programs are unavailable.
     pub on_missing_bpf: OnMissingBpf,
     /// How long to wait for somebody who has an address of the container already; zero is not to ask.
     pub duplicate_wait: Duration,

@@ -83,7 +83,7 @@ async fn put_in_place(
         }
         Err(error) if request.options.on_missing_bpf == Some(MissingChoice::Fail) => Err(error),
         Err(error) => {
-            let reason = format!("BPF cannot be had: {error:#}");
+            let reason = format!("BPF is unavailable: {error:#}");
             step_down(locked, request, &plan.doomed, &shim::access(&changes), reason).await
         }
     }

@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When the kernel refuses, or a child cannot have what is set for it.
+/// The maps cannot be written, or a child cannot have what is set for it.
 pub async fn sync(locked: &mut LockedMaster, policies: &BTreeMap<Mac, PolicyChange>) -> Result<Vec<String>> {
     let adopts = match &locked.attached {
         Ok(bpf) => bpf.description().adopts,

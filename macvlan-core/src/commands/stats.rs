@@ -30,7 +30,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When there is no such master, or the kernel refuses to tell.
+/// There is no such master, or its maps cannot be read.
 pub async fn stats(name: Option<&str>, containers: &mut Containers) -> Result<Vec<MasterStats>> {
     let stats = stats_unnamed(name, containers).await;
     match name {
@@ -71,7 +71,7 @@ pub async fn name_containers(stats: &mut MasterStats, children: &[Child], contai
 ///
 /// # Errors
 ///
-/// When the kernel refuses to tell of the data path.
+/// The maps of the data path cannot be read.
 pub fn describe(ifname: &str, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStats> {
     let counters = datapath.counters()?;
     let carries_all = datapath.description().carrier == Carrier::Kernel;

@@ -23,7 +23,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When there is no such master, or the kernel refuses to tell.
+/// There is no such master, or its maps cannot be read.
 pub async fn status(name: Option<&str>) -> Result<Vec<MasterStatus>> {
     let statuses = status_unnamed(name).await;
     match name {
@@ -65,7 +65,7 @@ pub async fn name_containers(status: &mut MasterStatus, children: &[Child], cont
 ///
 /// # Errors
 ///
-/// When the kernel refuses to tell of the data path.
+/// The maps of the data path cannot be read.
 pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
     let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
     let netns = netns.filter(|label| !label.starts_with("/proc/"));

@@ -32,7 +32,7 @@ pub use crate::{
     },
 };
 
-/// Largest file that is read, in octets: ten thousand children need less.
+/// Largest file that is read, in bytes: ten thousand children need less.
 pub const LARGEST: u64 = 1 << 20;
 
 /// What a configuration file says.
@@ -56,11 +56,11 @@ impl Config {
     ///
     /// When it cannot be read, or says something that cannot be: `FILE:LINE: what is wrong`.
     pub fn read(path: &Path) -> Result<Self> {
-        let octets = read_octets(path).with_context(|| format!("cannot read configuration {path:?}"))?;
-        let text = match str::from_utf8(&octets) {
+        let bytes = read_bytes(path).with_context(|| format!("cannot read configuration {path:?}"))?;
+        let text = match str::from_utf8(&bytes) {
             Ok(text) => text,
             Err(error) => {
-                let line = 1 + octets[..error.valid_up_to()].iter().filter(|octet| **octet == b'\n').count();
+                let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
                 bail!("{}:{line}: this is not UTF-8 text", path.display());
             }
         };
@@ -98,17 +98,17 @@ impl Config {
     }
 }
 
-fn read_octets(path: &Path) -> Result<Vec<u8>> {
+fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     // A pipe that nobody writes to would keep us waiting.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = file.map_err(|error| anyhow!("{}", errno(&error)))?;
     if !file.metadata()?.is_file() {
         bail!("it is not a regular file");
     }
-    let mut octets = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut octets).map_err(|error| anyhow!("{}", errno(&error)))?;
-    if octets.len() as u64 > LARGEST {
-        bail!("it is larger than {LARGEST} octets");
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| anyhow!("{}", errno(&error)))?;
+    if bytes.len() as u64 > LARGEST {
+        bail!("it is larger than {LARGEST} bytes");
     }
-    Ok(octets)
+    Ok(bytes)
 }

@@ -95,7 +95,7 @@ fn read_subject(fields: Fields<'_>) -> Result<Subject> {
 fn pattern(text: &str, key: &str) -> Result<Glob> {
     let glob = Glob::new(text);
     if text.is_empty() || text.len() > LONGEST_PATTERN {
-        bail!("{key} must have 1 to {LONGEST_PATTERN} octets, not {}", text.len());
+        bail!("{key} must have 1 to {LONGEST_PATTERN} bytes, not {}", text.len());
     }
     if glob.is_plain() {
         // One that no child could ever have is a mistake.

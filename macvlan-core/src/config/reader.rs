@@ -23,13 +23,13 @@ impl<'s> Source<'s> {
         Self { path, text }
     }
 
-    /// The line, from 1, that the octet at `at` is in.
+    /// The line, from 1, that the byte at `at` is in.
     pub fn line(&self, at: usize) -> usize {
         let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
-        1 + before.iter().filter(|octet| **octet == b'\n').count()
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
-    /// An error about what is at octet `at`.
+    /// An error about what is at byte `at`.
     pub fn error(&self, at: usize, what: impl fmt::Display) -> Error {
         anyhow!("{}:{}: {what:#}", self.path.display(), self.line(at))
     }

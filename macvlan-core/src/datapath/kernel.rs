@@ -62,7 +62,7 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The children's statistics or the shim's routes cannot be read.
     pub async fn look(
         netlink: &Netlink,
         master: &Master,

@@ -29,35 +29,35 @@ pub trait Datapath {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// A map cannot be read.
     fn members(&self) -> Result<BTreeMap<Mac, Policy>>;
 
     /// The groups that they are in.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// A map cannot be read.
     fn groups(&self) -> Result<Groups>;
 
     /// The rates of those that are limited.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// A map cannot be read.
     fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>>;
 
     /// Makes it know exactly these children.
     ///
     /// # Errors
     ///
-    /// When they are too many, or the kernel refuses.
+    /// There are more children than fit, or a map cannot be written.
     fn sync(&mut self, master: &Master, members: &Members) -> Result<()>;
 
     /// Everything counted so far.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// A map cannot be read.
     fn counters(&self) -> Result<Counters>;
 
     /// Takes it off the master. The children stay.

@@ -64,7 +64,7 @@ impl Observed {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell of namespaces.
+    /// The namespace is gone, or may not be entered.
     pub async fn netns_at(&self, own: &Netlink, place: &Place) -> Result<Option<Netns>> {
         match place.nsid {
             None => Netns::current().map(Some),
@@ -98,8 +98,7 @@ fn stand_in(id: NetnsId) -> i32 {
 ///
 /// # Errors
 ///
-/// When the kernel refuses to tell of that namespace itself; another one that vanishes meanwhile
-/// is passed over.
+/// Netlink does not list the devices of this namespace; another one that vanishes meanwhile is passed over.
 pub async fn find_children(netlink: &Netlink, access: Access) -> Result<Observed> {
     let own = Netns::current()?;
     let observed = look(netlink, &own, &known(), access).await?;

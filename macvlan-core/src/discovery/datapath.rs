@@ -67,7 +67,7 @@ pub async fn look_for_datapath_or(
 ///
 /// # Errors
 ///
-/// When the kernel refuses to tell of the children.
+/// The children's statistics cannot be read.
 pub async fn datapath_of(
     netlink: &Netlink,
     master: &Master,

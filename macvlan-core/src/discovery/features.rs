@@ -69,7 +69,7 @@ pub enum Feature {
     ListenAllNsid,
 }
 
-/// A feature that was tried, and why it cannot be had.
+/// A feature that was tried, and why it is unavailable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tried {
     /// The feature.

@@ -98,7 +98,7 @@ impl LockedMaster {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// Netlink does not list the devices.
     pub async fn observe(&mut self) -> Result<()> {
         self.observed = find_children(&self.netlink, Access::Change).await?;
         Ok(())
@@ -149,7 +149,7 @@ impl LockedMaster {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// A map of the data path cannot be read.
     pub fn members(&self) -> Result<Members> {
         match &self.attached {
             Ok(bpf) => Ok(Members { own: bpf.own()?, ..members_of(bpf.as_ref())? }),
@@ -174,7 +174,7 @@ impl LockedMaster {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell of those it knows, or they cannot have such policies.
+    /// A map of the data path cannot be read, or a child cannot have such a policy.
     pub fn wanted_members(&self, adopts: bool, changes: &BTreeMap<Mac, PolicyChange>) -> Result<Members> {
         let present = match &self.attached {
             Ok(bpf) => members_of(bpf.as_ref())?,

@@ -62,7 +62,7 @@ pub async fn master_of_link(netlink: &Netlink, link: Link) -> Result<Master> {
 ///
 /// # Errors
 ///
-/// When there is no such master, or the kernel refuses to tell.
+/// There is no such master, or netlink does not list the devices.
 pub async fn masters(netlink: &Netlink, observed: &Observed, name: Option<&str>) -> Result<Vec<Master>> {
     if let Some(name) = name {
         return Ok(vec![find_master(netlink, name).await?]);

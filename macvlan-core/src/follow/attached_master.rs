@@ -44,9 +44,9 @@ pub struct AttachedMaster {
     pins: Option<PathBuf>,
     /// What the kernel counted of each child, where it carries them alone.
     totals: BTreeMap<DeviceKey, Totals>,
-    /// When we looked last, BPF could not be had.
+    /// When we looked last, BPF was unavailable.
     refused: bool,
-    /// What came of trying whether BPF can be had.
+    /// What came of trying whether BPF is available.
     probes: ProbeMemory,
     /// Children of others belong to it.
     adopts: bool,
@@ -178,7 +178,7 @@ impl AttachedMaster {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// A map cannot be written, or the device is gone.
     pub async fn sync(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<Synced> {
         let Some(_lock) = Lock::try_take(&self.master.key)? else { return Ok(Synced::Busy) };
         let found = look_for_datapath_or(watcher.netlink(), &self.master, || self.probes.refusal()).await;
@@ -192,7 +192,7 @@ impl AttachedMaster {
                     report(Note::Warning(format!("{}: another command has detached it", self.master.name)));
                 }
                 if was_refused && refusal.is_none() {
-                    return Ok(Synced::Lost("BPF can be had now".into()));
+                    return Ok(Synced::Lost("BPF is available now".into()));
                 }
                 return self.sync_kernel(reason, watcher).await;
             }

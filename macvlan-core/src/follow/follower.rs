@@ -43,7 +43,7 @@ impl Follower {
     ///
     /// # Errors
     ///
-    /// When one that is there and up cannot be attached to, or the kernel refuses to tell of events.
+    /// A device that is there and up cannot be attached to, or netlink events are unavailable.
     pub async fn start(settings: Settings, tallies: Arc<Tallies>, report: Report<'_>) -> Result<Self> {
         let watcher = Watcher::open(Access::Change).await?;
         let (views, _) = watch::channel(Arc::default());
@@ -68,7 +68,7 @@ impl Follower {
     ///
     /// # Errors
     ///
-    /// When the kernel's events cannot be heard any more.
+    /// The socket of netlink events is broken.
     pub async fn run(&mut self, reload: Reload<'_>, report: Report<'_>) -> Result<()> {
         let mut signals = Signals::catch()?;
         let mut check = interval(CHECK);

@@ -47,7 +47,7 @@ pub fn lacks(settings: &Settings) -> bool {
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// The capabilities of this process cannot be changed.
 pub fn keep_only(needed: &CapsHashSet) -> Result<()> {
     let gave_up = || -> Result<()> {
         let permitted = caps::read(None, CapSet::Permitted)?;

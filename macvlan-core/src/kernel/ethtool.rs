@@ -25,7 +25,7 @@ const NAME_LEN: usize = 32;
 /// More features than any kernel has; an answer that tells of more is not believed.
 const MOST_FEATURES: u32 = 512;
 
-/// `struct ethtool_drvinfo` up to the driver's name; 196 octets in all.
+/// `struct ethtool_drvinfo` up to the driver's name; 196 bytes in all.
 const DRVINFO_LEN: usize = 196;
 
 /// A way to ask about one device, in the network namespace of the thread that opened it.
@@ -57,7 +57,7 @@ impl Ethtool {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The device is gone, or its driver knows no such setting.
     pub fn offloads(&self) -> Result<BTreeMap<String, bool>> {
         let count = self.feature_count()?;
         let names = self.feature_names(count)?;
@@ -70,7 +70,7 @@ impl Ethtool {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, or its driver has no such setting.
     pub fn set_gro(&self, on: bool) -> Result<()> {
         // `struct ethtool_value`.
         let mut value = [0_u8; 8];
@@ -118,8 +118,8 @@ impl Ethtool {
         }
         data[..4].copy_from_slice(&command.to_ne_bytes());
         let mut name = [0; libc::IFNAMSIZ];
-        let octets = self.name.as_str().as_bytes();
-        name[..octets.len()].copy_from_slice(octets);
+        let bytes = self.name.as_str().as_bytes();
+        name[..bytes.len()].copy_from_slice(bytes);
         let mut request = Ifreq { name, data: data.as_mut_ptr(), rest: [0; 16] };
         // SAFETY: the kernel reads a `struct ifreq`, and writes what the command's structure holds to
         // `data`, which the callers make as long as that with the counts they write into it.
@@ -129,14 +129,14 @@ impl Ethtool {
 }
 
 /// The word at this place, in words from the start.
-fn word(octets: &[u8], place: usize) -> Option<u32> {
-    let octets = octets.get(place * 4..place * 4 + 4)?;
-    octets.try_into().ok().map(u32::from_ne_bytes)
+fn word(bytes: &[u8], place: usize) -> Option<u32> {
+    let bytes = bytes.get(place * 4..place * 4 + 4)?;
+    bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
-/// A name in a field that NUL octets fill; `None` when it is empty.
+/// A name in a field that NUL bytes fill; `None` when it is empty.
 fn text(field: &[u8]) -> Option<String> {
-    let name = field.split(|octet| *octet == 0).next()?;
+    let name = field.split(|byte| *byte == 0).next()?;
     let clean: String = String::from_utf8_lossy(name).chars().filter(|c| !c.is_control()).collect();
     (!clean.is_empty()).then_some(clean)
 }

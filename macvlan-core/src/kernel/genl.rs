@@ -32,7 +32,7 @@ impl Family {
     ///
     /// # Errors
     ///
-    /// When the kernel cannot be asked.
+    /// Generic netlink is unavailable.
     pub fn find(name: &str) -> Result<Option<Self>> {
         let mut socket = Socket::new(NETLINK_GENERIC).context("cannot open a generic netlink socket")?;
         socket.bind_auto().context("cannot bind a generic netlink socket")?;
@@ -51,7 +51,7 @@ impl Family {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses for another reason.
+    /// The request is not allowed, or the device is gone.
     pub fn ask(&self, command: u8, attribute: u16, value: &[u8]) -> Result<Option<Attributes>> {
         let request = request(self.id, command, attribute, value)?;
         self.socket.send(&request, 0).context("cannot ask generic netlink")?;
@@ -72,27 +72,27 @@ fn request(family: u16, command: u8, attribute: u16, value: &[u8]) -> Result<Vec
     const VERSION: u8 = 1;
     let attribute_len = u16::try_from(ATTRIBUTE_HEADER + value.len())?;
     let len = u32::try_from(HEADER + GENERIC_HEADER + usize::from(attribute_len).next_multiple_of(4))?;
-    let mut octets = Vec::new();
-    octets.extend(len.to_ne_bytes());
-    octets.extend(family.to_ne_bytes());
-    octets.extend(NLM_F_REQUEST.to_ne_bytes());
+    let mut bytes = Vec::new();
+    bytes.extend(len.to_ne_bytes());
+    bytes.extend(family.to_ne_bytes());
+    bytes.extend(NLM_F_REQUEST.to_ne_bytes());
     // Sequence number and port: one question at a time on a socket of its own.
-    octets.extend([0; 8]);
-    octets.extend([command, VERSION, 0, 0]);
-    octets.extend(attribute_len.to_ne_bytes());
-    octets.extend(attribute.to_ne_bytes());
-    octets.extend(value);
-    octets.resize(len as usize, 0);
-    Ok(octets)
+    bytes.extend([0; 8]);
+    bytes.extend([command, VERSION, 0, 0]);
+    bytes.extend(attribute_len.to_ne_bytes());
+    bytes.extend(attribute.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(len as usize, 0);
+    Ok(bytes)
 }
 
 fn parse(answer: &[u8]) -> Result<Option<Attributes>> {
     const NLMSG_ERROR: u16 = 2;
     let malformed = || anyhow!("generic netlink gave an answer that is not one");
-    let kind = answer.get(4..6).and_then(|octets| octets.try_into().ok()).map(u16::from_ne_bytes);
+    let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
     let body = answer.get(HEADER..).ok_or_else(malformed)?;
     if kind == Some(NLMSG_ERROR) {
-        let code = body.get(..4).and_then(|octets| octets.try_into().ok()).map(i32::from_ne_bytes);
+        let code = body.get(..4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
         let number = code.ok_or_else(malformed)?.saturating_abs();
         return match Errno::from_raw(number) {
             Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP => Ok(None),
@@ -103,37 +103,37 @@ fn parse(answer: &[u8]) -> Result<Option<Attributes>> {
 }
 
 /// The attributes of a message; what is cut short is left out.
-fn attributes(mut octets: &[u8]) -> Attributes {
+fn attributes(mut bytes: &[u8]) -> Attributes {
     /// `NLA_TYPE_MASK`: without the flags for nested and network order.
     const TYPE: u16 = 0x3fff;
     let mut attributes = Vec::new();
-    while let Some((head, rest)) = octets.split_at_checked(ATTRIBUTE_HEADER) {
+    while let Some((head, rest)) = bytes.split_at_checked(ATTRIBUTE_HEADER) {
         let len = usize::from(u16::from_ne_bytes([head[0], head[1]]));
         let kind = u16::from_ne_bytes([head[2], head[3]]) & TYPE;
         let Some(value) = len.checked_sub(ATTRIBUTE_HEADER).and_then(|len| rest.get(..len)) else { break };
         attributes.push((kind, value.to_vec()));
-        octets = rest.get(value.len().next_multiple_of(4)..).unwrap_or_default();
+        bytes = rest.get(value.len().next_multiple_of(4)..).unwrap_or_default();
     }
     attributes
 }
 
-/// An attribute that is a number of the host's order, in exactly as many octets.
+/// An attribute that is a number of the host's order, in exactly as many bytes.
 pub fn number<T: Number>(attributes: &Attributes, kind: u16) -> Option<T> {
     attributes.iter().find(|(found, _)| *found == kind).and_then(|(_, value)| T::of(value))
 }
 
 /// A number that an attribute can hold.
 pub trait Number: Sized {
-    /// The number in these octets, where they are as many as it has.
-    fn of(octets: &[u8]) -> Option<Self>;
+    /// The number in these bytes, where they are as many as it has.
+    fn of(bytes: &[u8]) -> Option<Self>;
 }
 
 macro_rules! number {
     ($($kind:ty),+) => {
         $(
             impl Number for $kind {
-                fn of(octets: &[u8]) -> Option<Self> {
-                    octets.try_into().ok().map(Self::from_ne_bytes)
+                fn of(bytes: &[u8]) -> Option<Self> {
+                    bytes.try_into().ok().map(Self::from_ne_bytes)
                 }
             }
         )+
@@ -149,11 +149,11 @@ mod tests {
     use super::*;
 
     fn answer(kind: u16, body: &[u8]) -> Vec<u8> {
-        let mut octets = (16 + body.len() as u32).to_ne_bytes().to_vec();
-        octets.extend(kind.to_ne_bytes());
-        octets.resize(16, 0);
-        octets.extend(body);
-        octets
+        let mut bytes = (16 + body.len() as u32).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.resize(16, 0);
+        bytes.extend(body);
+        bytes
     }
 
     #[test]
@@ -185,8 +185,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_read_without_a_panic(octets: Vec<u8>) {
-            let _ = parse(&octets);
+        fn any_answer_is_read_without_a_panic(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
         }
     }
 }

@@ -28,7 +28,7 @@ impl FromStr for IfName {
             bail!("a device name must not be empty");
         }
         if text.len() > Self::MAX_LEN {
-            bail!("device name {text:?} is too long: {} octets, at most {}", text.len(), Self::MAX_LEN);
+            bail!("device name {text:?} is too long: {} bytes, at most {}", text.len(), Self::MAX_LEN);
         }
         let refused = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
         if text == "." || text == ".." || text.contains(refused) {
@@ -74,11 +74,11 @@ mod tests {
     #[test]
     fn names_the_kernel_refuses_are_refused() {
         for name in
-            ["", ".", "..", "a/b", "a b", "a:b", "sixteen-octets-x", "all", "default", "tab\t", "nul\0"]
+            ["", ".", "..", "a/b", "a b", "a:b", "sixteen-bytes-x", "all", "default", "tab\t", "nul\0"]
         {
             assert!(name.parse::<IfName>().is_err(), "{name:?}");
         }
-        assert_eq!("fifteen-octets!".parse::<IfName>().unwrap().as_str(), "fifteen-octets!");
+        assert_eq!("fifteen-bytes!".parse::<IfName>().unwrap().as_str(), "fifteen-bytes!");
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use crate::kernel::ifname::IfName;
 const PREFIX: &str = "macvlan-ctl cni ";
 
 /// Longest name that stands as it is: with two of them, a device name and the prefix an alias stays
-/// below the kernel's 256 octets (`IFALIASZ`).
+/// below the kernel's 256 bytes (`IFALIASZ`).
 const LONGEST: usize = 96;
 
 /// What stands before the digest of a longer name; no name of CNI begins so.
@@ -73,7 +73,7 @@ fn bounded(name: &str) -> String {
 }
 
 fn digest(text: &str) -> String {
-    Sha256::digest(text).iter().map(|octet| format!("{octet:02x}")).collect()
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

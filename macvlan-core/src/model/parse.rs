@@ -40,11 +40,11 @@ pub fn parse_mode(text: &str) -> Result<Mode> {
 ///
 /// # Errors
 ///
-/// When it is no MAC, or one that the kernel gives no device.
+/// The text is no MAC, or a multicast or all-zero one.
 pub fn parse_mac(text: &str) -> Result<Mac> {
     let mac: Mac = text.parse().map_err(|error| Error::new(error).context(format!("bad MAC {text:?}")))?;
     if mac.is_group() {
-        bail!("MAC {mac} is a multicast address: the lowest bit of its first octet must be 0");
+        bail!("MAC {mac} is a multicast address: the lowest bit of its first byte must be 0");
     }
     if !mac.is_assignable() {
         bail!("MAC {mac} cannot be a device's own");

@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use crate::model::{child::mac_text, container::Container};
 
-/// Frames and octets.
+/// Frames and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Pair {
     /// Frames.
     pub packets: u64,
-    /// Octets, layer 2 without FCS.
+    /// Bytes, layer 2 without FCS.
     pub bytes: u64,
 }
 

@@ -40,7 +40,7 @@ impl Addressing {
     ///
     /// # Errors
     ///
-    /// When the rest cannot be had, or the kernel refuses to tell.
+    /// An address or route asked for is not possible, or the namespace is gone.
     pub async fn narrow(&mut self, planned: &mut PlannedChild, sockets: &mut Sockets) -> Result<()> {
         if planned.addresses.is_empty() && planned.gateways.is_empty() {
             return Ok(());

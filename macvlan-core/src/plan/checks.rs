@@ -72,15 +72,15 @@ pub fn check_mtu(locked: &LockedMaster, mtu: Option<u32>) -> Result<()> {
     }
 }
 
-/// A passthru child suffers no sibling.
+/// A passthru child allows no sibling.
 pub(crate) fn check_mode(locked: &LockedMaster, settings: &Settings, planned: &[PlannedChild]) -> Result<()> {
     let master = &locked.master.name;
     let siblings = || finished(locked).map(|child| child.mode).chain(planned.iter().map(|child| child.mode));
     if siblings().any(|mode| mode == Mode::Passthru) {
-        bail!("{master:?} has a passthru child, which suffers no sibling; delete that first");
+        bail!("{master:?} has a passthru child, which allows no sibling; delete that first");
     }
     if settings.mode == Some(Mode::Passthru) && siblings().next().is_some() {
-        bail!("a passthru child suffers no sibling, and {master:?} has {}", siblings().count());
+        bail!("a passthru child allows no sibling, and {master:?} has {}", siblings().count());
     }
     Ok(())
 }

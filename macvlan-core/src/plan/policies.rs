@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When the kernel refuses to tell of a namespace.
+/// A namespace is gone.
 pub async fn policies(
     locked: &LockedMaster,
     planned: &[PlannedChild],

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Error, Result, bail};
 use macvlan_common::rate::{MOST, MOST_BURST, Meter, Meters};
 use serde::Serialize;
 
-/// Least burst, in octets: an Ethernet frame of the usual size.
+/// Least burst, in bytes: an Ethernet frame of the usual size.
 pub const LEAST_BURST: u64 = 1514;
 
 /// A burst that nobody chose is what the rate gives in this time, in milliseconds. A sender of TCP from
@@ -15,7 +15,7 @@ pub const LEAST_BURST: u64 = 1514;
 /// the rate gives meanwhile must not be lost. With 100, TCP came to half of 100 Mbit/s.
 const BURST_MILLIS: u64 = 500;
 
-/// The least of those, in octets: one frame of segmentation offload.
+/// The least of those, in bytes: one frame of segmentation offload.
 const LEAST_DEFAULT_BURST: u64 = 64 << 10;
 
 /// What a child may receive, or send: bits a second, frames a second or both.
@@ -23,7 +23,7 @@ const LEAST_DEFAULT_BURST: u64 = 64 << 10;
 pub struct RateLimit {
     /// Bits a second, layer 2 without FCS; `None` is no limit.
     pub bits: Option<u64>,
-    /// Octets that may come at once, where bits are limited.
+    /// Bytes that may come at once, where bits are limited.
     pub burst: Option<u64>,
     /// Frames a second; `None` is no limit.
     pub packets: Option<u64>,
@@ -98,7 +98,7 @@ impl fmt::Display for RateLimit {
         match self.burst.zip(self.bits) {
             Some((burst, bits)) if burst != default_burst(bits) => {
                 f.write_str("/")?;
-                write_multiple(f, burst, OCTETS)
+                write_multiple(f, burst, BYTES)
             }
             _ => Ok(()),
         }
@@ -118,7 +118,7 @@ const BITS: Multiples =
 const PACKETS: Multiples = &[("mpps", 1_000_000), ("kpps", 1000), ("pps", 1)];
 
 /// As in tc, of 1024.
-const OCTETS: Multiples = &[("m", 1 << 20), ("k", 1 << 10), ("", 1)];
+const BYTES: Multiples = &[("m", 1 << 20), ("k", 1 << 10), ("", 1)];
 
 fn write_multiple(f: &mut fmt::Formatter<'_>, value: u64, units: Multiples) -> fmt::Result {
     let fitting = units.iter().find(|(_, multiple)| value.is_multiple_of(*multiple));
@@ -150,11 +150,11 @@ fn parse_one(text: &str) -> Result<(Unit, u64)> {
 
 fn parse_burst(text: &str) -> Result<u64> {
     let (digits, unit) = split_number(text);
-    let multiple = OCTETS.iter().find(|(name, _)| *name == unit).map(|(_, multiple)| *multiple);
+    let multiple = BYTES.iter().find(|(name, _)| *name == unit).map(|(_, multiple)| *multiple);
     let burst = multiple.and_then(|multiple| multiply(digits, multiple));
-    let burst = burst.with_context(|| format!("burst {text:?} is not a number of octets, with k or m"))?;
+    let burst = burst.with_context(|| format!("burst {text:?} is not a number of bytes, with k or m"))?;
     if !(LEAST_BURST..=MOST_BURST).contains(&burst) {
-        bail!("burst {text:?} is not from {LEAST_BURST} octets, a frame, to {}m", MOST_BURST >> 20);
+        bail!("burst {text:?} is not from {LEAST_BURST} bytes, a frame, to {}m", MOST_BURST >> 20);
     }
     Ok(burst)
 }
@@ -299,9 +299,9 @@ mod tests {
             ("1pps+1kpps", "two rates of one kind"),
             ("1mbit+", "\"\" is not a number with bit"),
             ("1kpps/64k", "a burst is for a rate in bits, and there is none"),
-            ("1mbit/", "burst \"\" is not a number of octets"),
-            ("1mbit/64q", "burst \"64q\" is not a number of octets"),
-            ("1mbit/1500", "burst \"1500\" is not from 1514 octets, a frame, to 1024m"),
+            ("1mbit/", "burst \"\" is not a number of bytes"),
+            ("1mbit/64q", "burst \"64q\" is not a number of bytes"),
+            ("1mbit/1500", "burst \"1500\" is not from 1514 bytes, a frame, to 1024m"),
             ("1mbit/2000m", "burst \"2000m\" is not from"),
         ] {
             let told = refused(text);

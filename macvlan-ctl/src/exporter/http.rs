@@ -30,10 +30,10 @@ const MAX_CLIENTS: usize = 16;
 /// From the accept to the end of the request's header.
 const HEADER_TIME: Duration = Duration::from_secs(5);
 
-/// From the accept to the last octet of the answer.
+/// From the accept to the last byte of the answer.
 const CLIENT_TIME: Duration = Duration::from_secs(10);
 
-/// Octets and fields of a request's header.
+/// Bytes and fields of a request's header.
 const HEADER_SIZE: usize = 16 << 10;
 
 const HEADER_FIELDS: usize = 64;

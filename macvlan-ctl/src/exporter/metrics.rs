@@ -61,21 +61,21 @@ metrics! {
         ],
         "What is set for a child, as status names it; always 1.";
     CHILD_RATE_LIMIT_BYTES = gauge "macvlan_child_rate_limit_bytes_per_second" ["master", "mac", "direction"],
-        "Octets a second that a child may receive or send, layer 2 without FCS; absent without a limit.";
+        "Bytes a second that a child may receive or send, layer 2 without FCS; absent without a limit.";
     CHILD_RATE_LIMIT_PACKETS = gauge "macvlan_child_rate_limit_packets_per_second" ["master", "mac", "direction"],
         "Frames a second that a child may receive or send; absent without a limit.";
     CHILD_RECEIVE_PACKETS = counter "macvlan_child_receive_packets_total" ["master", "mac", "path"],
         "Frames that a child received, by whom from: wire, host or sibling; all where only the kernel counts.";
     CHILD_RECEIVE_BYTES = counter "macvlan_child_receive_bytes_total" ["master", "mac", "path"],
-        "Octets that a child received, layer 2 without FCS, by whom from: wire, host or sibling; all where only the kernel counts.";
+        "Bytes that a child received, layer 2 without FCS, by whom from: wire, host or sibling; all where only the kernel counts.";
     CHILD_TRANSMIT_PACKETS = counter "macvlan_child_transmit_packets_total" ["master", "mac", "path"],
         "Frames that a child sent, by whom to: wire (with every broadcast), host or sibling; all where only the kernel counts.";
     CHILD_TRANSMIT_BYTES = counter "macvlan_child_transmit_bytes_total" ["master", "mac", "path"],
-        "Octets that a child sent, layer 2 without FCS, by whom to: wire (with every broadcast), host or sibling; all where only the kernel counts.";
+        "Bytes that a child sent, layer 2 without FCS, by whom to: wire (with every broadcast), host or sibling; all where only the kernel counts.";
     CHILD_DROP_PACKETS = counter "macvlan_child_drop_packets_total" ["master", "mac", "reason"],
         "Frames of a child that the data path dropped, each under one reason.";
     CHILD_DROP_BYTES = counter "macvlan_child_drop_bytes_total" ["master", "mac", "reason"],
-        "Octets of a child that the data path dropped, layer 2 without FCS, each under one reason.";
+        "Bytes of a child that the data path dropped, layer 2 without FCS, each under one reason.";
 
     MASTER_INFO = gauge "macvlan_master_info" ["master", "ifindex", "mac", "netns"],
         "Who a master is; always 1.";
@@ -84,21 +84,21 @@ metrics! {
     MASTER_UNKNOWN_UNICAST_PACKETS = counter "macvlan_master_unknown_unicast_packets_total" ["master"],
         "Unicast frames from the wire to nobody here.";
     MASTER_UNKNOWN_UNICAST_BYTES = counter "macvlan_master_unknown_unicast_bytes_total" ["master"],
-        "Octets of unicast frames from the wire to nobody here.";
+        "Bytes of unicast frames from the wire to nobody here.";
     MASTER_COPY_FAILED_PACKETS = counter "macvlan_master_copy_failed_packets_total" ["master"],
         "Copies of broadcasts that the kernel had no memory for; the frames themselves went on.";
     MASTER_COPY_FAILED_BYTES = counter "macvlan_master_copy_failed_bytes_total" ["master"],
-        "Octets of copies of broadcasts that the kernel had no memory for.";
+        "Bytes of copies of broadcasts that the kernel had no memory for.";
     MASTER_KERNEL_RX_DROPPED = counter "macvlan_master_kernel_rx_dropped_packets_total" ["master"],
         "Frames that the kernel dropped on the master's receive side: broadcasts beyond macvlan's queue, and others.";
     MASTER_FLOOD_PACKETS = counter "macvlan_master_flood_packets_total" ["master", "origin"],
         "Broadcast and multicast frames, once however many hear them, by origin: wire, host or child.";
     MASTER_FLOOD_BYTES = counter "macvlan_master_flood_bytes_total" ["master", "origin"],
-        "Octets of broadcast and multicast frames, once however many hear them, by origin: wire, host or child.";
+        "Bytes of broadcast and multicast frames, once however many hear them, by origin: wire, host or child.";
     MASTER_DROP_PACKETS = counter "macvlan_master_drop_packets_total" ["master", "reason"],
         "Frames that the data path dropped without a child to charge, each under one reason.";
     MASTER_DROP_BYTES = counter "macvlan_master_drop_bytes_total" ["master", "reason"],
-        "Octets that the data path dropped without a child to charge, each under one reason.";
+        "Bytes that the data path dropped without a child to charge, each under one reason.";
 
     DATAPATH_INFO = gauge "macvlan_datapath_info" ["master", "datapath", "demux", "hairpin", "version"],
         "What carries a master's frames; version is that of its programs, \"other\" when attach would renew them; always 1.";
@@ -151,7 +151,7 @@ mod tests {
         for metric in ALL {
             let Metric { name, help, labels, is_counter } = metric;
             assert!(name.starts_with("macvlan_"), "{name}");
-            assert!(name.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_'), "{name}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
             assert_eq!(name.ends_with("_total"), *is_counter, "{name}");
             assert!(help.ends_with('.') && !help.contains('\n'), "{name}: {help}");
             assert!(labels.iter().all(|label| !label.contains("__")), "{name}");

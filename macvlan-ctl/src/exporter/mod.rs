@@ -76,7 +76,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
 ///
 /// # Errors
 ///
-/// When the thread cannot be had.
+/// The thread cannot be started.
 pub fn serve(
     listener: TcpListener,
     views: watch::Receiver<Arc<Snapshot>>,

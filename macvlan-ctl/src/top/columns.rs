@@ -40,11 +40,11 @@ impl View {
 pub enum Measure {
     /// Frames received.
     RxPackets,
-    /// Received, bits as a rate, octets as a total.
+    /// Received, bits as a rate, bytes as a total.
     RxBits,
     /// Frames sent.
     TxPackets,
-    /// Sent, bits as a rate, octets as a total.
+    /// Sent, bits as a rate, bytes as a total.
     TxBits,
 }
 

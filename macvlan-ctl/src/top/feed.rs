@@ -65,7 +65,7 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// When the kernel gives no netlink socket.
+    /// A netlink socket cannot be opened.
     pub fn open(name: Option<&str>) -> Result<Self> {
         let (netlink, containers) = (Netlink::open()?, Containers::default());
         Ok(Self {
@@ -81,7 +81,7 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// When there is no such master, or the kernel refuses to tell. The next call tries afresh.
+    /// There is no such master, or its maps cannot be read. The next call tries afresh.
     pub async fn read(&mut self) -> Result<Sample> {
         let read = self.read_unnamed().await;
         if read.is_err() {

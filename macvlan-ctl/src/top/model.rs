@@ -222,7 +222,7 @@ impl MasterRow {
     }
 }
 
-/// Bits of the octets.
+/// Bits of the bytes.
 pub fn bits(pair: Pair) -> u64 {
     pair.bytes.saturating_mul(8)
 }

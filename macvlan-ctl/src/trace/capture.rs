@@ -17,7 +17,7 @@ use pcap_file::{
 
 use crate::trace::event::Event;
 
-/// Octets of a frame in the file at most: what a record holds, and a tag.
+/// Bytes of a frame in the file at most: what a record holds, and a tag.
 pub const SNAP_LEN: u32 = HEAD_LEN as u32 + 4;
 
 /// The file in the making.

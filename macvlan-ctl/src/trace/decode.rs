@@ -127,8 +127,8 @@ fn icmpv6_words(icmp: &Icmpv6Slice<'_>) -> String {
         137 => "redirect",
         kind => return format!("type {kind}"),
     };
-    // The target address comes behind type, code, checksum and four octets of flags.
-    let target = icmp.slice().get(8..24).and_then(|octets| <[u8; 16]>::try_from(octets).ok());
+    // The target address comes behind type, code, checksum and four bytes of flags.
+    let target = icmp.slice().get(8..24).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
     match (icmp.type_u8(), target) {
         (135 | 136, Some(target)) => format!("{name} {}", Ipv6Addr::from(target)),
         _ => name.into(),
@@ -166,33 +166,33 @@ mod tests {
 
     #[test]
     fn addresses_protocol_and_ports_are_told() {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         let ipv4 = PacketBuilder::ethernet2(SRC, DST).ipv4([10, 9, 0, 1], [10, 9, 0, 2], 64);
-        ipv4.udp(1234, 53).write(&mut octets, &[0; 8]).unwrap();
-        assert_eq!(summary(&octets), "IPv4 10.9.0.1 > 10.9.0.2 UDP 1234 > 53");
+        ipv4.udp(1234, 53).write(&mut bytes, &[0; 8]).unwrap();
+        assert_eq!(summary(&bytes), "IPv4 10.9.0.1 > 10.9.0.2 UDP 1234 > 53");
 
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         let vlan = PacketBuilder::ethernet2(SRC, DST).single_vlan(5.try_into().unwrap());
         let ipv6 = vlan.ipv6([0xfd; 16], [0xfe; 16], 64);
-        ipv6.tcp(80, 5000, 0, 0).syn().ack(1).write(&mut octets, &[]).unwrap();
-        let words = summary(&octets);
+        ipv6.tcp(80, 5000, 0, 0).syn().ack(1).write(&mut bytes, &[]).unwrap();
+        let words = summary(&bytes);
         assert!(words.starts_with("vlan 5 IPv6 fdfd:"), "{words}");
         assert!(words.ends_with(" TCP 80 > 5000 SYN,ACK"), "{words}");
 
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         let icmp = PacketBuilder::ethernet2(SRC, DST).ipv4([10, 9, 0, 1], [10, 9, 0, 2], 64);
-        icmp.icmpv4_echo_request(1, 2).write(&mut octets, &[]).unwrap();
-        assert_eq!(summary(&octets), "IPv4 10.9.0.1 > 10.9.0.2 ICMP echo request");
+        icmp.icmpv4_echo_request(1, 2).write(&mut bytes, &[]).unwrap();
+        assert_eq!(summary(&bytes), "IPv4 10.9.0.1 > 10.9.0.2 ICMP echo request");
     }
 
     #[test]
     fn a_neighbour_is_named() {
         let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
         message.extend(Ipv6Addr::LOCALHOST.octets());
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         let ipv6 = PacketBuilder::ethernet2(SRC, DST).ipv6([0; 16], [0xff; 16], 255);
-        ipv6.write(&mut octets, IpNumber::IPV6_ICMP, &message).unwrap();
-        let words = summary(&octets);
+        ipv6.write(&mut bytes, IpNumber::IPV6_ICMP, &message).unwrap();
+        let words = summary(&bytes);
         assert!(words.ends_with("ICMPv6 neighbour solicitation ::1"), "{words}");
     }
 
@@ -201,31 +201,31 @@ mod tests {
         assert_eq!(summary(&[0; 5]), "too short");
         assert_eq!(summary(&frame(0x88b5, &[0; 46])), "EtherType 0x88b5");
         assert_eq!(summary(&frame(38, &[0x42; 38])), "LLC, length 38");
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         let ipv4 = PacketBuilder::ethernet2(SRC, DST).ipv4([10, 9, 0, 1], [10, 9, 0, 2], 64);
-        ipv4.tcp(80, 5000, 0, 0).write(&mut octets, &[0; 500]).unwrap();
-        assert!(summary(&octets[..128]).contains("TCP 80 > 5000"), "{}", summary(&octets[..128]));
-        assert_eq!(summary(&octets[..40]), "IPv4 10.9.0.1 > 10.9.0.2 TCP");
+        ipv4.tcp(80, 5000, 0, 0).write(&mut bytes, &[0; 500]).unwrap();
+        assert!(summary(&bytes[..128]).contains("TCP 80 > 5000"), "{}", summary(&bytes[..128]));
+        assert_eq!(summary(&bytes[..40]), "IPv4 10.9.0.1 > 10.9.0.2 TCP");
     }
 
     proptest! {
         #[test]
-        fn any_octets_have_a_summary_of_one_line(
+        fn any_bytes_have_a_summary_of_one_line(
             ethertype in prop::sample::select(vec![0x800_u16, 0x806, 0x86dd, 0x8100, 0x88a8, 0x88e5, 5, 0xffff]),
-            mut octets in prop::collection::vec(any::<u8>(), 0..140),
+            mut bytes in prop::collection::vec(any::<u8>(), 0..140),
             protocol in prop::sample::select(vec![1_u8, 2, 6, 17, 58, 44, 0, 255]),
         ) {
-            prop_assert_eq!(summary(&octets).lines().count(), 1);
+            prop_assert_eq!(summary(&bytes).lines().count(), 1);
             // The same again, led further into the parser.
-            for (at, octet) in [(12, (ethertype >> 8) as u8), (13, ethertype as u8), (20, protocol), (23, protocol)] {
-                if let Some(place) = octets.get_mut(at) {
-                    *place = octet;
+            for (at, byte) in [(12, (ethertype >> 8) as u8), (13, ethertype as u8), (20, protocol), (23, protocol)] {
+                if let Some(place) = bytes.get_mut(at) {
+                    *place = byte;
                 }
             }
-            if let Some(version) = octets.get_mut(14) {
+            if let Some(version) = bytes.get_mut(14) {
                 *version = if ethertype == 0x86dd { 0x60 } else { 0x45 };
             }
-            prop_assert_eq!(summary(&octets).lines().count(), 1);
+            prop_assert_eq!(summary(&bytes).lines().count(), 1);
         }
     }
 }

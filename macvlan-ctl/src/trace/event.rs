@@ -31,7 +31,7 @@ pub struct Event {
     pub path: Option<&'static str>,
     /// The child that sent it or, sent by none, that is to receive it.
     pub child: Option<String>,
-    /// Octets, with tag.
+    /// Bytes, with tag.
     pub len: u64,
     /// Frames on the wire that it stands for.
     pub segments: u32,
@@ -121,7 +121,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// Octets of an 802.1Q tag, and of the MACs before it.
+/// Bytes of an 802.1Q tag, and of the MACs before it.
 const TAG_LEN: usize = 4;
 
 const MACS_LEN: usize = 12;
@@ -169,8 +169,8 @@ fn verdict(judgement: Judgement, from_host: bool, to_host: bool) -> String {
     format!("{verb} {from}->{to}")
 }
 
-fn hex<S: serde::Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    let text: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+fn hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     serializer.serialize_str(&text)
 }
 

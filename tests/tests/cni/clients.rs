@@ -39,9 +39,9 @@ fn a_podman_network_gains_host_access_by_its_type_alone() {
 
 #[track_caller]
 fn talks(host: &Station, container: &Station) {
-    const OCTETS: usize = 1 << 18;
-    tcp_transfer(host, container, Family::V4, OCTETS);
-    tcp_transfer(container, host, Family::V4, OCTETS);
+    const BYTES: usize = 1 << 18;
+    tcp_transfer(host, container, Family::V4, BYTES);
+    tcp_transfer(container, host, Family::V4, BYTES);
 }
 
 #[test]

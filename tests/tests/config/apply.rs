@@ -156,7 +156,7 @@ fn where_bpf_is_forbidden_the_children_are_made_and_a_second_time_nothing_change
     };
     configure(&lab, master("require-bpf = true") + &child_table(&web, ""));
     let before = Everything::of(&lab, &[&web]);
-    assert!(filtered(&["apply"]).failed(1).contains("BPF cannot be had"));
+    assert!(filtered(&["apply"]).failed(1).contains("BPF is unavailable"));
     assert_same(&Everything::of(&lab, &[&web]), &before, "refused");
 
     configure(&lab, master("") + &child_table(&web, "host-access = false"));
@@ -170,7 +170,7 @@ fn where_bpf_is_forbidden_the_children_are_made_and_a_second_time_nothing_change
         assert!(ran.stderr.contains("1 children run as plain kernel macvlan"), "{}", ran.report());
     }
     assert!(ping(&lab.wire, web.ip.into()));
-    // Where it can be had again, so it is.
+    // Where it is available again, so it is.
     assert_differs(&lab, &[&web], &["take up macvlan \"web\"", "attach the data path"]);
     apply(&lab);
     assert_eq!(names_of(&status(&lab)), ["web".to_owned()].into());

@@ -141,7 +141,7 @@ fn hostile_files_are_refused_and_change_nothing() {
     binary.extend([0xff, 0x00, 0xfe]);
     for (content, part) in [
         (binary, ":4: this is not UTF-8 text"),
-        (vec![b'#'; (1 << 20) + 1], "larger than 1048576 octets"),
+        (vec![b'#'; (1 << 20) + 1], "larger than 1048576 bytes"),
         (format!("{whole}x = {}", "[".repeat(100_000)).into(), ":4: "),
         (format!("{whole}x = {}", "{a = ".repeat(100_000)).into(), ":4: "),
         (format!("{whole}{} = 1", "a.".repeat(100_000)).into(), ":4: "),

@@ -54,7 +54,7 @@ const SHOWN: &str = "eth2";
 pub enum Offload {
     /// A frame of its own.
     None,
-    /// It stands for `count` frames with `size` octets of payload each.
+    /// It stands for `count` frames with `size` bytes of payload each.
     Segments { count: u32, size: u32 },
 }
 
@@ -168,11 +168,7 @@ impl<'ns> Bench<'ns> {
         let macs = Frame { dst: key(&frame[..6]), src: key(&frame[6..12]), sender };
         let verdict = judge(hook, macs, world, &MemoryPacket { frame, own: &self.own });
         let described = |what: String| {
-            format!(
-                "{what}\n{hook:?}, {offload:?}, {} octets {:02x?}\n{verdict:?}",
-                frame.len(),
-                &frame[..14]
-            )
+            format!("{what}\n{hook:?}, {offload:?}, {} bytes {:02x?}\n{verdict:?}", frame.len(), &frame[..14])
         };
         match hook {
             Hook::Xdp => self.check_xdp(world, &verdict, frame),
@@ -327,7 +323,7 @@ impl<'ns> Bench<'ns> {
         run.map_err(|error| format!("cannot run {program}: {error:?}"))
     }
 
-    /// Mark, lower word of the tag (0 where nothing tells it), and octets of every copy that has come up
+    /// Mark, lower word of the tag (0 where nothing tells it), and bytes of every copy that has come up
     /// since the last call.
     pub fn copies(&mut self) -> Vec<(u32, u32, Vec<u8>)> {
         if self.telling.is_none() {
@@ -346,11 +342,11 @@ impl<'ns> Bench<'ns> {
 }
 
 /// The decision, and what a guard of the sender makes of it.
-pub fn judge(hook: Hook, macs: Frame, world: &World, octets: &MemoryPacket<'_>) -> Verdict<usize> {
+pub fn judge(hook: Hook, macs: Frame, world: &World, bytes: &MemoryPacket<'_>) -> Verdict<usize> {
     let verdict = decide(hook, macs, world);
     let Some(sender) = verdict.tx.filter(|_| world.config.inspects()) else { return verdict };
     let policy = world.children[sender].policy;
-    let refused = policy.is_inspected().then(|| inspect(policy, macs.src, octets)).flatten();
+    let refused = policy.is_inspected().then(|| inspect(policy, macs.src, bytes)).flatten();
     refused.map_or(verdict, |reason| Verdict::refused(reason, sender))
 }
 
@@ -397,8 +393,8 @@ pub fn size_of_skb(frame: &[u8], offload: Offload) -> Count {
         return Count { packets: 1, bytes: len.into() };
     };
     let headers = gso::header_len(|offset| {
-        let octets = frame.get(offset as usize..)?.get(..2)?;
-        Some(u16::from_be_bytes([octets[0], octets[1]]))
+        let bytes = frame.get(offset as usize..)?.get(..2)?;
+        Some(u16::from_be_bytes([bytes[0], bytes[1]]))
     });
     Count { packets: count.into(), bytes: gso::wire_len(len, count, headers) }
 }
@@ -415,7 +411,7 @@ fn macs(frame: Frame) -> [Mac; 2] {
     [Mac::from_key(frame.dst), Mac::from_key(frame.src)]
 }
 
-fn key(octets: &[u8]) -> u64 {
-    let octets: [u8; 6] = octets.try_into().or_fail("read a MAC");
-    Mac::new(octets).key()
+fn key(bytes: &[u8]) -> u64 {
+    let bytes: [u8; 6] = bytes.try_into().or_fail("read a MAC");
+    Mac::new(bytes).key()
 }

@@ -95,13 +95,13 @@ fn batch(
     for number in 1..=BATCH {
         let frame = Met::random(rng, &model, is_traced);
         let described = |what: String| {
-            let Met { hook, sender, program, offload, octets, tag, .. } = &frame;
-            let len = octets.len();
+            let Met { hook, sender, program, offload, bytes, tag, .. } = &frame;
+            let len = bytes.len();
             format!(
-                "{what}\n{program} at {hook:?}, {sender:?}, {offload:?}, {tag:x?}, {len} octets {octets:02x?}"
+                "{what}\n{program} at {hook:?}, {sender:?}, {offload:?}, {tag:x?}, {len} bytes {bytes:02x?}"
             )
         };
-        let outcome = model.judge((frame.hook, frame.sender), &frame.octets);
+        let outcome = model.judge((frame.hook, frame.sender), &frame.bytes);
         let ran = match frame.hook {
             Hook::Xdp => frame.run_xdp(bench, &model, &outcome),
             _ => frame.run_tc(bench, &model, &outcome, &mut expected),
@@ -122,7 +122,7 @@ pub fn check(
     neighbourhood: &mut Neighbourhood,
     model: &mut Model,
     hook: Hook,
-    octets: &[u8],
+    bytes: &[u8],
 ) -> Result<Outcome, String> {
     bench.programs.set_world(&model.world);
     neighbourhood.set(model);
@@ -134,8 +134,8 @@ pub fn check(
     };
     let sender = Sender::Unknown;
     let (offload, mark, tag) = (Offload::None, 0, Tag::default());
-    let frame = Met { hook, sender, program, octets: octets.to_vec(), offload, mark, tag };
-    let outcome = model.judge((hook, sender), octets);
+    let frame = Met { hook, sender, program, bytes: bytes.to_vec(), offload, mark, tag };
+    let outcome = model.judge((hook, sender), bytes);
     match hook {
         Hook::Xdp => frame.run_xdp(bench, model, &outcome)?,
         _ => frame.run_tc(bench, model, &outcome, &mut expected)?,
@@ -149,7 +149,7 @@ pub fn check(
 /// What a batch leaves behind.
 struct Expected {
     counters: Counters,
-    /// Mark, lower word of the tag, and octets.
+    /// Mark, lower word of the tag, and bytes.
     copies: Vec<(u32, u32, Vec<u8>)>,
 }
 
@@ -180,7 +180,7 @@ impl Expected {
 struct Met {
     hook: Hook,
     program: &'static str,
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     sender: Sender,
     offload: Offload,
     mark: u32,
@@ -201,16 +201,16 @@ impl Met {
         };
         let program = names::traced(plain).filter(|_| is_traced).unwrap_or(plain);
         let is_neighbours = rng.one_in(3);
-        let mut octets = if is_neighbours {
+        let mut bytes = if is_neighbours {
             neighbourhood::neighbour_frame(rng, world)
         } else {
             random::frame(rng, world)
         };
         if hook != Hook::Egress && rng.one_in(30) {
-            octets.truncate(SHORTEST + rng.below(8));
+            bytes.truncate(SHORTEST + rng.below(8));
         }
-        if hook != Hook::Xdp && !runs_as_skb(&octets) {
-            octets.resize(60, 0);
+        if hook != Hook::Xdp && !runs_as_skb(&bytes) {
+            bytes.resize(60, 0);
         }
         let offload = if is_neighbours || hook == Hook::Xdp { Offload::None } else { random::offload(rng) };
         let sender = random::sender(rng, world, hook);
@@ -222,15 +222,15 @@ impl Met {
             _ => rng.pick(&Bench::foreign_tags(&world.config)),
         };
         let mark = rng.pick(&[0, FOREIGN_MARK]);
-        Self { hook, program, octets, sender, offload, mark, tag }
+        Self { hook, program, bytes, sender, offload, mark, tag }
     }
 
     fn size(&self) -> Count {
-        size_of_skb(&self.octets, self.offload)
+        size_of_skb(&self.bytes, self.offload)
     }
 
     fn run_xdp(&self, bench: &Bench<'_>, model: &Model, outcome: &Outcome) -> Result<(), String> {
-        let run = bench.programs.run_xdp(self.program, &self.octets, self.octets.len());
+        let run = bench.programs.run_xdp(self.program, &self.bytes, self.bytes.len());
 
         let verdict = &outcome.verdict;
         let is_dropped = verdict.action.drop_reason().is_some();
@@ -240,7 +240,7 @@ impl Met {
         if !is_dropped {
             same("metadata", &run.meta[..], if is_told { &meta[..] } else { &[] })?;
         }
-        same("frame", &run.frame[..], &self.octets[..])
+        same("frame", &run.frame[..], &self.bytes[..])
     }
 
     fn run_tc(
@@ -250,11 +250,11 @@ impl Met {
         outcome: &Outcome,
         expected: &mut Expected,
     ) -> Result<(), String> {
-        let run = bench.run(self.program, &bench.skb(&self.octets, self.offload, self.mark, self.tag))?;
+        let run = bench.run(self.program, &bench.skb(&self.bytes, self.offload, self.mark, self.tag))?;
 
         let config = &model.world.config;
         let is_turned = outcome.hairpin.is_some() && !outcome.is_copied;
-        let mut readdressed = self.octets.clone();
+        let mut readdressed = self.bytes.clone();
         if let Some(mac) = outcome.destination {
             readdressed[..6].copy_from_slice(&mac.octets());
         }
@@ -269,7 +269,7 @@ impl Met {
         same("action", run.action, action)?;
         same("mark and tag", (run.mark, run.tag), left)?;
         same("time", run.tstamp, time)?;
-        same("frame", &run.frame, if outcome.is_copied { &self.octets } else { &readdressed })?;
+        same("frame", &run.frame, if outcome.is_copied { &self.bytes } else { &readdressed })?;
         if let Some(kind) = outcome.hairpin.filter(|_| outcome.is_copied) {
             if self.offload == Offload::None {
                 expected.copies.push((0, config.tag_of(kind).low, readdressed));

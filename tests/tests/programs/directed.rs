@@ -39,8 +39,8 @@ fn solicitation(src: Mac) -> Vec<u8> {
 }
 
 fn tagged(frame: &[u8], tag: u16) -> Vec<u8> {
-    let octets = [&frame[..12], &tag.to_be_bytes(), &5_u16.to_be_bytes(), &frame[12..]];
-    octets.concat()
+    let bytes = [&frame[..12], &tag.to_be_bytes(), &5_u16.to_be_bytes(), &frame[12..]];
+    bytes.concat()
 }
 
 /// The programs, and what is asked of them.
@@ -61,11 +61,11 @@ impl Asked<'_, '_> {
 
     /// What becomes of a frame at a hook, in the programs as by the model.
     #[track_caller]
-    fn at(&mut self, hook: Hook, octets: &[u8]) -> Outcome {
+    fn at(&mut self, hook: Hook, bytes: &[u8]) -> Outcome {
         let mut model = without_neighbours(self.world.clone());
         model.owners.insert(Address::v4(ASKED.octets()), self.owner);
         model.owners.insert(Address::v6(ASKED_6.octets()), self.owner);
-        let outcome = check(self.bench, self.neighbourhood, &mut model, hook, octets);
+        let outcome = check(self.bench, self.neighbourhood, &mut model, hook, bytes);
         outcome.unwrap_or_else(|difference| panic!("{hook:?}: {difference}"))
     }
 }

@@ -47,8 +47,8 @@ fn every_program_loads() {
     let mut expected: BTreeSet<&str> = plain.into_iter().collect();
     expected.extend(plain.into_iter().filter_map(names::traced));
     expected.insert(names::CHILD_EGRESS);
-    let octets = fs::read(object()).or_fail("read the BPF object");
-    let mut object = Ebpf::load(&octets).or_fail("load the BPF object");
+    let bytes = fs::read(object()).or_fail("read the BPF object");
+    let mut object = Ebpf::load(&bytes).or_fail("load the BPF object");
     let named: BTreeSet<String> = object.programs().map(|(name, _)| name.to_owned()).collect();
     assert_eq!(named.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected);
     let takes_frags = has_xdp_frags();
@@ -76,7 +76,7 @@ fn check_effort(name: &str, program: &Program) {
     let info = program.info().or_fail(format!("ask for {name}"));
     // Told since kernel 5.16.
     let Some(count) = info.verified_instruction_count() else { return };
-    println!("{name}: {count} instructions verified, {:?} octets", info.size_translated());
+    println!("{name}: {count} instructions verified, {:?} bytes", info.size_translated());
     assert!(count < MOST, "the verifier looks at {count} instructions of {name}");
 }
 
@@ -236,7 +236,7 @@ fn a_million_frames_come_out_as_the_decision_function_says() {
     differential::run(rng::seed(), 1_000_000);
 }
 
-/// TCP and UDP over IPv4 and IPv6: octets of their headers, and the frame.
+/// TCP and UDP over IPv4 and IPv6: bytes of their headers, and the frame.
 fn offloaded(start: FrameBuilder) -> Vec<(usize, Vec<u8>)> {
     use std::net::{Ipv4Addr, Ipv6Addr};
     let (ip, ip6) = (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST);

@@ -62,10 +62,10 @@ pub struct Model {
 
 impl Model {
     /// Judges a frame at a hook, and learns from it.
-    pub fn judge(&mut self, (hook, sender): (Hook, Sender), octets: &[u8]) -> Outcome {
-        let frame = Frame { dst: key(&octets[..6]), src: key(&octets[6..12]), sender };
+    pub fn judge(&mut self, (hook, sender): (Hook, Sender), bytes: &[u8]) -> Outcome {
+        let frame = Frame { dst: key(&bytes[..6]), src: key(&bytes[6..12]), sender };
         // Nobody has an address of his own: who is held to his may send none.
-        let verdict = judge(hook, frame, &self.world, &MemoryPacket { frame: octets, own: &[] });
+        let verdict = judge(hook, frame, &self.world, &MemoryPacket { frame: bytes, own: &[] });
         if matches!(verdict.action.drop_reason(), Some(DropReason::RaGuard | DropReason::DhcpGuard)) {
             return Outcome::of(verdict);
         }
@@ -77,15 +77,15 @@ impl Model {
         let directs = self.world.config.directs();
         match hook {
             Hook::Ingress | Hook::AfterXdp if directs && verdict.action == Action::Pass => {
-                self.direct_from_wire(frame, octets, &mut outcome);
+                self.direct_from_wire(frame, bytes, &mut outcome);
             }
             Hook::Egress if directs => {
                 if verdict.action.drop_reason().is_none() {
-                    self.hear(frame, octets);
+                    self.hear(frame, bytes);
                 }
                 // Only what the host itself asks: a child's request is no business of the hairpin.
                 if verdict.action == Action::CopyToChildren && frame.src == self.world.config.master {
-                    self.direct_from_host(octets, &mut outcome);
+                    self.direct_from_host(bytes, &mut outcome);
                 }
             }
             _ => {}
@@ -107,13 +107,13 @@ impl Model {
         false
     }
 
-    fn direct_from_wire(&self, frame: Frame, octets: &[u8], outcome: &mut Outcome) {
+    fn direct_from_wire(&self, frame: Frame, bytes: &[u8], outcome: &mut Outcome) {
         let world = &self.world;
         let is_local = frame.src == world.config.master || world.may_be_child(frame.src);
         if !is_group(frame.dst) || is_local {
             return;
         }
-        let Some((mac, _)) = self.owner_of_asked(octets) else { return };
+        let Some((mac, _)) = self.owner_of_asked(bytes) else { return };
         if mac == world.config.master {
             outcome.destination = Some(Mac::from_key(mac));
         } else if let Some(child) = world.child(mac)
@@ -124,8 +124,8 @@ impl Model {
         }
     }
 
-    fn direct_from_host(&self, octets: &[u8], outcome: &mut Outcome) {
-        let Some((mac, is_certain)) = self.owner_of_asked(octets) else { return };
+    fn direct_from_host(&self, bytes: &[u8], outcome: &mut Outcome) {
+        let Some((mac, is_certain)) = self.owner_of_asked(bytes) else { return };
         let Some(child) = self.world.child(mac).filter(|child| self.world.policy(*child).reaches_host())
         else {
             return;
@@ -137,19 +137,19 @@ impl Model {
     }
 
     /// Key of the MAC that has the address asked for, and whether netlink says so.
-    fn owner_of_asked(&self, octets: &[u8]) -> Option<(u64, bool)> {
-        let owner = self.owners.get(&read(octets).asked)?;
+    fn owner_of_asked(&self, bytes: &[u8]) -> Option<(u64, bool)> {
+        let owner = self.owners.get(&read(bytes).asked)?;
         let mac = owner.mac_at(self.now);
         (mac != 0).then_some((mac, owner.source == Owner::NETLINK))
     }
 
-    fn hear(&mut self, frame: Frame, octets: &[u8]) {
-        let may_tell = match ethertype(octets) {
+    fn hear(&mut self, frame: Frame, bytes: &[u8]) {
+        let may_tell = match ethertype(bytes) {
             ARP => true,
             IPV6 => is_group(frame.dst),
             _ => false,
         };
-        let said = read(octets);
+        let said = read(bytes);
         if !may_tell || (said.hardware != 0 && said.hardware != frame.src) {
             return;
         }
@@ -199,18 +199,18 @@ impl Outcome {
     }
 }
 
-fn ethertype(octets: &[u8]) -> u16 {
-    u16::from_be_bytes([octets[12], octets[13]])
+fn ethertype(bytes: &[u8]) -> u16 {
+    u16::from_be_bytes([bytes[12], bytes[13]])
 }
 
 /// What an untagged frame says of neighbours.
-fn read(octets: &[u8]) -> Neighbours {
-    let packet = &octets[ETH_HLEN..];
-    match ethertype(octets) {
+fn read(bytes: &[u8]) -> Neighbours {
+    let packet = &bytes[ETH_HLEN..];
+    match ethertype(bytes) {
         ARP => packet.first_chunk::<ARP_LEN>().map(l3::read_arp),
-        IPV6 => packet.first_chunk::<ND_LEN>().map(|octets| {
+        IPV6 => packet.first_chunk::<ND_LEN>().map(|bytes| {
             let mut words = [0; ND_LEN / 4];
-            for (word, four) in words.iter_mut().zip(octets.chunks_exact(4)) {
+            for (word, four) in words.iter_mut().zip(bytes.chunks_exact(4)) {
                 *word = u32::from_ne_bytes([four[0], four[1], four[2], four[3]]);
             }
             l3::read_nd(&words)
@@ -221,6 +221,6 @@ fn read(octets: &[u8]) -> Neighbours {
 }
 
 /// The key of a MAC in a frame.
-pub fn key(octets: &[u8]) -> u64 {
-    octets.iter().rev().fold(0, |key, octet| key << 8 | u64::from(*octet))
+pub fn key(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte))
 }

@@ -131,7 +131,7 @@ pub fn model(rng: &mut Rng) -> Model {
     model
 }
 
-/// Last octets of the addresses in use.
+/// Last bytes of the addresses in use.
 const LAST: u8 = 12;
 
 fn v4(last: u8) -> [u8; 4] {

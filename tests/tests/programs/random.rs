@@ -92,7 +92,7 @@ pub fn hook(rng: &mut Rng, world: &World) -> Hook {
     }
 }
 
-/// A frame of [`SHORTEST`] octets or more, often one that concerns somebody in `world`.
+/// A frame of [`SHORTEST`] bytes or more, often one that concerns somebody in `world`.
 pub fn frame(rng: &mut Rng, world: &World) -> Vec<u8> {
     let (dst, src) = (random_mac(rng, world), random_mac(rng, world));
     let mut frame = Frame::new(dst, src);

@@ -164,7 +164,7 @@ fn native_xdp_refuses_before_there_is_a_buffer() {
 }
 
 #[test]
-fn a_frame_leaves_when_those_before_it_are_paid_for_in_octets_on_the_wire() {
+fn a_frame_leaves_when_those_before_it_are_paid_for_in_bytes_on_the_wire() {
     needs!(require::lab);
     in_bench(|bench| {
         let ifindex = bench.ns.ifindex(crate::bench::DEVICE);

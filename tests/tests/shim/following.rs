@@ -95,7 +95,7 @@ fn it_climbs_by_itself_when_bpf_can_be_had_and_steps_down_at_the_next_run() {
     let talks = [&lab.wire, &lab.host].map(|station| Conversation::start(station, &web, Family::V4));
 
     lab.mounts().with_place_for_bpffs();
-    following.wait_for_line("BPF can be had now");
+    following.wait_for_line("BPF is available now");
     wait_for("the shim to go", || (!has_shim(&lab)).then_some(()));
     talks.iter().for_each(|talk| talk.goes_on("on the next rung"));
     assert_eq!(macvlan_tests::control::status(&lab)["hairpin"], tc_means()[0]);

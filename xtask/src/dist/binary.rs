@@ -109,7 +109,7 @@ fn require_small(program: &Program, len: u64) -> Result<()> {
 /// Whether the program reads the variable that stops it dead (macvlan-core/src/kernel/crash.rs).
 fn can_crash(content: &[u8]) -> bool {
     const VARIABLE: &[u8] = b"MACVLAN_CTL_CRASH_AT";
-    content.windows(VARIABLE.len()).any(|octets| octets == VARIABLE)
+    content.windows(VARIABLE.len()).any(|bytes| bytes == VARIABLE)
 }
 
 fn is_static(said: &str) -> bool {

@@ -136,7 +136,7 @@ fn epoch(root: &Path) -> Result<String> {
 /// The file cannot be read.
 pub fn digest(path: &Path) -> Result<String> {
     let content = fs::read(path).with_context(|| format!("cannot read '{}'", path.display()))?;
-    Ok(Sha256::digest(content).iter().map(|octet| format!("{octet:02x}")).collect())
+    Ok(Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl Programs {
     /// `directory`, if not from this machine.
     ///
     /// # Errors
-    /// One does not compile, or tools cannot be had.
+    /// One does not compile, or tools are unavailable.
     pub fn build(
         root: &Path,
         architecture: Architecture,

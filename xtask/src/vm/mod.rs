@@ -61,7 +61,7 @@ const AT_ONCE: usize = 2;
 /// Boots every kernel and runs every suite in it.
 ///
 /// # Errors
-/// A kernel cannot be had or does not boot, or a test fails on it.
+/// A kernel is unavailable or does not boot, or a test fails on it.
 pub fn test(root: &Path, options: &Options) -> Result<()> {
     let kernels = chosen(KERNELS.iter(), |kernel| kernel.name, &options.kernels)?;
     let mut suites = chosen(SUITES.iter(), |suite| suite.name, &options.suites)?;

@@ -43,7 +43,7 @@ pub enum Order {
     Connections,
     /// UDP, to the server or back.
     Datagrams {
-        /// Octets of an IP packet.
+        /// Bytes of an IP packet.
         packet: usize,
         /// Milliseconds.
         millis: u32,
@@ -70,7 +70,7 @@ impl Order {
             bail!("{flows} streams: 1 to {MOST_FLOWS} are possible");
         }
         if !(crate::lab::traffic::udp::HEADERS..=LARGEST).contains(&packet) {
-            bail!("packets of {packet} octets: at most {LARGEST} are possible");
+            bail!("packets of {packet} bytes: at most {LARGEST} are possible");
         }
         if millis > LONGEST_TIME {
             bail!("{millis} ms: at most {LONGEST_TIME} are possible");
@@ -90,7 +90,7 @@ pub fn millis(time: Duration) -> u32 {
 pub enum Answer {
     /// Connect, or send, to this port.
     Ready(u16),
-    /// The server's side is over: octets per second or datagrams that it received or sent.
+    /// The server's side is over: bytes per second or datagrams that it received or sent.
     Done(f64),
     /// It could not be done.
     Failed(String),

@@ -58,7 +58,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The port is taken, or the device is gone.
     pub fn listen(&self, address: IpAddr) -> Result<TcpListener> {
         let listener = self.listen_on((address, 0).into())?;
         wait_patiently(&listener)?;
@@ -80,7 +80,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The port is taken, or the device is gone.
     pub fn datagrams(&self, address: IpAddr) -> Result<UdpSocket> {
         let socket = UdpSocket::bind((address, 0)).context("cannot make a UDP socket")?;
         self.tie(&socket)?;

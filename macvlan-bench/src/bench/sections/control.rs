@@ -100,7 +100,7 @@ fn commands(run: &mut Run<'_>) {
     }));
 }
 
-/// Seconds until so many children that others made are adopted, and octets of the maps then.
+/// Seconds until so many children that others made are adopted, and bytes of the maps then.
 fn attach(children: u32) -> Result<Vec<f64>> {
     let options = Contender::named(OURS).and_then(|ours| ours.datapath).context("nothing is ours")?;
     let mut crowd = Crowd::build(Joined::Macvlan, children)?;
@@ -127,7 +127,7 @@ fn add_and_delete(children: u32) -> Result<Vec<f64>> {
     Ok(vec![added.as_secs_f64(), deleted.as_secs_f64()])
 }
 
-/// Octets of kernel memory that each of many children takes, its part of the data path included.
+/// Bytes of kernel memory that each of many children takes, its part of the data path included.
 fn weigh(contender: &Contender) -> Result<f64> {
     let joined = if contender.name == "bridge" { Joined::Bridge } else { Joined::Macvlan };
     let mut crowd = Crowd::empty(joined)?;

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Octets of a stream's payload are told in bits.
+/// Bytes of a stream's payload are told in bits.
 const OCTET: f64 = 8.0;
 
 /// Something that two programs do.
@@ -80,10 +80,10 @@ fn packets(
     cpus: &Cpus,
     near: Endpoint<'_>,
     far: Endpoint<'_>,
-    octets: usize,
+    bytes: usize,
     effort: &Effort,
 ) -> Result<Vec<f64>> {
-    let sent = datagrams(cpus, near, far, octets, effort.time)?;
+    let sent = datagrams(cpus, near, far, bytes, effort.time)?;
     Ok(vec![sent.rate(), sent.lost()])
 }
 

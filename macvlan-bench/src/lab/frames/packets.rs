@@ -42,9 +42,9 @@ pub fn udp(src_port: u16, dst_port: u16, payload: &[u8]) -> Vec<u8> {
 
 /// A neighbour solicitation (RFC 4861, 4.3) for `target` without options, as a whole IPv6 packet.
 pub fn neighbour_solicitation(src: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
-    let octets = target.octets();
+    let bytes = target.octets();
     let group =
-        Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, octets[13], octets[14], octets[15]]);
+        Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, bytes[13], bytes[14], bytes[15]]);
     neighbour_message(135, 0, src, group, target)
 }
 

@@ -1,4 +1,4 @@
-//! Connections: opened, one octet each way, closed; as fast as one client can.
+//! Connections: opened, one byte each way, closed; as fast as one client can.
 
 use std::{
     io::{Read as _, Write as _},
@@ -14,7 +14,7 @@ use crate::lab::{
     traffic::{Endpoint, PATIENCE, be_patient, joined, listen},
 };
 
-/// The octet of the last connection.
+/// The byte of the last connection.
 const LAST: u8 = 1;
 
 /// Connections per second.
@@ -66,8 +66,8 @@ pub fn connect_again(connect: impl Fn() -> Result<TcpStream>, time: Duration) ->
     Ok(rate)
 }
 
-fn one(mut stream: TcpStream, octet: u8) -> Result<()> {
-    stream.write_all(&[octet]).context("cannot ask")?;
+fn one(mut stream: TcpStream, byte: u8) -> Result<()> {
+    stream.write_all(&[byte]).context("cannot ask")?;
     let mut answer = Vec::with_capacity(1);
     stream.read_to_end(&mut answer).context("there is no answer")?;
     if answer.len() != 1 {
@@ -85,10 +85,10 @@ pub fn answer_each(listener: &TcpListener) -> Result<()> {
     loop {
         let (mut stream, _) = listener.accept().context("cannot accept a connection")?;
         be_patient(&stream)?;
-        let mut octet = [0];
-        stream.read_exact(&mut octet).context("cannot read a question")?;
-        stream.write_all(&octet).context("cannot answer")?;
-        if octet == [LAST] {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).context("cannot read a question")?;
+        stream.write_all(&byte).context("cannot answer")?;
+        if byte == [LAST] {
             return Ok(());
         }
     }

@@ -23,7 +23,7 @@ use nix::sys::{
 /// How long any single step may take before a measurement is given up.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Octets to send, each page of them written to: untouched memory is one page of zeros again and again
+/// Bytes to send, each page of them written to: untouched memory is one page of zeros again and again
 /// (`do_anonymous_page` in mm/memory.c), which the processor copies faster than what programs have to say.
 pub fn payload(len: usize) -> Vec<u8> {
     vec![0xa5; len]
@@ -76,7 +76,7 @@ fn listen(far: Endpoint<'_>) -> Result<TcpListener> {
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// The socket is closed.
 pub fn wait_patiently(listener: &TcpListener) -> Result<()> {
     let patience = TimeVal::seconds(PATIENCE.as_secs().cast_signed());
     setsockopt(listener, ReceiveTimeout, &patience).context("cannot limit waiting")
@@ -92,7 +92,7 @@ fn connect_to(near: Endpoint<'_>, address: SocketAddr) -> Result<TcpStream> {
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// The socket is closed.
 pub fn be_patient(stream: &TcpStream) -> Result<()> {
     stream.set_read_timeout(Some(PATIENCE)).context("cannot limit reading")?;
     stream.set_write_timeout(Some(PATIENCE)).context("cannot limit writing")

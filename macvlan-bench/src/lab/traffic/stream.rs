@@ -14,21 +14,21 @@ use crate::lab::{
     traffic::{Endpoint, joined, pair, payload},
 };
 
-/// Octets of one call, as iperf3 has them.
+/// Bytes of one call, as iperf3 has them.
 const BLOCK: usize = 128 << 10;
 
 /// What arrived, and between which moments.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrived {
-    /// Octets of payload.
-    pub octets: u64,
+    /// Bytes of payload.
+    pub bytes: u64,
     /// When the first were there.
     pub first: Instant,
     /// When the last were.
     pub last: Instant,
 }
 
-/// Octets per second that so many streams carry together, at their receiver.
+/// Bytes per second that so many streams carry together, at their receiver.
 ///
 /// # Errors
 ///
@@ -61,13 +61,13 @@ pub fn stream(
     Ok(rate(&arrived))
 }
 
-/// Octets per second of streams that ran together.
+/// Bytes per second of streams that ran together.
 pub fn rate(arrived: &[Arrived]) -> f64 {
-    let octets: u64 = arrived.iter().map(|stream| stream.octets).sum();
+    let bytes: u64 = arrived.iter().map(|stream| stream.bytes).sum();
     let first = arrived.iter().map(|stream| stream.first).min();
     let last = arrived.iter().map(|stream| stream.last).max();
     match (first, last) {
-        (Some(first), Some(last)) if last > first => octets as f64 / (last - first).as_secs_f64(),
+        (Some(first), Some(last)) if last > first => bytes as f64 / (last - first).as_secs_f64(),
         _ => 0.0,
     }
 }
@@ -93,16 +93,16 @@ pub fn fill(mut stream: TcpStream, time: Duration) -> Result<()> {
 /// When the connection breaks.
 pub fn drain(mut stream: TcpStream) -> Result<Arrived> {
     let mut block = vec![0; BLOCK];
-    let mut octets = 0;
+    let mut bytes = 0;
     let mut first = Instant::now();
     loop {
         match stream.read(&mut block) {
-            Ok(0) => return Ok(Arrived { octets, first, last: Instant::now() }),
+            Ok(0) => return Ok(Arrived { bytes, first, last: Instant::now() }),
             Ok(some) => {
-                if octets == 0 {
+                if bytes == 0 {
                     first = Instant::now();
                 }
-                octets += some as u64;
+                bytes += some as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error).context("cannot read from a stream"),
@@ -118,10 +118,10 @@ mod tests {
     fn streams_that_overlap_are_added_up_over_the_whole_time() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let one = Arrived { octets: 600, first: at(0), last: at(2) };
-        let other = Arrived { octets: 300, first: at(1), last: at(3) };
+        let one = Arrived { bytes: 600, first: at(0), last: at(2) };
+        let other = Arrived { bytes: 300, first: at(1), last: at(3) };
         assert_eq!(rate(&[one, other]), 300.0);
         assert_eq!(rate(&[]), 0.0);
-        assert_eq!(rate(&[Arrived { octets: 5, first: at(1), last: at(1) }]), 0.0);
+        assert_eq!(rate(&[Arrived { bytes: 5, first: at(1), last: at(1) }]), 0.0);
     }
 }

@@ -1,4 +1,4 @@
-//! TCP request and response: an octet there, an octet back, and how long that took.
+//! TCP request and response: a byte there, a byte back, and how long that took.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -61,9 +61,9 @@ pub fn ask(mut stream: TcpStream, time: Duration) -> Result<Turns> {
     let start = Instant::now();
     let mut sent = start;
     while sent - start < time {
-        let mut octet = [0];
-        stream.write_all(&octet).context("cannot ask")?;
-        stream.read_exact(&mut octet).context("there is no answer")?;
+        let mut byte = [0];
+        stream.write_all(&byte).context("cannot ask")?;
+        stream.read_exact(&mut byte).context("there is no answer")?;
         let now = Instant::now();
         let took = u64::try_from((now - sent).as_nanos()).unwrap_or(u64::MAX);
         histogram.record(took).context("cannot keep a time")?;
@@ -83,11 +83,11 @@ pub fn ask(mut stream: TcpStream, time: Duration) -> Result<Turns> {
 /// When the connection breaks.
 pub fn answer(mut stream: TcpStream) -> Result<()> {
     stream.set_nodelay(true).context("cannot send at once")?;
-    let mut octet = [0];
+    let mut byte = [0];
     loop {
-        match stream.read(&mut octet) {
+        match stream.read(&mut byte) {
             Ok(0) => return Ok(()),
-            Ok(_) => stream.write_all(&octet).context("cannot answer")?,
+            Ok(_) => stream.write_all(&byte).context("cannot answer")?,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error).context("cannot read a question"),
         }

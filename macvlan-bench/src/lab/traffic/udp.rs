@@ -14,7 +14,7 @@ use crate::lab::{
     traffic::{Endpoint, is_timeout, joined, payload},
 };
 
-/// Octets of the IPv4 and UDP headers.
+/// Bytes of the IPv4 and UDP headers.
 pub const HEADERS: usize = 20 + 8;
 
 /// How long nothing may arrive before all has.
@@ -43,11 +43,11 @@ impl Datagrams {
     }
 }
 
-/// Sends IP packets of so many octets for so long.
+/// Sends IP packets of so many bytes for so long.
 ///
 /// # Errors
 ///
-/// When the kernel refuses a socket or a datagram.
+/// A socket cannot be opened, or the other end is unreachable.
 pub fn datagrams(
     cpus: &Cpus,
     from: Endpoint<'_>,
@@ -81,11 +81,11 @@ pub fn datagrams(
     })
 }
 
-/// Sends payloads of so many octets for so long: how many, and how long it was.
+/// Sends payloads of so many bytes for so long: how many, and how long it was.
 ///
 /// # Errors
 ///
-/// When the kernel refuses one.
+/// The other end is unreachable.
 pub fn send(socket: &UdpSocket, len: usize, time: Duration) -> Result<(u64, Duration)> {
     let payload = payload(len);
     let start = Instant::now();
@@ -108,7 +108,7 @@ pub fn send(socket: &UdpSocket, len: usize, time: Duration) -> Result<(u64, Dura
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// The socket is closed.
 pub fn count(socket: &UdpSocket, over: &AtomicBool) -> Result<u64> {
     socket.set_read_timeout(Some(SETTLED)).context("cannot limit reading")?;
     let mut payload = vec![0; 1 << 16];

@@ -61,7 +61,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell of devices at all.
+    /// Netlink does not list the devices.
     pub async fn read(netlink: &Netlink, link: &Link) -> Result<Self> {
         let ethtool = link.name.parse().ok().and_then(|name| Ethtool::open(name).ok());
         let (carrier, promiscuity) = flags(netlink, link.index).await?;

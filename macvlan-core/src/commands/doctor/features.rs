@@ -14,7 +14,7 @@ pub struct Surroundings {
     pub root: bool,
     /// A seccomp filter decides on its system calls.
     pub filtered: bool,
-    /// How many octets it may lock in memory; `None` is no limit.
+    /// How many bytes it may lock in memory; `None` is no limit.
     pub memlock: Option<u64>,
 }
 

@@ -49,7 +49,7 @@ pub use crate::commands::doctor::finding::{Finding, Status};
 ///
 /// # Errors
 ///
-/// When the kernel refuses to tell of devices at all. A device that is not there is a finding.
+/// Netlink does not list the devices. A device that is not there is a finding.
 pub async fn examine(name: Option<&str>) -> Result<Vec<Finding>> {
     let privileges = Privileges::of_self();
     let mut findings = examine_machine(&privileges);

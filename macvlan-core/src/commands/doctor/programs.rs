@@ -57,7 +57,7 @@ impl Programs {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell of the device.
+    /// The device is gone.
     pub async fn read(netlink: &Netlink, ifname: &str, index: u32) -> Result<Self> {
         let mut programs = Self::default();
         let mut add = |hook, id| programs.attached.push(Attached { hook, id, name: None });

@@ -38,7 +38,7 @@ pub enum Wireless {
 ///
 /// # Errors
 ///
-/// When the kernel cannot be asked.
+/// Generic netlink is unavailable.
 pub fn role(index: u32) -> Result<Option<Wireless>> {
     let Some(family) = Family::find("nl80211")? else { return Ok(None) };
     Ok(family.ask(CMD_GET_INTERFACE, ATTR_IFINDEX, &index.to_ne_bytes())?.map(|answer| of(&answer)))

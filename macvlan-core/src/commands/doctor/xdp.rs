@@ -22,7 +22,7 @@ const ACT_BASIC: u64 = 1;
 ///
 /// # Errors
 ///
-/// When the kernel cannot be asked.
+/// Generic netlink is unavailable.
 pub fn abilities(index: u32) -> Result<Option<u64>> {
     let Some(family) = Family::find("netdev")? else { return Ok(None) };
     let answer = family.ask(CMD_DEV_GET, ATTR_IFINDEX, &index.to_ne_bytes())?;

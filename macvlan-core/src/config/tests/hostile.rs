@@ -48,7 +48,7 @@ fn files_that_are_none_are_refused() {
     fs::write(&path, b"\n\xff\xfe").unwrap();
     assert!(read(&path).ends_with("x.toml:2: this is not UTF-8 text"));
     fs::write(&path, vec![b' '; usize::try_from(LARGEST).unwrap() + 1]).unwrap();
-    assert!(read(&path).contains("larger than 1048576 octets"));
+    assert!(read(&path).contains("larger than 1048576 bytes"));
     fs::write(&path, vec![b'\n'; usize::try_from(LARGEST).unwrap()]).unwrap();
     assert_eq!(Config::read(&path).unwrap(), Config::default());
 

@@ -273,7 +273,7 @@ fn wrong_values_are_named_with_their_line() {
         (in_policy("match = {}\nhost-access = false"), 4, "\"match\" is empty"),
         (in_policy("match = \"web\"\nhost-access = false"), 4, "\"match\" must be a table"),
         (in_policy("match = { name = \"web\" }"), 3, "the policy sets nothing"),
-        (in_policy("match = { name = \"\" }\nhost-access = false"), 4, "1 to 4096 octets, not 0"),
+        (in_policy("match = { name = \"\" }\nhost-access = false"), 4, "1 to 4096 bytes, not 0"),
         (in_policy("match = { name = \"a/b\" }\nhost-access = false"), 4, "not allowed"),
         (in_policy("match = { mac = \"02\" }\nhost-access = false"), 4, "bad MAC"),
         ("a = ".into(), 1, ""),

@@ -84,7 +84,7 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// When they are too many, or the kernel refuses.
+    /// There is no room for another child, or a map cannot be written.
     pub fn sync_one(
         &mut self,
         master: &Master,
@@ -117,7 +117,7 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The neighbour table cannot be written.
     pub fn set_owners(&mut self, master: &Master, told: &BTreeMap<IpAddr, Mac>) -> Result<()> {
         if !self.record.options.directed_neigh {
             return self.maps.set_owners(&BTreeMap::new(), &BTreeSet::new());
@@ -131,7 +131,7 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The map of allowed addresses cannot be read.
     pub fn own(&self) -> Result<AllowedAddresses> {
         self.maps.own()
     }

@@ -22,7 +22,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When the kernel refuses to tell of the children.
+/// The map of children cannot be read.
 pub fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Description> {
     let mut description = Description {
         carrier: Carrier::Bpf,

@@ -66,7 +66,7 @@ impl ProbeMemory {
 
 /// What people are told of a machine without BPF.
 pub fn refusal_text(error: &anyhow::Error) -> String {
-    format!("BPF cannot be had: {error:#}")
+    format!("BPF is unavailable: {error:#}")
 }
 
 /// Whether this machine lets us have BPF at all; changes nothing.
@@ -107,13 +107,13 @@ mod tests {
             (told, looked)
         };
         let (nowhere, mounted) = (bpffs::Place::Nowhere, bpffs::Place::Mounted);
-        let refused = Some("BPF cannot be had: no".to_owned());
+        let refused = Some("BPF is unavailable: no".to_owned());
         assert_eq!(ask(0, nowhere, Some("no")), (refused.clone(), 1));
         for second in 1..60 {
             assert_eq!(ask(second, nowhere, None), (refused.clone(), 1));
         }
         assert_eq!(ask(60, nowhere, Some("no")), (refused, 2));
         assert_eq!(ask(61, mounted, None), (None, 3));
-        assert_eq!(ask(62, mounted, Some("no")), (None, 3), "that BPF can be had is remembered, too");
+        assert_eq!(ask(62, mounted, Some("no")), (None, 3), "that BPF is available is remembered, too");
     }
 }

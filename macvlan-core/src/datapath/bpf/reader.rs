@@ -83,7 +83,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// A map of counters cannot be read.
     pub fn counters(&self) -> Result<Counters> {
         self.maps.counters()
     }
@@ -92,7 +92,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// A map's size cannot be read.
     pub fn usage(&self) -> Result<Usage> {
         Ok(Usage {
             map: names::CHILDREN,
@@ -106,7 +106,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// A program is no longer pinned.
     pub fn programs(&self) -> Result<Vec<ProgramRuns>> {
         let mut programs = Vec::new();
         for program in [names::INGRESS, names::EGRESS, PROGRAM_XDP] {

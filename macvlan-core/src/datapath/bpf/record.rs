@@ -114,7 +114,7 @@ pub const TRACED: &str = "+trace";
 
 /// SHA-256 of the embedded object, in hexadecimal.
 pub fn object_digest() -> String {
-    Sha256::digest(object()).iter().map(|octet| format!("{octet:02x}")).collect()
+    Sha256::digest(object()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Traced {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The map cannot be read.
     pub fn recorded(&self) -> Result<u64> {
         let shares = self.counts.get(&0, 0).context("cannot read how many records were made")?;
         Ok(shares.iter().fold(0, |sum, share| sum.wrapping_add(share.recorded)))
@@ -75,7 +75,7 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// When the programs are of another version, or the kernel refuses; the programs are as before.
+    /// The programs are of another version, or the traced ones are refused; the programs are as before.
     pub fn start_trace(&mut self, master: &Master, tracing: Tracing) -> Result<Traced> {
         if !self.record.is_of_this_version() {
             bail!(
@@ -103,7 +103,7 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The programs cannot be put back.
     pub fn end_trace(&mut self, master: &Master) -> Result<()> {
         if !self.record.is_traced() {
             return Ok(());

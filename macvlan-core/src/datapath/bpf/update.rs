@@ -144,7 +144,7 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to change pins or maps.
+    /// A pin or a map cannot be written.
     pub async fn vouch(&mut self, children: &[&Child], members: &BTreeMap<Mac, Policy>) -> Result<()> {
         let vouching = child_programs::put(&self.netlink, &self.directory, children, members, self.renewed);
         let vouching = vouching.await?;

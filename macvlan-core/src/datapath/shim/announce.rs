@@ -77,10 +77,10 @@ fn advertisement(mac: Mac, address: Ipv6Addr, to: Mac, ip: Ipv6Addr) -> Vec<u8> 
     [&to.octets()[..], &mac, &ETHERTYPE_IPV6, &head, &message].concat()
 }
 
-/// The Internet checksum (RFC 1071) of an even number of octets.
-fn checksum(octets: &[u8]) -> u16 {
+/// The Internet checksum (RFC 1071) of an even number of bytes.
+fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 =
-        octets.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+        bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

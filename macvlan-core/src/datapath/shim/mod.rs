@@ -70,7 +70,7 @@ pub fn keep_strangers(access: &mut BTreeMap<Mac, bool>, children: &[&Child]) {
 ///
 /// # Errors
 ///
-/// When the kernel refuses to tell.
+/// The addresses or routes of the host or a child cannot be read.
 pub async fn survey(
     master: &Master,
     shim: Option<&Shim>,
@@ -132,7 +132,7 @@ async fn with_addresses(strict: &Netlink, children: &[&Child]) -> Result<Vec<Chi
 ///
 /// # Errors
 ///
-/// When the kernel refuses; everything is as before then.
+/// A name is taken, or an address or route is not allowed; everything is as before then.
 pub async fn raise(
     netlink: &Netlink,
     master: &Master,

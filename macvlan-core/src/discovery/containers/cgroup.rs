@@ -28,7 +28,7 @@ pub fn mentions(text: &str) -> Vec<Mention> {
 
 /// Whether `text` is an id as all engines draw them.
 pub fn is_id(text: &str) -> bool {
-    text.len() == ID_LEN && text.bytes().all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == ID_LEN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 const ID_LEN: usize = 64;

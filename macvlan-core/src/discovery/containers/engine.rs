@@ -16,10 +16,10 @@ use crate::{
     kernel::netns::NetnsId,
 };
 
-/// Most octets of a list of containers, which takes about one KiB for each.
+/// Most bytes of a list of containers, which takes about one KiB for each.
 const MAX_LIST_LEN: usize = 8 << 20;
 
-/// Most octets about one container.
+/// Most bytes about one container.
 const MAX_INSPECT_LEN: usize = 1 << 20;
 
 /// Longest name: that of a file, which some engines make of it.

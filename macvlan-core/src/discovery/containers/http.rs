@@ -14,7 +14,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-/// Most octets of headers, and of a body that waits to be read.
+/// Most bytes of headers, and of a body that waits to be read.
 const MAX_BUFFER: usize = 64 << 10;
 
 /// Most headers.
@@ -33,7 +33,7 @@ pub struct Answer {
 ///
 /// # Errors
 ///
-/// When it does not speak HTTP, answers other than with success, or with more than `limit` octets.
+/// When it does not speak HTTP, answers other than with success, or with more than `limit` bytes.
 pub async fn get(stream: UnixStream, target: &str, limit: usize) -> Result<Answer> {
     let request = Request::get(target).header(HOST, "localhost").body(Empty::<Bytes>::new())?;
     let mut client = http1::Builder::new();

@@ -23,7 +23,7 @@ const DRIVERS: [&str; 4] = ["overlay", "vfs", "btrfs", "zfs"];
 /// Files with lists of containers: those kept, and those that go with the machine.
 const FILES: [&str; 2] = ["containers.json", "volatile-containers.json"];
 
-/// Most octets of such a file.
+/// Most bytes of such a file.
 const MAX_LEN: u64 = 8 << 20;
 
 /// The containers below `storage`, running or not.
@@ -45,7 +45,7 @@ fn read(path: &PathBuf) -> Result<Vec<Entry>> {
     ensure!(fs::symlink_metadata(path)?.is_file(), "no plain file");
     let mut text = Vec::new();
     File::open(path)?.take(MAX_LEN + 1).read_to_end(&mut text)?;
-    ensure!(text.len() as u64 <= MAX_LEN, "more than {MAX_LEN} octets");
+    ensure!(text.len() as u64 <= MAX_LEN, "more than {MAX_LEN} bytes");
     Ok(serde_json::from_slice(&text)?)
 }
 

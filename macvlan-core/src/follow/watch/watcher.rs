@@ -57,7 +57,7 @@ impl Watcher {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// Netlink does not list the devices, or its events are unavailable.
     pub async fn open(access: Access) -> Result<Self> {
         let netlink = Netlink::open()?;
         let mut watcher = Self {

@@ -27,7 +27,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses, for one because the namespace is gone.
+    /// The namespace is gone.
     pub async fn addresses(&self, nsid: Option<i32>) -> Result<BTreeMap<u32, Vec<IpNet>>> {
         let mut message = AddressMessage::default();
         let namespace = nsid.map(|nsid| DefaultNla::new(IFA_TARGET_NETNSID, nsid.to_ne_bytes().to_vec()));
@@ -45,7 +45,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The namespace is gone.
     pub async fn lasting_addresses(&self, index: u32) -> Result<Vec<IpNet>> {
         let mut message = AddressMessage::default();
         // Only a strict socket's dump heeds it.
@@ -61,7 +61,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, or the address is not allowed on it.
     pub async fn add_own_address(&self, index: u32, address: IpAddr) -> Result<()> {
         let mut message = address_message(index, IpNet::host(address));
         message.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
@@ -76,7 +76,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, or has no such address.
     pub async fn remove_own_address(&self, index: u32, address: IpAddr) -> Result<()> {
         self.remove_address_if_there(index, IpNet::host(address)).await
     }
@@ -126,7 +126,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, or the address is not allowed on it.
     pub async fn add_address(&self, index: u32, net: IpNet) -> Result<bool> {
         let message = address_message(index, net);
         let added = self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).await;
@@ -140,7 +140,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, or has no such address.
     pub async fn remove_address(&self, index: u32, net: IpNet) -> Result<()> {
         let removed = self.change(RouteNetlinkMessage::DelAddress(address_message(index, net)), 0).await;
         removed.with_context(|| format!("cannot remove address {net}"))
@@ -150,7 +150,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses, for one because no address of the device reaches the gateway.
+    /// The device is gone or down, or no address of it reaches the gateway.
     pub async fn set_default_route(&self, index: u32, gateway: IpAddr) -> Result<()> {
         let message = route_message(index, gateway);
         let set = self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE).await;
@@ -161,7 +161,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, or has no such route.
     pub async fn remove_default_route(&self, index: u32, gateway: IpAddr) -> Result<()> {
         let removed = self.change(RouteNetlinkMessage::DelRoute(route_message(index, gateway)), 0).await;
         removed.with_context(|| format!("cannot remove default route via {gateway}"))
@@ -172,7 +172,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The namespace is gone.
     pub async fn default_routes(&self) -> Result<Vec<DefaultRoute>> {
         let request = RouteNetlinkMessage::GetRoute(RouteMessage::default());
         let objects = self.dump(request).await.context("cannot list routes")?;

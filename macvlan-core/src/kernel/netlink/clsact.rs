@@ -42,7 +42,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone.
     pub async fn clsact_filters(&self, index: u32) -> Result<Vec<Filter>> {
         let mut filters = Vec::new();
         for (hook, parent) in [(Direction::Ingress, INGRESS), (Direction::Egress, EGRESS)] {
@@ -61,7 +61,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone.
     pub async fn has_clsact(&self, index: u32) -> Result<bool> {
         let message = message(index, 0);
         let objects = self.dump(RouteNetlinkMessage::GetQueueDiscipline(message)).await;
@@ -79,7 +79,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device or the filter is gone.
     pub async fn delete_filter(&self, index: u32, filter: &Filter) -> Result<()> {
         const ETH_P_ALL: u32 = 0x0003;
         let parent = if filter.hook == Direction::Ingress { INGRESS } else { EGRESS };
@@ -97,7 +97,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device or the qdisc is gone.
     pub async fn delete_clsact(&self, index: u32) -> Result<()> {
         let mut message = message(index, CLSACT);
         message.header.handle = TcHandle { major: 0xffff, minor: 0 };

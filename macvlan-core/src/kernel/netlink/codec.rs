@@ -9,7 +9,7 @@ use netlink_packet_core::{
 };
 use rtnetlink::proto::{NetlinkCodec, NetlinkMessageCodec};
 
-/// Octets of the header of a message (`struct nlmsghdr`).
+/// Bytes of the header of a message (`struct nlmsghdr`).
 const HEADER: usize = 16;
 
 /// Gives a message that is cut off, or whose length makes no sense, as [`NetlinkPayload::Overrun`] to
@@ -60,8 +60,8 @@ fn header_of_cut(datagram: &[u8]) -> NetlinkHeader {
     header
 }
 
-fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
-    octets.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
 #[cfg(test)]
@@ -73,12 +73,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_datagram_is_read_to_its_end(octets: Vec<u8>) {
-            let mut datagram = BytesMut::from(&octets[..]);
+        fn any_datagram_is_read_to_its_end(bytes: Vec<u8>) {
+            let mut datagram = BytesMut::from(&bytes[..]);
             let mut messages = 0;
             while let Ok(Some(_)) = CheckedCodec::decode::<RouteNetlinkMessage>(&mut datagram) {
                 messages += 1;
-                prop_assert!(messages <= octets.len());
+                prop_assert!(messages <= bytes.len());
             }
             prop_assert!(datagram.is_empty());
         }

@@ -18,7 +18,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// Netlink does not list the receive filters.
     pub async fn unicast_filters(&self) -> Result<BTreeMap<u32, Vec<Mac>>> {
         let mut message = NeighbourMessage::default();
         message.header.family = AddressFamily::Bridge;
@@ -40,8 +40,8 @@ impl Netlink {
 /// The MAC of a neighbour, where it has one.
 pub(crate) fn mac_of(entry: &NeighbourMessage) -> Option<Mac> {
     entry.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(octets) => {
-            <[u8; 6]>::try_from(octets.as_slice()).ok().map(Mac::new)
+        NeighbourAttribute::LinkLayerAddress(bytes) => {
+            <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac::new)
         }
         _ => None,
     })

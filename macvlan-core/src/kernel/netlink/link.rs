@@ -63,7 +63,7 @@ impl Link {
 /// What a device received and sent in all, as it counts itself (`ip -s link`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Received: octets without those of a VLAN tag that the NIC took off, and without FCS.
+    /// Received: bytes without those of a VLAN tag that the NIC took off, and without FCS.
     pub rx: Count,
     /// Sent.
     pub tx: Count,
@@ -81,7 +81,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses for another reason than that there is none.
+    /// The request is not allowed. That there is no such device is no error.
     pub async fn link_by_name(&self, name: &str) -> Result<Option<Link>> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.to_owned()));
@@ -92,7 +92,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses for another reason than that there is none.
+    /// The namespace is gone. That there is no such device is no error.
     pub async fn link_by_index(&self, index: u32, nsid: Option<i32>) -> Result<Option<Link>> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -142,7 +142,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses, for one because the namespace is gone.
+    /// The namespace is gone.
     pub async fn links(&self, options: ListOptions) -> Result<Vec<Link>> {
         let mut message = LinkMessage::default();
         message.attributes.extend(options.nsid.map(LinkAttribute::IfNetnsId));
@@ -162,7 +162,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses, for one because the namespace is gone.
+    /// The namespace is gone.
     pub async fn link_totals(&self, nsid: Option<i32>) -> Result<BTreeMap<u32, Totals>> {
         let mut message = LinkMessage::default();
         message.attributes.extend(nsid.map(LinkAttribute::IfNetnsId));
@@ -197,7 +197,7 @@ fn parse(message: LinkMessage) -> Link {
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
-            LinkAttribute::Address(octets) => link.mac = <[u8; 6]>::try_from(octets).ok().map(Mac::new),
+            LinkAttribute::Address(bytes) => link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac::new),
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Controller(index) => link.controller = Some(index),
             LinkAttribute::Link(index) => link.lower = Some(index),

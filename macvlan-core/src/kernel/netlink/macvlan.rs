@@ -73,7 +73,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The master or the namespace is gone, a name or MAC is taken, or the mode does not fit its siblings.
     pub async fn create_child(&self, child: &NewChild<'_>, netns: &Netns, inside: &Netlink) -> Result<Link> {
         self.create_inside(new_child(child), child.name, netns, inside).await
     }
@@ -98,7 +98,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The namespace is gone, a name is taken, or this kernel lacks the kind of device.
     pub async fn create_inside(
         &self,
         device: LinkMessage,
@@ -176,7 +176,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, or an address or gateway is not allowed on it.
     pub async fn address_child(&self, index: u32, addresses: &[IpNet], gateways: &[IpAddr]) -> Result<()> {
         for net in addresses {
             self.add_address(index, *net).await?;
@@ -191,7 +191,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, a MAC is taken, or the mode does not fit its siblings.
     pub async fn change_child(&self, index: u32, kind: Kind, change: &Change) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -217,7 +217,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses; that it is gone already is no error.
+    /// The device may not be deleted; that it is gone already is no error.
     pub async fn delete_link(&self, index: u32, nsid: Option<i32>) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -235,7 +235,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses; devices that are gone already are no error.
+    /// A device may not be deleted; devices that are gone already are no error.
     pub async fn delete_links(&self, indexes: &[u32]) -> Result<()> {
         if let [index] = indexes {
             return self.delete_link(*index, None).await;

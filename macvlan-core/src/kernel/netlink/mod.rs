@@ -281,7 +281,7 @@ fn extended_ack(payload: &[u8]) -> Option<String> {
         let len = usize::from(u16::from_ne_bytes([head[0], head[1]])).checked_sub(4)?;
         let value = rest.get(..len)?;
         if u16::from_ne_bytes([head[2], head[3]]) == NLMSGERR_ATTR_MSG {
-            let text = value.split(|octet| *octet == 0).next()?;
+            let text = value.split(|byte| *byte == 0).next()?;
             return Some(String::from_utf8_lossy(text).into_owned());
         }
         attributes = rest.get(len.next_multiple_of(4)..)?;

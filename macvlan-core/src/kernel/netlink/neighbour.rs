@@ -18,7 +18,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone.
     pub async fn permanent_neighbours(&self, index: u32) -> Result<BTreeMap<IpAddr, Mac>> {
         let mut all = BTreeMap::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -47,7 +47,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone or down.
     pub async fn set_neighbour(&self, index: u32, ip: IpAddr, mac: Mac) -> Result<()> {
         let mut entry = message(index, ip);
         entry.header.state = NeighbourState::Permanent;
@@ -60,7 +60,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone.
     pub async fn remove_neighbour(&self, index: u32, ip: IpAddr) -> Result<()> {
         match self.change(RouteNetlinkMessage::DelNeighbour(message(index, ip)), 0).await {
             Err(error) if matches!(kernel_errno(&error), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(()),

@@ -15,7 +15,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// Netlink does not list the ids.
     pub async fn nsids(&self) -> Result<Vec<i32>> {
         let objects = self.dump(RouteNetlinkMessage::GetNsId(NsidMessage::default())).await;
         let objects = objects.context("cannot list namespace ids")?;
@@ -26,7 +26,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The namespace is gone.
     pub async fn nsid_of(&self, netns: &Netns) -> Result<Option<i32>> {
         let mut message = NsidMessage::default();
         message.attributes.push(NsidAttribute::Fd(descriptor(netns)));
@@ -38,7 +38,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The namespace is gone, or may not be numbered.
     pub async fn assign_nsid(&self, netns: &Netns) -> Result<Option<i32>> {
         if let Some(id) = self.nsid_of(netns).await? {
             return Ok(Some(id));

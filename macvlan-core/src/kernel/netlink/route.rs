@@ -37,7 +37,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone.
     pub async fn host_routes(&self, index: u32) -> Result<BTreeMap<IpAddr, IpAddr>> {
         let routes = self.routes_through(index).await?;
         Ok(routes.into_iter().filter_map(host_route).map(|route| (route.to, route.source)).collect())
@@ -48,7 +48,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The namespace is gone.
     pub async fn gateways(&self, index: u32) -> Result<BTreeSet<IpAddr>> {
         let routes = self.routes_through(index).await?;
         let attributes = routes.into_iter().flat_map(|route| route.attributes);
@@ -64,7 +64,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone or down, or another route has the place.
     pub async fn add_host_route(&self, index: u32, route: HostRoute) -> Result<()> {
         let message = RouteNetlinkMessage::NewRoute(message(index, route));
         match self.change(message, NLM_F_CREATE | NLM_F_EXCL).await {
@@ -77,7 +77,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The route is gone.
     pub async fn remove_host_route(&self, index: u32, route: HostRoute) -> Result<()> {
         match self.change(RouteNetlinkMessage::DelRoute(message(index, route)), 0).await {
             Err(error) if matches!(kernel_errno(&error), Some(Errno::ESRCH | Errno::ENODEV)) => Ok(()),

@@ -27,7 +27,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The master is gone, or the name is taken.
     pub async fn create_shim(&self, master: u32, name: &str) -> Result<()> {
         let mut message = LinkMessage::default();
         message.attributes.extend([
@@ -47,7 +47,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone.
     pub async fn restrict_ipv4(&self, index: u32) -> Result<()> {
         // `include/uapi/linux/ip.h`.
         const IPV4_DEVCONF_RP_FILTER: u16 = 8;
@@ -65,7 +65,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses, for one because it has no IPv6.
+    /// The device is gone, or has no IPv6.
     pub async fn restrict_ipv6(&self, index: u32) -> Result<()> {
         let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
         self.specify(index, AfSpecUnspec::Inet6(vec![mode])).await.context("cannot set addrgenmode")
@@ -82,7 +82,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The device is gone, or its master is down.
     pub async fn finish_shim(&self, index: u32) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;

@@ -237,7 +237,7 @@ impl Netns {
         let socket = std::os::unix::net::UnixDatagram::unbound().ok()?;
         let mut cookie = 0_u64;
         let mut len = size_of::<u64>() as libc::socklen_t;
-        // SAFETY: the kernel writes at most `len` octets to `cookie`, which is that large.
+        // SAFETY: the kernel writes at most `len` bytes to `cookie`, which is that large.
         let status = unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),

@@ -107,7 +107,7 @@ impl Keyword for DropUnknown {
     }
 }
 
-/// `--on-missing-bpf`: what to do where BPF cannot be had.
+/// `--on-missing-bpf`: what to do where BPF is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingChoice {
     /// Leave plain kernel macvlan: host and children cannot talk.

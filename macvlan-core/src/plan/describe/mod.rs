@@ -32,7 +32,7 @@ pub use crate::plan::describe::change::{add, delete, detach, set};
 ///
 /// # Errors
 ///
-/// When the data path cannot be brought to the request, or the kernel refuses to tell of it.
+/// The data path cannot be as asked for, or its maps cannot be read.
 pub async fn describe(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Result<Vec<Step>> {
     let mut steps = leftovers(locked);
     steps.extend(
@@ -64,7 +64,7 @@ pub async fn describe(locked: &LockedMaster, request: &AttachRequest, plan: &Pla
     Ok(steps)
 }
 
-/// What is done about a shim where BPF cannot be had.
+/// What is done about a shim where BPF is unavailable.
 async fn shim(locked: &LockedMaster, request: &AttachRequest) -> Result<Vec<Step>> {
     let shims = locked.shims();
     let wants_one = match request.options.on_missing_bpf {

@@ -66,7 +66,7 @@ fn write_counters(snapshot: &Scrape, text: &mut String) -> Result<()> {
     )
 }
 
-/// Writes frames, then octets, of `N` counters of each master, told apart by a label if need be.
+/// Writes frames, then bytes, of `N` counters of each master, told apart by a label if need be.
 fn counted<const N: usize>(
     snapshot: &Scrape,
     text: &mut String,

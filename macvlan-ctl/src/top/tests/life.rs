@@ -10,12 +10,12 @@ use crate::top::{
     tests::{Show, busy, mac, master, sample, who},
 };
 
-fn row(show: &Show, octet: u8) -> Option<&Row> {
-    show.screen.model.rows.get(&Key { master: "eth0".into(), mac: mac(octet) })
+fn row(show: &Show, byte: u8) -> Option<&Row> {
+    show.screen.model.rows.get(&Key { master: "eth0".into(), mac: mac(byte) })
 }
 
-fn rx_frames(show: &Show, octet: u8) -> Option<u64> {
-    Some(row(show, octet)?.rate(None)?.rx.packets)
+fn rx_frames(show: &Show, byte: u8) -> Option<u64> {
+    Some(row(show, byte)?.rate(None)?.rx.packets)
 }
 
 #[test]

@@ -38,23 +38,23 @@ use crate::top::{
     screen::{Reaction, Screen},
 };
 
-/// A child in the making: its name, the last octet of its MAC, and frames counted on all paths.
+/// A child in the making: its name, the last byte of its MAC, and frames counted on all paths.
 #[derive(Clone, Copy)]
 struct Who {
     name: &'static str,
-    octet: u8,
+    byte: u8,
     frames: u64,
 }
 
-fn who(name: &'static str, octet: u8, frames: u64) -> Who {
-    Who { name, octet, frames }
+fn who(name: &'static str, byte: u8, frames: u64) -> Who {
+    Who { name, byte, frames }
 }
 
-fn mac(octet: u8) -> Mac {
-    Mac::new([2, 0, 0, 0, 0, octet])
+fn mac(byte: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 0, byte])
 }
 
-/// So many frames of a thousand octets.
+/// So many frames of a thousand bytes.
 fn pair(packets: u64) -> Pair {
     Pair { packets, bytes: packets * 1000 }
 }
@@ -70,7 +70,7 @@ fn about(who: Who) -> ChildStatus {
         ifindex: 7,
         netns: Some(format!("/run/netns/{}-ns", who.name)),
         netnsid: Some(0),
-        address: mac(who.octet),
+        address: mac(who.byte),
         mode: "bridge",
         kind: Kind::Macvlan,
         mtu: 1500,
@@ -87,7 +87,7 @@ fn counted(who: Who) -> ChildStats {
     let both = |rx, tx| Some(BothWays { rx: pair(rx), tx: pair(tx) });
     ChildStats {
         ifname: who.name.into(),
-        address: mac(who.octet),
+        address: mac(who.byte),
         stats64: None,
         wire: both(who.frames, who.frames / 2),
         host: both(who.frames / 10, who.frames / 10),

@@ -177,7 +177,7 @@ pub fn program_ids(directory: &Path) -> Vec<u32> {
 
 /// The name of the pin of a child's link. The BPF file system allows no dots, and colons are left out.
 fn pin_name(mac: Mac, held: bool) -> String {
-    let hex: String = mac.octets().iter().map(|octet| format!("{octet:02x}")).collect();
+    let hex: String = mac.octets().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{}{hex}", if held { HELD } else { SEEN })
 }
 

@@ -32,7 +32,7 @@ impl AllowedAddressMap {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The map cannot be read.
     pub fn read(&self) -> Result<AllowedAddresses> {
         let mut own = AllowedAddresses::new();
         for entry in self.entries()? {
@@ -51,7 +51,7 @@ impl AllowedAddressMap {
     ///
     /// # Errors
     ///
-    /// When there is no room, or the kernel refuses.
+    /// There is no room, or the map cannot be written.
     pub fn allow(&mut self, own: &AllowedAddresses) -> Result<()> {
         let present = self.entries()?;
         for entry in wanted(own).filter(|entry| !present.contains(entry)) {
@@ -73,7 +73,7 @@ impl AllowedAddressMap {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn forget_others(&mut self, own: &AllowedAddresses) -> Result<()> {
         let kept: BTreeSet<OwnAddress> = wanted(own).collect();
         for entry in self.entries()?.difference(&kept) {

@@ -10,7 +10,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn write_filter_word<'a>(&mut self, key: u64, keys: impl Iterator<Item = &'a u64>) -> Result<()> {
         let (index, _) = filter::position(key);
         let positions = keys.map(|key| filter::position(*key));
@@ -22,7 +22,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read.
     pub fn read_filter(&self) -> Result<Vec<u64>> {
         self.batches.filter.array(filter::WORDS).context("cannot read the filter map")
     }
@@ -31,7 +31,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be written.
     pub fn write_filter(&mut self, present: &mut [u64], keys: impl Iterator<Item = u64>) -> Result<()> {
         let mut words = vec![0_u64; filter::WORDS as usize];
         for key in keys {

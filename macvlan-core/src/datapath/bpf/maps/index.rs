@@ -10,7 +10,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be written.
     pub fn write_bucket(&mut self, key: u64, children: impl Iterator<Item = (u64, u32)>) -> Result<()> {
         let number = index::bucket_of(key);
         let bucket = index::buckets(children.filter(|(key, _)| index::bucket_of(*key) == number));
@@ -23,7 +23,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read.
     pub fn read_index(&self) -> Result<Vec<Bucket>> {
         self.batches.index.array(BUCKETS).context("cannot read the index map")
     }
@@ -32,7 +32,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be written.
     pub fn write_index(
         &mut self,
         present: &mut [Bucket],

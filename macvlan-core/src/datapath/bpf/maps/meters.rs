@@ -38,7 +38,7 @@ impl MeterMap {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map is full, or cannot be written.
     pub fn set(&mut self, slot: u32, limits: &RateLimits) -> Result<()> {
         let present = match self.map.get(&slot, 0) {
             Ok(present) => present,
@@ -71,7 +71,7 @@ impl MeterMap {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be written.
     pub fn forget(&mut self, slot: u32) -> Result<()> {
         match self.map.remove(&slot) {
             Ok(()) => Ok(()),

@@ -56,7 +56,7 @@ impl NeighbourTable {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn set(&mut self, told: &BTreeMap<IpAddr, Mac>, speakers: &BTreeSet<Mac>) -> Result<()> {
         let now = now()?;
         let mut missing: BTreeMap<Address, u64> =

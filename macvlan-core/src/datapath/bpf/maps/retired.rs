@@ -22,7 +22,7 @@ impl RetiredCounters {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be written.
     pub fn keep(&mut self, key: u64, counters: ChildCounters) -> Result<()> {
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME).context("cannot read the clock")?;
         let since = u64::try_from(now.tv_sec()).unwrap_or_default() * 1_000_000_000
@@ -56,7 +56,7 @@ impl RetiredCounters {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read.
     pub fn of(&self, key: u64) -> Result<ChildCounters> {
         match self.map.get(&key, 0) {
             Ok(retired) => Ok(retired.counters),
@@ -69,7 +69,7 @@ impl RetiredCounters {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses; that it is not there is no error.
+    /// The map cannot be written; that it is not there is no error.
     pub fn forget(&mut self, key: u64) -> Result<()> {
         match self.map.remove(&key) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),

@@ -20,7 +20,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be written.
     pub fn draw_secrets(&mut self) -> Result<()> {
         let mut rng = rand::rng();
         // Neither half of the secret, nor the metadata, may look like "none".
@@ -34,7 +34,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The map cannot be read.
     pub fn has_passthru(&self) -> Result<bool> {
         let config = self.config.get(&0, 0).context("cannot read the configuration map")?;
         Ok(config.passthru != 0)
@@ -44,7 +44,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn write_config(&mut self, master: &Master, members: &BTreeMap<u64, Policy>) -> Result<()> {
         let with_mode = |mode: Mode| members.iter().find(|(_, policy)| policy.mode() == mode);
         let flags = Config::flags_of(members.values().copied());
@@ -61,7 +61,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn set_guard(&mut self, flags: u64) -> Result<()> {
         let others = !(Config::DROP_UNKNOWN | Config::VEPA_SWITCH);
         self.change_config(|config| Config { flags: config.flags & others | flags, ..config })
@@ -71,7 +71,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn set_demux(&mut self, demux: Demux) -> Result<()> {
         let flag = match demux {
             Demux::XdpGeneric => Config::XDP_GENERIC,
@@ -86,7 +86,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn set_directs(&mut self, directs: bool) -> Result<()> {
         let flag = if directs { Config::DIRECTS } else { 0 };
         self.change_config(|config| Config { flags: config.flags & !Config::DIRECTS | flag, ..config })
@@ -96,7 +96,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn set_storm_limit(&mut self, limit: Option<NonZeroU32>) -> Result<()> {
         let pace = Pace::of_frames(limit.map_or(0, NonZeroU32::get));
         self.pace.set(0, pace, 0).context("cannot write the storm limit")?;
@@ -109,7 +109,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn change_config(&mut self, change: impl FnOnce(Config) -> Config) -> Result<()> {
         let old = self.config.get(&0, 0).context("cannot read the configuration map")?;
         let new = change(old);

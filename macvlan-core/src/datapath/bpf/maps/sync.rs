@@ -30,7 +30,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When they are too many, or the kernel refuses.
+    /// There are more children than fit, or a map cannot be read or written.
     pub fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
         let wanted = &members.policies;
         if wanted.len() > self.max_children as usize {
@@ -98,7 +98,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When they are too many, or the kernel refuses.
+    /// There is no room for another child, or a map cannot be read or written.
     pub fn sync_one(
         &mut self,
         master: &Master,

@@ -118,7 +118,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The map cannot be read.
     pub fn count_children(&self) -> Result<usize> {
         let keys: Result<BTreeSet<u64>, MapError> = self.children.keys().collect();
         Ok(keys.context("cannot read the children map")?.len())
@@ -128,7 +128,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The map cannot be read.
     pub fn members(&self) -> Result<BTreeMap<Mac, Policy>> {
         Ok(self.entries()?.into_iter().map(|(key, member)| (Mac::from_key(key), member.policy)).collect())
     }
@@ -152,7 +152,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The map cannot be read.
     pub fn own(&self) -> Result<AllowedAddresses> {
         self.own.read()
     }
@@ -161,7 +161,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn set_vouched(&mut self, by: &BTreeSet<Mac>) -> Result<()> {
         let mut flag = 0;
         for (key, member) in self.entries()? {
@@ -178,7 +178,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The map cannot be read, or holds a number that no group has.
     pub fn groups(&self) -> Result<Groups> {
         let items = self.batches.groups.hash::<u32, GroupName>().context("cannot read the groups map")?;
         let items = items.into_iter().map(|(number, name)| {
@@ -191,7 +191,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The map cannot be read.
     pub fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>> {
         let meters = self.meters.all()?;
         let limits = |slot: u32| meters.get(&slot).map(RateLimits::of).unwrap_or_default();
@@ -203,7 +203,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be read or written.
     pub fn set_owners(&mut self, told: &BTreeMap<IpAddr, Mac>, speakers: &BTreeSet<Mac>) -> Result<()> {
         self.owners.set(told, speakers)
     }
@@ -212,7 +212,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// A map of counters cannot be read.
     pub fn counters(&self) -> Result<Counters> {
         let mut master = MasterCounters::default();
         let shares = self.totals.get(&0, 0).context("cannot read the counters of the master")?;
@@ -231,7 +231,7 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// When it is too long, or the kernel refuses.
+    /// The text is too long, or the map cannot be written.
     pub fn write_record(&mut self, text: &str) -> Result<()> {
         let mut record = Record { len: u32::try_from(text.len())?, text: [0; RECORD_LEN] };
         let room = record.text.get_mut(..text.len()).context("the record does not fit its map")?;
@@ -253,7 +253,7 @@ pub fn sum(shares: &[ChildEntry]) -> ChildCounters {
 ///
 /// # Errors
 ///
-/// When nothing is there, the kernel refuses to tell, or what is there is no text.
+/// No record is pinned there, its map cannot be read, or it is no text.
 pub fn read_record(directory: &Path) -> Result<String> {
     let map: Array<MapData, Record> = Map::Array(open(directory, names::RECORD)?).try_into()?;
     let record = map.get(&0, 0).context("cannot read the record map")?;

@@ -17,7 +17,7 @@ impl WireRx {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// The map cannot be written.
     pub fn clear(&mut self, slot: u32) -> Result<()> {
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
         let zeros = PerCpuValues::try_from(vec![Count::default(); cpus])?;
@@ -28,7 +28,7 @@ impl WireRx {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// The map cannot be read.
     pub fn add_to(&self, counters: &mut ChildCounters, slot: u32) -> Result<()> {
         let shares = self.0.get(&slot, 0).context("cannot read the counter of a slot")?;
         shares.iter().for_each(|share| counters.rx[Path::Wire as usize].add(*share));

@@ -5,10 +5,10 @@ use crate::kernel::netlink::events::{
     changed::{DeviceKey, Events},
 };
 
-/// Octets of the header of a netlink message (`struct nlmsghdr`).
+/// Bytes of the header of a netlink message (`struct nlmsghdr`).
 const MESSAGE_HEADER: usize = 16;
 
-/// Octets of `struct ifinfomsg`, before its attributes.
+/// Bytes of `struct ifinfomsg`, before its attributes.
 const LINK_HEADER: usize = 16;
 
 impl Events {

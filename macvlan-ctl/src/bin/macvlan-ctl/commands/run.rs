@@ -38,7 +38,7 @@ pub async fn run(cli: &Cli, args: &Run) -> Result<()> {
     let mut report = |note: Note<'_>| tell(cli, &note);
     let needed = privileges::needed(&settings);
     let mut follower = Follower::start(settings, Arc::clone(&tallies), &mut report).await?;
-    // Later that would take a capability that is given up, where BPF cannot be had before.
+    // Later that would take a capability that is given up, where BPF is unavailable before.
     allow_memory();
     privileges::keep_only(&needed)?;
     let following = follower.views();

@@ -141,7 +141,7 @@ impl Output {
             }
         };
         if capture.is_some() && cli.verbose {
-            eprintln!("macvlan-ctl: the capture holds drops and turned frames, {SNAP_LEN} octets of each");
+            eprintln!("macvlan-ctl: the capture holds drops and turned frames, {SNAP_LEN} bytes of each");
         }
         Ok(Self { json: cli.json, count: args.count.unwrap_or(u64::MAX), capture, is_silent })
     }
