@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AddResult, Address, Route, or_default};
+use super::parts::{AddResult, Address, Route, or_default};
 use crate::{error::CniResult, version::Version};
 
 /// A result of version 0.1.0 or 0.2.0.
