@@ -14,6 +14,7 @@ use macvlan_common::{
     limit::Pace,
     mac::{Mac, is_group},
     neigh::{Claim, Owner, Speaker, judge_claim},
+    presence::Presence,
     tag::{HAIRPINS, Sender},
     trace::{Judgement, Point},
     verdict::Action,
@@ -47,7 +48,9 @@ fn world(choices: &mut Unstructured<'_>) -> Result<World> {
             .with_reflection(choices.arbitrary()?)
             .with_group(choices.int_in_range(0..=2)?)
             .with_vouched(choices.arbitrary()?);
-        children.push(WorldChild { name: "", mac: mac(choices)?, policy });
+        let away = *choices.choose(&[Presence::HERE, Presence::ABSENT, 7])?;
+        let policy = policy.with_hosts(choices.arbitrary()?);
+        children.push(WorldChild { name: "", mac: mac(choices)?, policy, presence: Presence { away, spoke: 0 } });
     }
     let mut world = World::new(children);
     // Also what no attach would set.

@@ -56,13 +56,21 @@ impl Config {
     /// At least one child is limited to [`rates`](crate::rate).
     pub const LIMITED: u64 = 1 << 11;
 
+    /// At least one child's device is down: who sends through the master may have come up again.
+    pub const ABSENT: u64 = 1 << 12;
+
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
-    pub const OF_CHILDREN: u64 =
-        Self::FLOOD | Self::ANTI_SPOOF | Self::REFLECT | Self::VOUCHED | Self::INSPECT | Self::LIMITED;
+    pub const OF_CHILDREN: u64 = Self::FLOOD
+        | Self::ANTI_SPOOF
+        | Self::REFLECT
+        | Self::VOUCHED
+        | Self::INSPECT
+        | Self::LIMITED
+        | Self::ABSENT;
 
     /// The flags that children with these policies need.
     pub fn flags_of(policies: impl Iterator<Item = Policy>) -> u64 {
-        policies.fold(0, |flags, policy| {
+        policies.filter(|policy| !policy.is_hosts()).fold(0, |flags, policy| {
             let hears_host = policy.host_access() && !matches!(policy.mode(), Mode::Passthru | Mode::Source);
             flags
                 | if hears_host { Self::FLOOD } else { 0 }
@@ -154,6 +162,12 @@ impl Config {
     #[inline(always)]
     pub const fn limits(&self) -> bool {
         self.flags & Self::LIMITED != 0
+    }
+
+    /// Whether the device of a child is down, as far as anybody knows.
+    #[inline(always)]
+    pub const fn misses_some(&self) -> bool {
+        self.flags & Self::ABSENT != 0
     }
 
     /// Whether a guard may drop a frame that [`decide`](mod@crate::decide) lets pass.

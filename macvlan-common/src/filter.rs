@@ -3,7 +3,7 @@
 //! Most frames name a MAC that is no child's: the source of a frame from the wire, the
 //! destination of a frame to it. One word of [`names::FILTER`](crate::names::FILTER), read by an
 //! array lookup that the JIT inlines, settles nearly all of them. A clear bit is certain; a set
-//! bit means "look it up".
+//! bit means "look it up". A child whose device is down is not in it.
 
 /// Words of 64 bits in the filter: 16 KiB, 3 % false positives at 4,096 children.
 pub const WORDS: u32 = 2048;

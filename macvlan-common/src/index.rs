@@ -2,7 +2,7 @@
 //!
 //! The hash of children ([`names::CHILDREN`](crate::names::CHILDREN)) costs a call into the kernel and two
 //! more in there; a frame from the wire only needs the slot to be counted at. What is found here is true. A
-//! child that is not here, because its bucket is full, is in the hash.
+//! child that is not here, because its bucket is full or it has just come up again, is in the hash.
 
 /// Entries of a bucket, one cache line.
 pub const ENTRIES: usize = 8;

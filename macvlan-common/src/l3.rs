@@ -69,6 +69,18 @@ impl Address {
     }
 }
 
+/// How a sender speaks of its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Word {
+    /// It is the sender of a request for another one.
+    #[default]
+    Bare,
+    /// It tells: gratuitous ARP, an ARP reply, a neighbour advertisement.
+    Announced,
+    /// It has nothing yet, and asks to find duplicates (RFC 5227, RFC 4862).
+    Probe,
+}
+
 /// What a packet says about who has which address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Neighbours {
@@ -77,8 +89,8 @@ pub struct Neighbours {
     pub asked: Address,
     /// The address that the sender claims.
     pub claimed: Address,
-    /// The sender has nothing yet, and asks to find duplicates (RFC 5227, RFC 4862).
-    pub is_probe: bool,
+    /// How it claims it, or whether it is about to claim what it asks for.
+    pub word: Word,
     /// Key of the MAC that the packet gives for the claimed address; 0 if it gives none.
     pub hardware: u64,
 }
@@ -94,10 +106,15 @@ pub fn read_arp(bytes: &[u8; ARP_LEN]) -> Neighbours {
     let [.., p0, p1, p2, p3, _, _, _, _, _, _, t0, t1, t2, t3] = *bytes;
     let (sender, target) = ([p0, p1, p2, p3], [t0, t1, t2, t3]);
     let is_question = operation == 1 && u32::from_ne_bytes(sender) != u32::from_ne_bytes(target);
+    let word = match (is_question, u32::from_ne_bytes(sender)) {
+        (true, 0) => Word::Probe,
+        (true, _) => Word::Bare,
+        (false, _) => Word::Announced,
+    };
     Neighbours {
         asked: if is_question { Address::unicast_v4(target) } else { Address::NONE },
         claimed: Address::unicast_v4(sender),
-        is_probe: is_question && u32::from_ne_bytes(sender) == 0,
+        word,
         hardware: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, 0, 0]),
     }
 }
@@ -127,11 +144,11 @@ pub fn read_nd(words: &NdWords) -> Neighbours {
         SOLICITATION if to_group => Neighbours {
             asked: if source.is(target) { Address::NONE } else { target },
             claimed: source,
-            is_probe: !source.is_some(),
+            word: if source.is_some() { Word::Bare } else { Word::Probe },
             hardware: 0,
         },
         SOLICITATION => Neighbours { claimed: source, ..Neighbours::default() },
-        ADVERTISEMENT => Neighbours { claimed: target, ..Neighbours::default() },
+        ADVERTISEMENT => Neighbours { claimed: target, word: Word::Announced, ..Neighbours::default() },
         _ => Neighbours::default(),
     }
 }
@@ -177,23 +194,35 @@ mod tests {
     fn arp_asks_claims_and_probes() {
         let (sender, target) = (Address::v4(SENDER), Address::v4(TARGET));
         let hardware = 0x0700_0000_0002;
-        let said = |asked, claimed, is_probe| Neighbours { asked, claimed, is_probe, hardware };
-        assert_eq!(read_arp(&arp(1, SENDER, TARGET)), said(target, sender, false));
-        assert_eq!(read_arp(&arp(1, [0; 4], TARGET)), said(target, Address::NONE, true));
-        assert_eq!(read_arp(&arp(1, SENDER, SENDER)), said(Address::NONE, sender, false), "gratuitous");
-        assert_eq!(read_arp(&arp(2, SENDER, TARGET)), said(Address::NONE, sender, false), "an answer");
-        assert_eq!(read_arp(&arp(1, SENDER, [255; 4])), said(Address::NONE, sender, false));
+        let said = |asked, claimed, word| Neighbours { asked, claimed, word, hardware };
+        assert_eq!(read_arp(&arp(1, SENDER, TARGET)), said(target, sender, Word::Bare));
+        assert_eq!(read_arp(&arp(1, [0; 4], TARGET)), said(target, Address::NONE, Word::Probe));
+        assert_eq!(
+            read_arp(&arp(1, SENDER, SENDER)),
+            said(Address::NONE, sender, Word::Announced),
+            "gratuitous"
+        );
+        assert_eq!(
+            read_arp(&arp(2, SENDER, TARGET)),
+            said(Address::NONE, sender, Word::Announced),
+            "an answer"
+        );
+        assert_eq!(read_arp(&arp(1, SENDER, [255; 4])), said(Address::NONE, sender, Word::Bare));
         assert_eq!(read_arp(&arp(3, SENDER, TARGET)), Neighbours::default(), "RARP");
     }
 
     #[test]
     fn discovery_asks_claims_and_probes() {
         let (source, target) = (Address::v6(v6(7)), Address::v6(v6(8)));
-        let said = |asked, claimed, is_probe| Neighbours { asked, claimed, is_probe, hardware: 0 };
-        assert_eq!(read_nd(&nd(135, v6(7), true, v6(8))), said(target, source, false));
-        assert_eq!(read_nd(&nd(135, [0; 16], true, v6(8))), said(target, Address::NONE, true));
-        assert_eq!(read_nd(&nd(135, v6(7), false, v6(8))), said(Address::NONE, source, false), "unicast");
-        assert_eq!(read_nd(&nd(136, v6(7), true, v6(8))), said(Address::NONE, target, false));
+        let said = |asked, claimed, word| Neighbours { asked, claimed, word, hardware: 0 };
+        assert_eq!(read_nd(&nd(135, v6(7), true, v6(8))), said(target, source, Word::Bare));
+        assert_eq!(read_nd(&nd(135, [0; 16], true, v6(8))), said(target, Address::NONE, Word::Probe));
+        assert_eq!(
+            read_nd(&nd(135, v6(7), false, v6(8))),
+            said(Address::NONE, source, Word::Bare),
+            "unicast"
+        );
+        assert_eq!(read_nd(&nd(136, v6(7), true, v6(8))), said(Address::NONE, target, Word::Announced));
         assert_eq!(read_nd(&nd(134, v6(7), true, v6(8))), Neighbours::default(), "a router");
         let mut far = nd(135, v6(7), true, v6(8));
         far[1] = u32::from_ne_bytes([0, 24, 58, 254]);
@@ -219,7 +248,7 @@ mod tests {
             prop_assert!(!said.asked.is_some() || (said.asked == Address::v6(target) && group && kind == 135));
             let own = Address::v6(if kind == 135 { src } else { target });
             prop_assert!(!said.claimed.is_some() || said.claimed == own);
-            prop_assert!(!(said.is_probe && said.claimed.is_some()));
+            prop_assert!(!(said.word == Word::Probe && said.claimed.is_some()));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! * [`decide`](mod@decide): the forwarding decision, one pure function run by every hook; [`frame`] is
 //!   what it is asked, [`verdict`] what it answers, [`plain`](mod@plain) the short way of nearly every frame.
 //! * [`mac`], [`child`], [`config`], [`counters`], [`filter`], [`index`]: keys and values of the BPF maps.
+//! * [`presence`]: where a child's MAC is, and the one notion of who is local.
 //! * [`tag`]: what the programs tell each other of a frame.
 //! * [`group`]: names of the groups that children are in.
 //! * [`trace`]: what a traced program tells of a frame.
@@ -35,10 +36,11 @@ pub mod names;
 pub mod neigh;
 pub mod plain;
 mod pod;
+pub mod presence;
 pub mod rate;
 pub mod tag;
 pub mod trace;
 pub mod verdict;
 
 /// Layout version of every map. Programs and maps of different versions are never mixed.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;

@@ -9,6 +9,8 @@ pub const CONFIG: &str = "MACVLAN_CONFIG";
 pub const CHILDREN: &str = "MACVLAN_CHILD";
 /// Array from a child's slot to its [`Policy`](crate::child::Policy).
 pub const POLICY: &str = "MACVLAN_POLICY";
+/// Array from a child's slot to its [`Presence`](crate::presence::Presence).
+pub const PRESENCE: &str = "MACVLAN_WHERE";
 /// Array of [`filter::WORDS`](crate::filter::WORDS) words: which MACs can be a child's.
 pub const FILTER: &str = "MACVLAN_FILTER";
 /// Array of [`index::BUCKETS`](crate::index::BUCKETS) buckets: slots of children by their MACs.
@@ -44,9 +46,9 @@ pub const STORM: &str = "MACVLAN_STORM";
 pub const METERS: &str = "MACVLAN_METER";
 
 /// Every map that lives as long as the data path.
-pub const MAPS: [&str; 16] = [
-    CONFIG, CHILDREN, POLICY, FILTER, INDEX, WIRE_RX, TOTALS, RECORD, RETIRED, GROUPS, OWNERS, PLACES, OWN,
-    PACE, STORM, METERS,
+pub const MAPS: [&str; 17] = [
+    CONFIG, CHILDREN, POLICY, PRESENCE, FILTER, INDEX, WIRE_RX, TOTALS, RECORD, RETIRED, GROUPS, OWNERS,
+    PLACES, OWN, PACE, STORM, METERS,
 ];
 
 /// TC egress on a child's own device.

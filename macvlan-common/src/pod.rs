@@ -11,6 +11,7 @@ use crate::{
     l3::Address,
     limit::Pace,
     neigh::Owner,
+    presence::Presence,
     rate::{Meter, Meters},
     trace::{self, FrameRecord, HEAD_LEN, TraceCounts},
 };
@@ -24,13 +25,14 @@ const _: () = {
     assert!(offset_of!(ChildEntry, counters) == 8);
     assert!(size_of::<Retired>() == 8 + size_of::<ChildCounters>());
     assert!(size_of::<Policy>() == 8);
+    assert!(size_of::<Presence>() == 16);
     assert!(size_of::<GroupName>() == NAME_LEN);
     assert!(size_of::<Config>() == 40 && offset_of!(Config, secret) == 24);
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
     assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(FrameRecord, captured) == 24);
     // The kernel aligns entries of a ring buffer to 8 bytes (`__bpf_ringbuf_reserve`).
     assert!(align_of::<FrameRecord>() == 8 && offset_of!(FrameRecord, head) == 32);
-    assert!(size_of::<Address>() == 16 && size_of::<Owner>() == 24);
+    assert!(size_of::<Address>() == 16 && size_of::<Owner>() == 48);
     assert!(size_of::<OwnAddress>() == 24);
     assert!(size_of::<Pace>() == 16);
     assert!(size_of::<Meter>() == 7 * 8 && size_of::<Meters>() == 14 * 8);
@@ -48,6 +50,8 @@ mod user {
     unsafe impl aya::Pod for Retired {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Policy {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Presence {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Config {}
     // SAFETY: as above.

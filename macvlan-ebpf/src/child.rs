@@ -39,7 +39,7 @@ pub fn macvlan_child(ctx: TcContext) -> i32 {
     let config = maps.config();
     // The driver gives a broadcast to bridge siblings before the master's programs see it.
     if config.inspects()
-        && let Some(child) = maps.child(own)
+        && let Some(child) = maps.entry(own)
         && let Some(reason) = guard::refusal(&ctx, child, own, false)
     {
         return drop(&ctx, own, reason);
@@ -53,7 +53,7 @@ pub fn macvlan_child(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn drop(ctx: &TcContext, own: u64, reason: DropReason) -> i32 {
     let Some(maps) = Maps::open() else { return TC_ACT_SHOT };
-    if let Some(child) = maps.child(own) {
+    if let Some(child) = maps.entry(own) {
         charge_drop(child, reason, size(ctx, ctx.len()));
     }
     TC_ACT_SHOT

@@ -25,6 +25,8 @@ mod neigh;
 #[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
+mod presence;
+#[cfg(target_arch = "bpf")]
 mod rate;
 #[cfg(target_arch = "bpf")]
 mod skb;

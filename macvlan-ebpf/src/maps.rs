@@ -15,6 +15,7 @@ use macvlan_common::{
     filter,
     group::{GroupName, MOST_GROUPS},
     index::{self, Bucket},
+    presence::Presence,
 };
 
 /// Children present when nothing else is asked for; the loader sets the real maximum.
@@ -30,6 +31,10 @@ static MACVLAN_CHILD: PerCpuHashMap<u64, ChildEntry> =
 
 #[map]
 static MACVLAN_POLICY: Array<Policy> = Array::with_max_entries(DEFAULT_MAX_CHILDREN, 0);
+
+/// By slot.
+#[map]
+static MACVLAN_WHERE: Array<Presence> = Array::with_max_entries(DEFAULT_MAX_CHILDREN, 0);
 
 #[map]
 static MACVLAN_FILTER: Array<u64> = Array::with_max_entries(filter::WORDS, 0);
@@ -82,6 +87,22 @@ pub fn policy_at(slot: u32) -> Policy {
     MACVLAN_POLICY.get(slot).copied().unwrap_or_default()
 }
 
+/// Where the MAC of the child at a slot is. The element never moves.
+#[inline(always)]
+pub fn presence_mut(slot: u32) -> Option<*mut Presence> {
+    MACVLAN_WHERE.get_ptr_mut(slot)
+}
+
+/// Sets the bit of a MAC in the filter.
+#[inline(always)]
+pub fn add_to_filter(mac: u64) {
+    let (word, mask) = filter::position(mac);
+    if let Some(bits) = MACVLAN_FILTER.get_ptr_mut(word) {
+        // SAFETY: an array element never moves; one aligned word.
+        unsafe { *bits |= mask };
+    }
+}
+
 /// The maps as the decision function sees them, with the settings already read.
 pub struct Maps {
     config: Config,
@@ -115,7 +136,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn child(&self, mac: u64) -> Option<Child> {
+    fn entry(&self, mac: u64) -> Option<Child> {
         MACVLAN_CHILD.get_ptr_mut(mac).and_then(NonNull::new)
     }
 
@@ -123,5 +144,12 @@ impl Tables for Maps {
     fn policy(&self, child: Child) -> Policy {
         // SAFETY: `child` came from `MACVLAN_CHILD`, see [`Child`].
         policy_at(unsafe { (*child.as_ptr()).slot })
+    }
+
+    #[inline(always)]
+    fn presence(&self, child: Child) -> Presence {
+        // SAFETY: as above.
+        let slot = unsafe { (*child.as_ptr()).slot };
+        MACVLAN_WHERE.get(slot).copied().unwrap_or_default()
     }
 }

@@ -1,6 +1,6 @@
 //! Who has which address: requests are directed to the owner, claims are learnt.
 //!
-//! Everything stands out of line: only broadcasts, and ARP and multicast discovery, come here.
+//! Everything stands out of line: only broadcasts, ARP and ICMPv6 come here.
 
 use core::ptr::NonNull;
 
@@ -13,9 +13,11 @@ use aya_ebpf::{
 };
 use macvlan_common::{
     decide::Tables as _,
-    l3::{self, ARP_LEN, Address, NdWords, Neighbours},
+    l3::{self, ARP_LEN, Address, NdWords, Neighbours, Word},
     mac::is_group,
-    neigh::{Claim, Owner, Speaker, judge_claim, place, takes_from_wire},
+    neigh::{
+        Claim, Owner, Place, Speaker, TRIES, judge_claim, judge_place, judge_request, place, takes_from_wire,
+    },
 };
 
 use crate::{
@@ -54,7 +56,7 @@ pub fn asked_from_wire(ctx: &TcContext, src: u64, maps: &Maps) -> Option<Asked> 
     if src == master || maps.may_be_child(src) {
         return None;
     }
-    let mac = macvlan_asked(skb_of(ctx)) & OWNER_MAC;
+    let mac = macvlan_asked(skb_of(ctx), src | FROM_WIRE) & OWNER_MAC;
     if mac == 0 {
         return None;
     }
@@ -65,48 +67,81 @@ pub fn asked_from_wire(ctx: &TcContext, src: u64, maps: &Maps) -> Option<Asked> 
     takes_from_wire(maps.policy(child)).then_some(Asked { mac, child: Some(child) })
 }
 
-/// Which child a request of the host is for, and whether that is known from netlink; `None` when it is to go to
-/// all.
+/// Whom else than the wire a broadcast of the host is for.
+pub enum AskedByHost {
+    /// The children, all of them.
+    Children,
+    /// The owner of the address that it asks for.
+    Child(Asked),
+    /// Nobody.
+    Nobody,
+}
+
+/// Whom a broadcast of the host is for, besides the wire.
 #[inline(always)]
-pub fn asked_by_host(ctx: &TcContext, maps: &Maps) -> Option<(Asked, bool)> {
-    let owner = macvlan_asked(skb_of(ctx));
-    let mac = owner & OWNER_MAC;
-    if mac == 0 {
-        return None;
+pub fn asked_by_host(ctx: &TcContext, maps: &Maps) -> AskedByHost {
+    let owner = macvlan_asked(skb_of(ctx), 0);
+    if owner & IS_FOR_WIRE != 0 {
+        return AskedByHost::Nobody;
     }
-    let child = maps.child(mac)?;
-    let reaches = maps.policy(child).reaches_host();
-    reaches.then_some((Asked { mac, child: Some(child) }, owner & IS_LEARNT == 0))
+    let mac = owner & OWNER_MAC;
+    if mac != 0
+        && let Some(child) = maps.child(mac)
+        && maps.policy(child).reaches_host()
+    {
+        return AskedByHost::Child(Asked { mac, child: Some(child) });
+    }
+    AskedByHost::Children
 }
 
 /// The MAC in what [`macvlan_asked`] gives.
 const OWNER_MAC: u64 = (1 << 48) - 1;
-/// Set in what [`macvlan_asked`] gives: learnt from the owner, not from netlink.
-const IS_LEARNT: u64 = 1 << 48;
+/// Set in what [`macvlan_asked`] gives: the host looks for the address on the wire alone.
+const IS_FOR_WIRE: u64 = 1 << 48;
 
-/// Key of the MAC that the address asked for has, 0 for none; with [`IS_LEARNT`].
+/// Set in what [`macvlan_asked`] is told of the sender.
+const FROM_WIRE: u64 = 1 << 48;
+
+/// Key of the MAC that a request may go to alone, 0 for none; or [`IS_FOR_WIRE`]. The sender is the host, or
+/// [`FROM_WIRE`] with its MAC: what such a station announces contests what others here have.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn macvlan_asked(skb: *mut __sk_buff) -> u64 {
-    let asked = read(&context_of(skb)).asked;
-    if !asked.is_some() {
+extern "C" fn macvlan_asked(skb: *mut __sk_buff, sender: u64) -> u64 {
+    let said = read(&context_of(skb));
+    if !said.asked.is_some() {
+        if sender & FROM_WIRE != 0 && matches!(said.word, Word::Announced) && said.claimed.is_some() {
+            let mac = if said.hardware == 0 { sender & OWNER_MAC } else { said.hardware };
+            learn(Speaker::Wire, said.word, mac, said.claimed);
+        }
         return 0;
     }
+    let Some(held) = MACVLAN_ADDR.get_ptr_mut(said.asked).and_then(NonNull::new) else { return 0 };
     // SAFETY: an entry is replaced or removed as a whole, and freed after an RCU grace period.
-    let Some(owner) = (unsafe { MACVLAN_ADDR.get(asked) }) else { return 0 };
-    let mac = owner.mac_at(now());
-    if mac == 0 || owner.source == Owner::NETLINK { mac } else { mac | IS_LEARNT }
+    let owner = unsafe { *held.as_ptr() };
+    if owner.is_for_wire() {
+        return IS_FOR_WIRE;
+    }
+    let request = judge_request(&owner, said.word, now());
+    if let Some((asked, asks)) = request.counted {
+        // SAFETY: as above; one aligned word.
+        unsafe { (*held.as_ptr()).asked = asked };
+        // SAFETY: as above.
+        unsafe { (*held.as_ptr()).asks = asks };
+    }
+    if request.is_directed { owner.mac } else { 0 }
 }
 
-/// Whether a frame going out may claim an address: all ARP does, and discovery to a group, by
-/// which every host finds its first neighbour. Other IPv6 frames are not read.
+/// Whether a frame going out may claim an address: ARP and ICMPv6. Every frame of another IPv6 protocol to
+/// a group is left out by the reader.
 #[inline(always)]
 pub fn may_tell(ctx: &TcContext, dst: u64) -> bool {
     let protocol = protocol(ctx);
-    protocol == l3::ARP || (protocol == l3::IPV6 && is_group(dst))
+    protocol == l3::ARP
+        || (protocol == l3::IPV6 && (is_group(dst) || packet::is_icmpv6(ctx.data(), ctx.data_end())))
 }
 
-/// Learns from a frame going out with this source who has an address.
+/// Learns from a frame going out with this source who has an address. Gives 1 when it is not the host's and
+/// claims the address of a gateway of the host's, else 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn macvlan_hear(skb: *mut __sk_buff, src: u64) -> u32 {
@@ -119,72 +154,83 @@ pub extern "C" fn macvlan_hear(skb: *mut __sk_buff, src: u64) -> u32 {
         Speaker::Stranger
     };
     let said = read(&context_of(skb));
-    if said.hardware != 0 && said.hardware != src {
+    let is_own = said.hardware == 0 || said.hardware == src;
+    // A new owner sends a probe first.
+    let address = if matches!(said.word, Word::Probe) { said.asked } else { said.claimed };
+    if !address.is_some() {
         return 0;
     }
-    // A new owner sends a probe first.
-    let is_contester = matches!(speaker, Speaker::Stranger) && said.is_probe;
-    let address = if is_contester { said.asked } else { said.claimed };
-    if address.is_some() {
-        learn(speaker, src, address);
-    }
-    0
+    learn(speaker, said.word, if is_own { src } else { 0 }, address)
 }
 
+/// Gives 1 where the address is a gateway's and the speaker is not the host, else 0. With no MAC it learns
+/// nothing.
 #[inline(always)]
-fn learn(speaker: Speaker, mac: u64, address: Address) {
+fn learn(speaker: Speaker, word: Word, mac: u64, address: Address) -> u32 {
     let now = now();
     let held = MACVLAN_ADDR.get_ptr_mut(address).and_then(NonNull::new);
     // SAFETY: see `macvlan_asked`.
     let known = held.map(|held| unsafe { *held.as_ptr() });
-    match judge_claim(speaker, mac, known.as_ref(), now) {
+    if let Some(known) = known
+        && known.kind == Owner::GATEWAY
+    {
+        return u32::from(!matches!(speaker, Speaker::Host) && !matches!(word, Word::Probe));
+    }
+    if mac == 0 {
+        return 0;
+    }
+    let kind = if matches!(word, Word::Announced) { Owner::CLAIM } else { Owner::BARE };
+    match judge_claim(speaker, word, mac, known.as_ref(), now) {
         Claim::Ignore => {}
         Claim::Refresh => {
-            if let Some(held) = held {
+            if let (Some(held), Some(known)) = (held, known) {
                 // SAFETY: as above; one aligned word.
                 unsafe { (*held.as_ptr()).seen = now };
+                if kind > known.kind {
+                    // SAFETY: as above.
+                    unsafe { (*held.as_ptr()).kind = kind };
+                }
             }
         }
         Claim::Contest => {
             if let Some(held) = held {
-                // SAFETY: as above; one aligned word.
-                unsafe { (*held.as_ptr()).mac = 0 };
                 // SAFETY: as above.
-                unsafe { (*held.as_ptr()).seen = now };
+                unsafe { (*held.as_ptr()).contested = now };
             }
         }
-        Claim::Take => take(mac, address, known.is_some(), now),
+        Claim::Take => take(mac, address, kind, known.is_some(), now),
     }
+    0
 }
 
-/// Remembers the address in the sender's place for it, unless that holds another one that the sender
-/// still has.
+/// Remembers the address in one of the sender's places for it, unless other addresses that it still has are
+/// in all of them.
 #[inline(always)]
-fn take(mac: u64, address: Address, is_known: bool, now: u64) {
-    let place = place(mac, address);
-    // SAFETY: see `macvlan_asked`.
-    let before = unsafe { MACVLAN_PLACE.get(place) }.copied();
-    if let Some(before) = before
-        && !before.is(address)
-    {
-        // SAFETY: as above.
-        let owner = unsafe { MACVLAN_ADDR.get(before) }.copied();
-        if let Some(owner) = owner {
-            if owner.mac_at(now) == mac {
-                return;
-            }
-            // Forgotten with its place: nothing is left that no place leads to.
-            if owner.is_stale(now) && owner.source == Owner::LEARNT {
-                let _ = MACVLAN_ADDR.remove(before);
+fn take(mac: u64, address: Address, kind: u64, is_known: bool, now: u64) {
+    for attempt in 0..TRIES {
+        let place = place(mac, address, attempt);
+        // SAFETY: see `macvlan_asked`.
+        if let Some(before) = unsafe { MACVLAN_PLACE.get(place) }.copied()
+            && !before.is(address)
+        {
+            // SAFETY: as above.
+            let held = unsafe { MACVLAN_ADDR.get(before) }.copied();
+            match judge_place(held.as_ref(), mac, kind, now) {
+                Place::Keep => continue,
+                Place::Use => {}
+                // Forgotten with its place: nothing is left that no place leads to.
+                Place::Evict => {
+                    let _ = MACVLAN_ADDR.remove(before);
+                }
             }
         }
-    }
-    if MACVLAN_PLACE.insert(place, address, 0).is_err() {
+        if MACVLAN_PLACE.insert(place, address, 0).is_ok() {
+            // Two CPUs at once: the first one has it, and the second one's next frame counts.
+            let flags = if is_known { 0 } else { u64::from(BPF_NOEXIST) };
+            let _ = MACVLAN_ADDR.insert(address, Owner { mac, seen: now, kind, ..Owner::default() }, flags);
+        }
         return;
     }
-    // Two CPUs at once: the first one has it, and the second one's next frame counts.
-    let flags = if is_known { 0 } else { u64::from(BPF_NOEXIST) };
-    let _ = MACVLAN_ADDR.insert(address, Owner { mac, seen: now, source: Owner::LEARNT }, flags);
 }
 
 /// What an untagged frame says: addresses behind a VLAN tag belong to another network.

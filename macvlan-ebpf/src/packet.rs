@@ -64,6 +64,19 @@ fn key(low: u16, middle: u16, high: u16) -> u64 {
     u64::from(low) | u64::from(middle) << 16 | u64::from(high) << 32
 }
 
+/// Whether an IPv6 packet, the first header of which is in the readable part, carries ICMPv6 next to it.
+#[inline(always)]
+pub fn is_icmpv6(data: usize, data_end: usize) -> bool {
+    /// `IPPROTO_ICMPV6`, and where an IPv6 header names what follows it.
+    const ICMPV6: u8 = 58;
+    const NEXT_HEADER: usize = ETH_HLEN as usize + 6;
+    if data + NEXT_HEADER + 1 > data_end {
+        return false;
+    }
+    // SAFETY: the byte is readable, as just compared.
+    unsafe { *((data + NEXT_HEADER) as *const u8) == ICMPV6 }
+}
+
 /// An array of integers from what lies at an offset; `None` beyond the frame.
 ///
 /// Nothing is zeroed before: the helper fills all of it or fails, and a loop that zeroes is walked by

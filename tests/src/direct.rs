@@ -31,11 +31,8 @@ impl Direct {
     #[track_caller]
     pub fn attach(lab: &Lab, xdp: Option<XdpMode>) -> Self {
         let children = lab.children();
-        let known = children.iter().map(|child| WorldChild {
-            name: "",
-            mac: child.mac,
-            policy: Policy::new(child.mode, true),
-        });
+        let known =
+            children.iter().map(|child| WorldChild::new("", child.mac, Policy::new(child.mode, true)));
         let programs = Self::on(&lab.host.ns, &lab.host.dev, &World::new(known.collect()), xdp);
         Self { programs, names: children.into_iter().map(|child| child.name).collect() }
     }

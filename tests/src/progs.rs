@@ -19,6 +19,7 @@ use macvlan_common::{
     l3::Address,
     mac::Mac,
     names,
+    presence::Presence,
     rate::Meters,
 };
 
@@ -53,6 +54,7 @@ pub struct Programs {
     config: Array<MapData, Config>,
     children: PerCpuHashMap<MapData, u64, ChildEntry>,
     policy: Array<MapData, Policy>,
+    presence: Array<MapData, Presence>,
     filter: Array<MapData, u64>,
     index: Array<MapData, Bucket>,
     wire_rx: PerCpuArray<MapData, Count>,
@@ -83,6 +85,7 @@ impl Programs {
             config: map(names::CONFIG).try_into().or_fail("open the settings"),
             children: map(names::CHILDREN).try_into().or_fail("open the children"),
             policy: map(names::POLICY).try_into().or_fail("open the policies"),
+            presence: map(names::PRESENCE).try_into().or_fail("open the presences"),
             filter: map(names::FILTER).try_into().or_fail("open the filter"),
             index: map(names::INDEX).try_into().or_fail("open the index"),
             wire_rx: map(names::WIRE_RX).try_into().or_fail("open the counts by slot"),
@@ -116,9 +119,9 @@ impl Programs {
             let entry = ChildEntry { slot, ..ChildEntry::default() };
             let entries = PerCpuValues::try_from(vec![entry; cpus]).or_fail("make a child's entries");
             self.children.insert(key, entries, 0).or_fail("add a child");
-            let (word, mask) = filter::position(key);
-            let others = self.filter.get(&word, 0).or_fail("read a filter word");
-            self.filter.set(word, others | mask, 0).or_fail("set a filter word");
+            self.presence.set(slot, child.presence, 0).or_fail("set a presence");
+            let (word, _) = filter::position(key);
+            self.filter.set(word, world.filter()[word as usize], 0).or_fail("set a filter word");
             let bucket = index::bucket_of(key);
             self.index.set(bucket, world.buckets()[bucket as usize], 0).or_fail("set a bucket");
             let zero = PerCpuValues::try_from(vec![Count::default(); cpus]).or_fail("make counts");
@@ -128,6 +131,13 @@ impl Programs {
         let zero = PerCpuValues::try_from(vec![MasterCounters::default(); cpus]).or_fail("make totals");
         self.totals.set(0, zero, 0).or_fail("clear the totals");
         self.config.set(0, world.config, 0).or_fail("set the settings");
+    }
+
+    /// Where the children are, in the world's order.
+    #[track_caller]
+    pub fn presences(&self) -> Vec<Presence> {
+        let slots = 0..self.present.len() as u32;
+        slots.map(|slot| self.presence.get(&slot, 0).or_fail("read a presence")).collect()
     }
 
     /// Gives the child at this slot these rates, with nothing used of them.

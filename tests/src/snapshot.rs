@@ -224,7 +224,7 @@ fn maps(lab: &Lab) -> BTreeMap<String, Value> {
             Map::HashMap(map).try_into().or_fail("take the address map for what it is");
         let all = map.iter().map(|item| {
             let (address, owner) = item.or_fail("read the address map");
-            format!("{address:?} {:x} {}", owner.mac, owner.source)
+            format!("{address:?} {:x} {}", owner.mac, owner.kind)
         });
         let mut all: Vec<String> = all.collect();
         all.sort();

@@ -166,7 +166,7 @@ fn tables_are_aligned_and_name_every_child() {
     let text = lab.ctl(&["child", "list", "eth0"]).succeeded().stdout;
     let expected = [
         "CHILD NETNS MODE    MAC                MTU STATE HOST BY".to_owned(),
-        format!("own   host  bridge  {} 1500 up    on   other", own.mac),
+        format!("own   host  bridge  {} 1500 up    own  other", own.mac),
         format!("web   blue  private {} 1400 down  on   us", web.mac),
     ];
     assert_eq!(text.lines().collect::<Vec<_>>(), expected);
@@ -392,7 +392,7 @@ fn a_demo_that_nobody_reads_to_its_end_leaves_nothing() {
     assert_eq!(pins(), before);
 }
 
-/// A lab whose host's namespace is called `host`, with somebody else's child `own` in that, and a
+/// A lab whose host's namespace is called `host`, with a macvlan `own` of its own in that, and a
 /// child of ours, private and down, in another that is called `blue` and has number 7.
 #[track_caller]
 fn named_lab() -> (Lab, Station, Station) {
@@ -416,15 +416,16 @@ fn master_fields(lab: &Lab, rest: &str) -> String {
     format!(r#""ifname":"{dev}","ifindex":{index},"address":"{mac}","netns":"host",{rest}"#)
 }
 
-/// The children of [`named_lab`] as `status -j` prints them.
-fn children(lab: &Lab, own: &Station, web: &Station, host_access: bool) -> String {
+/// The children of [`named_lab`] as `status -j` prints them, with the data path or without.
+fn children(lab: &Lab, own: &Station, web: &Station, is_attached: bool) -> String {
     let own = format!(
-        r#"{{"ifname":"own","ifindex":{},"netns":"host","netnsid":null,"address":"{}","mode":"bridge","kind":"macvlan","mtu":1500,"up":true,"host_access":{host_access},"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":false,"container":null}}"#,
+        r#"{{"ifname":"own","ifindex":{},"netns":"host","netnsid":null,"address":"{}","mode":"bridge","kind":"macvlan","mtu":1500,"up":true,"local":{},"elsewhere":false,"host_owned":{is_attached},"host_access":false,"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":false,"container":null}}"#,
         lab.host.ns.ifindex("own"),
-        own.mac
+        own.mac,
+        !is_attached
     );
     let web = format!(
-        r#"{{"ifname":"web","ifindex":{},"netns":"blue","netnsid":7,"address":"{}","mode":"private","kind":"macvlan","mtu":1400,"up":false,"host_access":{host_access},"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":true,"container":null}}"#,
+        r#"{{"ifname":"web","ifindex":{},"netns":"blue","netnsid":7,"address":"{}","mode":"private","kind":"macvlan","mtu":1400,"up":false,"local":false,"elsewhere":false,"host_owned":false,"host_access":{is_attached},"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":true,"container":null}}"#,
         web.ns.ifindex("web"),
         web.mac
     );

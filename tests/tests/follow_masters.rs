@@ -231,7 +231,7 @@ fn two_masters_are_followed_at_once() {
     let run = Following::start(&lab, &["eth0", "lan0"]);
     let web = lab.child("web", Mode::Bridge);
     assert!(ping(&lab.host, web.ip.into()));
-    lab.host.ns.ip("link add db link lan0 address 02:00:00:00:08:01 type macvlan mode bridge");
+    lab.host.ns.ip("link add db link lan0 address 02:00:00:00:08:01 type macvtap mode bridge");
     let of_lan0 = || lab.ctl(&["-j", "child", "list", "lan0"]).succeeded().json();
     wait_for("the child of the second master", || (of_lan0()[0]["host_access"] == true).then_some(()));
     drop(run);

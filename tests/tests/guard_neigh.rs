@@ -124,8 +124,8 @@ impl<'lab> Audience<'lab> {
     #[track_caller]
     fn solicits(&mut self, from: &str, src: Ipv6Addr, target: Ipv6Addr, expected: &[&str]) {
         let marker = Marker::new();
-        let mut packet = frames::neighbour_solicitation(src, target);
-        packet[24..40].copy_from_slice(&Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets());
+        let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        let packet = frames::neighbour_solicitation_to(all, src, target);
         let frame = discovery(self.station(from).mac, &packet, marker);
         self.expect(from, &frame, marker, expected);
     }
@@ -185,7 +185,7 @@ fn what_is_told_unasked_and_what_is_asked_behind_a_tag_goes_to_all() {
 }
 
 #[test]
-fn a_request_of_the_host_goes_to_the_child_alone() {
+fn a_request_of_the_host_goes_to_the_child_and_to_the_wire() {
     needs!(require::lab, require::binary);
     let lab = Lab::new();
     let mut audience = Audience::of(&lab, ARP);
@@ -193,7 +193,7 @@ fn a_request_of_the_host_goes_to_the_child_alone() {
     for owner in ["b1", "b2", "p1"] {
         let before = attached.stats();
         let target = audience.station(owner).ip;
-        audience.asks("host", target, &[owner]);
+        audience.asks("host", target, &[owner, "wire"]);
         let gained = &attached.stats() - &before;
         assert_eq!(gained.rx(owner, Path::Host), Count { packets: 1, bytes: 60 });
         assert_eq!(gained.flood(FloodOrigin::Host), Count { packets: 1, bytes: 60 });
@@ -221,8 +221,8 @@ fn solicitations_are_directed_as_arp_is() {
     }
     for owner in ["b1", "p1"] {
         let target = audience.station(owner).ip6;
-        audience.solicits("host", lab.host.ip6, target, &[owner]);
-        audience.solicits("host", Ipv6Addr::UNSPECIFIED, target, &[owner]);
+        audience.solicits("host", lab.host.ip6, target, &[owner, "wire"]);
+        audience.solicits("host", Ipv6Addr::UNSPECIFIED, target, &[owner, "wire"]);
     }
     let unknown = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x999);
     audience.solicits("wire", lab.wire.ip6, unknown, &EVERYBODY);
@@ -239,23 +239,42 @@ fn what_a_child_says_is_believed_until_another_contradicts() {
 
     audience.tells("b1", fresh);
     audience.asks("wire", fresh, &["b1"]);
-    // No child is to answer for the gateway alone: what netlink does not tell goes to the wire too.
+    // No child is to answer the host alone.
     audience.asks("host", fresh, &["b1", "wire"]);
 
-    // Never against netlink, nor against the host.
+    // Against netlink and the host as well: the address may have moved.
     audience.tells("b1", own);
-    audience.asks("wire", own, &["b2"]);
+    audience.asks("wire", own, &EVERYBODY);
     audience.tells("b1", hosts);
-    audience.asks("wire", hosts, &["host"]);
+    audience.asks("wire", hosts, &EVERYBODY);
 
     audience.tells("p1", fresh);
     audience.asks("wire", fresh, &EVERYBODY);
     audience.tells("b1", fresh);
     audience.asks("wire", fresh, &EVERYBODY);
 
-    // The host's word counts more than a child's.
-    audience.tells("host", fresh);
-    audience.asks("wire", fresh, &["host"]);
+    // A frame with the host's MAC takes no address from its owner either.
+    let other = Ipv4Addr::new(10, 9, 0, 78);
+    audience.tells("b1", other);
+    audience.asks("wire", other, &["b1"]);
+    audience.tells("host", other);
+    audience.asks("wire", other, &EVERYBODY);
+}
+
+#[test]
+fn what_the_wire_announces_contests_and_what_it_asks_does_not() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let mut audience = Audience::of(&lab, ARP);
+    let _attached = Attached::new(&lab, &[]);
+    for owner in ["b1", "host"] {
+        let own = audience.station(owner).ip;
+        audience.asks_as("wire", (lab.wire.mac, own), UNKNOWN, &EVERYBODY);
+        audience.asks("wire", own, &[owner]);
+        audience.tells("wire", own);
+        audience.settle();
+        audience.asks("wire", own, &EVERYBODY);
+    }
 }
 
 #[test]
@@ -279,7 +298,7 @@ fn a_child_teaches_no_more_than_it_has_places_for() {
     };
     assert_eq!(heard(&mut audience, "b1"), 256);
     let directed = 256 - heard(&mut audience, "b2");
-    assert!((1..=16).contains(&directed), "{directed} addresses of one child were believed");
+    assert!((33..=64).contains(&directed), "{directed} addresses of one child were believed");
 }
 
 #[test]
@@ -333,8 +352,7 @@ fn a_follower_knows_addresses_as_they_come_and_go() {
     audience.station(dev).ns.ip(&format!("addr add {fresh}/24 dev {dev}"));
     wait_until_directed(&mut audience, fresh, true);
     audience.asks("wire", fresh, &[dev]);
-    // The kernel tells it of the address: nothing leaves for the wire.
-    audience.asks("host", fresh, &[dev]);
+    audience.asks("host", fresh, &[dev, "wire"]);
     audience.station(dev).ns.ip(&format!("addr del {fresh}/24 dev {dev}"));
     wait_until_directed(&mut audience, fresh, false);
     audience.asks("wire", fresh, &EVERYBODY);

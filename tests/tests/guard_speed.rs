@@ -166,7 +166,7 @@ fn world_with(feature: usize) -> World {
         "all of them" => reflected.with_group(1).with_anti_spoof(AntiSpoof::Mac),
         _ => usual,
     };
-    let child = |mac, policy| WorldChild { name: "", mac, policy };
+    let child = |mac, policy| WorldChild::new("", mac, policy);
     World::new(vec![child(WEB, usual), child(OTHER, other)]).with_flags(FEATURES[feature].1)
 }
 

@@ -214,7 +214,7 @@ impl WithChildren {
             })
             .collect();
         let policy = Policy::new(Mode::Bridge, true);
-        let children = macs.iter().map(|mac| WorldChild { name: "", mac: *mac, policy });
+        let children = macs.iter().map(|mac| WorldChild::new("", *mac, policy));
         let mut programs = Programs::load();
         programs.set_world(&World::new(children.collect()));
         Self { programs, macs }

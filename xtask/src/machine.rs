@@ -16,10 +16,11 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 19] = [
+const TOOLS: [(&str, &str); 21] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
+    ("arping", "iputils-arping"),
     ("ethtool", "ethtool"),
     ("tcpdump", "tcpdump"),
     ("iperf3", "iperf3"),
@@ -35,6 +36,7 @@ const TOOLS: [(&str, &str); 19] = [
     ("bpftool", "bpftool"),
     ("dnsmasq", "dnsmasq-base"),
     ("nft", "nftables"),
+    ("strace", "strace"),
     ("/usr/lib/cni/macvlan", "containernetworking-plugins"),
 ];
 

@@ -3,12 +3,13 @@
 
 mod flood;
 mod hairpinned;
+mod presence;
 mod siblings;
 mod spoofed;
 mod unicast;
 mod world;
 
-pub use self::world::{HOST, MULTICAST, OUTSIDE, STRANGER, World, WorldChild};
+pub use self::world::{HOST, JUST_SPOKE, MULTICAST, OUTSIDE, STRANGER, World, WorldChild};
 use crate::{
     config::Config,
     counters::{FloodOrigin, Path},
@@ -61,6 +62,14 @@ pub fn all() -> Vec<Case> {
     table.vouched();
     table.world = World::passthru().vouched();
     table.passthru_vouched();
+    table.world = World::scattered();
+    table.elsewhere();
+    table.absent();
+    table.hosts_own();
+    table.world = World::scattered().held().with_flags(Config::XDP_NATIVE);
+    table.held_to_their_macs();
+    table.world = World::scattered().held().with_flags(Config::VEPA_SWITCH);
+    table.held_behind_a_reflecting_switch();
     table.cases
 }
 

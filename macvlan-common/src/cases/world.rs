@@ -3,9 +3,14 @@
 use crate::{
     child::{AntiSpoof, Mode, Policy},
     config::Config,
-    decide::Tables,
-    filter, index,
-    mac::Mac,
+    decide::{Tables, decide},
+    filter,
+    frame::{Frame, Hook},
+    index,
+    mac::{Mac, is_group},
+    presence::{Presence, keeps_place},
+    tag::Sender,
+    verdict::Verdict,
 };
 
 /// One child of a [`World`].
@@ -17,6 +22,15 @@ pub struct WorldChild {
     pub mac: Mac,
     /// Its policy.
     pub policy: Policy,
+    /// Where its MAC is.
+    pub presence: Presence,
+}
+
+impl WorldChild {
+    /// One that is here, and has just sent a broadcast.
+    pub const fn new(name: &'static str, mac: Mac, policy: Policy) -> Self {
+        Self { name, mac, policy, presence: JUST_SPOKE }
+    }
 }
 
 /// What the maps hold while a case runs.
@@ -39,6 +53,9 @@ pub const STRANGER: Mac = Mac::new([0x02, 0, 0, 0, 0, 0xef]);
 /// All IPv6 nodes (RFC 2464, section 7).
 pub const MULTICAST: Mac = Mac::new([0x33, 0x33, 0, 0, 0, 1]);
 
+/// A child that is here, whose MAC on the wire is an echo: it has sent a broadcast at the end of time.
+pub const JUST_SPOKE: Presence = Presence { away: Presence::HERE, spoke: i64::MAX.cast_unsigned() };
+
 impl World {
     /// A world with these children; the flags follow from their modes as at attach.
     pub fn new(children: Vec<WorldChild>) -> Self {
@@ -46,19 +63,26 @@ impl World {
         let config = Config {
             master: HOST.key(),
             passthru: passthru.map_or(0, |child| child.mac.key()),
-            flags: Config::flags_of(children.iter().map(|child| child.policy)),
+            flags: Config::flags_of(children.iter().map(|child| child.policy))
+                | if children.iter().any(|child| child.presence.is_absent()) { Config::ABSENT } else { 0 },
             secret: 0x0073_6563_7265_7400,
             meta: 0x7a65_7461,
             unused: 0,
         };
         let mut filter = vec![0; filter::WORDS as usize];
-        for child in &children {
+        for child in children.iter().filter(|child| !child.presence.is_absent()) {
             let (word, mask) = filter::position(child.mac.key());
             filter[word as usize] |= mask;
         }
-        let slots = (0..).zip(&children).map(|(slot, child)| (child.mac.key(), slot));
+        let present = (0..).zip(&children).filter(|(_, child)| !child.presence.is_absent());
+        let slots = present.map(|(slot, child)| (child.mac.key(), slot));
         let buckets = index::buckets(slots);
         Self { config, children, filter, buckets }
+    }
+
+    /// The words of the filter.
+    pub fn filter(&self) -> &[u64] {
+        &self.filter
     }
 
     /// The index of slots.
@@ -68,10 +92,8 @@ impl World {
 
     /// Two bridge, two private, two VEPA children, one source child, one without host access.
     pub fn mixed() -> Self {
-        let child = |index: u8, name, mode, access| WorldChild {
-            name,
-            mac: Mac::new([0x02, 0, 0, 0, 1, index]),
-            policy: Policy::new(mode, access),
+        let child = |index: u8, name, mode, access| {
+            WorldChild::new(name, Mac::new([0x02, 0, 0, 0, 1, index]), Policy::new(mode, access))
         };
         Self::new(vec![
             child(1, "b1", Mode::Bridge, true),
@@ -140,10 +162,42 @@ impl World {
         ])
     }
 
+    /// Children here, elsewhere (names that end with `e`) and absent (`a`), and devices of the host's own
+    /// (`h`).
+    pub fn scattered() -> Self {
+        let host = |mode| Policy::new(mode, true).with_hosts(true);
+        let mut world = Self::of([
+            ("b1", Policy::new(Mode::Bridge, true)),
+            ("be", Policy::new(Mode::Bridge, true)),
+            ("ba", Policy::new(Mode::Bridge, true)),
+            ("bh", host(Mode::Bridge)),
+            ("p1", Policy::new(Mode::Private, true)),
+            ("pe", Policy::new(Mode::Private, true)),
+            ("pa", Policy::new(Mode::Private, true)),
+            ("ph", host(Mode::Private)),
+        ]);
+        for child in &mut world.children {
+            child.presence.away = match child.name.as_bytes() {
+                [_, b'e'] => 7,
+                [_, b'a'] => Presence::ABSENT,
+                _ => Presence::HERE,
+            };
+        }
+        Self::new(world.children)
+    }
+
+    /// The same; the children are held to their MACs.
+    pub fn held(mut self) -> Self {
+        for child in self.children.iter_mut().filter(|child| !child.policy.is_hosts()) {
+            child.policy = child.policy.with_anti_spoof(AntiSpoof::Mac);
+        }
+        Self::new(self.children)
+    }
+
     fn of<const N: usize>(children: [(&'static str, Policy); N]) -> Self {
         let children = (1_u8..).zip(children);
         let child =
-            |(index, (name, policy))| WorldChild { name, mac: Mac::new([0x02, 0, 0, 0, 1, index]), policy };
+            |(index, (name, policy))| WorldChild::new(name, Mac::new([0x02, 0, 0, 0, 1, index]), policy);
         Self::new(children.map(child).collect())
     }
 
@@ -155,12 +209,58 @@ impl World {
 
     /// A single passthru child; it bears the master's own MAC, as the kernel gives it.
     pub fn passthru() -> Self {
-        Self::new(vec![WorldChild { name: "t1", mac: HOST, policy: Policy::new(Mode::Passthru, true) }])
+        Self::new(vec![WorldChild::new("t1", HOST, Policy::new(Mode::Passthru, true))])
     }
 
     /// No child at all.
     pub fn empty() -> Self {
         Self::new(Vec::new())
+    }
+
+    /// Judges a frame met at `now`, and learns from it as the programs do.
+    pub fn judge(&mut self, hook: Hook, frame: Frame, is_tagged: bool, now: u64) -> Verdict<usize> {
+        match hook {
+            Hook::Egress => self.wake(frame),
+            Hook::Ingress | Hook::AfterXdp if is_group(frame.dst) && !is_tagged => {
+                self.hear(frame.src, now);
+            }
+            _ => {}
+        }
+        let verdict = decide(hook, frame, self);
+        if let Some(sender) = verdict.tx.filter(|_| hook == Hook::Egress) {
+            self.sent(sender, frame.dst);
+        }
+        verdict
+    }
+
+    fn wake(&mut self, frame: Frame) {
+        if !self.config.misses_some() || frame.src == self.config.master || self.may_be_child(frame.src) {
+            return;
+        }
+        let Some(child) = self.entry(frame.src) else { return };
+        let policy = self.children[child].policy;
+        if !(policy.is_guarded() && policy.is_vouched()) || frame.sender == Sender::Vouched {
+            self.sent(child, 0);
+            let (word, mask) = filter::position(frame.src);
+            self.filter[word as usize] |= mask;
+        }
+    }
+
+    fn sent(&mut self, child: usize, dst: u64) {
+        let presence = &mut self.children[child].presence;
+        presence.away = Presence::HERE;
+        if is_group(dst) {
+            presence.spoke = JUST_SPOKE.spoke;
+        }
+    }
+
+    fn hear(&mut self, src: u64, now: u64) {
+        if let Some(child) = self.entry(src)
+            && !keeps_place(self.children[child].policy, &self.config)
+            && self.children[child].presence.is_refuted(now)
+        {
+            self.children[child].presence.away = now;
+        }
     }
 
     /// The child of this name.
@@ -201,11 +301,15 @@ impl Tables for World {
         index::find(&self.buckets[index::bucket_of(mac) as usize], mac)
     }
 
-    fn child(&self, mac: u64) -> Option<usize> {
+    fn entry(&self, mac: u64) -> Option<usize> {
         self.children.iter().position(|child| child.mac.key() == mac)
     }
 
     fn policy(&self, child: usize) -> Policy {
         self.children[child].policy
+    }
+
+    fn presence(&self, child: usize) -> Presence {
+        self.children[child].presence
     }
 }

@@ -6,8 +6,8 @@ use crate::counters::Path;
 /// What may happen to one child's frames: one 64-bit word, so that a change is seen whole.
 ///
 /// Bits 0..8 hold the [`Mode`], bit 8 host access, bit 9 that siblings are blocked, bits
-/// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bit 16 that
-/// it may not be a router, bit 17 that it may not be a DHCP server, bit 24 that there are
+/// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bit 14 that
+/// it is the host's own, bit 15 that somebody named it, bit 16 that it may not be a router, bit 17 that it may not be a DHCP server, bit 24 that there are
 /// [`rates`](crate::rate), bit 25 that they are for the wire alone, bits 48..64 the group; the others
 /// are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +22,8 @@ impl Policy {
     const ANTI_SPOOF: u64 = 0b11 << Self::ANTI_SPOOF_SHIFT;
     const REFLECTS: u64 = 1 << 12;
     const VOUCHED: u64 = 1 << 13;
+    const HOSTS: u64 = 1 << 14;
+    const NAMED: u64 = 1 << 15;
     const LIMITED: u64 = 1 << 24;
     const LIMITED_ON_WIRE: u64 = 1 << 25;
     const NO_RA: u64 = 1 << 16;
@@ -67,6 +69,16 @@ impl Policy {
     /// The same; a program on its own device vouches for its frames, or does not.
     pub const fn with_vouched(self, on: bool) -> Self {
         self.with(Self::VOUCHED, on)
+    }
+
+    /// The same; the host's own device, or a child like any other.
+    pub const fn with_hosts(self, on: bool) -> Self {
+        self.with(Self::HOSTS, on)
+    }
+
+    /// The same; somebody asked for this very child, or nobody did.
+    pub const fn with_named(self, on: bool) -> Self {
+        self.with(Self::NAMED, on)
     }
 
     /// The same, limited to rates or not.
@@ -165,6 +177,17 @@ impl Policy {
         self.0 & Self::VOUCHED != 0
     }
 
+    /// Whether it is a device of the host's own, left to the kernel in everything.
+    #[inline(always)]
+    pub const fn is_hosts(self) -> bool {
+        self.0 & Self::HOSTS != 0
+    }
+
+    /// Whether somebody asked for this very child: then it is one even in the master's own namespace.
+    pub const fn is_named(self) -> bool {
+        self.0 & Self::NAMED != 0
+    }
+
     /// Whether its own device needs a program: to hold it to its MAC, to inspect what it sends before the
     /// driver gives copies to siblings or, in passthru mode, to tell its frames from the host's, which have
     /// the same MAC.
@@ -222,13 +245,14 @@ impl Policy {
     /// Whether the host's traffic with this child is turned around.
     #[inline(always)]
     pub const fn reaches_host(self) -> bool {
-        self.host_access() && (self.mode().is_hairpinned() || self.reflects())
+        self.host_access() && !self.is_hosts() && (self.mode().is_hairpinned() || self.reflects())
     }
 }
 
 impl core::fmt::Debug for Policy {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}{}", self.mode().as_str(), if self.host_access() { "" } else { ", no host access" })?;
+        write!(f, "{}", if self.is_hosts() { ", the host's" } else { "" })?;
         write!(f, "{}", if self.sibling_access() { "" } else { ", no sibling access" })?;
         write!(f, "{}", if self.reflection() { ", reflected here" } else { "" })?;
         if self.is_guarded() {

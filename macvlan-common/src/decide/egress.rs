@@ -22,10 +22,14 @@ pub(super) fn egress<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
     if frame.src == config.master {
         return sent(From::Host, nobody, frame, tables, &config);
     }
+    // Where its MAC was before says nothing of a child that sends.
     if tables.may_be_child(frame.src)
-        && let Some(child) = tables.child(frame.src)
+        && let Some(child) = tables.entry(frame.src)
     {
         let policy = tables.policy(child);
+        if policy.is_hosts() {
+            return Verdict::new(Action::Pass).tx(Some(child), Path::Wire);
+        }
         return sent(sender(policy, frame.sender), (Some(child), policy), frame, tables, &config);
     }
     let from = if config.anti_spoofs() { From::Forger } else { From::Outside };
@@ -49,10 +53,10 @@ fn sent<T: Tables>(
     } else if matches!(from, From::Host | From::Child)
         && frame.dst != frame.src
         && tables.may_be_child(frame.dst)
-        && let Some(child) = tables.child(frame.dst)
+        && let Some((child, its)) = tables.local(frame.dst)
     {
         target = Some(child);
-        to = unicast(from, policy, tables.policy(child));
+        to = unicast(from, policy, its);
     }
     let (pass, turn) = (Verdict::new(Action::Pass), Verdict::new(Action::Turn));
     match (from, to) {
@@ -83,7 +87,7 @@ fn beside_passthru<T: Tables>(frame: Frame, tables: &T, config: &Config) -> Verd
     if frame.src != config.passthru {
         return pass;
     }
-    match tables.child(config.passthru) {
+    match tables.entry(config.passthru) {
         // The child has the master's MAC: what its own device does not vouch for, the host sent.
         Some(child) if !tables.policy(child).is_vouched() || matches!(frame.sender, Sender::Vouched) => {
             pass.tx(Some(child), Path::Wire)

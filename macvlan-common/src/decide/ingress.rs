@@ -1,11 +1,12 @@
 //! TC ingress on the master.
 
-use super::parties::{From, Tables, To, is_copied_to_siblings, is_local, isolates, receiver};
+use super::parties::{From, Tables, To, is_copied_to_siblings, isolates, may_be_local, receiver};
 use crate::{
     child::{Mode, Policy},
     config::Config,
     counters::{FloodOrigin, Path},
     frame::Frame,
+    presence::is_local,
     tag::{Hairpin, Sender},
     verdict::{Action, Total, Verdict},
 };
@@ -28,7 +29,7 @@ pub(super) const fn receive_turned(kind: Hairpin) -> Action {
 pub(super) fn ingress<T: Tables>(frame: Frame, tables: &T, judged_in_xdp: bool) -> Verdict<T::Child> {
     let config = tables.config();
     let nobody = (None, Policy::default());
-    if !is_local(frame.src, tables, &config) {
+    if !may_be_local(frame.src, tables, &config) {
         if judged_in_xdp {
             return Verdict::new(Action::Pass);
         }
@@ -37,10 +38,9 @@ pub(super) fn ingress<T: Tables>(frame: Frame, tables: &T, judged_in_xdp: bool) 
     if frame.src == config.master {
         return received(From::Host, nobody, frame, tables, &config);
     }
-    let Some(child) = tables.child(frame.src) else {
+    let Some((child, policy)) = tables.local(frame.src) else {
         return received(From::Outside, nobody, frame, tables, &config);
     };
-    let policy = tables.policy(child);
     received(sender(policy, frame.sender, &config), (Some(child), policy), frame, tables, &config)
 }
 
@@ -57,7 +57,11 @@ fn received<T: Tables>(
     if source.is_some()
         && let Some(target) = target
     {
-        to = if frame.dst == frame.src { To::Itself } else { sibling(policy, tables.policy(target)) };
+        let its = tables.policy(target);
+        to = if frame.dst == frame.src { To::Itself } else { sibling(policy, its) };
+        if matches!(to, To::Isolated) && !is_local(its, tables.presence(target), config) {
+            to = To::Child;
+        }
     }
     let pass = Verdict::new(Action::Pass);
     match (from, to) {

@@ -2,7 +2,8 @@
 //!
 //! A hook hands over the two MACs of a frame and where it met it. They give who the frame is `From`
 //! and what it is `To`, and each hook has one `match` of the two, in the order of the forwarding
-//! contract. [`Tables`] answers what the maps say, only when asked, so a frame costs few lookups.
+//! contract. [`Tables`] answers what the maps say, only when asked, so a frame costs few lookups. Who is local is
+//! asked of [`presence`](crate::presence) alone; what a frame teaches of that, the programs learn beside.
 
 mod egress;
 mod ingress;

@@ -4,6 +4,7 @@ use crate::{
     child::{Mode, Policy},
     config::Config,
     mac::is_group,
+    presence::{Presence, is_local},
 };
 
 /// What the maps say. Every method but [`config`](Self::config) may cost a lookup.
@@ -21,17 +22,34 @@ pub trait Tables {
     /// [`child`](Self::child).
     fn slot(&self, mac: u64) -> Option<u32>;
 
-    /// The child with this MAC.
-    fn child(&self, mac: u64) -> Option<Self::Child>;
+    /// What the tables hold of the child with this MAC, wherever it is now.
+    fn entry(&self, mac: u64) -> Option<Self::Child>;
 
     /// What may happen to this child's frames.
     fn policy(&self, child: Self::Child) -> Policy;
+
+    /// Where its MAC is.
+    fn presence(&self, child: Self::Child) -> Presence;
+
+    /// The child with this MAC and its policy, while the MAC is local ([`is_local`]).
+    #[inline(always)]
+    fn local(&self, mac: u64) -> Option<(Self::Child, Policy)> {
+        let child = self.entry(mac)?;
+        let policy = self.policy(child);
+        is_local(policy, self.presence(child), &self.config()).then_some((child, policy))
+    }
+
+    /// The child with this MAC, while the MAC is local.
+    #[inline(always)]
+    fn child(&self, mac: u64) -> Option<Self::Child> {
+        self.local(mac).map(|(child, _)| child)
+    }
 }
 
 /// Who a frame is from, by its source MAC. Without data, as [`Action`](crate::verdict::Action).
 #[derive(Clone, Copy)]
 pub(super) enum From {
-    /// Nobody here.
+    /// Nobody here, or a MAC that is a child's but not local now.
     Outside,
     /// The host.
     Host,
@@ -52,11 +70,11 @@ pub(super) enum To {
     All,
     /// The host; at egress, where the hairpin leads there.
     Host,
-    /// Nobody here: the wire, or a frame that strayed from there.
+    /// Nobody here: the wire, or a frame that strayed from there. At egress, a child elsewhere too.
     Nobody,
     /// The sender's own MAC.
     Itself,
-    /// A child that gets it without us.
+    /// A child that gets it without us; of one elsewhere that is for macvlan to say.
     Child,
     /// A child that the hairpin leads to.
     Hairpin,
@@ -68,7 +86,7 @@ pub(super) enum To {
 
 /// Whether a source MAC is the host's or may be a child's: what XDP leaves to TC ingress.
 #[inline(always)]
-pub(super) fn is_local<T: Tables>(src: u64, tables: &T, config: &Config) -> bool {
+pub(super) fn may_be_local<T: Tables>(src: u64, tables: &T, config: &Config) -> bool {
     config.passthru == 0 && (src == config.master || tables.may_be_child(src))
 }
 
@@ -81,8 +99,11 @@ pub(super) fn receiver<T: Tables>(dst: u64, tables: &T, config: &Config) -> (To,
     if config.passthru == 0 && dst == config.master {
         return (To::Host, None);
     }
-    let child = tables.child(if config.passthru == 0 { dst } else { config.passthru });
-    (if child.is_some() { To::Child } else { To::Nobody }, child)
+    let Some(child) = tables.entry(if config.passthru == 0 { dst } else { config.passthru }) else {
+        return (To::Nobody, None);
+    };
+    // macvlan delivers to a device that is up, wherever its MAC is besides.
+    if tables.presence(child).is_absent() { (To::Nobody, None) } else { (To::Child, Some(child)) }
 }
 
 /// Whether a child in mode `source` may not reach a sibling in mode `target`.

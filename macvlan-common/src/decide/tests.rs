@@ -1,4 +1,4 @@
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{bool::weighted, collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     counters::Path,
     mac::{Mac, is_group},
     plain::{Plain, plain},
+    presence::Presence,
     tag::{HAIRPINS, Sender},
 };
 
@@ -31,15 +32,20 @@ fn mac() -> impl Strategy<Value = Mac> {
 
 fn world() -> impl Strategy<Value = World> {
     const MODES: &[Mode] = &[Mode::Bridge, Mode::Private, Mode::Vepa, Mode::Source, Mode::Passthru];
-    let guard = (any::<bool>(), select(&ANTI_SPOOFS[..]), any::<bool>(), 0..3_u16);
+    let presence = select(&[Presence::HERE, Presence::HERE, Presence::ABSENT, 7][..]);
+    let presence = presence.prop_map(|away| Presence { away, spoke: 0 });
+    let hosts = weighted(0.1);
+    let guard = (any::<bool>(), select(&ANTI_SPOOFS[..]), any::<bool>(), 0..3_u16, hosts, presence);
     let child = (mac(), select(MODES), any::<bool>(), guard).prop_map(|(mac, mode, access, guard)| {
-        let (siblings, anti_spoof, local, group) = guard;
+        let (siblings, anti_spoof, local, group, hosts, presence) = guard;
         let policy = Policy::new(mode, access).with_sibling_access(siblings).with_group(group);
         let policy = policy.with_anti_spoof(anti_spoof).with_reflection(local);
-        WorldChild { name: "", mac, policy }
+        WorldChild { name: "", mac, policy: policy.with_hosts(hosts), presence }
     });
     let options = select(&[0, Config::DROP_UNKNOWN, Config::VEPA_SWITCH, Config::XDP_NATIVE][..]);
-    (vec(child, 0..6), options).prop_map(|(children, flags)| {
+    (vec(child, 0..6), options).prop_map(|(mut children, flags)| {
+        let mut seen = std::collections::BTreeSet::new();
+        children.retain(|child| seen.insert(child.mac));
         let mut world = World::new(children);
         world.config.flags |= flags;
         world

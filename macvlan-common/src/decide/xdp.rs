@@ -1,6 +1,6 @@
 //! XDP on the master.
 
-use super::parties::{From, Tables, To, is_local, receiver};
+use super::parties::{From, Tables, To, may_be_local, receiver};
 use crate::{
     config::Config,
     counters::{FloodOrigin, Path},
@@ -14,7 +14,7 @@ use crate::{
 #[inline(always)]
 pub(super) fn xdp<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
     let config = tables.config();
-    let (from, (to, target)) = if !is_local(frame.src, tables, &config) {
+    let (from, (to, target)) = if !may_be_local(frame.src, tables, &config) {
         (From::Outside, receiver(frame.dst, tables, &config))
     } else if config.xdp_is_native() && config.distrusts_wire() && is_guarded(frame.src, tables, &config) {
         (From::Forger, (To::Nobody, None))
@@ -35,5 +35,5 @@ pub(super) fn xdp<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
 /// Whether nobody on the wire may use this MAC: the host's, or that of a child held to its own.
 #[inline(always)]
 fn is_guarded<T: Tables>(mac: u64, tables: &T, config: &Config) -> bool {
-    mac == config.master || tables.child(mac).is_some_and(|child| tables.policy(child).is_guarded())
+    mac == config.master || tables.local(mac).is_some_and(|(_, policy)| policy.is_guarded())
 }

@@ -1,10 +1,7 @@
 //! A plan carried out on one master: all of it or nothing, but for what comes last because it
 //! cannot be taken back.
 
-use std::{collections::BTreeMap, net::IpAddr};
-
 use anyhow::Result;
-use macvlan_common::mac::Mac;
 
 use crate::{
     apply::{
@@ -19,6 +16,7 @@ use crate::{
         child::Child,
         description::Degraded,
         members::Members,
+        neighbours::ToldAddresses,
         options::{MissingChoice, Options, TcChoice, XdpChoice},
         request::AttachRequest,
     },
@@ -94,7 +92,7 @@ async fn complete(
     locked: &mut LockedMaster,
     request: &AttachRequest,
     members: &Members,
-    owners: &BTreeMap<IpAddr, Mac>,
+    owners: &ToldAddresses,
 ) -> Result<Vec<String>> {
     let Ok(bpf) = &mut locked.attached else { return Ok(Vec::new()) };
     let children: Vec<&Child> = locked.observed.of(locked.master.index).iter().collect();

@@ -19,6 +19,7 @@ use crate::{
         groups,
         planned::is_planned,
     },
+    policy::change::PolicyChange,
 };
 
 /// Changes children; with [`Access::Read`], only says what that would do.
@@ -46,7 +47,8 @@ pub async fn set(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
         let plan = planned.iter().find(|planned| is_planned(planned, child));
         told.extend(change::set(&session, &before, child, plan, settings.policy));
         let mac = plan.and_then(|plan| plan.change.mac).unwrap_or(child.mac);
-        policies.insert(mac, settings.policy.or(before.setting_of(child.mac).unwrap_or_default()));
+        let asked = PolicyChange { named: true, ..settings.policy };
+        policies.insert(mac, asked.or(before.setting_of(child.mac).unwrap_or_default()));
     }
     groups::check(&session, specs).with_context(cannot_set)?;
     let outcome = Outcome::of(told);

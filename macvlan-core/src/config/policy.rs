@@ -68,6 +68,7 @@ pub fn read_policy(fields: &mut Fields<'_>, groups: &[GroupName]) -> Result<Poli
         rate_scope: fields.text("rate-scope", parse_scope)?,
         ra: fields.boolean("ra")?,
         dhcp_server: fields.boolean("dhcp-server")?,
+        named: false,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
-use macvlan_common::{child::Policy, mac::Mac};
+use macvlan_common::{child::Policy, mac::Mac, presence::Presence};
 
 use crate::{
     datapath::{
@@ -149,6 +149,10 @@ impl Datapath for Kernel {
 
     fn members(&self) -> Result<BTreeMap<Mac, Policy>> {
         Ok(self.members.clone())
+    }
+
+    fn presences(&self) -> Result<BTreeMap<Mac, Presence>> {
+        Ok(BTreeMap::new())
     }
 
     fn groups(&self) -> Result<Groups> {

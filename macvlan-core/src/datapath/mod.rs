@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
-use macvlan_common::{child::Policy, mac::Mac};
+use macvlan_common::{child::Policy, mac::Mac, presence::Presence};
 
 use crate::{
     model::{counters::Counters, description::Description, master::Master, members::Members},
@@ -31,6 +31,13 @@ pub trait Datapath {
     ///
     /// A map cannot be read.
     fn members(&self) -> Result<BTreeMap<Mac, Policy>>;
+
+    /// Where their MACs are.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    fn presences(&self) -> Result<BTreeMap<Mac, Presence>>;
 
     /// The groups that they are in.
     ///
@@ -74,7 +81,13 @@ pub trait Datapath {
 ///
 /// The kernel does not read out a map.
 pub fn members_of(datapath: &dyn Datapath) -> Result<Members> {
+    let presences = datapath.presences()?;
+    let with = |is: fn(Presence) -> bool| {
+        presences.iter().filter(|(_, presence)| is(**presence)).map(|(mac, _)| *mac).collect()
+    };
     Ok(Members {
+        absent: with(Presence::is_absent),
+        elsewhere: with(Presence::is_elsewhere),
         policies: datapath.members()?,
         groups: datapath.groups()?,
         rates: datapath.rates()?,

@@ -1,9 +1,6 @@
 //! One master in a command's hands: locked, cleaned up after killed runs, looked at.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 use macvlan_common::{child::Policy, mac::Mac};
@@ -26,6 +23,7 @@ use crate::{
         child::Child,
         master::Master,
         members::{Members, members},
+        neighbours::ToldAddresses,
         options::{DEFAULT_MAX_CHILDREN, OptionValues},
         request::AttachRequest,
         shim::Shim,
@@ -181,7 +179,7 @@ impl LockedMaster {
             Err(_) => Members::default(),
         };
         let children: Vec<&Child> = self.children().iter().collect();
-        members(&children, present, adopts, changes)
+        members(&self.master, &children, present, adopts, changes)
     }
 
     /// Finds the addresses of those `members` that are held to theirs. Gives who has which address on
@@ -190,11 +188,7 @@ impl LockedMaster {
     /// # Errors
     ///
     /// When one that is to be held to its addresses, and `must_have` some, has none that is its own.
-    pub async fn find_addresses(
-        &self,
-        members: &mut Members,
-        must_have: bool,
-    ) -> Result<BTreeMap<IpAddr, Mac>> {
+    pub async fn find_addresses(&self, members: &mut Members, must_have: bool) -> Result<ToldAddresses> {
         let (before, was) = match &self.attached {
             Ok(bpf) => (bpf.members()?, bpf.own()?),
             Err(_) => Default::default(),

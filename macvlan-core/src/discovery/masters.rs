@@ -53,6 +53,7 @@ pub async fn master_of_link(netlink: &Netlink, link: Link) -> Result<Master> {
         mtu: link.mtu,
         kind: link.kind,
         up: link.up,
+        carrier: link.carrier,
         netns: Netns::current()?,
         key,
     })

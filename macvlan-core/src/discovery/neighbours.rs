@@ -13,10 +13,11 @@ use macvlan_common::{
 };
 
 use crate::{
-    kernel::netlink::{Netlink, ipnet::IpNet},
+    kernel::netlink::{Netlink, address::Assigned, kind::Kind},
     model::{
         child::Child,
         members::{AllowedAddresses, key_of},
+        neighbours::{Told, ToldAddresses},
     },
 };
 
@@ -24,7 +25,7 @@ use crate::{
 const MOST_OF_ONE: usize = 64;
 
 /// Addresses of the devices of one namespace, by index.
-type OfPlace = BTreeMap<u32, Vec<IpNet>>;
+type OfPlace = BTreeMap<u32, Vec<Assigned>>;
 
 /// Addresses as they were last read, by namespace; `None` is the master's own.
 pub struct Addresses {
@@ -52,28 +53,40 @@ impl Addresses {
         self.places.clear();
     }
 
-    /// Which MAC has which address: the master of this index and MAC, and those of its `children`
-    /// that are up and `members`. What several have nobody is told to have. A namespace that cannot
-    /// be asked tells nothing.
+    /// Who has which address: the master of this index and MAC, and those of its `children` that are up,
+    /// have a carrier and are `members`. An address belongs to its namespace: where several devices of this master are in one,
+    /// each may be the one that answers, and nobody is told to have it; nor what several have. A namespace
+    /// that cannot be asked tells nothing.
     pub async fn owners(
         &mut self,
         master: (u32, Mac),
         children: &[&Child],
         members: &BTreeMap<Mac, Policy>,
-    ) -> BTreeMap<IpAddr, Mac> {
+    ) -> ToldAddresses {
         let (index, mac) = master;
         // Of the master's namespace no event tells.
         self.forget(None);
+        let devices = devices(children);
+        let is_alone = |nsid: Option<i32>| devices.get(&nsid) == Some(&1);
         let mut claims = Claims::default();
-        claims.add(self.of(None, index).await, Some(mac));
-        for child in children.iter().filter(|child| child.up) {
+        let host = if is_alone(None) { Told::Owner(mac) } else { Told::Own };
+        claims.add(self.of(None, index).await, Some(host));
+        for child in children.iter().filter(|child| child.up && child.carrier) {
             let is_member = members.get(&child.mac).is_some_and(|policy| is_directed(*policy));
-            let addresses = self.of(child.place.nsid, child.index).await;
-            claims.add(addresses, is_member.then_some(child.mac));
+            let nsid = child.place.nsid;
+            let owner = match nsid {
+                // Nobody but the host answers for it.
+                None if answers_itself(child) => Some(Told::Own),
+                nsid => (is_member && is_alone(nsid)).then_some(Told::Owner(child.mac)),
+            };
+            claims.add(self.of(nsid, child.index).await, owner);
         }
+        let gateways = self.strict.next_hops(index).await.unwrap_or_default();
         let places: BTreeSet<Option<i32>> = children.iter().map(|child| child.place.nsid).collect();
         self.places.retain(|nsid, _| nsid.is_none() || places.contains(nsid));
-        claims.uncontested()
+        let mut told = claims.uncontested();
+        told.extend(gateways.into_iter().map(|gateway| (gateway, Told::Gateway)));
+        told
     }
 
     /// The addresses of those `children` that `members` hold to theirs: what netlink tells of them,
@@ -105,7 +118,7 @@ impl Addresses {
         allowed_of(&has, &hosts, before, is_held)
     }
 
-    async fn of(&mut self, nsid: Option<i32>, index: u32) -> &[IpNet] {
+    async fn of(&mut self, nsid: Option<i32>, index: u32) -> &[Assigned] {
         let place = self.read(nsid).await;
         place.and_then(|place| place.get(&index)).map_or(&[], Vec::as_slice)
     }
@@ -116,7 +129,7 @@ impl Addresses {
         let is_numbered = nsid.is_none_or(|nsid| nsid >= 0);
         if is_numbered
             && !self.places.contains_key(&nsid)
-            && let Ok(read) = self.strict.addresses(nsid).await
+            && let Ok(read) = self.strict.assigned_addresses(nsid).await
         {
             self.places.insert(nsid, read);
         }
@@ -125,8 +138,8 @@ impl Addresses {
 }
 
 /// The first [`MOST_OF_ONE`] of these that a single host can have on a network.
-fn addresses(nets: &[IpNet]) -> impl Iterator<Item = Address> {
-    let nets = nets.iter().map(|net| net.address);
+fn addresses(assigned: &[Assigned]) -> impl Iterator<Item = Address> {
+    let nets = assigned.iter().map(|assigned| assigned.net.address);
     let is_usable =
         |address: &IpAddr| !address.is_loopback() && !address.is_unspecified() && !address.is_multicast();
     nets.filter(is_usable).take(MOST_OF_ONE).map(key_of)
@@ -152,6 +165,20 @@ fn allowed_of(
     held.map(|(mac, addresses)| (*mac, own_of(mac, addresses))).collect()
 }
 
+/// How many devices of a master each namespace has that answer for its addresses, the master counted.
+fn devices(children: &[&Child]) -> BTreeMap<Option<i32>, usize> {
+    let mut devices = BTreeMap::from([(None, 1)]);
+    for child in children.iter().filter(|child| answers_itself(child)) {
+        *devices.entry(child.place.nsid).or_default() += 1;
+    }
+    devices
+}
+
+/// Whether the namespace of a child answers for it: a macvtap's frames go to a program.
+fn answers_itself(child: &Child) -> bool {
+    child.kind == Kind::Macvlan
+}
+
 /// Whether requests are directed to a child of this policy at all.
 fn is_directed(policy: Policy) -> bool {
     matches!(policy.mode(), Mode::Bridge | Mode::Private | Mode::Vepa)
@@ -159,13 +186,13 @@ fn is_directed(policy: Policy) -> bool {
 
 /// Who says that he has which address.
 #[derive(Debug, Default)]
-struct Claims(BTreeMap<IpAddr, Option<Mac>>);
+struct Claims(BTreeMap<IpAddr, Option<Told>>);
 
 impl Claims {
-    /// Adds what one device has; without a MAC, requests are not to be directed to it.
-    fn add(&mut self, addresses: &[IpNet], owner: Option<Mac>) {
-        for net in addresses.iter().take(MOST_OF_ONE) {
-            let address = net.address;
+    /// Adds what one device has and answers for; without an owner, requests go to all.
+    fn add(&mut self, addresses: &[Assigned], owner: Option<Told>) {
+        for assigned in addresses.iter().filter(|assigned| assigned.answers).take(MOST_OF_ONE) {
+            let address = assigned.net.address;
             if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
                 continue;
             }
@@ -176,7 +203,7 @@ impl Claims {
         }
     }
 
-    fn uncontested(self) -> BTreeMap<IpAddr, Mac> {
+    fn uncontested(self) -> ToldAddresses {
         self.0.into_iter().filter_map(|(address, owner)| Some((address, owner?))).collect()
     }
 }
@@ -184,6 +211,7 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::netns::place::Place;
 
     #[test]
     fn an_address_is_a_childs_own_while_no_other_had_it_first() {
@@ -205,15 +233,35 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_counts_its_devices_that_answer() {
+        let child = |nsid, kind| {
+            let child = Child::example("web", Mac::new([2, 0, 0, 0, 0, 1]));
+            Child { place: Place { nsid, ..Place::default() }, kind, ..child }
+        };
+        let children = [
+            child(None, Kind::Macvlan),
+            child(None, Kind::Macvtap),
+            child(Some(1), Kind::Macvlan),
+            child(Some(2), Kind::Macvlan),
+            child(Some(2), Kind::Macvlan),
+        ];
+        let counted = devices(&children.iter().collect::<Vec<_>>());
+        assert_eq!(counted, [(None, 2), (Some(1), 1), (Some(2), 2)].into());
+    }
+
+    #[test]
     fn what_two_have_nobody_is_told_to_have() {
         let [one, other] = [1, 2].map(|last| Mac::new([2, 0, 0, 0, 0, last]));
-        let nets =
-            |texts: &[&str]| -> Vec<IpNet> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let assigned = |text: &&str| Assigned { net: text.parse().unwrap(), answers: true };
+        let nets = |texts: &[&str]| -> Vec<Assigned> { texts.iter().map(assigned).collect() };
+        let [one, other] = [one, other].map(Told::Owner);
         let mut claims = Claims::default();
         claims.add(&nets(&["10.9.0.1/24", "10.9.0.2/24", "10.9.0.4/24", "127.0.0.1/8"]), Some(one));
         claims.add(&nets(&["10.9.0.2/24", "10.9.0.3/24", "fe80::1/64"]), Some(other));
         claims.add(&nets(&["10.9.0.4/24", "10.9.0.5/24"]), None);
         claims.add(&nets(&["10.9.0.2/24"]), Some(other));
+        let untested = Assigned { answers: false, ..nets(&["fe80::1/64"])[0] };
+        claims.add(&[untested], Some(one));
         let expected = [("10.9.0.1", one), ("10.9.0.3", other), ("fe80::1", other)];
         let expected = expected.map(|(address, mac)| (address.parse().unwrap(), mac));
         assert_eq!(claims.uncontested(), expected.into());

@@ -18,7 +18,10 @@ use crate::{
     follow::{
         notes::{Note, Report},
         snapshot::MasterSnapshot,
-        watch::{change::What, watcher::Watcher},
+        watch::{
+            change::{Change, Subject, What},
+            watcher::Watcher,
+        },
     },
     kernel::{
         lock::Lock,
@@ -209,7 +212,8 @@ impl AttachedMaster {
             }
         }
         let known = present.policies.clone();
-        let mut wanted = members(&children, present, bpf.description().adopts, &self.overrides)?;
+        let mut wanted =
+            members(&self.master, &children, present, bpf.description().adopts, &self.overrides)?;
         let (policies, left_out) = fit(wanted.policies, &known, bpf.max_children() as usize);
         wanted.own = self.addresses.own(self.master.index, &children, &policies, &bpf.own()?).await;
         wanted.policies = policies;
@@ -231,9 +235,21 @@ impl AttachedMaster {
         }
         self.description = bpf.description().clone();
         self.pins = Some(bpf.pins().to_owned());
+        self.tell_places(&wanted, &children, report);
         self.members = wanted;
         self.totals.clear();
         Ok(Synced::Done)
+    }
+
+    /// Tells whose MACs have come to be elsewhere, and whose are back.
+    fn tell_places(&self, now: &Members, children: &[&Child], report: Report<'_>) {
+        for mac in self.members.elsewhere.symmetric_difference(&now.elsewhere) {
+            let Some(child) = children.iter().find(|child| child.mac == *mac) else { continue };
+            let what = if now.elsewhere.contains(mac) { What::Elsewhere } else { What::Here };
+            let (master, link) = (self.master.index, self.master.name.clone());
+            let subject = Subject::Child { master, link, child: Box::new((*child).clone()) };
+            report(Note::Change(&Change { what, subject }));
+        }
     }
 
     /// Keeps the shim in step, where there is one, and reads what the kernel counts.

@@ -178,6 +178,7 @@ impl FollowedMaster {
                 attached.master.mac = link.mac.unwrap_or(attached.master.mac);
                 attached.master.mtu = link.mtu;
                 attached.master.up = link.up;
+                attached.master.carrier = link.carrier;
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::{
         },
         netns::place::Place,
     },
-    model::attachment::Attachment,
+    model::{attachment::Attachment, master::Master},
     policy::rules::Identity,
 };
 
@@ -39,6 +39,10 @@ pub struct Child {
     pub bcqueuelen: Option<u32>,
     /// Administratively up.
     pub up: bool,
+    /// The layer below it works, as far as it knows: it follows its master's.
+    pub carrier: bool,
+    /// A routing protocol keeps it down.
+    pub protodown: bool,
     /// We made it.
     pub owned: bool,
     /// The CNI plugin made it, for whom: neither commands nor a configuration delete it.
@@ -68,6 +72,8 @@ impl Child {
             mtu: link.mtu,
             bcqueuelen: link.bcqueuelen,
             up: link.up,
+            carrier: link.carrier,
+            protodown: link.protodown,
             owned,
             attachment,
             unfinished: link.group == UNFINISHED_GROUP && link.alias.is_none() && !link.up,
@@ -79,6 +85,21 @@ impl Child {
     /// Whether a data path that leaves the children of others alone has it.
     pub fn is_ours(&self) -> bool {
         self.owned || self.attachment.is_some()
+    }
+
+    /// Whether it takes part in nothing on this master: down, protodown, or without carrier where the
+    /// master has one.
+    pub const fn is_absent(&self, master: &Master) -> bool {
+        !self.up || self.protodown || (master.carrier && !self.carrier)
+    }
+
+    /// Whether it is a device of the host's own unless somebody asks for it: a macvlan in the master's
+    /// namespace. A macvtap is a virtual machine's, and a passthru child takes everything anyway.
+    pub fn is_hosts(&self) -> bool {
+        self.kind == Kind::Macvlan
+            && self.place.nsid.is_none()
+            && self.mode != Mode::Passthru
+            && !self.is_ours()
     }
 
     /// What rules tell it by.
@@ -114,6 +135,8 @@ impl Child {
             mtu: 1500,
             bcqueuelen: None,
             up: true,
+            carrier: true,
+            protodown: false,
             owned: false,
             attachment: None,
             unfinished: false,

@@ -20,6 +20,8 @@ pub struct Master {
     pub kind: Option<String>,
     /// Administratively up.
     pub up: bool,
+    /// The layer below it works.
+    pub carrier: bool,
     /// The namespace it is in: that of this process.
     pub netns: Netns,
     /// What tells it from every other master of this machine.

@@ -8,6 +8,7 @@ pub mod description;
 pub mod keyword;
 pub mod master;
 pub(crate) mod members;
+pub(crate) mod neighbours;
 pub mod options;
 pub mod parse;
 pub mod rates;

@@ -168,6 +168,7 @@ mod tests {
             rate_scope: Some(RateScope::Wire),
             ra: Some(false),
             dhcp_server: Some(true),
+            named: false,
         };
         assert_eq!(settings.policy, policy);
         assert_eq!("a,group=none".parse::<ChildSpec>().unwrap().settings.policy.group, Some(None));

@@ -72,6 +72,13 @@ pub struct ChildStatus {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// Whether its MAC is its own here, as far as the data path knows: it is up with carrier, not elsewhere,
+    /// and not the host's.
+    pub local: bool,
+    /// Whether its MAC was heard on the wire since it last sent.
+    pub elsewhere: bool,
+    /// Whether it is a device of the host's own, which nobody asked for.
+    pub host_owned: bool,
     /// Whether it reaches the host through the hairpin.
     pub host_access: bool,
     /// What else was set for it.
@@ -94,7 +101,8 @@ pub fn compose(
 ) -> MasterStatus {
     let carries_all = description.carrier == Carrier::Kernel;
     let children = children.iter().filter(|child| carries_all || members.policies.contains_key(&child.mac));
-    let children = children.map(|child| describe_child(child, members, netns.as_deref())).collect();
+    let children =
+        children.map(|child| describe_child(child, members, carries_all, netns.as_deref())).collect();
     MasterStatus {
         ifname: master.name.clone(),
         ifindex: master.index,
@@ -112,7 +120,12 @@ pub fn compose(
     }
 }
 
-fn describe_child(child: &Child, members: &Members, own_netns: Option<&str>) -> ChildStatus {
+fn describe_child(
+    child: &Child,
+    members: &Members,
+    carries_all: bool,
+    own_netns: Option<&str>,
+) -> ChildStatus {
     let policy = members.policies.get(&child.mac).copied().unwrap_or_default();
     let netns = match child.place.nsid {
         None => own_netns.map(str::to_owned),
@@ -128,7 +141,10 @@ fn describe_child(child: &Child, members: &Members, own_netns: Option<&str>) -> 
         kind: child.kind,
         mtu: child.mtu,
         up: child.up,
-        host_access: policy.host_access(),
+        local: if carries_all { child.up && !child.protodown } else { members.is_local(child.mac) },
+        elsewhere: members.elsewhere.contains(&child.mac),
+        host_owned: policy.is_hosts(),
+        host_access: policy.host_access() && !policy.is_hosts(),
         policy: PolicyStatus::of(policy, members.rates_of(child.mac), &members.groups),
         owned: child.owned,
         container: None,

@@ -53,6 +53,8 @@ pub struct PolicyChange {
     pub ra: Option<bool>,
     /// Whether it may be a DHCP server.
     pub dhcp_server: Option<bool>,
+    /// Somebody names this very child: then it is one even in the master's own namespace.
+    pub named: bool,
 }
 
 impl PolicyChange {
@@ -74,6 +76,7 @@ impl PolicyChange {
             rate_scope: self.rate_scope.or(other.rate_scope),
             ra: self.ra.or(other.ra),
             dhcp_server: self.dhcp_server.or(other.dhcp_server),
+            named: self.named || other.named,
         }
     }
 
@@ -91,6 +94,7 @@ impl PolicyChange {
             rate_scope: Some(scope_of(policy)),
             ra: Some(policy.ra()),
             dhcp_server: Some(policy.dhcp_server()),
+            named: policy.is_named(),
         }
     }
 
@@ -101,6 +105,7 @@ impl PolicyChange {
     /// When there are too many groups.
     pub fn apply(&self, present: Option<Policy>, mode: Mode, groups: &mut Groups) -> Result<Policy> {
         let mut policy = present.unwrap_or(Policy::new(mode, true)).with_mode(mode);
+        policy = policy.with_named(self.named || policy.is_named());
         if let Some(on) = self.host_access {
             policy = policy.with_host_access(on);
         }
@@ -148,6 +153,7 @@ impl PolicyChange {
             rate_scope: self.rate_scope.filter(|scope| Some(*scope) != is.rate_scope),
             ra: self.ra.filter(|on| Some(*on) != is.ra),
             dhcp_server: self.dhcp_server.filter(|on| Some(*on) != is.dhcp_server),
+            named: self.named && policy.is_hosts(),
         }
     }
 
@@ -275,6 +281,7 @@ mod tests {
             rate_scope: Some(RateScope::Wire),
             ra: Some(false),
             dhcp_server: Some(false),
+            named: true,
         };
         let policy = change.apply(None, Mode::Vepa, &mut groups).unwrap();
         let rates = change.apply_rates(RateLimits::default());

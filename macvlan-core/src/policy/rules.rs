@@ -81,11 +81,23 @@ impl Policies {
     /// anything.
     pub fn of(&self, child: Identity<'_>) -> PolicyChange {
         let rules = self.rules.iter().filter(|rule| rule.subject.is(child));
-        rules.fold(PolicyChange::default(), |picked, rule| picked.or(rule.setting))
+        rules.fold(PolicyChange::default(), |picked, rule| {
+            picked.or(PolicyChange { named: rule.subject.names(), ..rule.setting })
+        })
     }
 }
 
 impl Subject {
+    /// Whether it names a child, by more than where that lives.
+    fn names(&self) -> bool {
+        match self {
+            Self::Own { .. } => true,
+            Self::Like { mac, name, .. } => {
+                mac.is_some() || name.as_ref().is_some_and(|name| name.as_str() != "*")
+            }
+        }
+    }
+
     fn is(&self, child: Identity<'_>) -> bool {
         match self {
             Self::Own { name, netns } => {

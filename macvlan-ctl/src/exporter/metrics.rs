@@ -56,6 +56,8 @@ metrics! {
         "Whether a child is administratively up.";
     CHILD_HOST_ACCESS = gauge "macvlan_child_host_access" ["master", "mac"],
         "Whether a child reaches the host through the hairpin.";
+    CHILD_ELSEWHERE = gauge "macvlan_child_elsewhere" ["master", "mac"],
+        "Whether the MAC of a child was heard on the wire since the child last sent.";
     CHILD_POLICY = gauge "macvlan_child_policy_info" [
             "master", "mac", "sibling_access", "group", "anti_spoof", "vepa_reflect",
         ],

@@ -21,7 +21,8 @@ use crate::{
     account::charge_rx,
     global::{__sk_buff, context_of, skb_of},
     maps::Maps,
-    neigh, packet, skb,
+    neigh::{self, AskedByHost},
+    packet, presence, skb,
     trace::macvlan_record,
 };
 
@@ -45,15 +46,23 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     if config.asks_senders() {
         frame.sender = sender(ctx, &config);
     }
+    presence::wake(frame, &maps);
     let verdict = decide(Hook::Egress, frame, &maps);
+    if let Some(child) = verdict.tx {
+        presence::sent(child, frame.dst);
+    }
     let verdict = guard_and_charge::<true>(ctx, frame.src, &config, verdict, false);
     if TRACED {
         macvlan_record(skb_of(ctx), frame.dst, frame.src, Judgement::encode(Point::Egress, &verdict), false);
     }
     let action = verdict.action;
     // Nothing is learnt from a dropped frame.
-    if config.directs() && action.drop_reason().is_none() && neigh::may_tell(ctx, frame.dst) {
-        neigh::macvlan_hear(skb_of(ctx), frame.src);
+    let poses = config.directs()
+        && action.drop_reason().is_none()
+        && neigh::may_tell(ctx, frame.dst)
+        && neigh::macvlan_hear(skb_of(ctx), frame.src) != 0;
+    if poses {
+        return keep_from_host(ctx, frame.dst, action, &config);
     }
     match action {
         action if action.drop_reason().is_some() => TC_ACT_SHOT,
@@ -76,18 +85,36 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     }
 }
 
+/// A child that claims the address of the host's gateway: the host knows its gateway by what the wire says,
+/// as without us. Everybody else gets the frame.
+#[inline(always)]
+fn keep_from_host(ctx: &TcContext, dst: u64, action: Action, config: &Config) -> i32 {
+    match action {
+        Action::Turn if dst != config.master => turn(ctx, config.tag_of(Hairpin::Unicast)),
+        Action::CopyToAll | Action::CopyToChildren => {
+            copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
+            NEXT
+        }
+        _ => NEXT,
+    }
+}
+
 /// The host's broadcast goes to the wire and to every child; its request for the address of a child
-/// that it reaches, to that child alone. What was only learnt from the child goes to the wire too: no child may answer
-/// for the gateway.
+/// that it reaches, to the wire and to that child; for an address that is on the wire whoever has it here, to
+/// the wire alone.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn macvlan_copy(skb: *mut __sk_buff, group: u64) -> i32 {
     let ctx = &context_of(skb);
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
-    let Some((asked, is_certain)) = neigh::asked_by_host(ctx, &maps) else {
-        copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
-        return NEXT;
+    let asked = match neigh::asked_by_host(ctx, &maps) {
+        AskedByHost::Child(asked) => asked,
+        AskedByHost::Children => {
+            copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
+            return NEXT;
+        }
+        AskedByHost::Nobody => return NEXT,
     };
     if !packet::set_destination(ctx, asked.mac) {
         copy_failed(ctx);
@@ -95,9 +122,6 @@ extern "C" fn macvlan_copy(skb: *mut __sk_buff, group: u64) -> i32 {
     }
     if let Some(child) = asked.child {
         charge_rx(child, Path::Host, size(ctx, ctx.len()));
-    }
-    if is_certain {
-        return turn(ctx, config.tag_of(Hairpin::Unicast));
     }
     copy_to_ingress(ctx, config.tag_of(Hairpin::Unicast));
     next_or_lost(ctx, packet::set_destination(ctx, group))

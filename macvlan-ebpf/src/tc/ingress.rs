@@ -17,7 +17,7 @@ use crate::{
     account::{charge, charge_rx, charge_wire_rx},
     global::{__sk_buff, context_of, skb_of},
     maps::Maps,
-    neigh, packet, skb,
+    neigh, packet, presence, skb,
     trace::macvlan_record,
 };
 
@@ -88,6 +88,7 @@ fn judge<const TRACED: bool>(ctx: &TcContext) -> i32 {
     if config.asks_senders() {
         frame.sender = sender(ctx, &config);
     }
+    presence::heard(ctx, frame, &maps);
     let judged = config.xdp_is_native() && is_judged(ctx, config.meta);
     let hook = if judged { Hook::Judged } else { Hook::Ingress };
     let verdict = decide(hook, frame, &maps);
@@ -120,6 +121,7 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
     if maps.config().asks_senders() {
         frame.sender = sender(ctx, &maps.config());
     }
+    presence::heard(ctx, frame, &maps);
     let verdict = decide(Hook::AfterXdp, frame, &maps);
     let verdict = guard_and_charge::<false>(ctx, frame.src, &maps.config(), verdict, headless);
     // A frame without its MAC header cannot be given another one: it goes to all.

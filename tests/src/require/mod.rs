@@ -58,6 +58,15 @@ pub fn ping_command() -> Result<(), String> {
     program("ping")
 }
 
+/// `arping` of iputils.
+///
+/// # Errors
+///
+/// When it is not installed.
+pub fn arping() -> Result<(), String> {
+    program("arping")
+}
+
 /// The `tc` tool of iproute2.
 ///
 /// # Errors
@@ -204,4 +213,22 @@ pub fn missing(reason: &str) {
     let line = format!("SKIPPED {name}: {reason}\n");
     // A lost message is no reason to fail: the run is not strict.
     let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// The virtual router daemon `keepalived`.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn keepalived() -> Result<(), String> {
+    program("keepalived")
+}
+
+/// The daemons `zebra` and `vrrpd` of FRR.
+///
+/// # Errors
+///
+/// One is not installed.
+pub fn frr() -> Result<(), String> {
+    ["zebra", "vrrpd"].into_iter().try_for_each(program)
 }

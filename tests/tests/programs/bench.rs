@@ -13,6 +13,7 @@ use macvlan_common::{
     l3::Address,
     mac::Mac,
     names,
+    presence::Presence,
     tag::{Hairpin, Sender, Tag},
     verdict::{Action, Total, Verdict},
 };
@@ -25,6 +26,7 @@ use macvlan_tests::{
     require,
     sniff::{Kind, Tap},
 };
+use nix::time::{ClockId, clock_gettime};
 
 // `enum xdp_action` and `TC_ACT_*` of the kernel's headers.
 pub const XDP_PASS: u32 = 2;
@@ -128,7 +130,7 @@ impl<'ns> Bench<'ns> {
             let frame = frames::marked(dst, src, Marker::new());
             let judged = decide(case.hook, case.frame, &case.world);
             assert_eq!(judged, case.verdict, "{}: the decision function differs", case.row);
-            let outcome = self.check(&case.world, case.hook, case.frame.sender, &frame, Offload::None);
+            let outcome = self.check(&mut case.world, case.hook, case.frame.sender, &frame, Offload::None);
             outcome.unwrap_or_else(|difference| panic!("{}: {difference}", case.row));
             count += 1;
         }
@@ -159,7 +161,7 @@ impl<'ns> Bench<'ns> {
     /// Runs the programs of a hook on `frame` and compares all they do with the verdict.
     pub fn check(
         &mut self,
-        world: &World,
+        world: &mut World,
         hook: Hook,
         sender: Sender,
         frame: &[u8],
@@ -170,6 +172,7 @@ impl<'ns> Bench<'ns> {
         let described = |what: String| {
             format!("{what}\n{hook:?}, {offload:?}, {} bytes {:02x?}\n{verdict:?}", frame.len(), &frame[..14])
         };
+        let world = &*world;
         match hook {
             Hook::Xdp => self.check_xdp(world, &verdict, frame),
             Hook::Ingress | Hook::AfterXdp | Hook::Turned(_) => {
@@ -178,6 +181,7 @@ impl<'ns> Bench<'ns> {
             Hook::Egress => self.check_egress(world, sender, &verdict, frame, offload),
             Hook::Judged => Err("metadata cannot be given to a test run of a TC program".into()),
         }
+        .and_then(|()| same_presences(&self.programs, world))
         .map_err(described)
     }
 
@@ -341,13 +345,27 @@ impl<'ns> Bench<'ns> {
     }
 }
 
-/// The decision, and what a guard of the sender makes of it.
-pub fn judge(hook: Hook, macs: Frame, world: &World, bytes: &MemoryPacket<'_>) -> Verdict<usize> {
-    let verdict = decide(hook, macs, world);
+/// The decision, and what a guard of the sender makes of it; the world learns from the frame.
+pub fn judge(hook: Hook, macs: Frame, world: &mut World, bytes: &MemoryPacket<'_>) -> Verdict<usize> {
+    let is_tagged = matches!(bytes.frame[12..14], [0x81, 0x00] | [0x88, 0xa8]);
+    let verdict = world.judge(hook, macs, is_tagged, now());
     let Some(sender) = verdict.tx.filter(|_| world.config.inspects()) else { return verdict };
     let policy = world.children[sender].policy;
     let refused = policy.is_inspected().then(|| inspect(policy, macs.src, bytes)).flatten();
     refused.map_or(verdict, |reason| Verdict::refused(reason, sender))
+}
+
+/// Says where the programs know a child to be elsewhere than the world does.
+pub fn same_presences(programs: &Programs, world: &World) -> Result<(), String> {
+    let told = |presence: &Presence| (presence.is_absent(), presence.is_elsewhere());
+    let expected: Vec<_> = world.children.iter().map(|child| told(&child.presence)).collect();
+    same("presences", programs.presences().iter().map(told).collect::<Vec<_>>(), expected)
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub fn now() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).or_fail("tell the time");
+    time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs()
 }
 
 /// The counters after a frame of this size was charged as the verdict says, written anew from

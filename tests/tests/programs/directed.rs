@@ -9,7 +9,7 @@ use macvlan_common::{
     frame::Hook,
     l3::Address,
     mac::Mac,
-    neigh::{LIFETIME, Owner},
+    neigh::{LIFETIME, Owner, PATIENCE},
     tag::Hairpin,
 };
 use macvlan_tests::{
@@ -26,6 +26,7 @@ use crate::{
 
 const ASKED: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 8);
 const ASKED_6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 8);
+const SECOND: u64 = 1_000_000_000;
 const NONE: Mac = Mac::new([0; 6]);
 
 fn arp(src: Mac) -> Vec<u8> {
@@ -55,7 +56,8 @@ impl Asked<'_, '_> {
     fn owned_by(&mut self, name: &str) -> Mac {
         let mac = if name == "host" { HOST } else { self.world.children[self.world.index(name)].mac };
         let Model { now, .. } = without_neighbours(self.world.clone());
-        self.owner = Owner { mac: mac.key(), seen: now, source: Owner::NETLINK };
+        // Nobody has asked since it was heard of, a while ago.
+        self.owner = Owner { mac: mac.key(), seen: now - SECOND, kind: Owner::TOLD, ..Owner::default() };
         mac
     }
 
@@ -124,9 +126,13 @@ fn behind_a_tag_from_a_local_sender_or_for_nobody_a_request_goes_to_all() {
         }
         assert_eq!(asked.at(Hook::Ingress, &arp(local)).destination, None, "sent back by a switch");
         let owner = asked.owner;
-        for nobody in
-            [Owner { mac: 0, ..owner }, Owner { seen: owner.seen.wrapping_sub(2 * LIFETIME), ..owner }]
-        {
+        for nobody in [
+            Owner { mac: 0, kind: Owner::OWN, ..owner },
+            Owner { mac: 0, kind: Owner::GATEWAY, ..owner },
+            Owner { contested: owner.seen, ..owner },
+            Owner { seen: owner.seen.wrapping_sub(2 * LIFETIME), ..owner },
+            Owner { asked: owner.seen + SECOND - 2 * PATIENCE + 1, asks: 1, ..owner },
+        ] {
             asked.owner = nobody;
             assert_eq!(asked.at(Hook::Ingress, &arp(OUTSIDE)).destination, None, "{nobody:?}");
         }
@@ -137,16 +143,16 @@ fn behind_a_tag_from_a_local_sender_or_for_nobody_a_request_goes_to_all() {
 }
 
 #[test]
-fn what_the_host_asks_leaves_for_the_wire_unless_netlink_knows_better() {
+fn what_the_host_asks_leaves_for_the_wire_and_goes_to_the_owner() {
     needs!(require::lab);
     in_world(World::mixed(), |mut asked| {
         for request in [arp(HOST), solicitation(HOST)] {
             let mac = asked.owned_by("b1");
             let child = asked.world.index("b1");
-            for (source, goes_on) in [(Owner::NETLINK, false), (Owner::LEARNT, true)] {
-                asked.owner.source = source;
+            for kind in [Owner::TOLD, Owner::CLAIM, Owner::BARE] {
+                asked.owner.kind = kind;
                 let outcome = asked.at(Hook::Egress, &request);
-                assert_eq!((outcome.destination, outcome.is_copied), (Some(mac), goes_on));
+                assert_eq!((outcome.destination, outcome.is_copied), (Some(mac), true));
                 assert_eq!(outcome.directed, Some((child, Path::Host)));
                 assert_eq!(outcome.hairpin, Some(Hairpin::Unicast));
             }
@@ -156,6 +162,38 @@ fn what_the_host_asks_leaves_for_the_wire_unless_netlink_knows_better() {
                 let outcome = asked.at(Hook::Egress, &request);
                 assert_eq!((outcome.destination, outcome.hairpin), (None, Some(Hairpin::Flood)), "{name}");
             }
+            // Its gateway, and its own address where another device of its would answer.
+            for kind in [Owner::GATEWAY, Owner::OWN] {
+                asked.owner = Owner { mac: 0, kind, ..asked.owner };
+                let outcome = asked.at(Hook::Egress, &request);
+                assert_eq!((outcome.destination, outcome.hairpin, outcome.is_copied), (None, None, false));
+            }
+        }
+    });
+}
+
+/// What the switch says of its gateway, the host is to hear from no child.
+#[test]
+fn a_child_with_the_address_of_the_hosts_gateway_is_heard_by_all_but_the_host() {
+    needs!(require::lab);
+    in_world(World::reflecting(), |mut asked| {
+        let host = HOST.octets();
+        for (name, copied) in [("b1", Some(Hairpin::Flood)), ("p1", None)] {
+            let mac = asked.owned_by(name);
+            let claim = frames::arp(
+                Mac::BROADCAST,
+                ArpOperation::Request,
+                (mac, ASKED),
+                (NONE, Ipv4Addr::new(10, 9, 0, 99)),
+                Marker::new(),
+            );
+            let outcome = asked.at(Hook::Egress, &claim);
+            assert!(outcome.is_copied, "{name}: {outcome:?}");
+            asked.owner = Owner { mac: 0, kind: Owner::GATEWAY, ..asked.owner };
+            let outcome = asked.at(Hook::Egress, &claim);
+            assert_eq!((outcome.hairpin, outcome.is_copied), (copied, copied.is_some()), "{name}");
+            let outcome = asked.at(Hook::Egress, &[&host[..], &claim[6..]].concat());
+            assert_eq!((outcome.hairpin, outcome.is_copied), (None, false), "{name}");
         }
     });
 }

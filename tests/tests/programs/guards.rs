@@ -31,9 +31,9 @@ fn every_case_of_the_guards_holds_in_tc_egress_and_between_siblings() {
                 if hook != Hook::Egress {
                     frame[..6].copy_from_slice(&SIBLING.octets());
                 }
-                let world = world(case.policy).with_flags(flags);
+                let mut world = world(case.policy).with_flags(flags);
                 let before = bench.programs.counters().children[0].drops;
-                let checked = bench.check(&world, hook, Sender::Unknown, &frame, Offload::None);
+                let checked = bench.check(&mut world, hook, Sender::Unknown, &frame, Offload::None);
                 checked.unwrap_or_else(|difference| panic!("{}: {difference}", case.row));
                 let after = bench.programs.counters().children[0].drops;
                 let counted = (0..after.len()).find(|reason| after[*reason] != before[*reason]);
@@ -46,6 +46,6 @@ fn every_case_of_the_guards_holds_in_tc_egress_and_between_siblings() {
 }
 
 fn world(policy: Policy) -> World {
-    let child = |name, mac, policy| WorldChild { name, mac, policy };
+    let child = |name, mac, policy| WorldChild::new(name, mac, policy);
     World::new(vec![child("g1", CHILD, policy), child("b1", SIBLING, Policy::new(Mode::Bridge, true))])
 }

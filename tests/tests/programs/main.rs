@@ -126,7 +126,7 @@ fn a_frame_judged_in_xdp_is_not_judged_again_in_tc_ingress() {
 fn frames_of_any_length_and_with_any_tags_are_judged_by_their_addresses() {
     needs!(require::lab);
     in_bench(|bench| {
-        let world = World::mixed();
+        let mut world = World::mixed();
         bench.programs.set_world(&world);
         let (child, outside) = (world.children[0].mac, cases::OUTSIDE);
         for (hook, dst, src) in
@@ -141,12 +141,12 @@ fn frames_of_any_length_and_with_any_tags_are_judged_by_their_addresses() {
                         if hook != Hook::Xdp && !runs_as_skb(&frame) {
                             continue;
                         }
-                        bench.check(&world, hook, Sender::Unknown, &frame, Offload::None).unwrap();
+                        bench.check(&mut world, hook, Sender::Unknown, &frame, Offload::None).unwrap();
                     }
                 }
             }
             let jumbo = FrameBuilder::new(dst, src).payload(frames::IPV4, &[0x45]).padded(ONE_BUFFER);
-            bench.check(&world, hook, Sender::Unknown, &jumbo, Offload::None).unwrap();
+            bench.check(&mut world, hook, Sender::Unknown, &jumbo, Offload::None).unwrap();
         }
     });
 }
@@ -179,7 +179,7 @@ fn a_jumbo_frame_in_several_buffers_is_judged_in_xdp() {
 fn an_offloaded_frame_counts_as_the_frames_it_stands_for() {
     needs!(require::lab);
     in_bench(|bench| {
-        let world = World::mixed();
+        let mut world = World::mixed();
         bench.programs.set_world(&world);
         let (child, outside) = (world.children[0].mac, cases::OUTSIDE);
         for (hook, dst, src) in [(Hook::Ingress, child, outside), (Hook::Egress, child, HOST)] {
@@ -188,7 +188,7 @@ fn an_offloaded_frame_counts_as_the_frames_it_stands_for() {
                 let tagged = (0..tags).fold(start, |frame, _| frame.tag(frames::VLAN, 5));
                 for (headers, frame) in offloaded(tagged) {
                     let offload = Offload::Segments { count: 3, size: 500 };
-                    bench.check(&world, hook, Sender::Unknown, &frame, offload).unwrap();
+                    bench.check(&mut world, hook, Sender::Unknown, &frame, offload).unwrap();
                     assert_eq!(
                         size_of_skb(&frame, offload),
                         Count { packets: 3, bytes: (frame.len() + 2 * (14 + 4 * tags + headers)) as u64 },
@@ -208,7 +208,7 @@ fn programs_and_decision_function_agree_on_any_frame_in_any_world() {
     in_bench(|bench| {
         let mut rng = Rng::new(seed);
         for number in 0..WORLDS {
-            let world = random::world(&mut rng);
+            let mut world = random::world(&mut rng);
             bench.programs.set_world(&world);
             for _ in 0..FRAMES {
                 let hook = random::hook(&mut rng, &world);
@@ -218,7 +218,7 @@ fn programs_and_decision_function_agree_on_any_frame_in_any_world() {
                     frame.resize(60, 0);
                 }
                 let offload = random::offload(&mut rng);
-                if let Err(difference) = bench.check(&world, hook, sender, &frame, offload) {
+                if let Err(difference) = bench.check(&mut world, hook, sender, &frame, offload) {
                     let (config, children) = (world.config, &world.children);
                     panic!(
                         "world {number}, MACVLAN_TESTS_SEED={seed}: {difference}\n{config:?} {children:?}"

@@ -10,10 +10,12 @@ use macvlan_common::{
     decide::Tables as _,
     frame::{Frame, Hook},
     inspect::cases::MemoryPacket,
-    l3::{self, ARP_LEN, Address, ND_LEN, Neighbours},
+    l3::{self, ARP_LEN, Address, ND_LEN, Neighbours, Word},
     limit::Pace,
     mac::{Mac, is_group},
-    neigh::{Claim, Owner, Speaker, judge_claim, place, takes_from_wire},
+    neigh::{
+        Claim, Owner, Place, Speaker, TRIES, judge_claim, judge_place, judge_request, place, takes_from_wire,
+    },
     tag::{Hairpin, Sender},
     verdict::{Action, Fate, Verdict},
 };
@@ -65,7 +67,7 @@ impl Model {
     pub fn judge(&mut self, (hook, sender): (Hook, Sender), bytes: &[u8]) -> Outcome {
         let frame = Frame { dst: key(&bytes[..6]), src: key(&bytes[6..12]), sender };
         // Nobody has an address of his own: who is held to his may send none.
-        let verdict = judge(hook, frame, &self.world, &MemoryPacket { frame: bytes, own: &[] });
+        let verdict = judge(hook, frame, &mut self.world, &MemoryPacket { frame: bytes, own: &[] });
         if matches!(verdict.action.drop_reason(), Some(DropReason::RaGuard | DropReason::DhcpGuard)) {
             return Outcome::of(verdict);
         }
@@ -80,11 +82,11 @@ impl Model {
                 self.direct_from_wire(frame, bytes, &mut outcome);
             }
             Hook::Egress if directs => {
-                if verdict.action.drop_reason().is_none() {
-                    self.hear(frame, bytes);
-                }
+                let is_dropped = verdict.action.drop_reason().is_some();
+                if !is_dropped && self.hear(frame, bytes) {
+                    outcome.keep_from_host(frame.dst == self.world.config.master);
                 // Only what the host itself asks: a child's request is no business of the hairpin.
-                if verdict.action == Action::CopyToChildren && frame.src == self.world.config.master {
+                } else if verdict.action == Action::CopyToChildren && frame.src == self.world.config.master {
                     self.direct_from_host(bytes, &mut outcome);
                 }
             }
@@ -107,13 +109,18 @@ impl Model {
         false
     }
 
-    fn direct_from_wire(&self, frame: Frame, bytes: &[u8], outcome: &mut Outcome) {
-        let world = &self.world;
-        let is_local = frame.src == world.config.master || world.may_be_child(frame.src);
+    fn direct_from_wire(&mut self, frame: Frame, bytes: &[u8], outcome: &mut Outcome) {
+        let is_local = frame.src == self.world.config.master || self.world.may_be_child(frame.src);
         if !is_group(frame.dst) || is_local {
             return;
         }
-        let Some((mac, _)) = self.owner_of_asked(bytes) else { return };
+        let said = read(bytes);
+        if !said.asked.is_some() && said.word == Word::Announced {
+            let mac = if said.hardware == 0 { frame.src } else { said.hardware };
+            self.learn(Speaker::Wire, &said, mac, said.claimed);
+        }
+        let Some(mac) = self.owner_of(&said) else { return };
+        let world = &self.world;
         if mac == world.config.master {
             outcome.destination = Some(Mac::from_key(mac));
         } else if let Some(child) = world.child(mac)
@@ -124,8 +131,13 @@ impl Model {
         }
     }
 
-    fn direct_from_host(&self, bytes: &[u8], outcome: &mut Outcome) {
-        let Some((mac, is_certain)) = self.owner_of_asked(bytes) else { return };
+    fn direct_from_host(&mut self, bytes: &[u8], outcome: &mut Outcome) {
+        let said = read(bytes);
+        if self.owners.get(&said.asked).is_some_and(Owner::is_for_wire) {
+            (outcome.hairpin, outcome.is_copied) = (None, false);
+            return;
+        }
+        let Some(mac) = self.owner_of(&said) else { return };
         let Some(child) = self.world.child(mac).filter(|child| self.world.policy(*child).reaches_host())
         else {
             return;
@@ -133,25 +145,29 @@ impl Model {
         outcome.destination = Some(Mac::from_key(mac));
         outcome.directed = Some((child, Path::Host));
         outcome.hairpin = Some(Hairpin::Unicast);
-        outcome.is_copied = !is_certain;
     }
 
-    /// Key of the MAC that has the address asked for, and whether netlink says so.
-    fn owner_of_asked(&self, bytes: &[u8]) -> Option<(u64, bool)> {
-        let owner = self.owners.get(&read(bytes).asked)?;
-        let mac = owner.mac_at(self.now);
-        (mac != 0).then_some((mac, owner.source == Owner::NETLINK))
+    /// Key of the MAC that a request goes to alone.
+    fn owner_of(&mut self, said: &Neighbours) -> Option<u64> {
+        let owner = self.owners.get_mut(&said.asked)?;
+        let request = judge_request(owner, said.word, self.now);
+        if let Some(counted) = request.counted {
+            (owner.asked, owner.asks) = counted;
+        }
+        request.is_directed.then_some(owner.mac)
     }
 
-    fn hear(&mut self, frame: Frame, bytes: &[u8]) {
+    /// Learns from a frame; tells whether it claims the address of a gateway of the host's.
+    fn hear(&mut self, frame: Frame, bytes: &[u8]) -> bool {
+        const ICMPV6: u8 = 58;
         let may_tell = match ethertype(bytes) {
             ARP => true,
-            IPV6 => is_group(frame.dst),
+            IPV6 => is_group(frame.dst) || bytes.get(ETH_HLEN + 6) == Some(&ICMPV6),
             _ => false,
         };
         let said = read(bytes);
-        if !may_tell || (said.hardware != 0 && said.hardware != frame.src) {
-            return;
+        if !may_tell {
+            return false;
         }
         let speaker = if frame.src == self.world.config.master {
             Speaker::Host
@@ -160,34 +176,42 @@ impl Model {
         } else {
             Speaker::Stranger
         };
-        let is_contester = speaker == Speaker::Stranger && said.is_probe;
-        let address = if is_contester { said.asked } else { said.claimed };
-        if !address.is_some() {
+        let address = if said.word == Word::Probe { said.asked } else { said.claimed };
+        let is_gateways = self.owners.get(&address).is_some_and(|owner| owner.kind == Owner::GATEWAY);
+        if said.hardware == 0 || said.hardware == frame.src {
+            self.learn(speaker, &said, frame.src, address);
+        }
+        is_gateways && speaker != Speaker::Host && said.word != Word::Probe
+    }
+
+    fn learn(&mut self, speaker: Speaker, said: &Neighbours, mac: u64, address: Address) {
+        // A frame without a source has nothing to say either.
+        if !address.is_some() || mac == 0 {
             return;
         }
+        let kind = if said.word == Word::Announced { Owner::CLAIM } else { Owner::BARE };
         let held = self.owners.get_mut(&address);
-        match (judge_claim(speaker, frame.src, held.as_deref(), self.now), held) {
-            (Claim::Refresh, Some(held)) => held.seen = self.now,
-            (Claim::Contest, Some(held)) => (held.mac, held.seen) = (0, self.now),
-            (Claim::Take, _) => self.take(frame.src, address),
+        match (judge_claim(speaker, said.word, mac, held.as_deref(), self.now), held) {
+            (Claim::Refresh, Some(held)) => (held.seen, held.kind) = (self.now, held.kind.max(kind)),
+            (Claim::Contest, Some(held)) => held.contested = self.now,
+            (Claim::Take, _) => self.take(mac, address, kind),
             _ => {}
         }
     }
 
-    fn take(&mut self, mac: u64, address: Address) {
-        let place = place(mac, address);
-        if let Some(before) = self.places.get(&place).filter(|before| **before != address)
-            && let Some(owner) = self.owners.get(before)
-        {
-            if owner.mac_at(self.now) == mac {
-                return;
+    fn take(&mut self, mac: u64, address: Address, kind: u64) {
+        for place in (0..TRIES).map(|attempt| place(mac, address, attempt)) {
+            if let Some(before) = self.places.get(&place).filter(|before| **before != address) {
+                match judge_place(self.owners.get(before), mac, kind, self.now) {
+                    Place::Keep => continue,
+                    Place::Use => {}
+                    Place::Evict => drop(self.owners.remove(before)),
+                }
             }
-            if owner.is_stale(self.now) && owner.source == Owner::LEARNT {
-                self.owners.remove(before);
-            }
+            self.places.insert(place, address);
+            self.owners.insert(address, Owner { mac, seen: self.now, kind, ..Owner::default() });
+            return;
         }
-        self.places.insert(place, address);
-        self.owners.insert(address, Owner { mac, seen: self.now, source: Owner::LEARNT });
     }
 }
 
@@ -197,10 +221,24 @@ impl Outcome {
         let is_copied = verdict.action.fate() == Fate::Copy;
         Self { verdict, directed: None, destination: None, hairpin, is_copied }
     }
+
+    /// The host does not get the frame, everybody else does.
+    fn keep_from_host(&mut self, is_for_host: bool) {
+        (self.hairpin, self.is_copied) = match self.verdict.action {
+            Action::Turn if !is_for_host => (self.hairpin, self.is_copied),
+            Action::CopyToAll | Action::CopyToChildren => (Some(Hairpin::Flood), true),
+            _ => (None, false),
+        };
+    }
 }
 
 fn ethertype(bytes: &[u8]) -> u16 {
     u16::from_be_bytes([bytes[12], bytes[13]])
+}
+
+/// Whether a frame says anything of neighbours, so that the time decides what comes of it.
+pub fn is_of_neighbours(bytes: &[u8]) -> bool {
+    read(bytes) != Neighbours::default()
 }
 
 /// What an untagged frame says of neighbours.

@@ -10,7 +10,7 @@ use macvlan_common::{
     limit::Pace,
     mac::Mac,
     names,
-    neigh::{LIFETIME, Owner, place},
+    neigh::{LIFETIME, Owner, PATIENCE, place},
 };
 use macvlan_tests::{
     fail::OrFail as _,
@@ -18,9 +18,9 @@ use macvlan_tests::{
     progs::Programs,
     rng::Rng,
 };
-use nix::time::{ClockId, clock_gettime};
 
 use crate::{
+    bench::now,
     model::{Model, settled_pace},
     random::{random_mac, world},
 };
@@ -68,18 +68,26 @@ impl Neighbourhood {
         }
     }
 
+    /// What the model has just written bears the programs' own clock, a little later.
+    pub fn adopt_times(&self, model: &mut Model) {
+        let now = model.now;
+        let is_written = |owner: &Owner| [owner.seen, owner.contested, owner.asked].contains(&now);
+        for (address, owner) in model.owners.iter_mut().filter(|(_, owner)| is_written(owner)) {
+            let Ok(written) = self.owners.get(address, 0) else { continue };
+            let times = [&mut owner.seen, &mut owner.contested, &mut owner.asked];
+            for (time, written) in times.into_iter().zip([written.seen, written.contested, written.asked]) {
+                if *time == now && written.wrapping_sub(now) <= STALL {
+                    *time = written;
+                }
+            }
+        }
+    }
+
     /// Says where the maps differ from what `model` has come to.
     pub fn compare(&self, model: &Model) -> Result<(), String> {
         let owners: BTreeMap<Address, Owner> = self.owners.iter().flatten().collect();
         let places: BTreeMap<u64, Address> = self.places.iter().flatten().collect();
-        let is_same = |(address, seen): (&Address, &Owner)| {
-            let Some(expected) = model.owners.get(address) else { return false };
-            // What was written meanwhile bears the programs' own clock.
-            let written = expected.seen == model.now && seen.seen >= model.now;
-            let told = (seen.mac, seen.source) == (expected.mac, expected.source);
-            told && (written || seen.seen == expected.seen)
-        };
-        if owners.len() == model.owners.len() && owners.iter().all(is_same) && places == model.places {
+        if owners == model.owners && places == model.places {
             return Ok(());
         }
         let expected = (&model.owners, &model.places);
@@ -93,10 +101,11 @@ impl Neighbourhood {
 /// This world, where nobody has an address yet.
 #[track_caller]
 pub fn without_neighbours(world: World) -> Model {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).or_fail("tell the time");
-    let now = time.tv_sec().unsigned_abs() * SECOND + time.tv_nsec().unsigned_abs();
-    Model { owners: BTreeMap::new(), places: BTreeMap::new(), allowances: None, now, world }
+    Model { owners: BTreeMap::new(), places: BTreeMap::new(), allowances: None, now: now(), world }
 }
+
+/// How much later than the model the programs may judge a frame.
+pub const STALL: u64 = SECOND / 500;
 
 /// A random world with random neighbours, the settings of both among its flags.
 #[track_caller]
@@ -119,13 +128,18 @@ pub fn model(rng: &mut Rng) -> Model {
         if rng.one_in(3) {
             continue;
         }
-        let mac = if rng.one_in(8) { 0 } else { random_mac(rng, &model.world).key() };
+        let kind =
+            rng.pick(&[Owner::BARE, Owner::CLAIM, Owner::TOLD, Owner::TOLD, Owner::OWN, Owner::GATEWAY]);
+        let mac = if kind >= Owner::OWN { 0 } else { random_mac(rng, &model.world).key() };
         // Fresh until the end, to be refreshed when heard of, forgotten long ago.
-        let seen = rng.pick(&[now + 3600 * SECOND, now - 100 * SECOND, now.wrapping_sub(2 * LIFETIME)]);
-        let source = rng.pick(&[Owner::NETLINK, Owner::LEARNT]);
-        model.owners.insert(address, Owner { mac, seen, source });
-        if source == Owner::LEARNT && mac != 0 {
-            model.places.insert(place(mac, address), address);
+        let (ever, never) = (now + 3600 * SECOND, now.wrapping_sub(2 * LIFETIME));
+        let seen = rng.pick(&[ever, now - 100 * SECOND, never]);
+        let contested = if rng.one_in(6) && kind != Owner::GATEWAY { rng.pick(&[ever, never]) } else { 0 };
+        // Asked in vain just now, or so long ago that the owner has had its time.
+        let (asked, asks) = rng.pick(&[(0, 0), (ever, 1), (ever, 40), (now - 2 * PATIENCE, 1)]);
+        model.owners.insert(address, Owner { mac, seen, contested, asked, asks, kind });
+        if kind <= Owner::CLAIM {
+            model.places.insert(place(mac, address, 0), address);
         }
     }
     model

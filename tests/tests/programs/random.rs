@@ -12,6 +12,7 @@ use macvlan_common::{
     filter,
     frame::Hook,
     mac::Mac,
+    presence::Presence,
     tag::{HAIRPINS, Sender},
 };
 use macvlan_tests::{
@@ -37,7 +38,8 @@ pub fn world(rng: &mut Rng) -> World {
         children.push(WorldChild {
             name: "",
             mac: if passthru { HOST } else { Mac::new([0x02, 0, 0, 0, 1, number]) },
-            policy: policy(rng, mode),
+            policy: policy(rng, mode).with_hosts(!passthru && rng.one_in(10)),
+            presence: if passthru { cases::JUST_SPOKE } else { presence(rng) },
         });
         if passthru {
             break;
@@ -55,6 +57,12 @@ pub fn world(rng: &mut Rng) -> World {
         world.config.flags |= Config::XDP_GENERIC;
     }
     world
+}
+
+/// Here, elsewhere or absent; what is heard on the wire next is an echo or not.
+fn presence(rng: &mut Rng) -> Presence {
+    let away = rng.pick(&[Presence::HERE, Presence::HERE, Presence::ABSENT, Presence::ABSENT + 1]);
+    Presence { away, spoke: rng.pick(&[0, cases::JUST_SPOKE.spoke]) }
 }
 
 /// Everything that can be set for a child, each now and then.

@@ -32,7 +32,7 @@ const SLOW: u64 = 1_000_000_000;
 
 /// Two bridge children, `web` at slot 0 with this policy and `db` at slot 1 likewise limited.
 fn world(web: Policy) -> World {
-    let child = |name, mac, policy| WorldChild { name, mac, policy };
+    let child = |name, mac, policy| WorldChild::new(name, mac, policy);
     World::new(vec![child("web", WEB, web), child("db", DB, limited())])
 }
 

@@ -45,6 +45,11 @@ pub fn neighbour_solicitation(src: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
     let bytes = target.octets();
     let group =
         Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, bytes[13], bytes[14], bytes[15]]);
+    neighbour_solicitation_to(group, src, target)
+}
+
+/// One to this group instead of that of the target.
+pub fn neighbour_solicitation_to(group: Ipv6Addr, src: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
     neighbour_message(135, 0, src, group, target)
 }
 

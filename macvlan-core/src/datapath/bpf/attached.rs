@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Result, anyhow};
 use futures_util::future::LocalBoxFuture;
-use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac};
+use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac, presence::Presence};
 
 use crate::{
     datapath::{
@@ -27,6 +26,7 @@ use crate::{
         description::Description,
         master::Master,
         members::{AllowedAddresses, Members},
+        neighbours::ToldAddresses,
         options::OptionValues,
     },
     policy::{groups::Groups, rate::RateLimits},
@@ -118,9 +118,9 @@ impl Bpf {
     /// # Errors
     ///
     /// The neighbour table cannot be written.
-    pub fn set_owners(&mut self, master: &Master, told: &BTreeMap<IpAddr, Mac>) -> Result<()> {
+    pub fn set_owners(&mut self, master: &Master, told: &ToldAddresses) -> Result<()> {
         if !self.record.options.directed_neigh {
-            return self.maps.set_owners(&BTreeMap::new(), &BTreeSet::new());
+            return self.maps.set_owners(&ToldAddresses::new(), &BTreeSet::new());
         }
         let mut speakers: BTreeSet<Mac> = self.maps.members()?.into_keys().collect();
         speakers.insert(master.mac);
@@ -190,6 +190,10 @@ impl Datapath for Bpf {
 
     fn members(&self) -> Result<BTreeMap<Mac, Policy>> {
         self.maps.members()
+    }
+
+    fn presences(&self) -> Result<BTreeMap<Mac, Presence>> {
+        self.maps.presences()
     }
 
     fn groups(&self) -> Result<Groups> {

@@ -19,6 +19,7 @@ pub fn load_object(directory: &Path, max_children: Option<u32>) -> Result<Ebpf> 
     if let Some(max_children) = max_children {
         loader.map_max_entries(names::CHILDREN, max_children);
         loader.map_max_entries(names::POLICY, max_children);
+        loader.map_max_entries(names::PRESENCE, max_children);
         loader.map_max_entries(names::WIRE_RX, max_children);
         loader.map_max_entries(names::RETIRED, max_children);
         loader.map_max_entries(names::METERS, max_children);

@@ -30,7 +30,11 @@ pub enum What {
     Mtu(u32),
     /// Its IP addresses changed.
     Addresses,
-    /// It has another owner or state of making now: of no interest to people.
+    /// Its MAC was heard on the wire, and nothing of it here since.
+    Elsewhere,
+    /// It has sent since its MAC was heard on the wire.
+    Here,
+    /// It has another owner, state of making, carrier or protodown now: of no interest to people.
     Marked,
 }
 
@@ -48,6 +52,8 @@ impl What {
             Self::Down => "down",
             Self::Mtu(_) => "mtu",
             Self::Addresses => "addresses",
+            Self::Elsewhere => "elsewhere",
+            Self::Here => "here",
             Self::Marked => "marked",
         }
     }
@@ -173,6 +179,8 @@ impl fmt::Display for Change {
                         f.write_str(" has")?;
                         child.addresses.iter().try_for_each(|net| write!(f, " {net}"))
                     }
+                    What::Elsewhere => f.write_str(" is elsewhere: its MAC was heard on the wire"),
+                    What::Here => f.write_str(" is here again"),
                     What::Marked => f.write_str(" marked"),
                 }
             }
@@ -243,7 +251,8 @@ pub fn differences(before: &Child, now: &Child) -> Vec<What> {
     if before.up != now.up {
         differences.push(if now.up { What::Up } else { What::Down });
     }
-    if (before.is_ours(), before.unfinished) != (now.is_ours(), now.unfinished) {
+    let marks = |child: &Child| (child.is_ours(), child.unfinished, child.carrier, child.protodown);
+    if marks(before) != marks(now) {
         differences.push(What::Marked);
     }
     differences

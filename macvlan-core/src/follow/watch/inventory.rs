@@ -116,6 +116,9 @@ impl Inventory {
         if before.up != link.up {
             changes.push(about(if link.up { What::Up } else { What::Down }));
         }
+        if before.carrier != link.carrier {
+            changes.push(about(What::Marked));
+        }
         changes
     }
 

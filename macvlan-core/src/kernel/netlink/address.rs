@@ -29,13 +29,27 @@ impl Netlink {
     ///
     /// The namespace is gone.
     pub async fn addresses(&self, nsid: Option<i32>) -> Result<BTreeMap<u32, Vec<IpNet>>> {
+        let addresses = self.assigned_addresses(nsid).await?;
+        let nets = |assigned: Vec<Assigned>| assigned.into_iter().map(|assigned| assigned.net).collect();
+        Ok(addresses.into_iter().map(|(index, assigned)| (index, nets(assigned))).collect())
+    }
+
+    /// As [`addresses`](Self::addresses), and whether they answer.
+    ///
+    /// # Errors
+    ///
+    /// As of that.
+    pub async fn assigned_addresses(&self, nsid: Option<i32>) -> Result<BTreeMap<u32, Vec<Assigned>>> {
         let mut message = AddressMessage::default();
         let namespace = nsid.map(|nsid| DefaultNla::new(IFA_TARGET_NETNSID, nsid.to_ne_bytes().to_vec()));
         message.attributes.extend(namespace.map(AddressAttribute::Other));
         let objects = self.dump(RouteNetlinkMessage::GetAddress(message)).await;
-        let mut addresses: BTreeMap<u32, Vec<IpNet>> = BTreeMap::new();
-        for (index, net) in objects.context("cannot list addresses")?.into_iter().filter_map(parse_address) {
-            addresses.entry(index).or_default().push(net);
+        let mut addresses: BTreeMap<u32, Vec<Assigned>> = BTreeMap::new();
+        for object in objects.context("cannot list addresses")? {
+            let answers = answers(&object);
+            if let Some((index, net)) = parse_address(object) {
+                addresses.entry(index).or_default().push(Assigned { net, answers });
+            }
         }
         Ok(addresses)
     }
@@ -180,6 +194,15 @@ impl Netlink {
     }
 }
 
+/// An address of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigned {
+    /// The address.
+    pub net: IpNet,
+    /// The device answers for it: it is neither under test nor found to be somebody else's.
+    pub answers: bool,
+}
+
 /// A default route. One over several next hops has neither device nor gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultRoute {
@@ -228,14 +251,26 @@ fn parse_address(object: RouteNetlinkMessage) -> Option<(u32, IpNet)> {
     Some((message.header.index, IpNet { address, prefix: message.header.prefix_len }))
 }
 
-fn is_lasting(object: &RouteNetlinkMessage) -> bool {
+/// Whether the device answers for the address (`ndisc_recv_ns` in net/ipv6/ndisc.c).
+fn answers(object: &RouteNetlinkMessage) -> bool {
     let RouteNetlinkMessage::NewAddress(message) = object else { return false };
-    let is_ipv6 = message.header.family == AddressFamily::Inet6;
+    let flags = flags_of(message);
+    let is_tested = flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic);
+    !is_tested && !flags.contains(AddressFlags::Dadfailed)
+}
+
+fn flags_of(message: &AddressMessage) -> AddressFlags {
     let flags = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Flags(flags) => Some(*flags),
         _ => None,
     });
-    let flags = flags.unwrap_or(AddressFlags::from_bits_retain(message.header.flags.bits().into()));
+    flags.unwrap_or(AddressFlags::from_bits_retain(message.header.flags.bits().into()))
+}
+
+fn is_lasting(object: &RouteNetlinkMessage) -> bool {
+    let RouteNetlinkMessage::NewAddress(message) = object else { return false };
+    let is_ipv6 = message.header.family == AddressFamily::Inet6;
+    let flags = flags_of(message);
     let passing = AddressFlags::Tentative | AddressFlags::Dadfailed | AddressFlags::Deprecated;
     // One bit means "temporary" of an IPv6 address, and "a further one" of an IPv4 address.
     let is_temporary = is_ipv6 && flags.contains(AddressFlags::Secondary);

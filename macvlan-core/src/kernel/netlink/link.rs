@@ -27,6 +27,10 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// The layer below it works (`LOWER_UP`).
+    pub carrier: bool,
+    /// `ip link set ... protodown on`.
+    pub protodown: bool,
     /// The loopback device.
     pub loopback: bool,
     /// The device it is a port or slave of.
@@ -190,6 +194,7 @@ fn parse(message: LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
         promisc: message.header.flags.contains(LinkFlags::Promisc),
         ..Link::default()
@@ -204,6 +209,7 @@ fn parse(message: LinkMessage) -> Link {
             LinkAttribute::LinkNetNsId(id) => link.lower_nsid = Some(id),
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::Promiscuity(count) => link.promiscuity = count,
+            LinkAttribute::ProtoDown(on) => link.protodown = on != 0,
             LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::Stats64(stats) => link.rx_dropped = Some(stats.rx_dropped),
             LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| parse_info(info, &mut link)),

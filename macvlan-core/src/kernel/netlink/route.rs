@@ -9,7 +9,10 @@ use anyhow::{Context, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    route::{
+        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+        RouteVia,
+    },
 };
 use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
@@ -60,6 +63,17 @@ impl Netlink {
             .collect())
     }
 
+    /// The next hops that are reached through the device with this index, by the routes of all tables. The
+    /// socket must be a strict one (see [`open_strict`](Self::open_strict)).
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub async fn next_hops(&self, index: u32) -> Result<BTreeSet<IpAddr>> {
+        let routes = self.dump_routes(index, RouteHeader::RT_TABLE_UNSPEC).await?;
+        Ok(routes.iter().flat_map(|route| next_hops_through(&route.attributes, index)).collect())
+    }
+
     /// Makes a route to a host through a device; one of ours that is there already is left as it is.
     ///
     /// # Errors
@@ -87,6 +101,15 @@ impl Netlink {
 
     /// The routes of the main table through a device, of both families.
     async fn routes_through(&self, index: u32) -> Result<Vec<RouteMessage>> {
+        let mut routes = self.dump_routes(index, RouteHeader::RT_TABLE_MAIN).await?;
+        // A kernel that does not know the filter gives everything.
+        routes.retain(|route| is_through(route, index));
+        Ok(routes)
+    }
+
+    /// The routes of a table, of both families; those through a device alone where the kernel knows that
+    /// filter.
+    async fn dump_routes(&self, index: u32, table: u8) -> Result<Vec<RouteMessage>> {
         let mut all = Vec::new();
         let families = [
             RouteMessageBuilder::<Ipv4Addr>::new().build().header.address_family,
@@ -95,7 +118,7 @@ impl Netlink {
         for family in families {
             let mut request = RouteMessage::default();
             request.header.address_family = family;
-            request.header.table = RouteHeader::RT_TABLE_MAIN;
+            request.header.table = table;
             request.attributes.push(RouteAttribute::Oif(index));
             let objects = match self.dump(RouteNetlinkMessage::GetRoute(request)).await {
                 // A kernel without IPv6, or a table of it that nothing is in yet.
@@ -104,9 +127,8 @@ impl Netlink {
                 }
                 objects => objects.context("cannot list routes")?,
             };
-            // A kernel that does not know the filter gives everything.
             all.extend(objects.into_iter().filter_map(|object| match object {
-                RouteNetlinkMessage::NewRoute(route) if is_through(&route, index) => Some(route),
+                RouteNetlinkMessage::NewRoute(route) => Some(route),
                 _ => None,
             }));
         }
@@ -116,6 +138,29 @@ impl Netlink {
 
 fn is_through(route: &RouteMessage, index: u32) -> bool {
     route.header.table == RouteHeader::RT_TABLE_MAIN && route.attributes.contains(&RouteAttribute::Oif(index))
+}
+
+/// The next hops in the attributes of a route through a device, or of one over several devices.
+fn next_hops_through(attributes: &[RouteAttribute], index: u32) -> Vec<IpAddr> {
+    let is_through = attributes.contains(&RouteAttribute::Oif(index));
+    let mut hops = if is_through { next_hops(attributes) } else { Vec::new() };
+    for attribute in attributes {
+        if let RouteAttribute::MultiPath(several) = attribute {
+            let through = several.iter().filter(|hop| hop.interface_index == index);
+            hops.extend(through.flat_map(|hop| next_hops(&hop.attributes)));
+        }
+    }
+    hops
+}
+
+fn next_hops(attributes: &[RouteAttribute]) -> Vec<IpAddr> {
+    let address = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::Gateway(address) => ip_of(address),
+        RouteAttribute::Via(RouteVia::Inet(address)) => Some((*address).into()),
+        RouteAttribute::Via(RouteVia::Inet6(address)) => Some((*address).into()),
+        _ => None,
+    };
+    attributes.iter().filter_map(address).collect()
 }
 
 fn host_route(route: RouteMessage) -> Option<HostRoute> {
@@ -168,6 +213,8 @@ fn message(index: u32, route: HostRoute) -> RouteMessage {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::route::RouteNextHop;
+
     use super::*;
 
     #[test]
@@ -186,5 +233,23 @@ mod tests {
         let mut written = message(7, route);
         written.header.protocol = RouteProtocol::Static;
         assert_eq!(host_route(written), None);
+    }
+
+    #[test]
+    fn next_hops_are_those_through_the_device() {
+        let gateway = |last| RouteAttribute::Gateway(RouteAddress::Inet(Ipv4Addr::new(10, 9, 0, last)));
+        let over = |index, last| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = index;
+            hop.attributes = vec![gateway(last)];
+            hop
+        };
+        let via = RouteAttribute::Via(RouteVia::Inet6(Ipv6Addr::LOCALHOST));
+        let hops = |attributes: &[RouteAttribute]| next_hops_through(attributes, 7);
+        let first: IpAddr = "10.9.0.1".parse().unwrap();
+        assert_eq!(hops(&[gateway(1), RouteAttribute::Oif(7)]), [first]);
+        assert_eq!(hops(&[RouteAttribute::Oif(7), via]), [IpAddr::V6(Ipv6Addr::LOCALHOST)]);
+        assert_eq!(hops(&[gateway(1), RouteAttribute::Oif(8)]), [] as [IpAddr; 0]);
+        assert_eq!(hops(&[RouteAttribute::MultiPath(vec![over(8, 2), over(7, 1)])]), [first]);
     }
 }

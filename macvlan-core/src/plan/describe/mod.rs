@@ -115,6 +115,13 @@ fn members(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Resul
             continue;
         }
         let planned = plan.children.iter().find(|planned| is_planned(planned, child));
+        let is_named = planned.is_some()
+            || request.policies.of(child.identity()).named
+            || present.policies.get(&child.mac).is_some_and(|policy| policy.is_named());
+        if child.is_hosts() && !is_named {
+            leaving.remove(&child.mac);
+            continue;
+        }
         let mac = planned.and_then(|planned| planned.change.mac).unwrap_or(child.mac);
         leaving.remove(&child.mac);
         leaving.remove(&mac);

@@ -25,6 +25,7 @@ pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
     for (metric, value) in [
         (&metrics::CHILD_UP, (|child| child.up) as fn(&ChildStatus) -> bool),
         (&metrics::CHILD_HOST_ACCESS, |child| child.host_access),
+        (&metrics::CHILD_ELSEWHERE, |child| child.elsewhere),
     ] {
         let mut family = Family::new(metric);
         for master in &snapshot.masters {

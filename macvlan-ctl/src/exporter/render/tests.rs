@@ -44,6 +44,9 @@ fn child() -> ChildStatus {
         kind: Kind::Macvlan,
         mtu: 1500,
         up: true,
+        local: true,
+        elsewhere: false,
+        host_owned: false,
         host_access: true,
         policy: PolicyStatus {
             rate_rx: Some("1mbit+2kpps".parse().unwrap()),
@@ -137,6 +140,7 @@ fn what_cannot_be_known_is_absent_rather_than_zero() {
         let of_master = samples(&text).into_iter().filter(|line| line.contains("{master=\"eno1\""));
         let names: BTreeSet<_> = of_master.filter_map(|line| line.split('{').next()).collect();
         let mut expected = BTreeSet::from([
+            "macvlan_child_elsewhere",
             "macvlan_child_host_access",
             "macvlan_child_info",
             "macvlan_child_policy_info",

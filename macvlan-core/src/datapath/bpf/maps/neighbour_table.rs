@@ -1,9 +1,6 @@
 //! Who has which address: what netlink tells, beside what the programs learn.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, Map, MapData, MapError};
@@ -17,15 +14,20 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::{datapath::bpf::maps::batch::Batch, model::members::key_of};
+use crate::{
+    datapath::bpf::maps::batch::Batch,
+    model::{members::key_of, neighbours::ToldAddresses},
+};
 
 /// Addresses there is room for, for each child there is room for.
 const ADDRESSES_PER_CHILD: u32 = 4;
 
+/// However few the children, there is room for this many: what some may teach us, and the host's own.
+const FEWEST: u32 = 1024;
+
 /// How many addresses fit beside so many children.
 pub fn room_beside(max_children: u32) -> u32 {
-    // However few the children: 16 that each may teach us, and the host's own.
-    max_children.saturating_mul(ADDRESSES_PER_CHILD).max(256)
+    max_children.saturating_mul(ADDRESSES_PER_CHILD).max(FEWEST)
 }
 
 /// The owners of addresses, and where each child's are remembered.
@@ -52,30 +54,29 @@ impl NeighbourTable {
     }
 
     /// Makes the maps say what netlink tells, and keep of what was learnt only what is fresh and was
-    /// said by one of `speakers`. Of more addresses than there is room for, requests go to all.
+    /// said by one of `speakers`. An address that another one claims stays contested while netlink tells the
+    /// same of it as before. Of more addresses than there is room for, requests go to all.
     ///
     /// # Errors
     ///
     /// The map cannot be read or written.
-    pub fn set(&mut self, told: &BTreeMap<IpAddr, Mac>, speakers: &BTreeSet<Mac>) -> Result<()> {
+    pub fn set(&mut self, told: &ToldAddresses, speakers: &BTreeSet<Mac>) -> Result<()> {
         let now = now()?;
-        let mut missing: BTreeMap<Address, u64> =
-            told.iter().map(|(address, mac)| (key_of(*address), mac.key())).collect();
+        let mut missing: BTreeMap<Address, Owner> =
+            told.iter().map(|(address, told)| (key_of(*address), told.owner(now))).collect();
         for (address, owner) in self.all()? {
-            let is_told = owner.source == Owner::NETLINK;
             match missing.get(&address) {
-                Some(mac) if is_told && owner.mac == *mac && !is_ageing(&owner, now) => {
+                Some(wanted) if stays(&owner, wanted, now) => {
                     missing.remove(&address);
                 }
                 Some(_) => {}
-                None if is_told || owner.is_stale(now) || !may_speak(speakers, owner.mac) => {
+                None if !owner.is_learnt() || owner.is_over(now) || !may_speak(speakers, owner.mac) => {
                     gone(self.owners.remove(&address))?;
                 }
                 None => {}
             }
         }
-        for (address, mac) in missing {
-            let owner = Owner { mac, seen: now, source: Owner::NETLINK };
+        for (address, owner) in missing {
             match self.owners.insert(address, owner, 0) {
                 Err(MapError::SyscallError(error))
                     if matches!(error.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOMEM)) =>
@@ -127,7 +128,7 @@ impl NeighbourTable {
     pub fn put_back(&mut self, before: &Remembered) -> Result<()> {
         let was: BTreeMap<Address, Owner> = before.owners.iter().copied().collect();
         for (address, owner) in self.all()? {
-            if owner.source == Owner::NETLINK && !was.contains_key(&address) {
+            if !owner.is_learnt() && !was.contains_key(&address) {
                 gone(self.owners.remove(&address))?;
             }
         }
@@ -141,14 +142,16 @@ impl NeighbourTable {
     }
 }
 
-/// Old enough to be written anew, long before it is forgotten.
-fn is_ageing(owner: &Owner, now: u64) -> bool {
-    now.saturating_sub(owner.seen) > LIFETIME / 4
+/// Whether what is known of an address is what netlink tells, contested or not, and not so old that it is
+/// to be written anew, long before it is forgotten.
+fn stays(owner: &Owner, wanted: &Owner, now: u64) -> bool {
+    let is_same = (owner.kind, owner.mac) == (wanted.kind, wanted.mac);
+    let is_ageing = now.saturating_sub(owner.seen) > LIFETIME / 4;
+    is_same && if owner.contested == 0 { !is_ageing } else { !owner.is_over(now) }
 }
 
-/// An address that two have claimed (0) stays so until it is stale.
 fn may_speak(speakers: &BTreeSet<Mac>, mac: u64) -> bool {
-    mac == 0 || speakers.contains(&Mac::from_key(mac))
+    speakers.contains(&Mac::from_key(mac))
 }
 
 /// That an entry is gone already is no error.
@@ -167,4 +170,23 @@ fn now() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("cannot read the clock")?;
     let seconds = u64::try_from(now.tv_sec()).unwrap_or_default();
     Ok(seconds * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contest_stays_until_netlink_tells_otherwise() {
+        const NOW: u64 = 10 * LIFETIME;
+        let told = Owner { mac: 7, seen: NOW, kind: Owner::TOLD, ..Owner::default() };
+        let known = Owner { seen: NOW - 1, ..told };
+        assert!(stays(&known, &told, NOW));
+        assert!(!stays(&Owner { seen: NOW - LIFETIME / 2, ..known }, &told, NOW), "to be renewed");
+        let contested = Owner { contested: NOW - LIFETIME / 2, seen: NOW - LIFETIME, ..known };
+        assert!(stays(&contested, &told, NOW));
+        assert!(!stays(&contested, &Owner { mac: 8, ..told }, NOW), "it has moved");
+        assert!(!stays(&Owner { contested: 1, ..contested }, &told, NOW), "it is over");
+        assert!(!stays(&Owner { kind: Owner::CLAIM, ..known }, &told, NOW), "learnt");
+    }
 }

@@ -40,18 +40,24 @@ impl Maps {
         Ok(config.passthru != 0)
     }
 
-    /// What follows from the master and from its children, by their keys.
+    /// What follows from the master and from its children, by their keys; `misses_some`: the device of one
+    /// is down.
     ///
     /// # Errors
     ///
     /// The map cannot be read or written.
-    pub fn write_config(&mut self, master: &Master, members: &BTreeMap<u64, Policy>) -> Result<()> {
+    pub fn write_config(
+        &mut self,
+        master: &Master,
+        members: &BTreeMap<u64, Policy>,
+        misses_some: bool,
+    ) -> Result<()> {
         let with_mode = |mode: Mode| members.iter().find(|(_, policy)| policy.mode() == mode);
         let flags = Config::flags_of(members.values().copied());
         self.change_config(|config| Config {
             master: master.mac.key(),
             passthru: with_mode(Mode::Passthru).map_or(0, |(key, _)| *key),
-            flags: config.flags & !Config::OF_CHILDREN | flags,
+            flags: config.flags & !Config::OF_CHILDREN | flags | if misses_some { Config::ABSENT } else { 0 },
             ..config
         })
     }

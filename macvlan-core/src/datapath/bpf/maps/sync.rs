@@ -12,10 +12,11 @@ use aya::maps::{MapError, PerCpuValues};
 use macvlan_common::{
     child::{ChildEntry, Policy},
     mac::Mac,
+    presence::Presence,
 };
 
 use crate::{
-    datapath::bpf::maps::tables::{Maps, sum},
+    datapath::bpf::maps::tables::{Maps, Member, sum},
     kernel::crash,
     model::{master::Master, members::Members},
     policy::{groups::Groups, rate::RateLimits},
@@ -26,7 +27,7 @@ impl Maps {
     ///
     /// Each step leaves what the programs can work with: a new child's policy is written before
     /// it can be looked up, rates before the policy that tells of them; its place in the index and its filter
-    /// bit are set last and cleared first.
+    /// bit are set last and cleared first. One whose device is down has neither.
     ///
     /// # Errors
     ///
@@ -49,12 +50,15 @@ impl Maps {
             wanted.iter().map(|(mac, policy)| (mac.key(), *policy)).collect();
 
         let stays = |key: &u64| wanted_keys.contains_key(key);
+        let absent: BTreeSet<u64> = members.absent.iter().map(|mac| mac.key()).collect();
+        let is_up = |key: &u64| !absent.contains(key);
         let mut filter = self.read_filter()?;
         let mut index = self.read_index()?;
         let mut slots: BTreeMap<u64, u32> =
             present.iter().filter(|(key, _)| stays(key)).map(|(key, member)| (*key, member.slot)).collect();
-        self.write_index(&mut index, slots.iter().map(|(key, slot)| (*key, *slot)))?;
-        self.write_filter(&mut filter, slots.keys().copied())?;
+        let up = |(key, slot): (&u64, &u32)| is_up(key).then_some((*key, *slot));
+        self.write_index(&mut index, slots.iter().filter_map(up))?;
+        self.write_filter(&mut filter, slots.keys().copied().filter(is_up))?;
         for (key, member) in present.iter().filter(|(key, _)| !stays(key)) {
             self.retire(*key, member.slot)?;
         }
@@ -78,22 +82,26 @@ impl Maps {
                 Some(_) => self.set_policy(slot, *policy)?,
                 None => {
                     self.set_policy(slot, *policy)?;
+                    self.set_presence(slot, is_up(key))?;
                     self.insert(*key, slot)?;
                 }
+            }
+            if member.is_some_and(|member| member.presence.is_absent() == is_up(key)) {
+                self.set_presence(slot, is_up(key))?;
             }
         }
         for slot in meters.keys().filter(|slot| !limited.contains(*slot)) {
             self.meters.forget(*slot)?;
         }
-        self.write_filter(&mut filter, wanted_keys.keys().copied())?;
-        self.write_index(&mut index, slots.into_iter())?;
-        self.write_config(master, &wanted_keys)?;
+        self.write_filter(&mut filter, wanted_keys.keys().copied().filter(is_up))?;
+        self.write_index(&mut index, slots.iter().filter_map(up))?;
+        self.write_config(master, &wanted_keys, wanted_keys.keys().any(|key| !is_up(key)))?;
         self.forget_groups(&named, &members.groups)?;
         self.own.forget_others(&members.own)
     }
 
     /// Makes the maps hold one child more, with its policy and its rates, or less without these, and
-    /// these groups, as far as a child is in them. It does what [`sync`](Self::sync) would, but reads
+    /// these groups, as far as a child is in them. Its device counts as up. It does what [`sync`](Self::sync) would, but reads
     /// one word of the filter and one bucket of the index where that reads all.
     ///
     /// # Errors
@@ -110,7 +118,9 @@ impl Maps {
         let named = self.groups()?;
         self.name_groups(&named, &groups)?;
         let present = self.entries()?;
-        let slots = || present.iter().map(|(key, member)| (*key, member.slot));
+        let is_up = |key: &u64, member: &Member| *key == mac.key() || !member.presence.is_absent();
+        let up = present.iter().filter(|(key, member)| is_up(key, member));
+        let slots = || up.clone().map(|(key, member)| (*key, member.slot));
         let mut wanted: BTreeMap<u64, Policy> =
             present.iter().map(|(key, member)| (*key, member.policy)).collect();
         match member {
@@ -118,10 +128,17 @@ impl Maps {
             None => wanted.remove(&key),
         };
         match (present.get(&key), member) {
-            (Some(present), Some((policy, limits))) => self.set_member(present.slot, policy, &limits)?,
+            (Some(present), Some((policy, limits))) => {
+                self.set_member(present.slot, policy, &limits)?;
+                if present.presence.is_absent() {
+                    self.set_presence(present.slot, true)?;
+                    self.write_filter_word(key, up.clone().map(|(key, _)| key))?;
+                    self.write_bucket(key, slots())?;
+                }
+            }
             (Some(present), None) => {
                 self.write_bucket(key, slots().filter(|(other, _)| *other != key))?;
-                self.write_filter_word(key, wanted.keys())?;
+                self.write_filter_word(key, up.clone().map(|(key, _)| key).filter(|other| **other != key))?;
                 self.retire(key, present.slot)?;
                 self.meters.forget(present.slot)?;
             }
@@ -132,13 +149,15 @@ impl Maps {
                     format!("there is no room for more than {} children", self.max_children)
                 })?;
                 self.set_member(slot, policy, &limits)?;
+                self.set_presence(slot, true)?;
                 self.insert(key, slot)?;
-                self.write_filter_word(key, wanted.keys())?;
+                self.write_filter_word(key, up.clone().map(|(key, _)| key).chain([&key]))?;
                 self.write_bucket(key, slots().chain([(key, slot)]))?;
             }
             (None, None) => return Ok(()),
         }
-        self.write_config(master, &wanted)?;
+        let misses_some = present.iter().any(|(key, member)| !is_up(key, member));
+        self.write_config(master, &wanted, misses_some)?;
         self.forget_groups(&named, &groups.used_by(wanted.values()))
     }
 
@@ -173,6 +192,14 @@ impl Maps {
     pub(crate) fn set_policy(&mut self, slot: u32, policy: Policy) -> Result<()> {
         self.policy.set(slot, policy, 0).context("cannot write the policy map")?;
         crash::point("writing a policy")?;
+        Ok(())
+    }
+
+    /// The child at a slot goes or comes: what the programs had learnt of it is void.
+    fn set_presence(&mut self, slot: u32, is_up: bool) -> Result<()> {
+        let presence = Presence::of_device(!is_up);
+        self.presence.set(slot, presence, 0).context("cannot write the map of presences")?;
+        crash::point("writing a presence")?;
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     path::Path,
 };
 
@@ -17,6 +16,7 @@ use macvlan_common::{
     limit::Pace,
     mac::Mac,
     names,
+    presence::Presence,
 };
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         neighbour_table::NeighbourTable, retired::RetiredCounters, wire_rx::WireRx,
     },
     kernel::crash,
-    model::{counters::Counters, members::AllowedAddresses},
+    model::{counters::Counters, members::AllowedAddresses, neighbours::ToldAddresses},
     policy::{groups::Groups, rate::RateLimits},
 };
 
@@ -36,6 +36,7 @@ pub struct Maps {
     pub(crate) batches: Batches,
     pub(crate) children: PerCpuHashMap<MapData, u64, ChildEntry>,
     pub(crate) policy: Array<MapData, Policy>,
+    pub(crate) presence: Array<MapData, Presence>,
     pub(crate) filter: Array<MapData, u64>,
     pub(crate) index: Array<MapData, Bucket>,
     pub(crate) wire_rx: WireRx,
@@ -54,6 +55,7 @@ pub struct Maps {
 pub(crate) struct Batches {
     children: Batch,
     policy: Batch,
+    presence: Batch,
     pub filter: Batch,
     pub index: Batch,
     groups: Batch,
@@ -64,6 +66,7 @@ pub(crate) struct Batches {
 pub(crate) struct Member {
     pub slot: u32,
     pub policy: Policy,
+    pub presence: Presence,
 }
 
 impl Maps {
@@ -83,10 +86,12 @@ impl Maps {
         let meters = open(names::METERS)?;
         let children = open(names::CHILDREN)?;
         let (filter, index, groups) = (open(names::FILTER)?, open(names::INDEX)?, open(names::GROUPS)?);
+        let presence = open(names::PRESENCE)?;
         Ok(Self {
             batches: Batches {
                 children: Batch::of(&children)?,
                 policy: Batch::of(&policy)?,
+                presence: Batch::of(&presence)?,
                 filter: Batch::of(&filter)?,
                 index: Batch::of(&index)?,
                 groups: Batch::of(&groups)?,
@@ -94,6 +99,7 @@ impl Maps {
             config: Map::Array(open(names::CONFIG)?).try_into()?,
             children: Map::PerCpuHashMap(children).try_into()?,
             policy: Map::Array(policy).try_into()?,
+            presence: Map::Array(presence).try_into()?,
             filter: Map::Array(filter).try_into()?,
             index: Map::Array(index).try_into()?,
             wire_rx: WireRx::new(Map::PerCpuArray(open(names::WIRE_RX)?).try_into()?),
@@ -133,6 +139,15 @@ impl Maps {
         Ok(self.entries()?.into_iter().map(|(key, member)| (Mac::from_key(key), member.policy)).collect())
     }
 
+    /// Where the MACs of the children are.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn presences(&self) -> Result<BTreeMap<Mac, Presence>> {
+        Ok(self.entries()?.into_iter().map(|(key, member)| (Mac::from_key(key), member.presence)).collect())
+    }
+
     pub(crate) fn entries(&self) -> Result<BTreeMap<u64, Member>> {
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
         let children = self.batches.children.first_of_each_cpu::<u64, ChildEntry>(cpus);
@@ -140,10 +155,13 @@ impl Maps {
         let end = children.iter().map(|(_, entry)| entry.slot + 1).max().unwrap_or(0);
         let policies = self.batches.policy.array::<Policy>(end.min(self.max_children));
         let policies = policies.context("cannot read the policy map")?;
+        let presences = self.batches.presence.array::<Presence>(end.min(self.max_children));
+        let presences = presences.context("cannot read the map of presences")?;
         let entries = children.into_iter().map(|(key, ChildEntry { slot, .. })| {
             let policy = policies.get(slot as usize).copied();
             let policy = policy.context("the children map holds a slot that the policy map has not")?;
-            Ok((key, Member { slot, policy }))
+            let presence = presences.get(slot as usize).copied().unwrap_or_default();
+            Ok((key, Member { slot, policy, presence }))
         });
         entries.collect()
     }
@@ -204,7 +222,7 @@ impl Maps {
     /// # Errors
     ///
     /// The map cannot be read or written.
-    pub fn set_owners(&mut self, told: &BTreeMap<IpAddr, Mac>, speakers: &BTreeSet<Mac>) -> Result<()> {
+    pub fn set_owners(&mut self, told: &ToldAddresses, speakers: &BTreeSet<Mac>) -> Result<()> {
         self.owners.set(told, speakers)
     }
 

@@ -136,11 +136,12 @@ fn addresses(name: &str) -> Roff {
     let minutes = LIFETIME / 60_000_000_000;
     roff.control("SH", ["ADDRESSES"]);
     roff.text([roman(format!(
-        "An ARP request or neighbour solicitation for a known address goes to its owner alone. An address is \
-         believed for {minutes} minutes after it was last heard of: in ARP and neighbour discovery that its owner \
-         itself sends, or from the kernel. attach, apply and child ask the kernel once; run goes on asking, so that \
-         what it knows does not expire. Requests for an address that was forgotten, that nobody here has, or that \
-         two have claimed go to everybody, as without macvlan-ctl."
+        "An ARP request or neighbour solicitation for a known address goes to its owner alone, one of the host to \
+         the wire as well. An address is believed for {minutes} minutes after it was last heard of: in ARP and \
+         neighbour discovery that its owner itself sends, or from the kernel. attach, apply and child ask the \
+         kernel once; run goes on asking, so that what it knows does not expire. Requests for an address that was \
+         forgotten, that nobody here has, that two have claimed, or that its owner does not answer for go to \
+         everybody, as without macvlan-ctl. The host looks for its gateways on the wire alone."
     ))]);
     roff
 }

@@ -97,13 +97,32 @@ fn children_table<'a>(children: impl IntoIterator<Item = &'a ChildStatus>) -> St
             child.mode.to_owned(),
             child.address.to_string(),
             child.mtu.to_string(),
-            if child.up { "up" } else { "down" }.to_owned(),
-            if child.host_access { "on" } else { "off" }.to_owned(),
+            state_cell(child).to_owned(),
+            host_cell(child).to_owned(),
             if child.owned { "us" } else { "other" }.to_owned(),
         ]);
     }
     fit(&mut records, 1);
     table(records, 4..5)
+}
+
+/// Whether it is up, and its MAC is its own here.
+fn state_cell(child: &ChildStatus) -> &'static str {
+    match (child.up, child.elsewhere, child.local || child.host_owned) {
+        (false, ..) => "down",
+        (true, true, _) => "elsewhere",
+        (true, false, false) => "no-carrier",
+        (true, false, true) => "up",
+    }
+}
+
+/// Whether it reaches the host, or is a device of the host's own.
+fn host_cell(child: &ChildStatus) -> &'static str {
+    match (child.host_owned, child.host_access) {
+        (true, _) => "own",
+        (false, true) => "on",
+        (false, false) => "off",
+    }
 }
 
 /// The container or, where there is none, the namespace.
@@ -136,6 +155,9 @@ mod tests {
             kind: Kind::Macvlan,
             mtu: 65521,
             up: false,
+            local: true,
+            elsewhere: false,
+            host_owned: false,
             host_access: true,
             policy: PolicyStatus::default(),
             owned: false,
