@@ -2,7 +2,7 @@
 //!
 //! Everything stands out of line: only broadcasts, ARP and ICMPv6 come here.
 
-use core::ptr::NonNull;
+use core::{hint::black_box, ptr::NonNull};
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
@@ -16,7 +16,8 @@ use macvlan_common::{
     l3::{self, ARP_LEN, Address, NdWords, Neighbours, Word},
     mac::is_group,
     neigh::{
-        Claim, Owner, Place, Speaker, TRIES, judge_claim, judge_place, judge_request, place, takes_from_wire,
+        Claim, Owner, Place, Speaker, TRIES, judge_claim, judge_place, judge_request, mac_of, place,
+        takes_from_wire,
     },
 };
 
@@ -169,8 +170,9 @@ pub extern "C" fn macvlan_hear(skb: *mut __sk_buff, src: u64) -> u32 {
 fn learn(speaker: Speaker, word: Word, mac: u64, address: Address) -> u32 {
     let now = now();
     let held = MACVLAN_ADDR.get_ptr_mut(address).and_then(NonNull::new);
-    // SAFETY: see `macvlan_asked`.
-    let known = held.map(|held| unsafe { *held.as_ptr() });
+    // Not copied: the stack of all calls together is small.
+    // SAFETY: see `macvlan_asked`; it is not read after a write below.
+    let known = held.map(|held| unsafe { &*held.as_ptr().cast_const() });
     if let Some(known) = known
         && known.kind == Owner::GATEWAY
     {
@@ -180,13 +182,14 @@ fn learn(speaker: Speaker, word: Word, mac: u64, address: Address) -> u32 {
         return 0;
     }
     let kind = if matches!(word, Word::Announced) { Owner::CLAIM } else { Owner::BARE };
-    match judge_claim(speaker, word, mac, known.as_ref(), now) {
+    match judge_claim(speaker, word, mac, known, now) {
         Claim::Ignore => {}
         Claim::Refresh => {
             if let (Some(held), Some(known)) = (held, known) {
+                let is_stronger = kind > known.kind;
                 // SAFETY: as above; one aligned word.
                 unsafe { (*held.as_ptr()).seen = now };
-                if kind > known.kind {
+                if is_stronger {
                     // SAFETY: as above.
                     unsafe { (*held.as_ptr()).kind = kind };
                 }
@@ -198,39 +201,77 @@ fn learn(speaker: Speaker, word: Word, mac: u64, address: Address) -> u32 {
                 unsafe { (*held.as_ptr()).contested = now };
             }
         }
-        Claim::Take => take(mac, address, kind, known.is_some(), now),
+        Claim::Take => {
+            let Address([a, b, c, d]) = address;
+            let (high, low) = (pair(a, b), pair(c, d));
+            let place = macvlan_place(high, low, mac, kind, now);
+            if place != NO_PLACE {
+                macvlan_take(high, low, place, kind, known.is_some());
+            }
+        }
     }
     0
 }
 
-/// Remembers the address in one of the sender's places for it, unless other addresses that it still has are
-/// in all of them.
-#[inline(always)]
-fn take(mac: u64, address: Address, kind: u64, is_known: bool, now: u64) {
+/// No place is free.
+const NO_PLACE: u64 = u64::MAX;
+
+/// The place in which a sender may remember an address, [`NO_PLACE`] when other addresses that it still has
+/// are in all of them.
+///
+/// This and the next one are out of line, one behind the other: the verifier walks the loop once then, and
+/// the stack of all calls together is small. So they are given integers alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn macvlan_place(high: u64, low: u64, mac: u64, kind: u64, now: u64) -> u64 {
+    let address = address_of(high, low);
     for attempt in 0..TRIES {
         let place = place(mac, address, attempt);
         // SAFETY: see `macvlan_asked`.
-        if let Some(before) = unsafe { MACVLAN_PLACE.get(place) }.copied()
-            && !before.is(address)
-        {
-            // SAFETY: as above.
-            let held = unsafe { MACVLAN_ADDR.get(before) }.copied();
-            match judge_place(held.as_ref(), mac, kind, now) {
-                Place::Keep => continue,
-                Place::Use => {}
-                // Forgotten with its place: nothing is left that no place leads to.
-                Place::Evict => {
-                    let _ = MACVLAN_ADDR.remove(before);
-                }
+        let Some(before) = (unsafe { MACVLAN_PLACE.get(place) }).copied() else { return place };
+        if before.is(address) {
+            return place;
+        }
+        // SAFETY: as above.
+        match judge_place(unsafe { MACVLAN_ADDR.get(before) }, mac, kind, now) {
+            Place::Keep => {}
+            Place::Use => return place,
+            // Forgotten with its place: nothing is left that no place leads to.
+            Place::Evict => {
+                let _ = MACVLAN_ADDR.remove(before);
+                return place;
             }
         }
-        if MACVLAN_PLACE.insert(place, address, 0).is_ok() {
-            // Two CPUs at once: the first one has it, and the second one's next frame counts.
-            let flags = if is_known { 0 } else { u64::from(BPF_NOEXIST) };
-            let _ = MACVLAN_ADDR.insert(address, Owner { mac, seen: now, kind, ..Owner::default() }, flags);
-        }
-        return;
     }
+    NO_PLACE
+}
+
+/// Remembers an address in its sender's place.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn macvlan_take(high: u64, low: u64, place: u64, kind: u64, is_known: bool) -> u32 {
+    let address = address_of(high, low);
+    if MACVLAN_PLACE.insert(place, address, 0).is_err() {
+        return 0;
+    }
+    // Hidden from the compiler, which would call a function to fill the words.
+    let never = black_box(0);
+    let owner = Owner { mac: mac_of(place), seen: now(), contested: never, asked: never, asks: never, kind };
+    // Two CPUs at once: the first one has it, and the second one's next frame counts.
+    let flags = if is_known { 0 } else { u64::from(BPF_NOEXIST) };
+    u32::from(MACVLAN_ADDR.insert(address, owner, flags).is_ok())
+}
+
+/// The address in two words made by [`pair`].
+#[inline(always)]
+const fn address_of(high: u64, low: u64) -> Address {
+    Address([high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32])
+}
+
+/// Two words of an address as one.
+#[inline(always)]
+const fn pair(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
 }
 
 /// What an untagged frame says: addresses behind a VLAN tag belong to another network.

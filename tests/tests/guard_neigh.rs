@@ -334,7 +334,7 @@ fn switched_off_every_request_goes_to_all() {
     audience.tells("b1", UNKNOWN);
     audience.asks("wire", UNKNOWN, &EVERYBODY);
 
-    lab.ctl(&["attach", &lab.host.dev]).succeeded();
+    lab.ctl(&["attach", &lab.host.dev, "--directed-neigh=on"]).succeeded();
     assert_eq!(attached.status()["directed_neigh"], true);
     audience.asks("wire", target, &["b1"]);
     let again = lab.ctl(&["attach", &lab.host.dev, "--no-directed-neigh", "--dry-run"]).succeeded();

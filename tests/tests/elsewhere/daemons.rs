@@ -33,7 +33,7 @@ impl Daemon {
         let config = format!(
             "global_defs {{\n vrrp_version 3\n}}\n\
              vrrp_instance router {{\n state BACKUP\n interface {}\n use_vmac\n virtual_router_id 51\n \
-             priority {priority}\n advert_int 0.1\n virtual_ipaddress {{\n  {address}/24\n }}\n}}\n",
+             priority {priority}\n advert_int 0.5\n virtual_ipaddress {{\n  {address}/24\n }}\n}}\n",
             at.dev
         );
         fs::write(files.path().join("conf"), config).or_fail("write a configuration");
@@ -69,7 +69,7 @@ impl Daemon {
             "vrrpd.conf",
             format!(
                 "interface {dev}\n vrrp 51 version 3\n vrrp 51 priority {priority}\n \
-                 vrrp 51 advertisement-interval 100\n vrrp 51 ip {address}\n"
+                 vrrp 51 advertisement-interval 500\n vrrp 51 ip {address}\n"
             ),
         );
         let script = "cd \"$2\" && mount --bind passwd /etc/passwd && mount --bind group /etc/group || exit

@@ -17,11 +17,19 @@ use crate::{
 
 const ADDRESS: &str = "10.9.0.254";
 
-/// Some ten times as long as a backup waits for its master.
-const WHILE: Duration = Duration::from_secs(3);
+/// More than twice as long as a backup waits for its master: three advertisements and a bit.
+const WHILE: Duration = Duration::from_secs(4);
 
 fn is_master(at: &Station) -> bool {
     !at.ns.ip("-d link show vrrp4").contains("protodown on")
+}
+
+/// A router that has begun as a backup: before, its device looks like a master's.
+#[track_caller]
+fn begun(lab: &Lab, at: &Station, priority: u8) -> Daemon {
+    let daemon = Daemon::frr(lab, at, priority, ADDRESS);
+    wait_for("a backup", || (!is_master(at)).then_some(()));
+    daemon
 }
 
 #[track_caller]
@@ -42,8 +50,8 @@ fn frr_has_one_master_before_during_and_after() {
     needs!(require::lab, require::tc, require::binary, require::frr);
     let lab = Lab::new();
     let web = lab.child("web", Mode::Private);
-    let _there = Daemon::frr(&lab, &lab.wire, 200, ADDRESS);
-    let _here = Daemon::frr(&lab, &lab.host, 100, ADDRESS);
+    let _there = begun(&lab, &lab.wire, 200);
+    let _here = begun(&lab, &lab.host, 100);
     wait_for("a master", || (is_master(&lab.wire) && !is_master(&lab.host)).then_some(()));
     stays_master(&lab, "before");
     assert!(reaches(&web), "the child reaches its gateway");
@@ -63,14 +71,14 @@ fn frr_fails_over_both_ways() {
     for carrier in CARRIERS {
         let lab = Lab::new();
         let _running = carrier.start(&lab);
-        let there = Daemon::frr(&lab, &lab.wire, 200, ADDRESS);
-        let _here = Daemon::frr(&lab, &lab.host, 100, ADDRESS);
+        let there = begun(&lab, &lab.wire, 200);
+        let _here = begun(&lab, &lab.host, 100);
         wait_for("a master", || (is_master(&lab.wire) && !is_master(&lab.host)).then_some(()));
         stays_master(&lab, &format!("{carrier:?}, at first"));
         there.stop();
         wait_for("the backup to take over", || is_master(&lab.host).then_some(()));
         lab.wire.ns.ip("link del vrrp4");
-        let _there = Daemon::frr(&lab, &lab.wire, 200, ADDRESS);
+        let _there = begun(&lab, &lab.wire, 200);
         wait_for("the master to be back", || (is_master(&lab.wire) && !is_master(&lab.host)).then_some(()));
         stays_master(&lab, &format!("{carrier:?}, back"));
     }

@@ -20,8 +20,8 @@ use crate::{
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 254);
 
-/// Some ten times as long as a backup waits for its master.
-const WHILE: Duration = Duration::from_secs(3);
+/// More than twice as long as a backup waits for its master: three advertisements and a bit.
+const WHILE: Duration = Duration::from_secs(4);
 
 fn is_master(at: &Station) -> bool {
     at.ns.ip("-4 -o addr show").contains(&format!("inet {ADDRESS}/"))
