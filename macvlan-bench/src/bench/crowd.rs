@@ -204,7 +204,7 @@ pub fn mac(number: u32) -> Mac {
     Mac::new([0x02, 0x6d, 0x76, 0x6c, high, low])
 }
 
-/// The name of the one with this number, but for the first, which is called [`DEVICE`].
+/// The name of the one with this number, but for the first, which is called `DEVICE`.
 pub fn name(number: u32) -> String {
     format!("c{number}")
 }

@@ -1,7 +1,7 @@
 //! `bench`: what our data path gives and costs, beside everything else that connects containers.
 //!
 //! Each contender has namespaces of its own; all of them are measured in turn, round by round
-//! ([`rounds`]), and compared within the round ([`report`]). [`sections`] holds what is measured. [`real`]
+//! (`rounds`), and compared within the round (`report`). `sections` holds what is measured. `real`
 //! measures between two nodes without a lab.
 
 mod batch;

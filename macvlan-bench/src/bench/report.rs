@@ -38,9 +38,9 @@ pub struct Report {
 /// One quantity of one contender.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
-    /// See [`Quantity::name`].
+    /// See `Quantity::name`.
     pub workload: &'static str,
-    /// See [`Quantity::title`].
+    /// See `Quantity::title`.
     #[serde(skip)]
     pub title: &'static str,
     /// From whom to whom; `null` where nobody sends.

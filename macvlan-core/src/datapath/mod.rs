@@ -1,6 +1,6 @@
 //! The data path on a master, seen from above: one trait, two implementations.
 //!
-//! [`bpf::Bpf`] is the programs on the master; [`kernel::Kernel`] is plain kernel macvlan, with
+//! `bpf::Bpf` is the programs on the master; `kernel::Kernel` is plain kernel macvlan, with
 //! the reason why it is no more than that. Commands hold a `Box<dyn Datapath>` and ask neither
 //! which it is.
 

@@ -50,7 +50,7 @@ pub enum Hairpin {
     Tcx,
     /// By filters of a clsact qdisc.
     Clsact,
-    /// Past the master, through a macvlan of the host's own: see [`shim`](crate::datapath::shim).
+    /// Past the master, through a macvlan of the host's own: see `shim`.
     Shim,
     /// Not at all.
     Off,

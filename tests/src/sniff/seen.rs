@@ -46,11 +46,11 @@ pub struct Seen {
     pub kind: Kind,
     /// The VLAN tag that the kernel holds beside the frame: EtherType and tag.
     pub tag: Option<(u16, u16)>,
-    /// The packet mark; 0 on a kernel that does not tell, see [`Tap::tells_marks`].
+    /// The packet mark; 0 on a kernel that does not tell, see `Tap::tells_marks`.
     pub mark: u32,
-    /// The packet priority; 0 unless asked for with [`Tap::with_priority`].
+    /// The packet priority; 0 unless asked for with `Tap::with_priority`.
     pub priority: u32,
-    /// When it arrived, since 1970; `None` unless asked for with [`Tap::with_times`].
+    /// When it arrived, since 1970; `None` unless asked for with `Tap::with_times`.
     pub arrived: Option<Duration>,
     /// The frame, without such a tag.
     pub data: Vec<u8>,

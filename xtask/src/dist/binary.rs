@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// The name of the command, and the most bytes that it may have.
-pub const CONTROL: Program = Program { name: "macvlan-ctl", most: 7_650_000 };
+pub const CONTROL: Program = Program { name: "macvlan-ctl", most: 8_000_000 };
 
 /// The name of the plugin, and the most bytes that it may have: every ADD and DEL loads it.
-pub const PLUGIN: Program = Program { name: "macvlan-cni", most: 4_150_000 };
+pub const PLUGIN: Program = Program { name: "macvlan-cni", most: 4_400_000 };
 
 /// A program that is packaged.
 pub struct Program {

@@ -2,7 +2,7 @@
 //!
 //! Reading and judging are apart: what was read is plain data, and what it means is a pure function
 //! of that. What the kernel lets us have is found by doing it, in a namespace made for that
-//! ([`features`](crate::datapath::bpf::features)); nothing is attached to a device of the machine.
+//! (`features`); nothing is attached to a device of the machine.
 
 mod children;
 mod device;

@@ -1,6 +1,6 @@
 //! Watching every child of every master in one namespace, wherever it lives.
 //!
-//! [`Watcher::events`] waits for the kernel's events, [`Watcher::digest`] asks for what they name as
+//! `Watcher::events` waits for the kernel's events, `Watcher::digest` asks for what they name as
 //! it is now and says what changed. What events cannot tell (a child made in a namespace that has
 //! no number yet) is looked for when a master is announced without a reason, and a lost event
 //! leads to a look at everything.

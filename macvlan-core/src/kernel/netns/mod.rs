@@ -117,7 +117,7 @@ impl NetnsId {
         Some(Self { device: meta.dev(), inode: meta.ino() })
     }
 
-    /// That of the namespace with this [label](Known::label).
+    /// That of the namespace with this label.
     pub fn of_label(label: &str) -> Option<Self> {
         // A name has no slash, and a path from here is absolute.
         Self::of_path(Path::new(NAMED).join(label))
