@@ -60,8 +60,8 @@ fn a_master_whose_name_no_device_can_have_is_refused_as_such() {
     for command in ["attach", "detach", "status", "run"] {
         refused(
             &lab,
-            &[command, "sixteen-bytes-x"],
-            &["\"sixteen-bytes-x\"", "too long: 16 bytes, at most 15"],
+            &[command, "sixteen-bytes-xx"],
+            &["\"sixteen-bytes-xx\"", "too long: 16 bytes, at most 15"],
         );
     }
 }

@@ -28,7 +28,7 @@ use macvlan_tests::{
 const WIDTH: usize = 80;
 
 /// The longest name that a device can have.
-const LONG: &str = "fifteen-bytes!";
+const LONG: &str = "fifteen-bytes!!";
 
 #[test]
 fn status_in_json_is_as_documented() {

@@ -89,15 +89,13 @@ mod tests {
         let long = "a reason of many words that goes on ".repeat(9);
         let findings = [
             Finding::new(Status::Ok, "bpf-maps", "made", &long),
-            Finding::new(Status::Problem, "state", &long, &long).remedy(&long).on("fifteen-bytes!"),
+            Finding::new(Status::Problem, "state", &long, &long).remedy(&long).on("fifteen-bytes!!"),
         ];
         let short = text(&findings, false);
         assert!(short.lines().all(|line| line.len() <= WIDTH), "{short}");
-        assert!(
-            short.starts_with(
-                "this machine:\n  ok       bpf-maps: made\n\nfifteen-bytes!:\n  problem  state: a"
-            )
-        );
+        assert!(short.starts_with(
+            "this machine:\n  ok       bpf-maps: made\n\nfifteen-bytes!!:\n  problem  state: a"
+        ));
         assert!(short.ends_with("\n1 ok, 0 notes, 0 warnings, 1 problem\n"), "{short}");
         assert_eq!(short.matches("why: ").count(), 1);
         assert_eq!(text(&findings, true).matches("why: ").count(), 2);

@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn the_table_fits_80_columns() {
         let mut widest = child(u64::MAX / 60);
-        widest.ifname = "fifteen-bytes!".into();
+        widest.ifname = "fifteen-bytes!!".into();
         widest.container = container(&"a-long-name-".repeat(20));
         assert!(stats_table(&[widest], "/s").lines().all(|line| line.len() <= WIDTH));
     }

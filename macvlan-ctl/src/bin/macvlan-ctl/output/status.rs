@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn the_table_fits_80_columns() {
         let mut status = ChildStatus {
-            ifname: "fifteen-bytes!".into(),
+            ifname: "fifteen-bytes!!".into(),
             ifindex: 1,
             netns: Some("/proc/4194304/ns/net".into()),
             netnsid: Some(1),
