@@ -57,12 +57,13 @@ fn every_verdict_is_told_once_and_in_words() {
             (outside, outside.mac, host.mac, to_host, "pass wire->host", None),
             (outside, web.mac, alone.mac, "ingress", "drop isolated", Some("web")),
             (outside, host.mac, Mac::BROADCAST, "ingress", "drop reflected", None),
+            (&web, web.mac, Mac::BROADCAST, "egress", "copy child->host", Some("web")),
+            // Its own, sent back by a switch within a second: else its MAC would be elsewhere.
             (outside, web.mac, Mac::BROADCAST, "ingress", "hide from host", Some("web")),
             (&web, web.mac, outside.mac, "egress", "pass child->wire", Some("web")),
             (host, host.mac, outside.mac, "egress", "pass host->wire", None),
             (host, STRANGER, outside.mac, "egress", "pass unknown->wire", None),
             (host, host.mac, Mac::BROADCAST, "egress", "copy host->children", None),
-            (&web, web.mac, Mac::BROADCAST, "egress", "copy child->host", Some("web")),
             (&alone, alone.mac, GROUP, "egress", "copy child->host", Some("alone")),
         ];
         let tracer = Tracer::start(&lab, &[]);
