@@ -11,9 +11,10 @@ use macvlan_common::{
     child::{ANTI_SPOOFS, Mode, Policy},
     decide::{Tables as _, decide},
     frame::{Frame, Hook},
+    l3::Word,
     limit::Pace,
     mac::{Mac, is_group},
-    neigh::{Claim, Owner, Speaker, judge_claim},
+    neigh::{Claim, Owner, Speaker, judge_claim, judge_request},
     presence::Presence,
     tag::{HAIRPINS, Sender},
     trace::{Judgement, Point},
@@ -50,7 +51,12 @@ fn world(choices: &mut Unstructured<'_>) -> Result<World> {
             .with_vouched(choices.arbitrary()?);
         let away = *choices.choose(&[Presence::HERE, Presence::ABSENT, 7])?;
         let policy = policy.with_hosts(choices.arbitrary()?);
-        children.push(WorldChild { name: "", mac: mac(choices)?, policy, presence: Presence { away, spoke: 0 } });
+        children.push(WorldChild {
+            name: "",
+            mac: mac(choices)?,
+            policy,
+            presence: Presence { away, spoke: 0 },
+        });
     }
     let mut world = World::new(children);
     // Also what no attach would set.
@@ -99,16 +105,24 @@ fn verdict(choices: &mut Unstructured<'_>) -> Result<()> {
 }
 
 fn claim(choices: &mut Unstructured<'_>) -> Result<()> {
-    let speaker = *choices.choose(&[Speaker::Host, Speaker::Child, Speaker::Stranger])?;
+    let speaker = *choices.choose(&[Speaker::Host, Speaker::Child, Speaker::Stranger, Speaker::Wire])?;
+    let word = *choices.choose(&[Word::Bare, Word::Announced, Word::Probe])?;
     let (mac, now) = (choices.arbitrary()?, choices.arbitrary()?);
     let held = Owner {
         mac: choices.arbitrary()?,
         seen: choices.arbitrary()?,
-        source: choices.int_in_range(Owner::NETLINK..=Owner::LEARNT)?,
+        contested: choices.arbitrary()?,
+        asked: choices.arbitrary()?,
+        asks: choices.arbitrary()?,
+        kind: choices.int_in_range(Owner::BARE..=Owner::GATEWAY)?,
     };
-    let claim = judge_claim(speaker, mac, Some(&held), now);
-    if speaker == Speaker::Child && held.source == Owner::NETLINK && !held.is_stale(now) {
-        assert!(matches!(claim, Claim::Ignore | Claim::Refresh), "netlink knows better: {held:?}");
+    let claim = judge_claim(speaker, word, mac, Some(&held), now);
+    if !held.is_over(now) {
+        assert!(claim != Claim::Take, "nobody takes an address from its owner: {held:?}");
+    }
+    let request = judge_request(&held, word, now);
+    if held.contested != 0 || held.mac == 0 {
+        assert!(!request.is_directed, "what two claim, or nobody has, goes to all: {held:?}");
     }
     Ok(())
 }

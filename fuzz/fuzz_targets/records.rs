@@ -9,7 +9,11 @@ use macvlan_common::{
     mac::Mac,
     trace::{FrameRecord, Judgement, RECORD_LEN},
 };
-use macvlan_ctl::trace::{capture::Capture, decode::summary, event::{Event, Names}};
+use macvlan_ctl::trace::{
+    capture::Capture,
+    decode::summary,
+    event::{Event, Names},
+};
 
 fuzz_target!(|bytes: &[u8]| {
     assert_eq!(FrameRecord::decode(bytes).is_some(), bytes.len() == RECORD_LEN);

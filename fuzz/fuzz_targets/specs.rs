@@ -3,7 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use macvlan_common::{group::GroupName, mac::Mac};
-use macvlan_core::{kernel::{ifname::IfName, netns::NetnsRef}, model::spec::ChildSpec};
+use macvlan_core::{
+    kernel::{ifname::IfName, netns::NetnsRef},
+    model::spec::ChildSpec,
+};
 
 fuzz_target!(|text: &str| {
     let _ = text.parse::<ChildSpec>();
