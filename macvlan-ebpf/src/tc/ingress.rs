@@ -49,7 +49,7 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         return receive_behind_xdp::<TRACED>(ctx);
     }
     if TRACED {
-        return judge::<true>(ctx);
+        return macvlan_decide_tr(skb_of(ctx));
     }
     // A frame without its MACs in the first buffer is left to `judge`, which pulls them there.
     let Some(frame) = packet::macs(ctx.data(), ctx.data_end()) else { return macvlan_decide(skb_of(ctx)) };
@@ -76,6 +76,13 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
 #[inline(never)]
 extern "C" fn macvlan_decide(skb: *mut __sk_buff) -> i32 {
     judge::<false>(&context_of(skb))
+}
+
+/// The same, traced: kernels before 6.3 count the stack of all calls together.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn macvlan_decide_tr(skb: *mut __sk_buff) -> i32 {
+    judge::<true>(&context_of(skb))
 }
 
 /// Any frame that was not turned around, and that generic XDP has not seen.
