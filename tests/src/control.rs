@@ -30,6 +30,9 @@ use crate::{
 /// The owner's mark on a child that the command made.
 pub const ALIAS: &str = "macvlan-ctl";
 
+/// The pinned map of the device that filters are on.
+const DEVICE: &str = "device";
+
 /// The specification of a child that is to be this station, with these further settings.
 pub fn spec(station: &Station, settings: &str) -> String {
     let Station { ns, dev, mac, ip, .. } = station;
@@ -143,7 +146,7 @@ pub enum Pinned {
 pub fn pinned(lab: &Lab) -> BTreeMap<String, Pinned> {
     let look = |path: PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let pinned = if names::MAPS.contains(&name.as_str()) {
+        let pinned = if names::MAPS.contains(&name.as_str()) || name == DEVICE {
             let map = MapData::from_pin(&path).or_fail("open a pinned map");
             Pinned::Map(map.info().or_fail("look at a pinned map").id())
         } else if name.starts_with("link_") || name.starts_with("child_") {

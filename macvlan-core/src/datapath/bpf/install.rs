@@ -45,7 +45,6 @@ impl Bpf {
         let building = root.join(format!("{}{BUILDING}", master.key));
         bpffs::remove_directory(&building)?;
         fs::create_dir_all(&building).with_context(|| format!("cannot make {building:?}"))?;
-        crash::point("making a pin directory")?;
         let built = Self::build(netlink, master, options, max_children, members, &building, &lifetime).await;
         let directory = directory(master);
         let whole = built.and_then(|(maps, record)| {
@@ -72,6 +71,7 @@ impl Bpf {
         building: &Path,
         lifetime: &Lifetime,
     ) -> Result<(Maps, Record)> {
+        crash::point("making a pin directory")?;
         let mut object = load_object(building, Some(max_children))?;
         crash::point("pinning the maps")?;
         let mut maps = Maps::open(building)?;

@@ -189,9 +189,9 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_with_options(&master.name, hook, TcAttachOptions::Netlink(options))
                 .map_err(|error| anyhow!("cannot add a TC filter: {}", reason(Hook::Filter, &error)))?;
-            crash::point("adding a TC filter")?;
             // The filter stays: aya would remove it when the link is dropped.
             std::mem::forget(program.take_link(id)?);
+            crash::point("adding a TC filter")?;
         }
         Ok(())
     }
@@ -219,11 +219,12 @@ impl<'a> Hooks<'a> {
             let id = program
                 .attach_to_link(link)
                 .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(place, &error)))?;
-            crash::point("replacing a program")?;
             let link = program.take_link(id)?;
             if hairpin == Hairpin::Clsact {
+                // The filter stays, whatever fails from here on.
                 std::mem::forget(link);
             }
+            crash::point("replacing a program")?;
             let beside = self.directory.join(format!("{name}_new"));
             fs::rename(&beside, self.directory.join(name))
                 .with_context(|| format!("cannot rename {beside:?}"))?;
