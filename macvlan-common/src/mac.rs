@@ -53,6 +53,15 @@ pub const fn is_group(key: u64) -> bool {
     key & 1 != 0
 }
 
+/// Whether the address behind a [`Mac::key`] is one of 01:80:c2:00:00:00 to :0f, whose frames no bridge
+/// hands on: those of spanning tree, LACP, EAPOL, LLDP (IEEE 802.1Q-2022, table 8-1).
+#[inline(always)]
+pub const fn is_link_local_group(key: u64) -> bool {
+    const FIRST: u64 = Mac([0x01, 0x80, 0xc2, 0, 0, 0]).key();
+    const LAST: u64 = Mac([0x01, 0x80, 0xc2, 0, 0, 0x0f]).key();
+    key & !(FIRST ^ LAST) == FIRST
+}
+
 /// Text that is not a MAC address in the form `aa:bb:cc:dd:ee:ff`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseMacError;

@@ -224,6 +224,30 @@ impl<Child> Verdict<Child> {
         Self { total: Some(total), ..self }
     }
 
+    /// The child whose frame, or a copy of it, goes to the host; `None` when the host gets nothing.
+    #[inline(always)]
+    pub fn sender_to_host(&self) -> Option<Child>
+    where
+        Child: Copy,
+    {
+        match self.action {
+            Action::CopyToAll | Action::CopyBroadcastToHost | Action::CopyMulticastToHost => self.tx,
+            Action::Turn if matches!(self.path, Path::Host) => self.tx,
+            _ => None,
+        }
+    }
+
+    /// What comes of a child's frame to the host, or to all, when the host is not to get it: everybody else
+    /// does, as without us.
+    #[inline(always)]
+    pub fn without_host(self) -> Self {
+        match self.action {
+            Action::CopyToAll => Self { action: Action::CopyToChildren, ..self },
+            Action::Turn => Self { action: Action::Pass, path: Path::Wire, ..self },
+            _ => Self { action: Action::Pass, ..self },
+        }
+    }
+
     /// Unicast from the wire to nobody here.
     #[inline(always)]
     pub fn unknown(config: &Config) -> Self {

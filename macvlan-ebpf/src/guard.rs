@@ -1,12 +1,12 @@
-//! The payload of guarded children's frames: read here, judged by
-//! [`inspect`].
+//! The payload of children's frames: read here, judged by [`inspect`].
 //!
-//! Out of line: where no child is guarded so, nothing comes here.
+//! Out of line: few frames come here, of children whose payload is guarded, and to the host what may be a
+//! control frame.
 
 use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, macros::map, maps::HashMap, programs::TcContext};
 use macvlan_common::{
     counters::DropReason,
-    inspect::{OwnAddress, Packet, inspect},
+    inspect::{CONTROL, OwnAddress, Packet, inspect, may_be_control},
     l3::Address,
 };
 
@@ -31,13 +31,31 @@ static MACVLAN_OWNIP: HashMap<OwnAddress, u32> =
 pub fn refusal(ctx: &TcContext, child: Child, mac: u64, headless: bool) -> Option<DropReason> {
     // SAFETY: see [`Child`].
     let slot = unsafe { (*child.as_ptr()).slot };
-    match macvlan_judge(skb_of(ctx), slot, mac, headless) {
+    match macvlan_judge(skb_of(ctx), slot, mac, if headless { HEADLESS } else { 0 }) {
         SPOOFED => Some(DropReason::Spoofed),
         RA_GUARD => Some(DropReason::RaGuard),
         DHCP_GUARD => Some(DropReason::DhcpGuard),
         _ => None,
     }
 }
+
+/// Whether this frame of a child is a control frame, and the host may not get those of this child.
+#[inline(always)]
+pub fn is_kept_from_host(ctx: &TcContext, child: Child) -> bool {
+    let (data, data_end) = (ctx.data(), ctx.data_end());
+    if !may_be_control(|at| packet::half(data, data_end, at)) {
+        return false;
+    }
+    // SAFETY: see [`Child`].
+    let slot = unsafe { (*child.as_ptr()).slot };
+    macvlan_judge(skb_of(ctx), slot, 0, TO_HOST) != PASSES
+}
+
+// What `judge` is told besides: a function out of line takes integers alone.
+/// The data begin behind the MAC header.
+const HEADLESS: u32 = 1;
+/// Whether it is a control frame that the host may not get is asked, and nothing else.
+const TO_HOST: u32 = 2;
 
 // What `judge` gives: a function out of line gives integers alone.
 const PASSES: u32 = 0;
@@ -47,13 +65,20 @@ const DHCP_GUARD: u32 = 3;
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn macvlan_judge(skb: *mut __sk_buff, slot: u32, mac: u64, headless: bool) -> u32 {
+extern "C" fn macvlan_judge(skb: *mut __sk_buff, slot: u32, mac: u64, how: u32) -> u32 {
     let ctx = &context_of(skb);
-    let policy = policy_at(slot);
+    let mut policy = policy_at(slot);
+    if how & TO_HOST != 0 {
+        if policy.host_control() {
+            return PASSES;
+        }
+        policy = CONTROL;
+    }
     if !policy.is_inspected() {
         return PASSES;
     }
-    match inspect(policy, mac, &Skb { ctx, mac, missing: if headless { ETH_HLEN } else { 0 } }) {
+    let missing = if how & HEADLESS != 0 { ETH_HLEN } else { 0 };
+    match inspect(policy, mac, &Skb { ctx, mac, missing }) {
         Some(DropReason::Spoofed) => SPOOFED,
         Some(DropReason::RaGuard) => RA_GUARD,
         Some(DropReason::DhcpGuard) => DHCP_GUARD,

@@ -64,6 +64,18 @@ fn key(low: u16, middle: u16, high: u16) -> u64 {
     u64::from(low) | u64::from(middle) << 16 | u64::from(high) << 32
 }
 
+/// The 16 bits at an offset in the readable part, as sent; `None` beyond it.
+#[inline(always)]
+pub fn half(data: usize, data_end: usize, at: u32) -> Option<u16> {
+    let start = data + at as usize;
+    if start + size_of::<u16>() > data_end {
+        return None;
+    }
+    // SAFETY: 2 bytes from `start` are readable, as just compared, and aligned as [`Macs`] says: every
+    // offset is even.
+    Some(u16::from_be(unsafe { *(start as *const u16) }))
+}
+
 /// Whether an IPv6 packet, the first header of which is in the readable part, carries ICMPv6 next to it.
 #[inline(always)]
 pub fn is_icmpv6(data: usize, data_end: usize) -> bool {

@@ -10,7 +10,7 @@
 //! * [`cni`]: its CNI plugin, called as runtimes call it.
 //! * [`engine`]: real container engines; [`package`]: what is installed.
 //! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]:
-//!   traffic, and who saw it.
+//!   traffic, and who saw it; [`servers`]: what routers and DHCP servers say.
 //! * [`progs`], [`contexts`], [`direct`]: the BPF programs without the product's own loader; [`foreign`],
 //!   [`handwritten`]: those of others.
 //! * [`exporter`], [`http`], [`dashboard`]: the metrics, who asks for them, and what is made of them.
@@ -47,6 +47,7 @@ pub mod package;
 pub mod progs;
 pub mod require;
 pub mod rng;
+pub mod servers;
 pub mod snapshot;
 pub mod sniff;
 pub mod station;

@@ -1,53 +1,19 @@
 //! Who is to be no router and no DHCP server, with real devices and under every demultiplexer.
 
-use std::{
-    fs,
-    net::{Ipv4Addr, Ipv6Addr},
-};
+use std::fs;
 
-use macvlan_common::{child::Mode, counters::DropReason, mac::Mac};
+use macvlan_common::{child::Mode, counters::DropReason};
 use macvlan_tests::{
     attached::Attached,
     control::{child, status},
     fail::OrFail as _,
-    frames::{self, Frame, Marker},
+    frames::{self, Marker},
     lab::{Lab, Station},
     needs, require,
+    servers::{ALL_NODES, datagrams, messages},
     sniff::{Injector, Tap},
     stats::Stats,
 };
-
-/// All IPv6 nodes (RFC 2464, section 7).
-const ALL_NODES: Mac = Mac::new([0x33, 0x33, 0, 0, 0, 1]);
-
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-const HOP_BY_HOP: u8 = 0;
-
-fn all_nodes() -> Ipv6Addr {
-    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)
-}
-
-/// An ICMPv6 message of this type, alone and behind a hop-by-hop header.
-fn messages(from: &Station, to: Mac, kind: u8, marker: Marker) -> Vec<Vec<u8>> {
-    let message = [&[kind, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0][..], &marker.octets()].concat();
-    let behind = [&[ICMPV6, 0, 1, 4, 0, 0, 0, 0][..], &message].concat();
-    [(ICMPV6, message), (HOP_BY_HOP, behind)]
-        .map(|(next, payload)| {
-            let packet = frames::ipv6(from.ip6, all_nodes(), next, &payload);
-            Frame::new(to, from.mac).payload(frames::IPV6, &packet).padded(60)
-        })
-        .into()
-}
-
-/// UDP between these ports over IPv4 and over IPv6.
-fn datagrams(from: &Station, to: Mac, ports: [(u16, u16); 2], marker: Marker) -> Vec<Vec<u8>> {
-    let [v4, v6] = ports.map(|(source, target)| frames::udp(source, target, &marker.octets()));
-    let v4 = frames::ipv4(from.ip, Ipv4Addr::BROADCAST, UDP, &v4);
-    let v6 = frames::ipv6(from.ip6, all_nodes(), UDP, &v6);
-    let frame = |kind, packet: &[u8]| Frame::new(to, from.mac).payload(kind, packet).padded(60);
-    vec![frame(frames::IPV4, &v4), frame(frames::IPV6, &v6)]
-}
 
 /// How many of these frames arrive.
 #[track_caller]
@@ -74,6 +40,7 @@ fn routers_and_dhcp_servers_are_refused_where_asked_for() {
         let lab = Lab::with().ipv6().build();
         let (hostile, sibling) = (lab.child("g1", Mode::Bridge), lab.child("g2", Mode::Bridge));
         let attached = Attached::new(&lab, args);
+        lab.ctl(&["child", "set", "eth0", "g1,host-control=on"]).succeeded();
         let expect = |ra: bool, dhcp: bool| {
             // Generic XDP matters to the direct path between siblings alone.
             let receivers = [&sibling, &lab.host, &lab.wire];
@@ -108,7 +75,7 @@ fn routers_and_dhcp_servers_are_refused_where_asked_for() {
         let shown = child(&attached.status(), "g1").clone();
         assert_eq!((&shown["ra"], &shown["dhcp_server"]), (&false.into(), &false.into()));
         let table = lab.ctl(&["status", "eth0"]).succeeded().stdout;
-        assert!(table.lines().any(|line| line == "g1: ra off, dhcp-server off"), "{table}");
+        assert!(table.lines().any(|line| line == "g1: ra off, dhcp-server off, host-control on"), "{table}");
     }
 }
 

@@ -41,6 +41,25 @@ impl Table {
         }
     }
 
+    /// The link's own groups, which no bridge hands on.
+    pub(super) fn link_local(&mut self) {
+        let flood = |origin| Expect { total: Some(Total::Flood(origin)), ..PASS };
+        let to = "LLDP";
+        self.case("host to the link's own groups: wire", OUT, "host", to, flood(FloodOrigin::Host));
+        self.case("host's own reflected: kernel", IN, "host", to, WIRE_FLOOD);
+        for hook in [XDP, IN] {
+            self.case("wire to the link's own groups: kernel", hook, "outside", to, WIRE_FLOOD);
+        }
+        let sent = |child| Expect { total: Some(Total::Flood(FloodOrigin::Child)), ..tx(child, Path::Wire) };
+        for child in ["b1", "p1", "v1"] {
+            self.case("child to the link's own groups: wire", OUT, child, to, sent(child));
+        }
+        for child in ["b2", "p2"] {
+            let copied = Expect { action: Action::CopyMulticastToHost, ..sent(child) };
+            self.case("host control: and the host", OUT, child, to, copied);
+        }
+    }
+
     pub(super) fn without_children(&mut self) {
         let sent = Expect { total: Some(Total::Flood(FloodOrigin::Host)), ..PASS };
         self.case("no child: host's broadcast is not copied", OUT, "host", "broadcast", sent);

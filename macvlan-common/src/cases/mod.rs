@@ -9,7 +9,7 @@ mod spoofed;
 mod unicast;
 mod world;
 
-pub use self::world::{HOST, JUST_SPOKE, MULTICAST, OUTSIDE, STRANGER, World, WorldChild};
+pub use self::world::{HOST, JUST_SPOKE, LLDP, MULTICAST, OUTSIDE, STRANGER, World, WorldChild};
 use crate::{
     config::Config,
     counters::{FloodOrigin, Path},
@@ -42,6 +42,8 @@ pub fn all() -> Vec<Case> {
     table.broadcast();
     table.hairpinned();
     table.behind_generic_xdp();
+    table.world = World::mixed().with_host_control(&["b2", "p2"]);
+    table.link_local();
     table.world = World::passthru();
     table.beside_passthru();
     table.world = World::empty();

@@ -53,6 +53,9 @@ pub const STRANGER: Mac = Mac::new([0x02, 0, 0, 0, 0, 0xef]);
 /// All IPv6 nodes (RFC 2464, section 7).
 pub const MULTICAST: Mac = Mac::new([0x33, 0x33, 0, 0, 0, 1]);
 
+/// The nearest bridge (IEEE 802.1AB-2016, 7.1).
+pub const LLDP: Mac = Mac::new([0x01, 0x80, 0xc2, 0, 0, 0x0e]);
+
 /// A child that is here, whose MAC on the wire is an echo: it has sent a broadcast at the end of time.
 pub const JUST_SPOKE: Presence = Presence { away: Presence::HERE, spoke: i64::MAX.cast_unsigned() };
 
@@ -106,6 +109,14 @@ impl World {
             child(8, "n1", Mode::Bridge, false),
             child(9, "n2", Mode::Private, false),
         ])
+    }
+
+    /// The same; the control frames of the children with these names reach the host.
+    pub fn with_host_control(mut self, names: &[&str]) -> Self {
+        for child in self.children.iter_mut().filter(|child| names.contains(&child.name)) {
+            child.policy = child.policy.with_host_control(true);
+        }
+        self
     }
 
     /// Children in two groups and in none, one that keeps to itself.
@@ -280,6 +291,7 @@ impl World {
             "nobody" => STRANGER,
             "broadcast" => Mac::BROADCAST,
             "multicast" => MULTICAST,
+            "LLDP" => LLDP,
             child => self.children[self.index(child)].mac,
         }
     }

@@ -7,9 +7,9 @@ use crate::counters::Path;
 ///
 /// Bits 0..8 hold the [`Mode`], bit 8 host access, bit 9 that siblings are blocked, bits
 /// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bit 14 that
-/// it is the host's own, bit 15 that somebody named it, bit 16 that it may not be a router, bit 17 that it may not be a DHCP server, bit 24 that there are
-/// [`rates`](crate::rate), bit 25 that they are for the wire alone, bits 48..64 the group; the others
-/// are zero.
+/// it is the host's own, bit 15 that somebody named it, bit 16 that it may not be a router, bit 17 that it may not be a DHCP server, bit 18 that the host hears
+/// its control frames, bit 24 that there are [`rates`](crate::rate), bit 25 that they are for the wire
+/// alone, bits 48..64 the group; the others are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct Policy(u64);
@@ -28,6 +28,7 @@ impl Policy {
     const LIMITED_ON_WIRE: u64 = 1 << 25;
     const NO_RA: u64 = 1 << 16;
     const NO_DHCP_SERVER: u64 = 1 << 17;
+    const CONTROLS_HOST: u64 = 1 << 18;
     const GROUP_SHIFT: u32 = 48;
     const GROUP: u64 = 0xffff << Self::GROUP_SHIFT;
 
@@ -101,6 +102,11 @@ impl Policy {
         self.with(Self::NO_DHCP_SERVER, !on)
     }
 
+    /// The same; its [control frames](crate::inspect::is_control) reach the host too, or do not.
+    pub const fn with_host_control(self, on: bool) -> Self {
+        self.with(Self::CONTROLS_HOST, on)
+    }
+
     /// The same in this group; 0 is none.
     pub const fn with_group(self, group: u16) -> Self {
         Self(self.0 & !Self::GROUP | (group as u64) << Self::GROUP_SHIFT)
@@ -144,6 +150,12 @@ impl Policy {
     #[inline(always)]
     pub const fn dhcp_server(self) -> bool {
         self.0 & Self::NO_DHCP_SERVER == 0
+    }
+
+    /// Whether its [control frames](crate::inspect::is_control) reach the host too.
+    #[inline(always)]
+    pub const fn host_control(self) -> bool {
+        self.0 & Self::CONTROLS_HOST != 0
     }
 
     /// Whether an option asks for the payload of its frames to be inspected.
@@ -263,6 +275,7 @@ impl core::fmt::Debug for Policy {
         }
         write!(f, "{}", if self.ra() { "" } else { ", no router" })?;
         write!(f, "{}", if self.dhcp_server() { "" } else { ", no DHCP server" })?;
+        write!(f, "{}", if self.host_control() { ", host control" } else { "" })?;
         if self.group() != 0 {
             write!(f, ", group {}", self.group())?;
         }

@@ -1,12 +1,12 @@
 //! TC egress on the master.
 
-use super::parties::{From, Tables, To, is_copied_to_siblings, isolates};
+use super::parties::{From, Tables, To, is_copied_to_children, is_copied_to_siblings, isolates};
 use crate::{
     child::{Mode, Policy},
     config::Config,
     counters::{FloodOrigin, Path},
     frame::Frame,
-    mac::{Mac, is_group},
+    mac::{Mac, is_group, is_link_local_group},
     tag::Sender,
     verdict::{Action, Total, Verdict},
 };
@@ -61,7 +61,7 @@ fn sent<T: Tables>(
     let (pass, turn) = (Verdict::new(Action::Pass), Verdict::new(Action::Turn));
     match (from, to) {
         (From::Forger, _) => Verdict::new(Action::DropSpoofed),
-        (From::Host, To::All) if config.floods() => {
+        (From::Host, To::All) if is_copied_to_children(frame.dst, config) => {
             Verdict::new(Action::CopyToChildren).total(Total::Flood(FloodOrigin::Host))
         }
         (From::Host, To::All) => pass.total(Total::Flood(FloodOrigin::Host)),
@@ -130,7 +130,8 @@ fn hears_siblings(mode: Mode) -> bool {
 /// What a child's broadcast needs besides the wire.
 #[inline(always)]
 fn flood_copy(policy: Policy, group: u64, config: &Config) -> Action {
-    match (is_copied_to_siblings(policy, config), policy.reaches_host()) {
+    let is_hosts = policy.reaches_host() && (policy.host_control() || !is_link_local_group(group));
+    match (is_copied_to_siblings(policy, config), is_hosts) {
         (true, true) => Action::CopyToAll,
         (true, false) => Action::CopyToChildren,
         (false, true) if group == Mac::BROADCAST.key() => Action::CopyBroadcastToHost,

@@ -1,6 +1,8 @@
 //! TC ingress on the master.
 
-use super::parties::{From, Tables, To, is_copied_to_siblings, isolates, may_be_local, receiver};
+use super::parties::{
+    From, Tables, To, is_copied_to_children, is_copied_to_siblings, isolates, may_be_local, receiver,
+};
 use crate::{
     child::{Mode, Policy},
     config::Config,
@@ -66,7 +68,9 @@ fn received<T: Tables>(
     let pass = Verdict::new(Action::Pass);
     match (from, to) {
         // The hairpin has given children their copy of the host's broadcast: nobody hears it twice.
-        (From::Host, To::All) if config.floods() => Verdict::new(Action::DropReflected),
+        (From::Host, To::All) if is_copied_to_children(frame.dst, config) => {
+            Verdict::new(Action::DropReflected)
+        }
         (From::Host, _) if config.distrusts_wire() => Verdict::new(Action::DropSpoofed),
         (From::Outside | From::Host, To::All) => pass.total(Total::Flood(FloodOrigin::Wire)),
         (_, To::Nobody) => Verdict::unknown(config),

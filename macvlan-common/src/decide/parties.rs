@@ -3,7 +3,7 @@
 use crate::{
     child::{Mode, Policy},
     config::Config,
-    mac::is_group,
+    mac::{is_group, is_link_local_group},
     presence::{Presence, is_local},
 };
 
@@ -110,6 +110,13 @@ pub(super) fn receiver<T: Tables>(dst: u64, tables: &T, config: &Config) -> (To,
 #[inline(always)]
 pub(super) fn isolates(source: Mode, target: Mode) -> bool {
     source == Mode::Private || target == Mode::Private
+}
+
+/// Whether the host's broadcast or multicast is copied to the children. No bridge hands on the link's own
+/// groups, and macvlan would not bring the host's to them either.
+#[inline(always)]
+pub(super) fn is_copied_to_children(group: u64, config: &Config) -> bool {
+    config.floods() && !is_link_local_group(group)
 }
 
 /// Whether a child's broadcast is turned around for its siblings: macvlan floods a VEPA child's to

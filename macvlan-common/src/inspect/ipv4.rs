@@ -4,8 +4,8 @@ use super::packet::{Packet, SPOOFED, UDP};
 use crate::{child::Policy, counters::DropReason, l3::Address};
 
 /// Ports of DHCP (RFC 2131, 4.1).
-const SERVER: u16 = 67;
-const CLIENT: u16 = 68;
+pub const SERVER: u16 = 67;
+pub const CLIENT: u16 = 68;
 
 /// Bytes of a header without options.
 const LEAST_HEADER: u32 = 20;

@@ -15,21 +15,21 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
-const ICMPV6: u8 = 58;
+pub const ICMPV6: u8 = 58;
 
 // Types of ICMPv6 (RFC 2710, RFC 3810, RFC 4861).
 const LISTENER_REPORT: u8 = 131;
 const LISTENER_DONE: u8 = 132;
 const ROUTER_SOLICITATION: u8 = 133;
-const ROUTER_ADVERTISEMENT: u8 = 134;
+pub const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
-const REDIRECT: u8 = 137;
+pub const REDIRECT: u8 = 137;
 const LISTENER_REPORT_2: u8 = 143;
 
 /// Ports of DHCPv6 (RFC 8415, 7.2).
-const SERVER: u16 = 547;
-const CLIENT: u16 = 546;
+pub const SERVER: u16 = 547;
+pub const CLIENT: u16 = 546;
 
 /// Where the upper layer is.
 struct Upper {
@@ -90,7 +90,7 @@ pub fn inspect<P: Packet>(policy: Policy, at: u32, packet: &P) -> Option<DropRea
 }
 
 #[inline(always)]
-const fn is_extension(kind: u8) -> bool {
+pub const fn is_extension(kind: u8) -> bool {
     matches!(kind, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
 }
 

@@ -7,12 +7,16 @@
 
 #[cfg(any(test, feature = "cases"))]
 pub mod cases;
+mod control;
 mod ipv4;
 mod ipv6;
 pub mod packet;
 
-pub use self::packet::Packet;
 use self::packet::{SPOOFED, unreadable};
+pub use self::{
+    control::{CONTROL, is_control, may_be_control},
+    packet::Packet,
+};
 use crate::{
     child::Policy,
     counters::DropReason,

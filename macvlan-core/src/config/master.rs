@@ -77,6 +77,7 @@ const CHILD_KEYS: &[&str] = &[
     "rate-scope",
     "ra",
     "dhcp-server",
+    "host-control",
     "up",
 ];
 

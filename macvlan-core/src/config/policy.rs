@@ -27,6 +27,7 @@ const KEYS: &[&str] = &[
     "vepa-reflect",
     "ra",
     "dhcp-server",
+    "host-control",
     "rate-rx",
     "rate-tx",
     "rate-scope",
@@ -68,6 +69,7 @@ pub fn read_policy(fields: &mut Fields<'_>, groups: &[GroupName]) -> Result<Poli
         rate_scope: fields.text("rate-scope", parse_scope)?,
         ra: fields.boolean("ra")?,
         dhcp_server: fields.boolean("dhcp-server")?,
+        host_control: fields.boolean("host-control")?,
         named: false,
     })
 }

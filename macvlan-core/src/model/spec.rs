@@ -57,7 +57,7 @@ pub struct Settings {
 /// Keys of a child specification, as `--help` and errors list them.
 pub const SPEC_KEYS: &str = "mode, kind, mac, mtu, netns, ip, gw, bcqueuelen, host-access, \
                              sibling-access, group, new-group, anti-spoof, vepa-reflect, ra, \
-                             dhcp-server, rate-rx, rate-tx, rate-scope, up, down";
+                             dhcp-server, host-control, rate-rx, rate-tx, rate-scope, up, down";
 
 impl FromStr for ChildSpec {
     type Err = Error;
@@ -107,6 +107,7 @@ impl Settings {
             "rate-scope" => once(&mut self.policy.rate_scope, key, parse_scope(value)?),
             "ra" => once(&mut self.policy.ra, key, on_off(key, value)?),
             "dhcp-server" => once(&mut self.policy.dhcp_server, key, on_off(key, value)?),
+            "host-control" => once(&mut self.policy.host_control, key, on_off(key, value)?),
             "up" | "down" if value.is_empty() => once(&mut self.up, "up", key == "up"),
             "ip" => {
                 self.addresses.push(value.parse()?);
@@ -145,6 +146,7 @@ mod tests {
         let text = "db,mode=private,netns=db,ip=10.9.0.7/24,ip=fd00::7/64,gw=10.9.0.1,mac=02:00:00:00:00:07,\
                     mtu=1400,kind=macvtap,bcqueuelen=5000,host-access=off,down,\
                     sibling-access=off,group=blue,anti-spoof=mac,vepa-reflect=local,ra=off,dhcp-server=on,\
+                    host-control=on,\
                     rate-rx=100mbit+50kpps/256k,rate-tx=off,rate-scope=wire";
         let spec: ChildSpec = text.parse().unwrap();
         assert_eq!(spec.name.as_str(), "db");
@@ -168,6 +170,7 @@ mod tests {
             rate_scope: Some(RateScope::Wire),
             ra: Some(false),
             dhcp_server: Some(true),
+            host_control: Some(true),
             named: false,
         };
         assert_eq!(settings.policy, policy);

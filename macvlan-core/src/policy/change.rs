@@ -53,6 +53,8 @@ pub struct PolicyChange {
     pub ra: Option<bool>,
     /// Whether it may be a DHCP server.
     pub dhcp_server: Option<bool>,
+    /// Whether its control frames reach the host too.
+    pub host_control: Option<bool>,
     /// Somebody names this very child: then it is one even in the master's own namespace.
     pub named: bool,
 }
@@ -76,6 +78,7 @@ impl PolicyChange {
             rate_scope: self.rate_scope.or(other.rate_scope),
             ra: self.ra.or(other.ra),
             dhcp_server: self.dhcp_server.or(other.dhcp_server),
+            host_control: self.host_control.or(other.host_control),
             named: self.named || other.named,
         }
     }
@@ -94,6 +97,7 @@ impl PolicyChange {
             rate_scope: Some(scope_of(policy)),
             ra: Some(policy.ra()),
             dhcp_server: Some(policy.dhcp_server()),
+            host_control: Some(policy.host_control()),
             named: policy.is_named(),
         }
     }
@@ -130,6 +134,9 @@ impl PolicyChange {
         if let Some(on) = self.dhcp_server {
             policy = policy.with_dhcp_server(on);
         }
+        if let Some(on) = self.host_control {
+            policy = policy.with_host_control(on);
+        }
         Ok(policy)
     }
 
@@ -153,6 +160,7 @@ impl PolicyChange {
             rate_scope: self.rate_scope.filter(|scope| Some(*scope) != is.rate_scope),
             ra: self.ra.filter(|on| Some(*on) != is.ra),
             dhcp_server: self.dhcp_server.filter(|on| Some(*on) != is.dhcp_server),
+            host_control: self.host_control.filter(|on| Some(*on) != is.host_control),
             named: self.named && policy.is_hosts(),
         }
     }
@@ -175,6 +183,7 @@ impl PolicyChange {
             self.rate_scope.map(|scope| format!("rate-scope {}", scope.as_str())),
             self.ra.map(|on| format!("ra {}", word(on))),
             self.dhcp_server.map(|on| format!("dhcp-server {}", word(on))),
+            self.host_control.map(|on| format!("host-control {}", word(on))),
         ]
         .into_iter()
         .flatten()
@@ -281,6 +290,7 @@ mod tests {
             rate_scope: Some(RateScope::Wire),
             ra: Some(false),
             dhcp_server: Some(false),
+            host_control: Some(true),
             named: true,
         };
         let policy = change.apply(None, Mode::Vepa, &mut groups).unwrap();
@@ -293,7 +303,8 @@ mod tests {
         assert!(off.apply_rates(rates).is_empty());
         assert_eq!(PolicyChange::default().apply_rates(rates), rates);
         let told = PolicyStatus::of(policy, rates, &groups).phrases().join(", ");
-        let expected = "vepa-reflect local, rate-rx 1mbit+2kpps, rate-scope wire, ra off, dhcp-server off";
+        let expected = "vepa-reflect local, rate-rx 1mbit+2kpps, rate-scope wire, ra off, dhcp-server off, \
+                        host-control on";
         assert!(told.ends_with(expected), "{told}");
         let moved = PolicyChange::default().apply(Some(policy), Mode::Bridge, &mut groups).unwrap();
         assert_eq!(moved, policy.with_mode(Mode::Bridge));

@@ -24,6 +24,8 @@ pub struct PolicyStatus {
     pub ra: bool,
     /// Whether it may be a DHCP server.
     pub dhcp_server: bool,
+    /// Whether its control frames reach the host too.
+    pub host_control: bool,
     /// How much it may receive; `None` is no limit.
     pub rate_rx: Option<RateLimit>,
     /// How much it may send; `None` is no limit.
@@ -52,6 +54,7 @@ impl PolicyStatus {
             rate_scope: scope_of(policy).as_str(),
             ra: policy.ra(),
             dhcp_server: policy.dhcp_server(),
+            host_control: policy.host_control(),
         }
     }
 
@@ -68,6 +71,7 @@ impl PolicyStatus {
             (self.rate_scope != usual.rate_scope).then(|| format!("rate-scope {}", self.rate_scope)),
             (!self.ra).then(|| "ra off".to_owned()),
             (!self.dhcp_server).then(|| "dhcp-server off".to_owned()),
+            self.host_control.then(|| "host-control on".to_owned()),
         ]
         .into_iter()
         .flatten()

@@ -20,6 +20,7 @@ use super::{NEXT, copy_failed, guard_and_charge, next_or_lost, sender, size};
 use crate::{
     account::charge_rx,
     global::{__sk_buff, context_of, skb_of},
+    guard,
     maps::Maps,
     neigh::{self, AskedByHost},
     packet, presence, skb,
@@ -51,6 +52,10 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
     if let Some(child) = verdict.tx {
         presence::sent(child, frame.dst);
     }
+    let verdict = match verdict.sender_to_host() {
+        Some(child) if guard::is_kept_from_host(ctx, child) => verdict.without_host(),
+        _ => verdict,
+    };
     let verdict = guard_and_charge::<true>(ctx, frame.src, &config, verdict, false);
     if TRACED {
         macvlan_record(skb_of(ctx), frame.dst, frame.src, Judgement::encode(Point::Egress, &verdict), false);

@@ -9,7 +9,7 @@ use macvlan_common::{
     decide::decide,
     frame::{Frame, Hook},
     gso,
-    inspect::{cases::MemoryPacket, inspect},
+    inspect::{cases::MemoryPacket, inspect, is_control},
     l3::Address,
     mac::Mac,
     names,
@@ -349,6 +349,11 @@ impl<'ns> Bench<'ns> {
 pub fn judge(hook: Hook, macs: Frame, world: &mut World, bytes: &MemoryPacket<'_>) -> Verdict<usize> {
     let is_tagged = matches!(bytes.frame[12..14], [0x81, 0x00] | [0x88, 0xa8]);
     let verdict = world.judge(hook, macs, is_tagged, now());
+    let may_control = |child: usize| world.children[child].policy.host_control();
+    let verdict = match verdict.sender_to_host() {
+        Some(child) if !may_control(child) && is_control(bytes) => verdict.without_host(),
+        _ => verdict,
+    };
     let Some(sender) = verdict.tx.filter(|_| world.config.inspects()) else { return verdict };
     let policy = world.children[sender].policy;
     let refused = policy.is_inspected().then(|| inspect(policy, macs.src, bytes)).flatten();

@@ -72,6 +72,7 @@ fn policy(rng: &mut Rng, mode: Mode) -> Policy {
         .with_reflection(rng.one_in(3))
         .with_ra(!rng.one_in(6))
         .with_dhcp_server(!rng.one_in(6))
+        .with_host_control(rng.one_in(3))
         .with_group(if rng.one_in(3) { rng.below(3) as u16 } else { 0 })
         // Without a rate, that changes nothing.
         .with_limit(rng.one_in(6));
@@ -128,8 +129,9 @@ pub fn random_mac(rng: &mut Rng, world: &World) -> Mac {
         0 => HOST,
         number => world.children[number - 1].mac,
     };
-    match rng.below(12) {
+    match rng.below(13) {
         0 => Mac::BROADCAST,
+        6 => cases::LLDP,
         1 => MULTICAST,
         2 => Mac::new([0; 6]),
         3 => cases::OUTSIDE,

@@ -2,12 +2,13 @@
 
 mod hostile;
 
-use macvlan_common::child::Mode;
+use macvlan_common::child::{Mode, Policy};
 
 use crate::{
     config::*,
     kernel::netlink::kind::Kind,
     model::options::{DropUnknown, MissingChoice, OptionValues, Options, StormLimit, TcChoice, XdpChoice},
+    policy::{change::PolicyChange, groups::Groups, rate::RateLimits},
 };
 
 fn parse(text: &str) -> Result<Config> {
@@ -77,6 +78,7 @@ fn every_key_is_understood() {
         rate-scope = "wire"
         ra = false
         dhcp-server = false
+        host-control = true
         up = true
         [[master.policy]]
         match = { mac = "02:00:00:00:00:08", name = "web*", netns = "blue" }
@@ -102,7 +104,7 @@ fn every_key_is_understood() {
     // The command line says the same.
     let spec = "web,kind=macvtap,mode=private,mac=02:00:00:00:00:07,mtu=1400,netns=blue,ip=10.9.0.7/24,\
                 ip=fd00::7/64,gw=10.9.0.1,gw=fd00::1,bcqueuelen=5000,host-access=off,up,\
-                sibling-access=off,new-group=blue,anti-spoof=mac,vepa-reflect=local,ra=off,dhcp-server=off,\
+                sibling-access=off,new-group=blue,anti-spoof=mac,vepa-reflect=local,ra=off,dhcp-server=off,host-control=on,\
                 rate-rx=50kpps+100mbit/262144,rate-tx=10mbit,rate-scope=wire";
     assert_eq!(request.children, [spec.parse().unwrap()]);
 }
@@ -134,7 +136,10 @@ fn the_example_is_a_configuration_and_so_are_its_defaults() {
     assert_eq!(one.options.over(all.over(OptionValues::default())), OptionValues::default());
     let settings = &one.children[0].settings;
     assert_eq!((settings.kind, settings.mode), (Some(Kind::default()), Some(Mode::Bridge)));
-    assert_eq!((settings.policy.host_access, settings.up), (Some(true), Some(true)));
+    let first = Policy::new(Mode::Bridge, true);
+    let all = PolicyChange::of(first, RateLimits::default(), &Groups::default());
+    assert_eq!(settings.policy, all, "every key of a policy is in the example");
+    assert_eq!(settings.up, Some(true));
 }
 
 /// Each is there, and none is what it is at first.

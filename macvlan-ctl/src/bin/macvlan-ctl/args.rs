@@ -396,6 +396,11 @@ pub struct GuardedSpecs {
     /// Same as --dhcp-server=off. Left out: see --dhcp-server.
     #[arg(long, conflicts_with = "dhcp_server")]
     pub no_dhcp_server: bool,
+
+    /// Whether their router advertisements, redirects, DHCP servers' messages and frames of link-local groups
+    /// (LLDP, LACP, EAPOL) reach the host: as host-control= for each. Left out: as it is or, when made, off.
+    #[arg(long, value_name = "on|off", hide_possible_values = true, value_parser = on_off(), num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub host_control: Option<bool>,
 }
 
 impl GuardedSpecs {
@@ -405,6 +410,7 @@ impl GuardedSpecs {
             anti_spoof: self.anti_spoof,
             ra: self.no_ra.then_some(false).or(self.ra),
             dhcp_server: self.no_dhcp_server.then_some(false).or(self.dhcp_server),
+            host_control: self.host_control,
             ..PolicyChange::default()
         }
     }

@@ -22,6 +22,7 @@ A CHILD is NAME[,KEY=VALUE]...; what a key means, and what is so if it is left o
   rate-scope=all|wire                        what rates are for: all, or only the wire; all
   ra=on|off                                  router advertisements and redirects; on
   dhcp-server=on|off                         on
+  host-control=on|off                        its advertisements, DHCP offers, LLDP reach the host; off
   up, down                                   up
 Of a child that is there, a key that is left out stays as it is.";
 
@@ -46,4 +47,5 @@ A CHILD is NAME[,KEY=VALUE]...; what is left out stays as it is:
   rate-scope=all|wire                        what rates are for: all, or only the wire
   ra=on|off                                  router advertisements and redirects
   dhcp-server=on|off
+  host-control=on|off                        its advertisements, DHCP offers, LLDP reach the host
   up, down";
