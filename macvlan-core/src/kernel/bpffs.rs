@@ -50,7 +50,7 @@ pub fn prepare() -> Result<(PathBuf, Lifetime)> {
     let directory = root();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.map_err(|error| anyhow!("cannot make {directory:?}: {}", errno(&error)))?;
-    crash::point("making our directory")?;
+    crash::point("making our directory").inspect_err(|_| remove_root())?;
     let lifetime = if mounted_here && !in_first_mount_namespace() {
         Lifetime::MountNamespace
     } else {

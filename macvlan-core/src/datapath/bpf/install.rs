@@ -44,7 +44,6 @@ impl Bpf {
         let (root, lifetime) = bpffs::prepare()?;
         let building = root.join(format!("{}{BUILDING}", master.key));
         bpffs::remove_directory(&building)?;
-        fs::create_dir_all(&building).with_context(|| format!("cannot make {building:?}"))?;
         let built = Self::build(netlink, master, options, max_children, members, &building, &lifetime).await;
         let directory = directory(master);
         let whole = built.and_then(|(maps, record)| {
@@ -71,6 +70,7 @@ impl Bpf {
         building: &Path,
         lifetime: &Lifetime,
     ) -> Result<(Maps, Record)> {
+        fs::create_dir_all(building).with_context(|| format!("cannot make {building:?}"))?;
         crash::point("making a pin directory")?;
         let mut object = load_object(building, Some(max_children))?;
         crash::point("pinning the maps")?;
