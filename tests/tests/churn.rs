@@ -17,7 +17,7 @@ use macvlan_core::{
     model::{
         options::{MissingChoice, Options, TcChoice, XdpChoice},
         request::AttachRequest,
-        spec::ChildSpec,
+        spec::{ChildChange, ChildSpec},
     },
 };
 use macvlan_tests::{
@@ -73,6 +73,8 @@ fn attaching_and_detaching_leaves_nothing() {
     .map(request);
     let (traces, objects) = (Traces::of(&lab), KernelObjects::now());
     let conversation = Conversation::start(&lab.wire, &web, Family::V4);
+    let named = |child: &ChildSpec| child.name.as_str().parse().or_fail("name a child");
+    let gone: Vec<ChildChange> = children.iter().map(named).collect();
     let (rounds, start, mut held) = (rounds(), Instant::now(), None);
     for (round, request) in (0..rounds).zip(requests.iter().cycle()) {
         if round % BY_COMMAND == 0 {
@@ -126,7 +128,7 @@ fn children_that_come_and_go_leave_nothing() {
             conversation.goes_on(&format!("round {round}"));
         }
         inside(&lab, || async {
-            child_del::del("eth0", &children, Access::Change).await.or_fail("remove children")
+            child_del::del("eth0", &gone, Access::Change).await.or_fail("remove children")
         });
         if round == rounds / 4 {
             held = Some(Held::now());

@@ -127,8 +127,29 @@ fn a_child_specification_with_a_mistake_names_child_mistake_and_remedy() {
         ("web,mtu=many", &["\"web\"", "mtu \"many\" is not a number"]),
         ("web,ip=10.9.0.300/24", &["\"web\"", "10.9.0.300/24"]),
     ] {
-        refused(&lab, &["attach", "eth0", "--child", child], parts);
-        refused(&lab, &["child", "add", "eth0", child], parts);
+        misused(&lab, &["attach", "eth0", "--child", child], parts);
+        misused(&lab, &["child", "add", "eth0", child], parts);
+    }
+    for (change, parts) in [
+        ("web", &["nothing to change", "\"web\"", "web,KEY=VALUE"][..]),
+        ("web,netns=blue", &["nothing to change", "\"web\""]),
+        ("docker:web,rate-rx=fast", &["\"docker:web\"", "fast"]),
+        ("10.9.0.7,ra=maybe", &["\"10.9.0.7\"", "ra", "on nor off"]),
+        ("a b,ra=off", &["\"a b\"", "space"]),
+        (",ra=off", &["must have a name", "container, MAC"]),
+    ] {
+        misused(&lab, &["child", "set", "eth0", change], parts);
+    }
+}
+
+/// What is no command line: exit status 2, and one line that says what is wrong.
+#[track_caller]
+fn misused(lab: &Lab, args: &[&str], parts: &[&str]) {
+    let ran = lab.ctl(args);
+    assert_eq!(ran.code(), 2, "{}", ran.report());
+    let told = ran.stderr.lines().next().unwrap_or_default();
+    for part in parts {
+        assert!(told.contains(part), "{part:?} is missing\n{}", ran.report());
     }
 }
 
@@ -237,8 +258,15 @@ fn a_child_that_is_not_there_is_named() {
     needs!(require::lab, require::tc, require::binary);
     let lab = Lab::new();
     lab.ctl(&["attach", "eth0"]).succeeded();
-    for verb in ["del", "set"] {
-        refused(&lab, &["child", verb, "eth0", "web"], &["child \"web\"", "\"eth0\"", "child list eth0"]);
+    for (verb, child) in
+        [("del", "web"), ("set", "web,ra=off"), ("set", "docker:web,ra=off"), ("del", "10.9.0.9")]
+    {
+        let name = child.split(',').next().unwrap_or_default();
+        refused(
+            &lab,
+            &["child", verb, "eth0", child],
+            &[&format!("child {name:?}"), "\"eth0\"", "child list eth0"],
+        );
     }
 }
 

@@ -60,8 +60,39 @@ fn containers_reach_the_host_and_are_named(kind: Kind) {
         talks_with_the_host(&lab, container);
         is_named(&lab, kind, container);
     }
+    names_people_know(&lab, kind, &web, &db);
     engine.rename("db", "shop");
     is_named(&lab, kind, &Container { name: "shop".into(), ..db });
+}
+
+/// Every command takes the name that `status` shows, and whatever else the container is known by.
+#[track_caller]
+fn names_people_know(lab: &Lab, kind: Kind, web: &Container, db: &Container) {
+    let engine = kind.as_str();
+    let access = |at: &Container| child_at(&status(lab), at.station.mac)["sibling_access"].clone();
+    let names = [
+        web.name.clone(),
+        format!("{engine}:{}", web.name),
+        web.id.clone(),
+        web.id[..12].to_owned(),
+        web.station.mac.to_string(),
+        web.station.ip.to_string(),
+        format!("eth0,netns={}", web.name),
+        format!("eth0,netns={engine}:{}", web.name),
+    ];
+    for name in names {
+        for (word, on) in [("off", false), ("on", true)] {
+            lab.ctl(&["child", "set", "eth0", &format!("{name},sibling-access={word}")]).succeeded();
+            assert_eq!((access(web), access(db)), (on.into(), true.into()), "{name}");
+        }
+    }
+    let refused = lab.ctl(&["child", "set", "eth0", "eth0,sibling-access=off"]);
+    for container in [web, db] {
+        let candidate = format!("eth0 ({}, {engine}:{})", container.station.mac, container.name);
+        assert!(refused.failed(1).contains(&candidate), "{}", refused.report());
+    }
+    let traced = lab.ctl(&["trace", "eth0", "--child", "nobody"]);
+    assert!(traced.failed(1).contains("no such child"), "{}", traced.report());
 }
 
 #[test]

@@ -162,7 +162,10 @@ fn only_what_was_asked_for_is_told() {
 
     let error = lab.ctl(&["trace", "eth0", "--child", "nobody"]);
     let error = error.failed(1);
-    assert!(error.contains("it has no child \"nobody\"; see: macvlan-ctl child list eth0"), "{error}");
+    assert!(
+        error.contains("child \"nobody\": \"eth0\" has no such child; see: macvlan-ctl child list"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     apply::sync::sync,
     commands::children::{cannot, find, open},
     discovery::access::Access,
-    model::spec::ChildSpec,
+    model::spec::ChildChange,
     plan::describe::{change, step::Outcome},
 };
 
@@ -17,7 +17,7 @@ use crate::{
 /// # Errors
 ///
 /// When there is no such child, or somebody else made it; nothing is removed then.
-pub async fn del(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
+pub async fn del(master: &str, specs: &[ChildChange], access: Access) -> Result<Outcome> {
     let mut session = open(master, access).await?;
     let mut doomed = Vec::new();
     for spec in specs {

@@ -12,7 +12,7 @@ use crate::{
     },
     commands::children::{cannot, find, open, require_datapath},
     discovery::access::Access,
-    model::{child::Child, spec::ChildSpec},
+    model::{child::Child, spec::ChildChange},
     plan::{
         changes::plan_changes,
         describe::{change, step::Outcome},
@@ -28,7 +28,7 @@ use crate::{
 ///
 /// When there is no such child, or it cannot be as asked for. Everything is as before then, unless it is
 /// only that a child cannot be taken down at the end.
-pub async fn set(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
+pub async fn set(master: &str, specs: &[ChildChange], access: Access) -> Result<Outcome> {
     let mut session = open(master, access).await?;
     let cannot_set = || format!("cannot change children of {master:?}");
     let before = session.members().with_context(cannot_set)?;

@@ -1,11 +1,15 @@
 //! What the commands about children share.
 
-use anyhow::{Context, Result, anyhow, bail};
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
 
 use crate::{
-    discovery::{access::Access, locked_master::LockedMaster},
-    kernel::netns::{Netns, NetnsRef},
-    model::{child::Child, spec::ChildSpec},
+    discovery::{access::Access, locked_master::LockedMaster, named_child::find_named},
+    model::{
+        child::Child,
+        spec::{ChildChange, ChildSpec},
+    },
     policy::change::PolicyChange,
 };
 
@@ -16,37 +20,17 @@ pub(crate) async fn open(master: &str, access: Access) -> Result<LockedMaster> {
     Ok(locked)
 }
 
-pub(crate) fn cannot(verb: &str, spec: &ChildSpec) -> String {
-    format!("cannot {verb} child {:?}", spec.name.as_str())
+pub(crate) fn cannot<Name: fmt::Display>(verb: &str, spec: &ChildSpec<Name>) -> String {
+    format!("cannot {verb} child {:?}", spec.name.to_string())
 }
 
-/// The child that a specification names; `netns=` tells between equal names. None of those `before` it.
-pub(crate) async fn find(locked: &LockedMaster, spec: &ChildSpec, before: &[Child]) -> Result<Child> {
-    let name = spec.name.as_str();
-    let mut matches: Vec<&Child> = locked.children().iter().filter(|child| child.name == name).collect();
-    if let Some(netns) = &spec.settings.netns {
-        let nsid = nsid_of(locked, netns).await?;
-        matches.retain(|child| child.place.nsid == nsid);
+/// The child that a change is of; none of those `before` it.
+pub(crate) async fn find(locked: &LockedMaster, change: &ChildChange, before: &[Child]) -> Result<Child> {
+    let child = find_named(locked, &change.name, change.settings.netns.as_ref()).await?;
+    if before.iter().any(|other| other.is_same(&child)) {
+        bail!("it is given twice");
     }
-    match matches.as_slice() {
-        [child] if before.iter().any(|other| other.is_same(child)) => bail!("it is given twice"),
-        [child] => Ok((*child).clone()),
-        [] => bail!(
-            "{:?} has no such child; see: macvlan-ctl child list {}",
-            locked.master.name,
-            locked.master.name
-        ),
-        several => bail!("{} children have that name; say which with netns=", several.len()),
-    }
-}
-
-async fn nsid_of(locked: &LockedMaster, netns: &NetnsRef) -> Result<Option<i32>> {
-    let netns = netns.open()?;
-    if netns.id() == Netns::current()?.id() {
-        return Ok(None);
-    }
-    let nsid = locked.netlink.nsid_of(&netns).await?;
-    nsid.map(Some).ok_or_else(|| anyhow!("no child of {:?} is in that namespace", locked.master.name))
+    Ok(child)
 }
 
 /// A shim heeds host access, and no other policy.

@@ -7,4 +7,5 @@ pub mod datapath;
 pub(crate) mod features;
 pub mod locked_master;
 pub mod masters;
+pub mod named_child;
 pub(crate) mod neighbours;

@@ -2,6 +2,7 @@
 
 pub mod attachment;
 pub mod child;
+pub mod child_name;
 pub mod container;
 pub mod counters;
 pub mod description;

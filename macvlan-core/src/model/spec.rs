@@ -1,6 +1,6 @@
 //! A child as a person asks for it.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use anyhow::{Context as _, Error, Result, bail};
 use macvlan_common::{child::Mode, mac::Mac};
@@ -11,21 +11,28 @@ use crate::{
         netlink::{ipnet::IpNet, kind::Kind},
         netns::NetnsRef,
     },
-    model::parse::{number, on_off, parse_gateway, parse_kind, parse_mac, parse_mode},
+    model::{
+        child_name::ChildName,
+        parse::{number, on_off, parse_gateway, parse_kind, parse_mac, parse_mode},
+    },
     policy::{
         change::{PolicyChange, parse_anti_spoof, parse_group, parse_new_group, parse_reflection},
         rate::{parse_rate, parse_scope},
     },
 };
 
-/// A child that a user asks for: `NAME[,key=value]...`.
+/// A child that a user asks for: `NAME[,key=value]...`. One that is to be made has the name of its interface;
+/// one that is there is [named](ChildName) by whatever it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChildSpec {
+pub struct ChildSpec<Name = IfName> {
     /// Name in its own namespace.
-    pub name: IfName,
+    pub name: Name,
     /// The other settings.
     pub settings: Settings,
 }
+
+/// A child that is there, and what is to become of it.
+pub type ChildChange = ChildSpec<ChildName>;
 
 /// Everything of a child but its name; `None` means "the default", or "as it is" in a change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,7 +66,7 @@ pub const SPEC_KEYS: &str = "mode, kind, mac, mtu, netns, ip, gw, bcqueuelen, ho
                              sibling-access, group, new-group, anti-spoof, vepa-reflect, ra, \
                              dhcp-server, host-control, rate-rx, rate-tx, rate-scope, up, down";
 
-impl FromStr for ChildSpec {
+impl<Name: FromStr<Err = Error> + fmt::Display> FromStr for ChildSpec<Name> {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -70,16 +77,21 @@ impl FromStr for ChildSpec {
             // The kernel would take it for a name.
             bail!("{text:?} is a setting, not a child; write it behind its child: NAME,{text}");
         }
-        let name: IfName = parts.next().unwrap_or_default().parse()?;
+        let name: Name = parts.next().unwrap_or_default().parse()?;
         let mut settings = Settings::default();
         for part in parts {
-            settings.set(part).with_context(|| format!("in child {:?}", name.as_str()))?;
+            settings.set(part).with_context(|| format!("in child {:?}", name.to_string()))?;
         }
         Ok(Self { name, settings })
     }
 }
 
 impl Settings {
+    /// Whether a change to these leaves everything as it is: they say at most where the child is.
+    pub fn change_nothing(&self) -> bool {
+        *self == Self { netns: self.netns.clone(), ..Self::default() }
+    }
+
     fn set(&mut self, part: &str) -> Result<()> {
         let (key, value) = match part.split_once('=') {
             Some((key, value)) => (key, value),

@@ -1,7 +1,7 @@
 //! A group exists while a child is in it, or where it is declared: a name that was mistyped would
 //! otherwise cut a child off from everybody.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use anyhow::{Result, bail};
 use macvlan_common::group::GroupName;
@@ -13,7 +13,7 @@ use crate::{datapath::Datapath as _, discovery::locked_master::LockedMaster, mod
 /// # Errors
 ///
 /// The first that is not, with the remedy.
-pub fn check(locked: &LockedMaster, specs: &[ChildSpec]) -> Result<()> {
+pub fn check<Name: fmt::Display>(locked: &LockedMaster, specs: &[ChildSpec<Name>]) -> Result<()> {
     let known = match &locked.attached {
         Ok(bpf) => bpf.groups()?.iter().map(|(_, name)| name).collect(),
         Err(_) => BTreeSet::new(),
@@ -21,8 +21,12 @@ pub fn check(locked: &LockedMaster, specs: &[ChildSpec]) -> Result<()> {
     check_against(known, &locked.master.name, specs)
 }
 
-fn check_against(mut known: BTreeSet<GroupName>, master: &str, specs: &[ChildSpec]) -> Result<()> {
-    let named = |spec: &ChildSpec| spec.settings.policy.group.flatten();
+fn check_against<Name: fmt::Display>(
+    mut known: BTreeSet<GroupName>,
+    master: &str,
+    specs: &[ChildSpec<Name>],
+) -> Result<()> {
+    let named = |spec: &ChildSpec<Name>| spec.settings.policy.group.flatten();
     known.extend(specs.iter().filter(|spec| spec.settings.new_group).filter_map(named));
     for spec in specs {
         let Some(group) = named(spec).filter(|group| !known.contains(group)) else { continue };
@@ -31,7 +35,7 @@ fn check_against(mut known: BTreeSet<GroupName>, master: &str, specs: &[ChildSpe
             if present.is_empty() { "it has none".into() } else { format!("it has {}", present.join(", ")) };
         bail!(
             "child {:?}: {master:?} has no group {group:?} ({among}); make it with new-group={group}",
-            spec.name.as_str()
+            spec.name.to_string()
         );
     }
     Ok(())

@@ -9,10 +9,7 @@ pub mod decode;
 pub mod event;
 pub mod reader;
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, anyhow, bail};
-use macvlan_common::mac::Mac;
 use macvlan_core::{
     datapath::bpf::{
         attached::{Bpf, Found},
@@ -22,9 +19,10 @@ use macvlan_core::{
         access::Access,
         locked_master::LockedMaster,
         masters::{find_master, master_of_link},
+        named_child::find_named,
     },
     kernel::{lock::Lock, netlink::Netlink},
-    model::{child::Child, master::Master},
+    model::{child_name::ChildName, master::Master},
 };
 
 use crate::trace::reader::Reader;
@@ -39,8 +37,8 @@ pub use crate::trace::{
 /// What to trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceRequest {
-    /// Only frames from or to this child: its name or MAC.
-    pub child: Option<String>,
+    /// Only frames from or to this child.
+    pub child: Option<ChildName>,
     /// One frame in so many, on each CPU; at least 1.
     pub sample: u32,
 }
@@ -84,7 +82,10 @@ impl Trace {
         let lock = Lock::take_for_trace(&master.key, &master.name).await?;
         let locked = LockedMaster::open(name, Access::Change).await?;
         let only = match &request.child {
-            Some(child) => Some(find_child(locked.children(), child, name)?),
+            Some(child) => {
+                let found = find_named(&locked, child, None).await;
+                Some(found.with_context(|| format!("cannot find child {:?}", child.as_str()))?.mac)
+            }
             None => None,
         };
         let names = Names::new(locked.master.mac, locked.children());
@@ -143,21 +144,5 @@ impl Trace {
             Found::Nothing => Ok(()),
             Found::Broken(reason) => bail!("{reason}; to repair it: macvlan-ctl attach {}", master.name),
         }
-    }
-}
-
-/// The MAC of the child that `text` names.
-fn find_child(children: &[Child], text: &str, master: &str) -> Result<Mac> {
-    let mac = text.parse::<Mac>().ok();
-    let named = |child: &&Child| child.name == text || Some(child.mac) == mac;
-    let found: BTreeMap<Mac, &Child> =
-        children.iter().filter(named).map(|child| (child.mac, child)).collect();
-    let mut macs = found.keys();
-    match (macs.next(), macs.next()) {
-        (Some(mac), None) => Ok(*mac),
-        (Some(one), Some(other)) => {
-            bail!("several children are named {text:?}; give a MAC: {one} or {other}")
-        }
-        (None, _) => bail!("it has no child {text:?}; see: macvlan-ctl child list {master}"),
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use macvlan_core::{
     commands::{child_add, child_del},
     discovery::access::Access,
-    model::spec::ChildSpec,
+    model::spec::{ChildChange, ChildSpec},
 };
 
 use crate::{
@@ -118,11 +118,12 @@ fn add_and_delete(children: u32) -> Result<Vec<f64>> {
     let home = namespaces::path_of(&crowd.home);
     let spec = |number| format!("{},netns={}", name(number), home.display()).parse::<ChildSpec>();
     let specs = (0..children).map(spec).collect::<Result<Vec<_>>>()?;
+    let gone = (0..children).map(|number| name(number).parse()).collect::<Result<Vec<ChildChange>>>()?;
     let host = &crowd.host.netns;
     let start = std::time::Instant::now();
     on(host, async || child_add::add(DEVICE, &specs, Access::Change).await)?;
     let added = start.elapsed();
-    on(host, async || child_del::del(DEVICE, &specs, Access::Change).await)?;
+    on(host, async || child_del::del(DEVICE, &gone, Access::Change).await)?;
     let deleted = start.elapsed() - added;
     Ok(vec![added.as_secs_f64(), deleted.as_secs_f64()])
 }

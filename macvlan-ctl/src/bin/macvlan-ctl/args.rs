@@ -1,11 +1,13 @@
 //! The command line.
 
 use std::{
+    fmt::Display,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
 };
 
+use anyhow::Error;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use macvlan_bench::real::protocol::PORT;
@@ -13,13 +15,14 @@ use macvlan_common::child::AntiSpoof;
 use macvlan_core::{
     discovery::access::Access,
     kernel::{ifname::IfName, netns::NetnsRef},
+    model::{child_name::ChildName, spec::ChildSpec},
     policy::change::{PolicyChange, parse_anti_spoof},
 };
 
 use crate::{
     keyword::on_off,
     options::DatapathOptions,
-    spec_help::{CHANGED_CHILD, NEW_CHILD},
+    spec_help::{CHANGED_CHILD, KNOWN_CHILD, NEW_CHILD},
 };
 
 /// Lets a Linux host and its macvlan children talk, with BPF on the master.
@@ -137,8 +140,8 @@ pub struct Attach {
     pub master: String,
 
     /// Make this child, unless it is there; may be repeated. Left out: no child is made.
-    #[arg(long = "child", value_name = "CHILD")]
-    pub children: Vec<String>,
+    #[arg(long = "child", value_name = "CHILD", value_parser = child_spec::<IfName>)]
+    pub children: Vec<ChildSpec>,
 
     /// About the data path.
     #[command(flatten)]
@@ -231,9 +234,9 @@ pub struct Trace {
     /// The device.
     pub master: String,
 
-    /// Only frames from or to this child: its name or MAC. Left out: all frames.
+    /// Only frames from or to this child: its container, MAC, IP address or interface. Left out: all frames.
     #[arg(long, value_name = "CHILD")]
-    pub child: Option<String>,
+    pub child: Option<ChildName>,
 
     /// One frame in so many, on each CPU. Left out: 1, every frame.
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..))]
@@ -337,13 +340,13 @@ pub struct Detach {
 pub enum Child {
     /// Make children.
     #[command(after_help = NEW_CHILD)]
-    Add(GuardedSpecs),
-    /// Delete children that macvlan-ctl made; netns= tells between equal names.
-    #[command(visible_alias = "delete")]
-    Del(Specs),
-    /// Change children; netns= tells between equal names.
+    Add(GuardedSpecs<IfName>),
+    /// Delete children that macvlan-ctl made.
+    #[command(visible_aliases = ["delete", "remove"], after_help = KNOWN_CHILD)]
+    Del(Specs<ChildName>),
+    /// Change children.
     #[command(after_help = CHANGED_CHILD)]
-    Set(GuardedSpecs),
+    Set(GuardedSpecs<ChildName>),
     /// List children.
     #[command(visible_alias = "show")]
     List {
@@ -352,15 +355,25 @@ pub enum Child {
     },
 }
 
-/// Children of a device.
+/// What children may be named by on the command line.
+pub trait NamesChild: FromStr<Err = Error> + Display + Clone + Send + Sync + 'static {}
+
+impl<Name: FromStr<Err = Error> + Display + Clone + Send + Sync + 'static> NamesChild for Name {}
+
+/// A child on the command line; what is wrong with it in one line.
+fn child_spec<Name: NamesChild>(text: &str) -> Result<ChildSpec<Name>, String> {
+    text.parse().map_err(|error| format!("{error:#}"))
+}
+
+/// Children of a device: those to be made have the name of an interface, others whatever they are known by.
 #[derive(Debug, Args)]
-pub struct Specs {
+pub struct Specs<Name: NamesChild> {
     /// The device they are on.
     pub master: String,
 
     /// NAME[,KEY=VALUE]...
-    #[arg(required = true, value_name = "CHILD")]
-    pub children: Vec<String>,
+    #[arg(required = true, value_name = "CHILD", value_parser = child_spec::<Name>)]
+    pub children: Vec<ChildSpec<Name>>,
 
     /// How far to go.
     #[command(flatten)]
@@ -369,10 +382,10 @@ pub struct Specs {
 
 /// Children of a device, and how far to trust them.
 #[derive(Debug, Args)]
-pub struct GuardedSpecs {
+pub struct GuardedSpecs<Name: NamesChild> {
     /// Which.
     #[command(flatten)]
-    pub specs: Specs,
+    pub specs: Specs<Name>,
 
     /// Hold them to their own MACs, or to their MACs and IP addresses: as anti-spoof= for each. Left out:
     /// as they are or, when made, off.
@@ -403,7 +416,7 @@ pub struct GuardedSpecs {
     pub host_control: Option<bool>,
 }
 
-impl GuardedSpecs {
+impl<Name: NamesChild> GuardedSpecs<Name> {
     /// What these options set; a child's own keys come first.
     pub fn policy(&self) -> PolicyChange {
         PolicyChange {

@@ -26,10 +26,16 @@ A CHILD is NAME[,KEY=VALUE]...; what a key means, and what is so if it is left o
   up, down                                   up
 Of a child that is there, a key that is left out stays as it is.";
 
+/// Of a child that is there.
+pub const KNOWN_CHILD: &str = "\
+A CHILD is named by its container (web, docker:web or an id), MAC, IP address or interface; netns= (a
+namespace or a container) tells between equal names.";
+
 /// Of a child that is changed.
 pub const CHANGED_CHILD: &str = "\
-A CHILD is NAME[,KEY=VALUE]...; what is left out stays as it is:
-  netns=NAME|PATH|PID                        the namespace it is in, where names are equal
+A CHILD is NAME,KEY=VALUE[,KEY=VALUE]...; NAME is its container (web, docker:web or an id), MAC, IP address or
+interface. What is left out stays as it is:
+  netns=NAME|PATH|PID|CONTAINER              the namespace it is in, where names are equal
   mode=bridge|vepa|private|source            not to or from passthru
   mac=aa:bb:cc:dd:ee:ff
   mtu=N

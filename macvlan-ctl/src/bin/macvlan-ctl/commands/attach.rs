@@ -3,7 +3,6 @@
 use anyhow::Result;
 use macvlan_core::{commands::attach, model::request::AttachRequest};
 
-use super::child::parse;
 use crate::{
     args::{Attach, Cli},
     outcome::print_outcome,
@@ -12,7 +11,7 @@ use crate::{
 /// Attaches to a device and says what was done.
 pub async fn attach(cli: &Cli, args: &Attach) -> Result<()> {
     let request = AttachRequest {
-        children: parse(&args.children)?,
+        children: args.children.clone(),
         options: args.options.to_options(),
         dry_run: args.extent.dry_run,
         ..AttachRequest::default()
