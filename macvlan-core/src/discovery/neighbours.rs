@@ -69,8 +69,14 @@ impl Addresses {
         let devices = devices(children);
         let is_alone = |nsid: Option<i32>| devices.get(&nsid) == Some(&1);
         let mut claims = Claims::default();
-        let host = if is_alone(None) { Told::Owner(mac) } else { Told::Own };
-        claims.add(self.of(None, index).await, Some(host));
+        if is_alone(None) {
+            claims.add(self.of(None, index).await, Some(Told::Owner(mac)));
+        } else {
+            // Each device of the master answers for what any device of the namespace has, be that one down.
+            for assigned in self.read(None).await.into_iter().flat_map(BTreeMap::values) {
+                claims.add(assigned, Some(Told::Own));
+            }
+        }
         for child in children.iter().filter(|child| child.up && child.carrier) {
             let is_member = members.get(&child.mac).is_some_and(|policy| is_directed(*policy));
             let nsid = child.place.nsid;
