@@ -73,8 +73,6 @@ fn attaching_and_detaching_leaves_nothing() {
     .map(request);
     let (traces, objects) = (Traces::of(&lab), KernelObjects::now());
     let conversation = Conversation::start(&lab.wire, &web, Family::V4);
-    let named = |child: &ChildSpec| child.name.as_str().parse().or_fail("name a child");
-    let gone: Vec<ChildChange> = children.iter().map(named).collect();
     let (rounds, start, mut held) = (rounds(), Instant::now(), None);
     for (round, request) in (0..rounds).zip(requests.iter().cycle()) {
         if round % BY_COMMAND == 0 {
@@ -117,6 +115,8 @@ fn children_that_come_and_go_leave_nothing() {
     let (traces, objects) = (Traces::of(&lab), KernelObjects::now());
     let conversation = Conversation::start(&lab.host, &web, Family::V4);
     let children: Vec<ChildSpec> = (0..AT_ONCE).map(|number| spec(number, &elsewhere.ns)).collect();
+    let named = |child: &ChildSpec| child.name.as_str().parse().or_fail("name a child");
+    let gone: Vec<ChildChange> = children.iter().map(named).collect();
     let (rounds, start, mut held) = ((rounds() * CHILDREN).div_ceil(AT_ONCE), Instant::now(), None);
     for round in 0..rounds {
         inside(&lab, || async {

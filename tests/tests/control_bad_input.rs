@@ -126,6 +126,7 @@ fn a_child_specification_with_a_mistake_names_child_mistake_and_remedy() {
         ("web,mode=brigde", &["\"web\"", "unknown mode \"brigde\"", "bridge, vepa, private"]),
         ("web,mtu=many", &["\"web\"", "mtu \"many\" is not a number"]),
         ("web,ip=10.9.0.300/24", &["\"web\"", "10.9.0.300/24"]),
+        ("web,ip=10.9.0.30", &["\"web\"", "lacks its prefix length", "10.9.0.30/24", "10.9.0.30/32"]),
     ] {
         misused(&lab, &["attach", "eth0", "--child", child], parts);
         misused(&lab, &["child", "add", "eth0", child], parts);

@@ -46,6 +46,13 @@ fn each_path_has_its_answer_and_nothing_else_does() {
     assert_eq!(metrics.field("content-type"), Some("text/plain; version=0.0.4"));
     assert!(metrics.body.contains("\nmacvlan_child_info{master=\"eth0\","), "{}", metrics.body);
     assert_eq!(ask("GET /metrics?x=1").status, 200);
+    let mut head = (client(&ns, exporter.address), String::new());
+    head.0
+        .write_all(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .or_fail("ask for the head");
+    head.0.read_to_string(&mut head.1).or_fail("read the head");
+    assert!(head.1.starts_with("HTTP/1.1 200 ") && head.1.ends_with("\r\n\r\n"), "{}", head.1);
+    assert_eq!(head.1.matches("\r\n\r\n").count(), 1, "{}", head.1);
 
     let home = ask("GET /");
     assert_eq!(home.status, 200);
@@ -57,7 +64,7 @@ fn each_path_has_its_answer_and_nothing_else_does() {
     }
     for request in ["POST /metrics", "PUT /", "DELETE /healthz", "OPTIONS /metrics"] {
         let refused = ask(request);
-        assert_eq!((refused.status, refused.field("allow")), (405, Some("GET")), "{request}");
+        assert_eq!((refused.status, refused.field("allow")), (405, Some("GET, HEAD")), "{request}");
     }
 }
 

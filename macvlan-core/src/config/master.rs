@@ -14,7 +14,7 @@ use crate::{
     model::{
         keyword::parse_keyword,
         options::{MOST_CHILDREN, MissingChoice, Options, StormLimit, parse_storm_limit},
-        parse::{parse_gateway, parse_kind, parse_mac, parse_mode},
+        parse::{parse_address, parse_gateway, parse_kind, parse_mac, parse_mode},
         request::AttachRequest,
         spec::{ChildSpec, Settings},
     },
@@ -163,7 +163,7 @@ fn read_child(fields: Fields<'_>, groups: &[GroupName], mentions: &mut FirstMent
         mac: fields.text("mac", parse_mac)?,
         mtu: fields.number("mtu")?,
         netns: fields.text("netns", str::parse)?,
-        addresses: fields.texts("ip", str::parse)?,
+        addresses: fields.texts("ip", parse_address)?,
         gateways: fields.texts("gw", parse_gateway)?,
         bcqueuelen: fields.number("bcqueuelen")?,
         // Declared, so that it need not have a member yet.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Error, Result, bail};
 use macvlan_common::{child::Mode, mac::Mac};
 
-use crate::kernel::netlink::kind::Kind;
+use crate::kernel::netlink::{ipnet::IpNet, kind::Kind};
 
 /// The kind that `ip link` calls so.
 ///
@@ -50,6 +50,21 @@ pub fn parse_mac(text: &str) -> Result<Mac> {
         bail!("MAC {mac} cannot be a device's own");
     }
     Ok(mac)
+}
+
+/// An address of a child, with the prefix of its network. Without one, the child would be alone on its
+/// network, which hardly anybody means.
+///
+/// # Errors
+///
+/// It is no address that a device can have, or lacks its prefix.
+pub fn parse_address(text: &str) -> Result<IpNet> {
+    let net: IpNet = text.parse()?;
+    if !text.contains('/') {
+        let usual = if net.address.is_ipv4() { 24 } else { 64 };
+        bail!("address {text:?} lacks its prefix length, as in {text}/{usual}; for the address alone: {net}");
+    }
+    Ok(net)
 }
 
 /// The address of a gateway.

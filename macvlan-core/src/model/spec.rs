@@ -13,7 +13,7 @@ use crate::{
     },
     model::{
         child_name::ChildName,
-        parse::{number, on_off, parse_gateway, parse_kind, parse_mac, parse_mode},
+        parse::{number, on_off, parse_address, parse_gateway, parse_kind, parse_mac, parse_mode},
     },
     policy::{
         change::{PolicyChange, parse_anti_spoof, parse_group, parse_new_group, parse_reflection},
@@ -122,7 +122,7 @@ impl Settings {
             "host-control" => once(&mut self.policy.host_control, key, on_off(key, value)?),
             "up" | "down" if value.is_empty() => once(&mut self.up, "up", key == "up"),
             "ip" => {
-                self.addresses.push(value.parse()?);
+                self.addresses.push(parse_address(value)?);
                 Ok(())
             }
             "gw" => {

@@ -123,9 +123,10 @@ fn answer(
     if !matches!(path, "/" | "/metrics" | "/healthz") {
         return response(StatusCode::NOT_FOUND, TEXT, "not found: try /metrics\n");
     }
-    if request.method() != Method::GET {
-        let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET is allowed\n");
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    // hyper leaves the body of an answer to HEAD out.
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD are allowed\n");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
     match path {
