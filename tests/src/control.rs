@@ -69,11 +69,12 @@ pub fn child<'a>(status: &'a Value, name: &str) -> &'a Value {
     found.or_fail(format!("find child {name:?} in {status:#}"))
 }
 
-/// Names of the children in an output of `status -j`.
+/// Names of the children in an output of `status -j` that the data path knows.
 #[track_caller]
 pub fn names_of(status: &Value) -> BTreeSet<String> {
     let children = status["children"].as_array().or_fail("read the children in `status -j`");
-    children.iter().map(|child| child["ifname"].as_str().or_fail("read a name").to_owned()).collect()
+    let adopted = children.iter().filter(|child| child["adopted"] == true);
+    adopted.map(|child| child["ifname"].as_str().or_fail("read a name").to_owned()).collect()
 }
 
 /// MACs in the children map of the lab's only master that is attached, read past the command.

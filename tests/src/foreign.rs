@@ -1,4 +1,4 @@
-//! Somebody else's BPF programs, as small as can be: they count what passes, or tag it.
+//! Somebody else's BPF programs, as small as can be: they count what passes, tag it, or end its way.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
@@ -40,7 +40,15 @@ impl Foreign {
     /// A program that counts frames and hands them on.
     #[track_caller]
     pub fn counter(ns: &Netns, device: &str, place: Place, order: Order) -> Self {
-        Self::attach(ns, device, place, order, &[])
+        Self::attach(ns, device, place, order, &[], NEXT)
+    }
+
+    /// A TCX program that counts frames and passes them, with the last word on them: those that come after
+    /// it see none.
+    #[track_caller]
+    pub fn last_word(ns: &Netns, device: &str, place: Place, order: Order) -> Self {
+        const PASS: i32 = 0;
+        Self::attach(ns, device, place, order, &[], PASS)
     }
 
     /// A program on TCX egress that gives each frame an 802.1Q tag beside it, and counts it.
@@ -54,7 +62,7 @@ impl Foreign {
             instruction(code::MOVE_NUMBER, 3, 0, 0, i32::from(id)),
             instruction(code::CALL, 0, 0, 0, SKB_VLAN_PUSH),
         ];
-        Self::attach(ns, device, Place::Egress, Order::First, &push)
+        Self::attach(ns, device, Place::Egress, Order::First, &push, NEXT)
     }
 
     /// How many frames it has seen.
@@ -74,18 +82,17 @@ impl Foreign {
     }
 
     #[track_caller]
-    fn attach(ns: &Netns, device: &str, place: Place, order: Order, first: &[u64]) -> Self {
+    fn attach(ns: &Netns, device: &str, place: Place, order: Order, first: &[u64], tcx_verdict: i32) -> Self {
         const MAP_CREATE: libc::c_int = 0;
         const ARRAY: u32 = 2;
         const BEFORE: u32 = 1 << 3;
         const AFTER: u32 = 1 << 4;
         const GENERIC_MODE: u32 = 1 << 1;
-        const NEXT: i32 = -1;
         const XDP_PASS: i32 = 2;
         let mut map = MapCreate { kind: ARRAY, key_size: 4, value_size: 8, entries: 1 };
         let counter = descriptor(MAP_CREATE, &mut map).or_fail("make a foreign map");
-        let (kind, next) = match place {
-            Place::Ingress | Place::Egress => (ProgramType::SchedCls, NEXT),
+        let (kind, verdict) = match place {
+            Place::Ingress | Place::Egress => (ProgramType::SchedCls, tcx_verdict),
             Place::XdpNative | Place::XdpGeneric => (ProgramType::Xdp, XDP_PASS),
         };
         let (hook, flags) = match (place, order) {
@@ -110,7 +117,7 @@ impl Foreign {
                 instruction(code::JUMP_IF_ZERO, 0, 0, 2, 0),
                 instruction(code::MOVE_NUMBER, 1, 0, 0, 1),
                 instruction(code::ADD_TO_MEMORY, 0, 1, 0, 0),
-                instruction(code::MOVE_NUMBER, 0, 0, 0, next),
+                instruction(code::MOVE_NUMBER, 0, 0, 0, verdict),
                 instruction(code::EXIT, 0, 0, 0, 0),
             ],
         ]
@@ -122,6 +129,8 @@ impl Foreign {
     }
 }
 
+/// `TCX_NEXT`: whoever comes next has the word.
+const NEXT: i32 = -1;
 const STACK: u8 = 10;
 /// Where the programs keep their context.
 const CONTEXT: u8 = 6;

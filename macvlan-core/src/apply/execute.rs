@@ -65,7 +65,7 @@ async fn put_in_place(
     // Whoever follows learns of addresses as they come.
     let owners = locked.find_addresses(&mut members, !request.follows).await?;
     if let Ok(bpf) = &mut locked.attached {
-        bpf.update(&locked.master, &request.options)?;
+        bpf.update(&locked.master, &request.options).await?;
         bpf.sync(&locked.master, &members)?;
         return complete(locked, request, &members, &owners).await;
     }

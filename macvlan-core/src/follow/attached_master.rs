@@ -29,7 +29,7 @@ use crate::{
     },
     model::{
         child::Child,
-        description::Description,
+        description::{Degraded, Description},
         master::Master,
         members::{Members, members},
         status,
@@ -233,12 +233,29 @@ impl AttachedMaster {
             );
             self.warn(text, report);
         }
+        self.tell_degraded(bpf.description(), report);
         self.description = bpf.description().clone();
         self.pins = Some(bpf.pins().to_owned());
         self.tell_places(&wanted, &children, report);
         self.members = wanted;
         self.totals.clear();
         Ok(Synced::Done)
+    }
+
+    /// Tells what has become less than the best since the last look, and what is well again. What was less
+    /// from the start, attaching told.
+    fn tell_degraded(&self, now: &Description, report: Report<'_>) {
+        if self.pins.is_none() {
+            return;
+        }
+        let lacks = |all: &[Degraded], one: &Degraded| !all.iter().any(|other| other.is_same(one));
+        let (name, before) = (&self.master.name, &self.description.degraded);
+        for degraded in now.degraded.iter().filter(|degraded| lacks(before, degraded)) {
+            report(Note::Warning(format!("{name}: {degraded}")));
+        }
+        for well in before.iter().filter(|degraded| lacks(&now.degraded, degraded)) {
+            report(Note::Info(format!("{name}: {} is no longer {}", well.feature, well.got)));
+        }
     }
 
     /// Tells whose MACs have come to be elsewhere, and whose are back.

@@ -72,7 +72,7 @@ impl Hairpin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degraded {
     /// "datapath", "demux", "hairpin", "pins", "trace", "drop-unknown", "guard", "anti-spoof", "ra",
-    /// "dhcp-server" or "passthru".
+    /// "dhcp-server", "passthru", or "ingress" and "egress", where others run before ours.
     pub feature: String,
     /// What would be best, or was asked for.
     pub wanted: String,
@@ -92,6 +92,11 @@ impl Degraded {
     /// A degradation of `feature`.
     pub fn new(feature: &str, wanted: &str, got: &str, reason: impl Into<String>) -> Self {
         Self { feature: feature.into(), wanted: wanted.into(), got: got.into(), reason: reason.into() }
+    }
+
+    /// Whether both are of the same thing, whatever the reasons.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.feature, &self.got) == (&other.feature, &other.got)
     }
 }
 

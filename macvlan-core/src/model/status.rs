@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use macvlan_common::mac::Mac;
+use macvlan_common::{child::Policy, mac::Mac};
 use serde::Serialize;
 
 use crate::{
@@ -46,7 +46,7 @@ pub struct MasterStatus {
     pub drop_unknown: DropUnknown,
     /// Whether the switch sends frames back out of the port they came in by.
     pub vepa_switch: bool,
-    /// Its children: those the data path knows or, without one, all.
+    /// All its children.
     pub children: Vec<ChildStatus>,
 }
 
@@ -79,8 +79,12 @@ pub struct ChildStatus {
     pub elsewhere: bool,
     /// Whether it is a device of the host's own, which nobody asked for.
     pub host_owned: bool,
+    /// Whether the data path knows it; without one, the driver carries all.
+    pub adopted: bool,
     /// Whether it reaches the host through the hairpin.
     pub host_access: bool,
+    /// Why not, where it does not.
+    pub host_access_reason: Option<String>,
     /// What else was set for it.
     #[serde(flatten)]
     pub policy: PolicyStatus,
@@ -99,10 +103,8 @@ pub fn compose(
     members: &Members,
     children: &[&Child],
 ) -> MasterStatus {
-    let carries_all = description.carrier == Carrier::Kernel;
-    let children = children.iter().filter(|child| carries_all || members.policies.contains_key(&child.mac));
-    let children =
-        children.map(|child| describe_child(child, members, carries_all, netns.as_deref())).collect();
+    let told = |child: &&Child| describe_child(child, &master.name, description, members, netns.as_deref());
+    let children = children.iter().map(told).collect();
     MasterStatus {
         ifname: master.name.clone(),
         ifindex: master.index,
@@ -122,14 +124,25 @@ pub fn compose(
 
 fn describe_child(
     child: &Child,
+    master: &str,
+    description: &Description,
     members: &Members,
-    carries_all: bool,
     own_netns: Option<&str>,
 ) -> ChildStatus {
-    let policy = members.policies.get(&child.mac).copied().unwrap_or_default();
+    let carries_all = description.carrier == Carrier::Kernel;
+    let known = members.policies.get(&child.mac).copied();
+    let adopted = carries_all || known.is_some();
+    let policy = known.unwrap_or_default();
     let netns = match child.place.nsid {
         None => own_netns.map(str::to_owned),
         Some(_) => child.place.label.clone(),
+    };
+    let host_access_reason = match adopted {
+        true => no_host_access(policy, description),
+        false => Some(match description.adopts || child.is_ours() {
+            true => format!("not adopted: macvlan-ctl attach {master}, or run"),
+            false => "not adopted: adopt is off".to_owned(),
+        }),
     };
     ChildStatus {
         ifname: child.name.clone(),
@@ -141,12 +154,72 @@ fn describe_child(
         kind: child.kind,
         mtu: child.mtu,
         up: child.up,
-        local: if carries_all { child.up && !child.protodown } else { members.is_local(child.mac) },
+        local: match known {
+            Some(_) if !carries_all => members.is_local(child.mac),
+            _ => child.up && !child.protodown,
+        },
         elsewhere: members.elsewhere.contains(&child.mac),
         host_owned: policy.is_hosts(),
-        host_access: policy.host_access() && !policy.is_hosts(),
+        adopted,
+        host_access: host_access_reason.is_none(),
+        host_access_reason,
         policy: PolicyStatus::of(policy, members.rates_of(child.mac), &members.groups),
         owned: child.owned,
         container: None,
+    }
+}
+
+/// Why a child with this policy does not reach the host through the hairpin, if so.
+fn no_host_access(policy: Policy, description: &Description) -> Option<String> {
+    if description.hairpin == Hairpin::Off {
+        let reason = description.degraded.iter().rev().find(|degraded| degraded.feature == "hairpin");
+        return Some(reason.map_or("the hairpin is off".into(), |off| off.reason.clone()));
+    }
+    if policy.is_hosts() {
+        return Some("a device of the host's own".into());
+    }
+    (!policy.host_access()).then(|| "host-access is off".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use macvlan_common::child::Mode;
+
+    use super::*;
+
+    #[test]
+    fn a_child_reaches_the_host_or_the_reason_is_told() {
+        let mac = |last| Mac::new([2, 0, 0, 0, 0, last]);
+        let children = [1, 2, 3, 4].map(|last| Child::example("web", mac(last)));
+        let policy = |on| Policy::new(Mode::Bridge, on);
+        let mut members = Members::default();
+        members.policies =
+            [(mac(1), policy(true)), (mac(2), policy(false)), (mac(3), policy(true).with_hosts(true))].into();
+        let mut description = Description {
+            carrier: Carrier::Bpf,
+            demux: Demux::Tc,
+            hairpin: Hairpin::Tcx,
+            degraded: Vec::new(),
+            adopts: true,
+            drop_unknown: DropUnknown::Off,
+            vepa_switch: false,
+            directs: true,
+            storm_limit: None,
+        };
+        let reasons = |description: &Description| {
+            children.each_ref().map(|child| {
+                let told = describe_child(child, "eth0", description, &members, None);
+                assert_eq!(told.host_access, told.host_access_reason.is_none());
+                told.host_access_reason.unwrap_or_default()
+            })
+        };
+        let strange = "not adopted: macvlan-ctl attach eth0, or run";
+        let own = "a device of the host's own";
+        assert_eq!(reasons(&description), ["", "host-access is off", own, strange]);
+        description.adopts = false;
+        assert_eq!(reasons(&description)[3], "not adopted: adopt is off");
+        description.hairpin = Hairpin::Off;
+        description.degraded = vec![Degraded::new("hairpin", "tcx", "off", "so")];
+        assert_eq!(reasons(&description), ["so", "so", "so", "not adopted: adopt is off"]);
     }
 }

@@ -82,7 +82,7 @@ metrics! {
     MASTER_INFO = gauge "macvlan_master_info" ["master", "ifindex", "mac", "netns"],
         "Who a master is; always 1.";
     MASTER_CHILDREN = gauge "macvlan_master_children" ["master"],
-        "Children of a master.";
+        "Children of a master that the data path knows; without one, all.";
     MASTER_UNKNOWN_UNICAST_PACKETS = counter "macvlan_master_unknown_unicast_packets_total" ["master"],
         "Unicast frames from the wire to nobody here.";
     MASTER_UNKNOWN_UNICAST_BYTES = counter "macvlan_master_unknown_unicast_bytes_total" ["master"],

@@ -184,7 +184,7 @@ impl Sample {
     /// Whether the children that are counted are those that are known.
     fn is_consistent(&self) -> bool {
         self.status.iter().zip(&self.stats).all(|(status, stats)| {
-            let known = status.children.iter().map(|child| child.address);
+            let known = status.children.iter().filter(|child| child.adopted).map(|child| child.address);
             let counted = stats.children.iter().map(|child| child.address);
             known.eq(counted)
         })

@@ -213,7 +213,7 @@ impl MasterRow {
             rate.unknown_unicast.is_some() || rate.children.iter().any(|child| child.stats64.is_some());
         Self {
             status: MasterStatus { children: Vec::new(), ..status.clone() },
-            children: status.children.len(),
+            children: status.children.iter().filter(|child| child.adopted).count(),
             traffic: counted.then(|| children().fold(BothWays::default(), both_plus)),
             drops: drops(rate),
             dropped: drops(total),

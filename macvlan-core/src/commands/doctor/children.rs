@@ -9,6 +9,7 @@ use macvlan_common::{child::Mode, mac::Mac};
 
 use crate::{
     commands::doctor::finding::{Finding, Status},
+    datapath::bpf::hooks::order,
     kernel::netns::{NetnsRef, known::known},
     model::{
         child::Child,
@@ -64,7 +65,8 @@ fn judge_attached(description: &Description, reason: &str) -> Finding {
 fn judge_degraded(degraded: &Degraded) -> Finding {
     let Degraded { feature, wanted, got, reason } = degraded;
     // One demultiplexer or hook for another is a choice; the rest is missed by somebody.
-    let is_lost = ["pins", "datapath", "shim"].contains(&feature.as_str()) || got == "off";
+    let is_lost = ["pins", "datapath", "shim", order::INGRESS, order::EGRESS].contains(&feature.as_str())
+        || got == "off";
     let status = if is_lost { Status::Warning } else { Status::Note };
     Finding::new(status, format!("data-path-{feature}"), format!("{got} instead of {wanted}"), reason)
 }
@@ -233,6 +235,7 @@ mod tests {
             ("hairpin", "clsact", Status::Note),
             ("hairpin", "off", Status::Warning),
             ("pins", "mount namespace", Status::Warning),
+            ("egress", "behind program 7 (x)", Status::Warning),
         ] {
             let degraded = vec![Degraded::new(feature, "best", got, "so")];
             let path = DataPath::Attached(description(true, degraded), BTreeSet::new());

@@ -24,10 +24,12 @@ use crate::{
         device::Device,
         features::Surroundings,
         privileges::Privileges,
-        programs::Programs,
         settings::Settings,
     },
-    datapath::{Datapath as _, bpf::attached},
+    datapath::{
+        Datapath as _,
+        bpf::{attached, hooks::on_device::OnDevice},
+    },
     discovery::{
         access::Access,
         children::{Observed, find_children},
@@ -108,7 +110,8 @@ async fn examine_device(
     let mut findings = device::judge(&device, uplink::vendor().as_deref());
     let Ok(master) = master_of_link(netlink, link).await else { return Ok(findings) };
     let ours = root.then(|| attached::program_ids(&master));
-    let programs = Programs::read(netlink, &master.name, master.index).await?;
+    let mut programs = OnDevice::read(netlink, master.index).await?;
+    programs.name_all();
     let children = observed.of(master.index);
     let mut more = programs::judge(&programs, ours.as_deref());
     more.extend(judge_datapath(

@@ -1,131 +1,12 @@
 //! Programs of others on the hooks that we use.
 
-use std::{collections::BTreeMap, io};
-
-use anyhow::{Result, anyhow};
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType, loaded_programs};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{LinkAttribute, LinkMessage, LinkXdp},
-};
-
 use crate::{
     commands::doctor::finding::{Finding, Status},
-    kernel::{
-        errno::errno,
-        netlink::{Netlink, clsact},
-    },
+    datapath::bpf::hooks::on_device::{Hook, OnDevice, OnHook},
 };
 
-/// A hook of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hook {
-    /// XDP, in the driver, the stack or the NIC.
-    Xdp,
-    /// TCX ingress.
-    TcxIngress,
-    /// TCX egress.
-    TcxEgress,
-    /// Ingress of the clsact qdisc.
-    ClsactIngress,
-    /// Egress of the clsact qdisc.
-    ClsactEgress,
-}
-
-/// A program on a hook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attached {
-    /// Where.
-    pub hook: Hook,
-    /// Its id; `None` for a filter without eBPF.
-    pub id: Option<u32>,
-    /// Its name, where the kernel tells.
-    pub name: Option<String>,
-}
-
-/// Everything on the hooks of a device, in the order in which it runs, and what could not be read.
-#[derive(Debug, Clone, Default)]
-pub struct Programs {
-    /// All programs, ours too.
-    pub attached: Vec<Attached>,
-    /// Why TCX programs cannot be listed.
-    pub tcx_hidden: Option<String>,
-}
-
-impl Programs {
-    /// Looks at a device, in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// The device is gone.
-    pub async fn read(netlink: &Netlink, ifname: &str, index: u32) -> Result<Self> {
-        let mut programs = Self::default();
-        let mut add = |hook, id| programs.attached.push(Attached { hook, id, name: None });
-        xdp_programs(netlink, index).await?.into_iter().for_each(|id| add(Hook::Xdp, Some(id)));
-        let hooks = [(TcAttachType::Ingress, Hook::TcxIngress), (TcAttachType::Egress, Hook::TcxEgress)];
-        let mut hidden = None;
-        for (side, hook) in hooks {
-            match SchedClassifier::query_tcx(ifname, side) {
-                Ok((_, infos)) => infos.iter().for_each(|info| add(hook, Some(info.id()))),
-                Err(error) => hidden = Some(refusal(error)),
-            }
-        }
-        for filter in netlink.clsact_filters(index).await? {
-            let ingress = filter.hook == clsact::Direction::Ingress;
-            add(if ingress { Hook::ClsactIngress } else { Hook::ClsactEgress }, filter.program);
-        }
-        programs.tcx_hidden = hidden;
-        programs.name_all();
-        Ok(programs)
-    }
-
-    fn name_all(&mut self) {
-        if self.attached.is_empty() {
-            return;
-        }
-        let named = loaded_programs().filter_map(Result::ok);
-        let names: BTreeMap<u32, String> =
-            named.filter_map(|info| Some((info.id(), info.name_as_str()?.to_owned()))).collect();
-        for attached in &mut self.attached {
-            attached.name = attached.id.and_then(|id| names.get(&id).cloned());
-        }
-    }
-}
-
-/// The kernel's word on a list that it does not give.
-fn refusal(error: ProgramError) -> String {
-    let error = anyhow!(error);
-    match error.root_cause().downcast_ref::<io::Error>() {
-        Some(cause) => errno(cause),
-        None => error.root_cause().to_string(),
-    }
-}
-
-async fn xdp_programs(netlink: &Netlink, index: u32) -> Result<Vec<u32>> {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    let Some(RouteNetlinkMessage::NewLink(link)) = netlink.get(RouteNetlinkMessage::GetLink(message)).await?
-    else {
-        return Ok(Vec::new());
-    };
-    let mut ids = Vec::new();
-    for attribute in link.attributes {
-        let LinkAttribute::Xdp(xdp) = attribute else { continue };
-        ids.extend(xdp.into_iter().filter_map(|item| match item {
-            LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => {
-                Some(id)
-            }
-            _ => None,
-        }));
-    }
-    ids.sort_unstable();
-    ids.dedup();
-    ids.retain(|id| *id != 0);
-    Ok(ids)
-}
-
 /// What the programs mean that are not `ours`, which is `None` where our own cannot be told.
-pub fn judge(programs: &Programs, ours: Option<&[u32]>) -> Vec<Finding> {
+pub fn judge(programs: &OnDevice, ours: Option<&[u32]>) -> Vec<Finding> {
     let mut findings = vec![
         judge_hooks(programs, ours, "foreign-xdp", &[Hook::Xdp], Status::Warning, XDP, Some(XDP_REMEDY)),
         judge_hooks(
@@ -162,7 +43,7 @@ const CLSACT: &str = "TCX programs run before these filters; where ours are filt
                       down with a final verdict hides frames from ours";
 
 fn judge_hooks(
-    programs: &Programs,
+    programs: &OnDevice,
     ours: Option<&[u32]>,
     check: &str,
     hooks: &[Hook],
@@ -170,15 +51,13 @@ fn judge_hooks(
     reason: &str,
     remedy: Option<&str>,
 ) -> Finding {
-    let is_ours =
-        |attached: &&Attached| ours.is_some_and(|ours| attached.id.is_some_and(|id| ours.contains(&id)));
-    let there = programs.attached.iter().filter(|attached| hooks.contains(&attached.hook));
-    let (own, foreign): (Vec<_>, Vec<_>) = there.partition(is_ours);
+    let is_ours = |program: &&OnHook| ours.is_some_and(|ours| program.is_of(ours));
+    let (own, foreign): (Vec<_>, Vec<_>) = programs.on(hooks).partition(is_ours);
     if foreign.is_empty() {
         let found = if own.is_empty() { "none" } else { "none but ours" };
         return Finding::new(Status::Ok, check, found, reason);
     }
-    let list = foreign.iter().map(|attached| describe(attached)).collect::<Vec<_>>().join(", ");
+    let list = foreign.iter().map(|program| describe(program)).collect::<Vec<_>>().join(", ");
     // Without a look at our pins, any of them may be ours.
     let (status, found) = match ours {
         Some(_) => (status, list),
@@ -191,29 +70,25 @@ fn judge_hooks(
     }
 }
 
-fn describe(attached: &Attached) -> String {
-    let hook = match attached.hook {
+fn describe(program: &OnHook) -> String {
+    let hook = match program.hook {
         Hook::Xdp => "",
         Hook::TcxIngress | Hook::ClsactIngress => " at ingress",
         Hook::TcxEgress | Hook::ClsactEgress => " at egress",
     };
-    match (attached.id, &attached.name) {
-        (Some(id), Some(name)) if !name.is_empty() => format!("program {id} ({name}){hook}"),
-        (Some(id), _) => format!("program {id}{hook}"),
-        (None, _) => format!("a filter without eBPF{hook}"),
-    }
+    format!("{}{hook}", program.title())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn on(hook: Hook, id: u32) -> Attached {
-        Attached { hook, id: Some(id), name: Some(format!("p{id}")) }
+    fn on(hook: Hook, id: u32) -> OnHook {
+        OnHook { hook, id: Some(id), name: Some(format!("p{id}")) }
     }
 
-    fn statuses(attached: Vec<Attached>, ours: Option<&[u32]>) -> Vec<Status> {
-        let programs = Programs { attached, tcx_hidden: None };
+    fn statuses(programs: Vec<OnHook>, ours: Option<&[u32]>) -> Vec<Status> {
+        let programs = OnDevice { programs, tcx_hidden: None };
         judge(&programs, ours).iter().map(|finding| finding.status).collect()
     }
 
@@ -234,11 +109,8 @@ mod tests {
 
     #[test]
     fn a_program_is_listed_with_id_name_and_side() {
-        let programs = Programs {
-            attached: vec![
-                on(Hook::TcxEgress, 7),
-                Attached { hook: Hook::ClsactEgress, id: None, name: None },
-            ],
+        let programs = OnDevice {
+            programs: vec![on(Hook::TcxEgress, 7), OnHook { hook: Hook::ClsactEgress, id: None, name: None }],
             tcx_hidden: None,
         };
         let found = judge(&programs, Some(&[]));
@@ -248,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_list_that_is_refused_is_no_empty_list() {
-        let programs = Programs { attached: Vec::new(), tcx_hidden: Some("no".into()) };
+        let programs = OnDevice { programs: Vec::new(), tcx_hidden: Some("no".into()) };
         assert_eq!(judge(&programs, Some(&[]))[1].found, "cannot be listed: no");
     }
 }

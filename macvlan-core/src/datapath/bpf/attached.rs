@@ -14,7 +14,7 @@ use crate::{
     datapath::{
         Datapath,
         bpf::{
-            describe::{describe, guard_flags},
+            describe::{OnMaster, describe, guard_flags},
             hooks::pinned,
             maps::tables::{self, Maps},
             record::{Lasting, Record},
@@ -41,6 +41,8 @@ pub struct Bpf {
     pub(crate) netlink: Netlink,
     /// The programs were brought to this version; those on children's own devices are to be, too.
     pub(crate) renewed: bool,
+    /// What the master itself told when it was looked at.
+    pub(crate) on_master: OnMaster,
 }
 
 /// What is in a master's pin directory.
@@ -75,9 +77,11 @@ impl Bpf {
         }
         let record = Record::from_text(&tables::read_record(&directory)?)?;
         let maps = Maps::open(&directory)?;
-        pinned::verify(netlink, &directory, master, &record).await?;
-        let description = describe(&record, &maps, &directory)?;
-        Ok(Self { directory, maps, record, description, netlink: netlink.clone(), renewed: false })
+        let degraded = pinned::verify(netlink, &directory, master, &record).await?;
+        let on_master = OnMaster::of(master, degraded);
+        let description = describe(&record, &maps, &directory, &on_master)?;
+        let netlink = netlink.clone();
+        Ok(Self { directory, maps, record, description, netlink, renewed: false, on_master })
     }
 
     /// Makes it know one child more, with its policy and its rates, or less without these.
@@ -93,7 +97,16 @@ impl Bpf {
         groups: Groups,
     ) -> Result<()> {
         self.maps.sync_one(master, mac, member, groups)?;
-        self.description = describe(&self.record, &self.maps, &self.directory)?;
+        self.describe_anew()
+    }
+
+    /// Says what is in place after a change.
+    ///
+    /// # Errors
+    ///
+    /// A map cannot be read.
+    pub(crate) fn describe_anew(&mut self) -> Result<()> {
+        self.description = describe(&self.record, &self.maps, &self.directory, &self.on_master)?;
         Ok(())
     }
 
@@ -207,8 +220,7 @@ impl Datapath for Bpf {
     fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
         self.maps.set_guard(guard_flags(&self.record, &members.policies))?;
         self.maps.sync(master, members)?;
-        self.description = describe(&self.record, &self.maps, &self.directory)?;
-        Ok(())
+        self.describe_anew()
     }
 
     fn counters(&self) -> Result<Counters> {

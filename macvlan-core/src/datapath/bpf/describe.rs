@@ -14,16 +14,35 @@ use crate::{
     model::{
         description::{Carrier, Degraded, Description, Hairpin},
         keyword::Keyword,
+        master::Master,
         options::DropUnknown,
     },
 };
+
+/// What the master itself tells of a data path.
+#[derive(Debug, Clone)]
+pub struct OnMaster {
+    /// The master's name.
+    pub name: String,
+    /// The master's MAC.
+    pub mac: Mac,
+    /// What is less because of the programs of others there.
+    pub degraded: Vec<Degraded>,
+}
+
+impl OnMaster {
+    /// What `master` tells, with what is less because of the programs of others on it.
+    pub fn of(master: &Master, degraded: Vec<Degraded>) -> Self {
+        Self { name: master.name.clone(), mac: master.mac, degraded }
+    }
+}
 
 /// What is in place, and why not more.
 ///
 /// # Errors
 ///
-/// The map of children cannot be read.
-pub fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Description> {
+/// The map of children or the configuration cannot be read.
+pub fn describe(record: &Record, maps: &Maps, directory: &Path, on_master: &OnMaster) -> Result<Description> {
     let mut description = Description {
         carrier: Carrier::Bpf,
         demux: record.demux,
@@ -53,6 +72,21 @@ pub fn describe(record: &Record, maps: &Maps, directory: &Path) -> Result<Descri
         ));
     }
     description.degraded.extend(traced::degraded(record, directory));
+    description.degraded.extend(on_master.degraded.iter().cloned());
+    let known = maps.master()?;
+    if known != on_master.mac && description.hairpin != Hairpin::Off {
+        description.degraded.push(Degraded::new(
+            "hairpin",
+            description.hairpin.as_str(),
+            Hairpin::Off.as_str(),
+            format!(
+                "the device's MAC is {} now, and the programs turn around for {known}: macvlan-ctl attach {}, \
+                 or let run follow it",
+                on_master.mac, on_master.name
+            ),
+        ));
+        description.hairpin = Hairpin::Off;
+    }
     if maps.has_passthru()? && description.hairpin != Hairpin::Off {
         description.degraded.push(Degraded::new(
             "hairpin",

@@ -9,8 +9,8 @@ use crate::{
     datapath::bpf::{
         attached::{Bpf, directory},
         clean_up::{BUILDING, CLSACT_MARK, take_off},
-        describe::{describe, guard_flags},
-        hooks::tc::Hooks,
+        describe::{OnMaster, describe, guard_flags},
+        hooks::{pinned, tc::Hooks},
         load::load_object,
         maps::tables::Maps,
         record::{self, Record},
@@ -46,12 +46,12 @@ impl Bpf {
         bpffs::remove_directory(&building)?;
         let built = Self::build(netlink, master, options, max_children, members, &building, &lifetime).await;
         let directory = directory(master);
-        let whole = built.and_then(|(maps, record)| {
+        let whole = built.and_then(|(maps, record, on_master)| {
             fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
             crash::point("naming a pin directory whole")?;
-            let description = describe(&record, &maps, &directory)?;
-            let netlink = netlink.clone();
-            Ok(Self { directory: directory.clone(), maps, record, description, netlink, renewed: false })
+            let description = describe(&record, &maps, &directory, &on_master)?;
+            let (directory, netlink) = (directory.clone(), netlink.clone());
+            Ok(Self { directory, maps, record, description, netlink, renewed: false, on_master })
         });
         if whole.is_err() {
             let left = if fs::exists(&building).unwrap_or(true) { &building } else { &directory };
@@ -69,7 +69,7 @@ impl Bpf {
         members: &Members,
         building: &Path,
         lifetime: &Lifetime,
-    ) -> Result<(Maps, Record)> {
+    ) -> Result<(Maps, Record, OnMaster)> {
         fs::create_dir_all(building).with_context(|| format!("cannot make {building:?}"))?;
         crash::point("making a pin directory")?;
         let mut object = load_object(building, Some(max_children))?;
@@ -115,7 +115,9 @@ impl Bpf {
             ));
         }
         maps.write_record(&record.to_text()?)?;
-        Ok((maps, record))
+        // Seen where they are, not taken for granted.
+        let degraded = pinned::verify(netlink, building, master, &record).await?;
+        Ok((maps, record, OnMaster::of(master, degraded)))
     }
 }
 

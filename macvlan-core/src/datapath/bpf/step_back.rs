@@ -9,7 +9,6 @@ use crate::{
     datapath::{
         bpf::{
             attached::Bpf,
-            describe::describe,
             hooks::{child_programs, step_back::OnHooks},
             maps::image::Image,
             record::Record,
@@ -78,9 +77,8 @@ impl Bpf {
         note(record.to_text().and_then(|text| self.maps.write_record(&text)), "the record");
         self.record = record;
         self.renewed = false;
-        match describe(&self.record, &self.maps, &self.directory) {
-            Ok(description) => self.description = description,
-            Err(error) => note(Err(error), "the description"),
+        if let Err(error) = self.describe_anew() {
+            failed.push(error.context("cannot put back the description"));
         }
         failed
     }

@@ -9,10 +9,11 @@ use crate::{
     datapath::{
         bpf::{
             attached::Bpf,
-            describe::{describe, guard_flags},
+            describe::guard_flags,
             hooks::{
                 child_programs::{self, ChildPrograms},
-                tc::Hooks,
+                order, pinned,
+                tc::{self, Hooks},
             },
             load::load_object,
             record,
@@ -21,7 +22,7 @@ use crate::{
     },
     model::{
         child::Child,
-        description::{Demux, Hairpin},
+        description::{Degraded, Demux, Hairpin},
         keyword::Keyword,
         master::Master,
         options::{Options, StormLimit, TcChoice},
@@ -92,6 +93,12 @@ impl Bpf {
             let (word, hairpin) = (wanted.tc.as_str(), hairpin.as_str());
             changes.push(format!("set tc of {name:?} to {word}; it is attached by {hairpin} now"));
         }
+        if self.maps.master()? != master.mac {
+            changes.push(format!("tell the programs on {name:?} its MAC, {}", master.mac));
+        }
+        if self.is_behind() {
+            changes.push(format!("put the program at ingress of {name:?} first again"));
+        }
         if !self.record.is_current() {
             changes.push(format!("bring the programs on {name:?} to this version"));
         }
@@ -105,7 +112,7 @@ impl Bpf {
     /// # Errors
     ///
     /// When the machine cannot do it.
-    pub fn update(&mut self, master: &Master, options: &Options) -> Result<()> {
+    pub async fn update(&mut self, master: &Master, options: &Options) -> Result<()> {
         self.changes(master, options)?;
         let wanted = options.over(self.record.options);
         let xdp = wanted.xdp;
@@ -128,6 +135,11 @@ impl Bpf {
             }
             self.renewed = true;
         }
+        if self.is_behind() {
+            tc::put_first(&self.directory, master)?;
+            let degraded = pinned::verify(&self.netlink, &self.directory, master, &self.record).await?;
+            self.on_master.degraded = degraded;
+        }
         self.record.options = wanted;
         self.maps.set_guard(guard_flags(&self.record, &self.maps.members()?))?;
         // A run that was killed on its way to another mode may have left the other flag.
@@ -135,8 +147,13 @@ impl Bpf {
         self.maps.set_directs(wanted.directed_neigh)?;
         self.maps.set_storm_limit(wanted.storm_limit.per_second())?;
         self.maps.write_record(&self.record.to_text()?)?;
-        self.description = describe(&self.record, &self.maps, &self.directory)?;
-        Ok(())
+        self.describe_anew()
+    }
+
+    /// Whether others were put before our TCX program coming up, where the first place was ours.
+    fn is_behind(&self) -> bool {
+        let is_ingress = |degraded: &Degraded| degraded.feature == order::INGRESS;
+        self.record.hairpin == Hairpin::Tcx && self.on_master.degraded.iter().any(is_ingress)
     }
 
     /// Lets the devices of those members that want it vouch for their frames, and those of no others.
@@ -160,7 +177,6 @@ impl Bpf {
         if self.record != before {
             self.maps.write_record(&self.record.to_text()?)?;
         }
-        self.description = describe(&self.record, &self.maps, &self.directory)?;
-        Ok(())
+        self.describe_anew()
     }
 }

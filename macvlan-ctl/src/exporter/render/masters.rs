@@ -25,7 +25,8 @@ pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
         family.add(&labels, 1.0);
     })?;
     each(snapshot, text, &metrics::MASTER_CHILDREN, |family, master| {
-        family.add(&[&master.status.ifname], master.status.children.len() as f64);
+        let children = master.status.children.iter().filter(|child| child.adopted).count();
+        family.add(&[&master.status.ifname], children as f64);
     })?;
     write_counters(snapshot, text)?;
     write_datapath(snapshot, text)?;

@@ -47,7 +47,9 @@ fn child() -> ChildStatus {
         local: true,
         elsewhere: false,
         host_owned: false,
+        adopted: true,
         host_access: true,
+        host_access_reason: None,
         policy: PolicyStatus {
             rate_rx: Some("1mbit+2kpps".parse().unwrap()),
             rate_tx: Some("12bit".parse().unwrap()),

@@ -11,9 +11,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use aya::programs::links::{FdLink, PinnedLink};
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
 
-use crate::kernel::{bpffs, crash};
+use crate::{
+    datapath::bpf::hooks::on_device::Side,
+    kernel::{bpffs, crash},
+};
 
 /// The interface index of the XDP or TCX link pinned at `path`; 0 when its device is gone.
 ///
@@ -43,6 +46,32 @@ pub fn pinned_link_ifindex(path: &Path) -> Result<u32> {
 pub fn pinned_link_program(path: &Path) -> Result<u32> {
     let link = FdLink::from(PinnedLink::from_pin(path).with_context(|| cannot_open(path))?);
     Ok(link.info().with_context(|| format!("{path:?} is not a link"))?.program_id())
+}
+
+/// Ids of the TCX programs on one side of the device with this index, of the network namespace of the calling
+/// thread, in the order in which they run (kernel 6.6).
+///
+/// # Errors
+///
+/// The kernel knows no TCX, the device is gone, or the process lacks `CAP_NET_ADMIN`.
+pub fn tcx_programs(index: u32, side: Side) -> Result<Vec<u32>> {
+    // More than `BPF_MPROG_MAX` in include/linux/bpf_mprog.h.
+    let mut ids = [0_u32; 64];
+    let mut attributes = no_attributes();
+    // SAFETY: every field of the union is plain data, and all of it is zero.
+    let query = unsafe { &mut attributes.query };
+    query.__bindgen_anon_1.target_ifindex = index;
+    query.attach_type = match side {
+        Side::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
+        Side::Egress => bpf_attach_type::BPF_TCX_EGRESS,
+    } as u32;
+    query.prog_ids = ids.as_mut_ptr() as u64;
+    query.__bindgen_anon_2.count = ids.len() as u32;
+    // SAFETY: the address is that of a live array with so many elements.
+    unsafe { bpf(bpf_cmd::BPF_PROG_QUERY, &mut attributes) }.context("cannot list TCX programs")?;
+    // SAFETY: the kernel has written how many there are, at most as many as there was room for.
+    let count = unsafe { attributes.query.__bindgen_anon_2.count };
+    Ok(ids[..ids.len().min(count as usize)].to_vec())
 }
 
 /// The id of the link pinned at `path`.

@@ -3,6 +3,8 @@
 pub(crate) mod child_programs;
 mod device_pin;
 mod link;
+pub(crate) mod on_device;
+pub(crate) mod order;
 pub(crate) mod pinned;
 pub(crate) mod refusal;
 pub(crate) mod step_back;

@@ -11,6 +11,8 @@ use crate::{
         hooks::{
             child_programs, device_pin,
             link::{detach_link, pinned_link_ifindex, pinned_link_program},
+            on_device::{Hook, OnDevice},
+            order,
             tc::{FILTER_HANDLE, LINK_EGRESS, LINK_INGRESS, LINK_XDP, PRIORITY_EGRESS, PRIORITY_INGRESS},
         },
         record::Record,
@@ -20,45 +22,60 @@ use crate::{
         clsact::{self, Filter},
     },
     model::{
-        description::{Demux, Hairpin},
+        description::{Degraded, Demux, Hairpin},
         master::Master,
     },
 };
 
-/// Checks that what is pinned in `directory` is still on `master`.
+/// Checks that what is pinned in `directory` is still on `master`; gives what is less because of the
+/// programs of others there.
 ///
 /// # Errors
 ///
 /// When it is not.
-pub async fn verify(netlink: &Netlink, directory: &Path, master: &Master, record: &Record) -> Result<()> {
-    let mut links = Vec::new();
+pub async fn verify(
+    netlink: &Netlink,
+    directory: &Path,
+    master: &Master,
+    record: &Record,
+) -> Result<Vec<Degraded>> {
+    let mut there = OnDevice::read(netlink, master.index).await?;
+    let tc = our_programs(directory);
+    let (mut links, mut hooks) = (Vec::new(), Vec::new());
     match record.hairpin {
-        Hairpin::Tcx => links.extend([LINK_INGRESS, LINK_EGRESS]),
-        Hairpin::Clsact => verify_filters(netlink, directory, master).await?,
+        Hairpin::Tcx => {
+            links.extend([LINK_INGRESS, LINK_EGRESS]);
+            // Who may not list them has only the links' word.
+            if there.tcx_hidden.is_none() {
+                hooks.extend([(Hook::TcxIngress, "TCX ingress"), (Hook::TcxEgress, "TCX egress")]);
+            }
+        }
+        Hairpin::Clsact => {
+            hooks.extend([(Hook::ClsactIngress, "TC ingress"), (Hook::ClsactEgress, "TC egress")]);
+        }
         Hairpin::Shim | Hairpin::Off => {}
+    }
+    for (hook, place) in hooks {
+        if !there.has(hook, &tc) {
+            bail!("somebody removed our program at {place} from {:?}", master.name);
+        }
     }
     if matches!(record.demux, Demux::XdpNative | Demux::XdpGeneric) {
         links.push(LINK_XDP);
+        let ours = pinned_link_program(&directory.join(LINK_XDP))?;
+        if !there.has(Hook::Xdp, &[ours]) {
+            bail!("somebody removed our XDP program from {:?}", master.name);
+        }
     }
     for name in links {
         if pinned_link_ifindex(&directory.join(name))? != master.index {
             bail!("{name} is no longer on {:?}", master.name);
         }
     }
-    Ok(())
-}
-
-async fn verify_filters(netlink: &Netlink, directory: &Path, master: &Master) -> Result<()> {
-    let ours = our_programs(directory);
-    let filters = netlink.clsact_filters(master.index).await?;
-    for hook in [clsact::Direction::Ingress, clsact::Direction::Egress] {
-        let is_ours =
-            |filter: &Filter| filter.hook == hook && filter.program.is_some_and(|id| ours.contains(&id));
-        if !filters.iter().any(is_ours) {
-            bail!("somebody removed our TC filters from {:?}", master.name);
-        }
+    if !order::degraded(&there, &tc, &master.name).is_empty() {
+        there.name_all();
     }
-    Ok(())
+    Ok(order::degraded(&there, &tc, &master.name))
 }
 
 /// Whether the device is there that the data path pinned in `directory` is on, in whatever namespace;

@@ -20,7 +20,7 @@ use crate::{
             refusal::{Hook, flat, reason},
             tc::{
                 FILTER_HANDLE, Hooks, LINK_EGRESS, LINK_INGRESS, LINK_XDP, PRIORITY_EGRESS, PRIORITY_INGRESS,
-                PROGRAM_XDP,
+                PROGRAM_XDP, attach_pinned,
             },
         },
         load::load_object,
@@ -77,14 +77,19 @@ impl OnHooks {
             let pinned = SchedClassifier::from_pin(&pin).ok();
             let pinned = pinned.and_then(|program| program.info().ok()).map(|info| info.id());
             // The pin is replaced last: with another one still beside it, the hook may have that.
-            if pinned == Some(*id) && !fs::exists(&beside)? {
-                continue;
-            }
+            let is_own = pinned == Some(*id) && !fs::exists(&beside)?;
             let (hook, priority, link) = if *name == names::INGRESS {
                 (TcAttachType::Ingress, PRIORITY_INGRESS, LINK_INGRESS)
             } else {
                 (TcAttachType::Egress, PRIORITY_EGRESS, LINK_EGRESS)
             };
+            if is_own {
+                // Taken off to be put first, and not put back.
+                if hairpin == Hairpin::Tcx && !fs::exists(directory.join(link))? {
+                    attach_pinned(directory, master, name)?;
+                }
+                continue;
+            }
             let place = if hairpin == Hairpin::Tcx { Hook::Tcx } else { Hook::Filter };
             let link: SchedClassifierLink = match hairpin {
                 Hairpin::Tcx => FdLink::from(PinnedLink::from_pin(directory.join(link))?).try_into()?,

@@ -158,15 +158,7 @@ impl<'a> Hooks<'a> {
             (names::EGRESS, TcAttachType::Egress, LinkOrder::last(), LINK_EGRESS),
         ];
         for (name, hook, order, pin) in hooks {
-            let program = self.classifier(name)?;
-            let id = program
-                .attach_with_options(&master.name, hook, TcAttachOptions::TcxOrder(order))
-                .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Hook::Tcx, &error)))?;
-            crash::point("attaching a TCX link")?;
-            let link: FdLink = program.take_link(id)?.try_into()?;
-            link.pin(directory.join(pin))
-                .map_err(|error| anyhow!("cannot pin a TCX link: {}", flat(&error)))?;
-            crash::point("pinning a TCX link")?;
+            attach_link(self.classifier(name)?, master, hook, order, &directory.join(pin))?;
         }
         Ok(())
     }
@@ -232,6 +224,48 @@ impl<'a> Hooks<'a> {
         }
         Ok(())
     }
+}
+
+/// Puts the program that is pinned in `directory` at TCX ingress before those that others have put before
+/// it. Its place at egress stays: who came after it there has chosen that.
+///
+/// # Errors
+///
+/// The program or its link cannot be opened, attached or pinned.
+pub fn put_first(directory: &Path, master: &Master) -> Result<()> {
+    detach_link(&directory.join(LINK_INGRESS))?;
+    attach_pinned(directory, master, names::INGRESS)
+}
+
+/// Attaches a program that is pinned in `directory` to its TCX hook, where it has no link.
+///
+/// # Errors
+///
+/// The program cannot be opened or attached, or its link cannot be pinned.
+pub fn attach_pinned(directory: &Path, master: &Master, name: &str) -> Result<()> {
+    let (hook, order, pin) = match name {
+        names::INGRESS => (TcAttachType::Ingress, LinkOrder::first(), LINK_INGRESS),
+        _ => (TcAttachType::Egress, LinkOrder::last(), LINK_EGRESS),
+    };
+    let mut program = SchedClassifier::from_pin(directory.join(name))
+        .map_err(|error| anyhow!("cannot open program {name}: {}", flat(&error)))?;
+    attach_link(&mut program, master, hook, order, &directory.join(pin))
+}
+
+fn attach_link(
+    program: &mut SchedClassifier,
+    master: &Master,
+    hook: TcAttachType,
+    order: LinkOrder,
+    pin: &Path,
+) -> Result<()> {
+    let id = program
+        .attach_with_options(&master.name, hook, TcAttachOptions::TcxOrder(order))
+        .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Hook::Tcx, &error)))?;
+    crash::point("attaching a TCX link")?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    link.pin(pin).map_err(|error| anyhow!("cannot pin a TCX link: {}", flat(&error)))?;
+    crash::point("pinning a TCX link")
 }
 
 fn no_clsact(master: &Master, error: &TcError) -> anyhow::Error {

@@ -7,6 +7,7 @@ use macvlan_common::{
     child::{Mode, Policy},
     config::Config,
     limit::Pace,
+    mac::Mac,
 };
 
 use crate::{
@@ -28,6 +29,16 @@ impl Maps {
         let secret = u64::from(random(1)) << 32 | u64::from(random(1 << 8));
         let config = Config { secret, meta: random(1), ..Config::default() };
         self.config.set(0, config, 0).context("cannot write the configuration map")
+    }
+
+    /// The MAC that the programs know the master by.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn master(&self) -> Result<Mac> {
+        let config = self.config.get(&0, 0).context("cannot read the configuration map")?;
+        Ok(Mac::from_key(config.master))
     }
 
     /// Whether a passthru child takes everything.

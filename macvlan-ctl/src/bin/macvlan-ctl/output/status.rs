@@ -72,13 +72,14 @@ pub fn print_children(json: bool, statuses: &[MasterStatus]) -> Result<()> {
     Ok(())
 }
 
-/// A line for each child of which more was said than whether it may talk to the host.
+/// A line for each child of which more was said than whether it may talk to the host, or that is not adopted.
 fn print_policies<'a>(
     out: &mut impl io::Write,
     children: impl IntoIterator<Item = &'a ChildStatus>,
 ) -> Result<()> {
     for child in children {
-        let phrases = child.policy.phrases();
+        let mut phrases = child.policy.phrases();
+        phrases.extend(child.host_access_reason.clone().filter(|_| !child.adopted));
         if !phrases.is_empty() {
             let text = format!("{}: {}", child.ifname, phrases.join(", "));
             writeln!(out, "{}", textwrap::fill(&text, Options::new(WIDTH).subsequent_indent("  ")))?;
@@ -158,7 +159,9 @@ mod tests {
             local: true,
             elsewhere: false,
             host_owned: false,
+            adopted: true,
             host_access: true,
+            host_access_reason: None,
             policy: PolicyStatus::default(),
             owned: false,
             container: None,
