@@ -1,8 +1,11 @@
 //! Finding lower devices, and saying why one cannot be a master.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
+    datapath::bpf::{attached, moved},
     discovery::children::Observed,
     kernel::{
         ifname::IfName,
@@ -69,15 +72,28 @@ pub async fn masters(netlink: &Netlink, observed: &Observed, name: Option<&str>)
         return Ok(vec![find_master(netlink, name).await?]);
     }
     let mut masters = Vec::new();
+    let came = moved::indexes();
     for link in netlink.links(ListOptions::default()).await? {
         if is_candidate(&link)
             && let Ok(master) = master_of_link(netlink, link).await
-            && (!observed.of(master.index).is_empty() || crate::datapath::bpf::attached::is_pinned(&master))
+            && has_something(netlink, observed, &came, &master).await
         {
             masters.push(master);
         }
     }
     Ok(masters)
+}
+
+/// Whether there are children on a device, a data path, or one that `came` from another namespace with it.
+async fn has_something(
+    netlink: &Netlink,
+    observed: &Observed,
+    came: &BTreeSet<u32>,
+    master: &Master,
+) -> bool {
+    !observed.of(master.index).is_empty()
+        || attached::is_pinned(master)
+        || (came.contains(&master.index) && moved::find(netlink, master).await.is_some())
 }
 
 fn is_candidate(link: &Link) -> bool {

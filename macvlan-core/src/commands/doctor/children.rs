@@ -56,6 +56,18 @@ pub fn judge_datapath(ifname: &str, datapath: &DataPath, children: &[Child]) -> 
     }
 }
 
+/// What it means that masters, by their index here, went to another namespace with the programs on.
+pub fn judge_departed(departed: &[u32]) -> Option<Finding> {
+    if departed.is_empty() {
+        return None;
+    }
+    let indexes = departed.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let found = format!("device {indexes} of this namespace went to another one with our programs on");
+    let reason = "TCX and XDP programs go with their device, and work on there";
+    let remedy = "there: macvlan-ctl attach DEVICE takes them over, macvlan-ctl detach DEVICE takes them off";
+    Some(Finding::new(Status::Warning, "departed", found, reason).remedy(remedy))
+}
+
 fn judge_attached(description: &Description, reason: &str) -> Finding {
     let carrier = if description.carrier == Carrier::Bpf { "bpf" } else { "kernel" };
     let (demux, hairpin) = (description.demux.as_str(), description.hairpin.as_str());

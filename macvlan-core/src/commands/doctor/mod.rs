@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     commands::doctor::{
-        children::{DataPath, Namespaces, judge_datapath, judge_macs, judge_namespaces},
+        children::{DataPath, Namespaces, judge_datapath, judge_departed, judge_macs, judge_namespaces},
         device::Device,
         features::Surroundings,
         privileges::Privileges,
@@ -28,7 +28,7 @@ use crate::{
     },
     datapath::{
         Datapath as _,
-        bpf::{attached, hooks::on_device::OnDevice},
+        bpf::{attached, hooks::on_device::OnDevice, moved},
     },
     discovery::{
         access::Access,
@@ -58,6 +58,9 @@ pub async fn examine(name: Option<&str>) -> Result<Vec<Finding>> {
     let netlink = Netlink::open()?;
     let observed = find_children(&netlink, Access::Read).await.context("cannot look for children")?;
     findings.push(judge_namespaces(&Namespaces::look()));
+    if privileges.root {
+        findings.extend(judge_departed(&moved::departed(&netlink).await));
+    }
     match name {
         Some(name) => findings.extend(examine_named(&netlink, &observed, name, privileges.root).await?),
         None => {
@@ -109,7 +112,10 @@ async fn examine_device(
     let device = Device::read(netlink, &link).await?;
     let mut findings = device::judge(&device, uplink::vendor().as_deref());
     let Ok(master) = master_of_link(netlink, link).await else { return Ok(findings) };
-    let ours = root.then(|| attached::program_ids(&master));
+    let ours = match root {
+        true => Some(attached::program_ids(netlink, &master).await),
+        false => None,
+    };
     let mut programs = OnDevice::read(netlink, master.index).await?;
     programs.name_all();
     let children = observed.of(master.index);

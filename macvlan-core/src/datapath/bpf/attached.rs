@@ -15,15 +15,16 @@ use crate::{
         Datapath,
         bpf::{
             describe::{OnMaster, describe, guard_flags},
-            hooks::pinned,
+            hooks::{on_device::OnDevice, pinned, strays},
             maps::tables::{self, Maps},
+            moved,
             record::{Lasting, Record},
         },
     },
     kernel::{bpffs, netlink::Netlink},
     model::{
         counters::Counters,
-        description::Description,
+        description::{Degraded, Description},
         master::Master,
         members::{AllowedAddresses, Members},
         neighbours::ToldAddresses,
@@ -61,13 +62,43 @@ impl Bpf {
         let directory = directory(master);
         match fs::exists(&directory) {
             Ok(true) => {}
-            Ok(false) => return Found::Nothing,
+            Ok(false) => return Self::find_unnamed(netlink, master).await,
             Err(error) => return Found::Broken(format!("cannot read {directory:?}: {error}")),
         }
         match Self::open(netlink, master, directory).await {
             Ok(bpf) => Found::Whole(Box::new(bpf)),
             Err(error) => Found::Broken(format!("{error:#}")),
         }
+    }
+
+    /// Looks for what is on `master` though nothing is pinned under its key.
+    async fn find_unnamed(netlink: &Netlink, master: &Master) -> Found {
+        let name = &master.name;
+        if let Some(moved) = moved::find(netlink, master).await {
+            let reason = format!(
+                "it came from another network namespace with the programs on: macvlan-ctl attach {name} takes \
+                 them over, macvlan-ctl detach {name} takes them off"
+            );
+            return match Self::open(netlink, master, moved).await {
+                Ok(mut bpf) => {
+                    let degraded = Degraded::new("pins", "this namespace", "another namespace", reason);
+                    bpf.on_master.degraded.push(degraded);
+                    match bpf.describe_anew() {
+                        Ok(()) => Found::Whole(Box::new(bpf)),
+                        Err(error) => Found::Broken(format!("{error:#}")),
+                    }
+                }
+                Err(error) => Found::Broken(format!("{error:#}; {reason}")),
+            };
+        }
+        let is_stray = |there: OnDevice| !strays::of(&there).is_empty();
+        if OnDevice::read(netlink, master.index).await.is_ok_and(is_stray) {
+            return Found::Broken(format!(
+                "our programs are on {name:?}, but nothing is pinned: the BPF file system was unmounted, or they \
+                 are of another mount namespace; macvlan-ctl attach {name} replaces them"
+            ));
+        }
+        Found::Nothing
     }
 
     async fn open(netlink: &Netlink, master: &Master, directory: PathBuf) -> Result<Self> {
@@ -187,9 +218,16 @@ fn foreign_layout(directory: &Path, name: &str) -> Option<String> {
     (!record.is_compatible()).then_some(reason)
 }
 
-/// Ids of the programs that are pinned for `master`: what tells ours from others of the same name.
-pub fn program_ids(master: &Master) -> Vec<u32> {
-    pinned::program_ids(&directory(master))
+/// Ids of the programs of ours for `master`: what tells them from others of the same name.
+pub async fn program_ids(netlink: &Netlink, master: &Master) -> Vec<u32> {
+    let mut programs = pinned::program_ids(&directory(master));
+    if let Some(moved) = moved::find(netlink, master).await {
+        programs.extend(pinned::program_ids(&moved));
+    }
+    if let Ok(there) = OnDevice::read(netlink, master.index).await {
+        programs.extend(strays::of(&there));
+    }
+    programs
 }
 
 pub(crate) fn directory(master: &Master) -> PathBuf {

@@ -55,6 +55,9 @@ pub async fn clean_up(netlink: &Netlink, master: &Master, broken: bool) -> Resul
             take_off(netlink, master, &directory).await?;
         }
     }
+    if broken {
+        pinned::remove_strays(netlink, master).await?;
+    }
     remove_orphans(netlink, &master.key).await?;
     bpffs::remove_root();
     Ok(())
@@ -95,7 +98,7 @@ async fn remove_orphans(netlink: &Netlink, own: &MasterKey) -> Result<()> {
 }
 
 /// Whose pin directory it is, whole or not.
-fn key_of(directory: &Path) -> Option<MasterKey> {
+pub fn key_of(directory: &Path) -> Option<MasterKey> {
     let name = directory.file_name()?.to_str()?;
     let whole = name.strip_suffix(BUILDING).or_else(|| name.strip_suffix(LEAVING)).unwrap_or(name);
     MasterKey::of_directory(whole)

@@ -11,6 +11,7 @@ pub(crate) mod hooks;
 mod install;
 pub(crate) mod load;
 mod maps;
+pub(crate) mod moved;
 pub mod object;
 pub mod probe;
 pub mod reader;

@@ -126,12 +126,30 @@ pub fn pin_program(path: &Path, program: &OwnedFd) -> Result<()> {
 
 /// Takes the program of the link pinned at `path` off its device. The pin stays.
 fn detach_pinned_link(path: &Path) -> Result<()> {
-    let link = open(path)?;
+    detach(&open(path)?).with_context(|| format!("cannot detach the link {path:?}"))
+}
+
+fn detach(link: &OwnedFd) -> io::Result<()> {
     let mut attributes = no_attributes();
     attributes.link_detach.link_fd = link.as_raw_fd().unsigned_abs();
     // SAFETY: the command reads a descriptor and no address.
-    let detached = unsafe { bpf(bpf_cmd::BPF_LINK_DETACH, &mut attributes) };
-    detached.map(drop).with_context(|| format!("cannot detach the link {path:?}"))
+    unsafe { bpf(bpf_cmd::BPF_LINK_DETACH, &mut attributes) }.map(drop)
+}
+
+/// Takes the program of the link with this id off its device, whoever holds the link.
+///
+/// # Errors
+///
+/// The link is gone, or the process lacks `CAP_SYS_ADMIN`.
+pub fn detach_link_by_id(id: u32) -> Result<()> {
+    let mut attributes = no_attributes();
+    attributes.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+    // SAFETY: the command reads a number and no address.
+    let fd = unsafe { bpf(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attributes) };
+    let fd = fd.with_context(|| format!("cannot open link {id}"))?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    detach(&link).with_context(|| format!("cannot detach link {id}"))
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {

@@ -8,5 +8,6 @@ pub(crate) mod order;
 pub(crate) mod pinned;
 pub(crate) mod refusal;
 pub(crate) mod step_back;
+pub(crate) mod strays;
 pub(crate) mod tc;
 mod xdp;

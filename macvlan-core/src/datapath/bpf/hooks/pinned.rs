@@ -12,7 +12,7 @@ use crate::{
             child_programs, device_pin,
             link::{detach_link, pinned_link_ifindex, pinned_link_program},
             on_device::{Hook, OnDevice},
-            order,
+            order, strays,
             tc::{FILTER_HANDLE, LINK_EGRESS, LINK_INGRESS, LINK_XDP, PRIORITY_EGRESS, PRIORITY_INGRESS},
         },
         record::Record,
@@ -82,9 +82,7 @@ pub async fn verify(
 /// `None` where nothing pinned tells. A link that was detached has no device either: ask only under the
 /// lock of the master.
 pub fn has_device(directory: &Path) -> Option<bool> {
-    let links = [LINK_INGRESS, LINK_EGRESS, LINK_XDP].iter();
-    let indexes = links.filter_map(|link| pinned_link_ifindex(&directory.join(link)).ok());
-    let on_device = indexes.map(|index| index != 0).reduce(|any, one| any || one);
+    let on_device = indexes(directory).into_iter().map(|index| index != 0).reduce(|any, one| any || one);
     on_device.or_else(|| device_pin::is_there(directory))
 }
 
@@ -105,11 +103,37 @@ pub async fn remove(netlink: &Netlink, master: &Master, directory: &Path, owns_c
     egress.and(xdp).and(filters).and(ingress).and(children)
 }
 
-/// Ids of all programs pinned in `directory`, by themselves or by their link.
-pub fn program_ids(directory: &Path) -> Vec<u32> {
+/// The indexes of the devices that the master's links are on, in whatever namespace; 0 where one has none.
+pub fn indexes(directory: &Path) -> Vec<u32> {
+    let links = [LINK_INGRESS, LINK_EGRESS, LINK_XDP].iter();
+    links.filter_map(|link| pinned_link_ifindex(&directory.join(link)).ok()).collect()
+}
+
+/// Ids of the programs on the master that are pinned in `directory`, by themselves or by their link.
+pub fn of_master(directory: &Path) -> Vec<u32> {
     let mut programs = our_programs(directory);
     let links = [LINK_INGRESS, LINK_EGRESS, LINK_XDP].iter();
     programs.extend(links.filter_map(|link| pinned_link_program(&directory.join(link)).ok()));
+    programs
+}
+
+/// Takes programs of ours off `master` that no pin leads to. The qdisc stays: nobody knows whose it is.
+///
+/// # Errors
+///
+/// The kernel refuses to delete a filter.
+pub async fn remove_strays(netlink: &Netlink, master: &Master) -> Result<()> {
+    let strays = strays::of(&OnDevice::read(netlink, master.index).await?);
+    if strays.is_empty() {
+        return Ok(());
+    }
+    strays::detach_links(&strays);
+    remove_filters(netlink, master, &Ours::Programs(strays), false).await
+}
+
+/// Ids of all programs pinned in `directory`, by themselves or by their link.
+pub fn program_ids(directory: &Path) -> Vec<u32> {
+    let mut programs = of_master(directory);
     programs.extend(child_programs::program_ids(directory));
     programs
 }
