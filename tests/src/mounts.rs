@@ -46,6 +46,13 @@ impl Mounts {
         self.enter(|| while umount2(BPFFS, MntFlags::MNT_DETACH).is_ok() {});
     }
 
+    /// Mounts a BPF file system, an empty one.
+    #[track_caller]
+    pub fn mount_bpffs(&self) {
+        self.enter(|| mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>))
+            .or_fail("mount a BPF file system");
+    }
+
     /// Lets nobody write to the BPF file system, or anybody again.
     #[track_caller]
     pub fn set_bpffs_read_only(&self, read_only: bool) {

@@ -132,7 +132,7 @@ fn what_came_with_the_master_is_told_of_as_ours() {
             }
             Along::Rest => assert!(told["datapath"] == "kernel" && degraded.contains(reason), "{degraded}"),
             Along::Nothing => {
-                assert!(told["datapath"] == "kernel" && !degraded.contains(reason), "{degraded}")
+                assert!(told["datapath"] == "kernel" && !degraded.contains(reason), "{degraded}");
             }
         }
         // Where it came from, it is missed.

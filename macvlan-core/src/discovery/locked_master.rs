@@ -8,7 +8,7 @@ use macvlan_common::{child::Policy, mac::Mac};
 use crate::{
     datapath::{
         Datapath,
-        bpf::{attached, clean_up, moved, probe::Depth},
+        bpf::{attached, clean_up, probe::Depth, take_over},
         members_of,
     },
     discovery::{
@@ -61,7 +61,7 @@ impl LockedMaster {
             Access::Read => None,
         };
         if access == Access::Change {
-            moved::take_over(&netlink, &master).await.context("cannot take over its data path")?;
+            take_over(&netlink, &master).await.context("cannot take over its data path")?;
             clean_up(&netlink, &master, false).await.context("cannot clean up after an earlier run")?;
         }
         // What changes a master has all of the programs judged when it installs them.

@@ -6,22 +6,26 @@ use std::{
 };
 
 use anyhow::Result;
-use macvlan_common::{child::Policy, mac::Mac};
+use macvlan_common::mac::Mac;
 use tokio::time::Instant;
 
 use crate::{
-    datapath::{Datapath as _, bpf::probe::ProbeMemory, kernel::Kernel, members_of, shim},
+    datapath::{
+        Datapath as _,
+        bpf::{held::Held, probe::ProbeMemory},
+        kernel::Kernel,
+        members_of, shim,
+    },
     discovery::{
         datapath::{FoundDatapath, look_for_datapath_or},
         neighbours::Addresses,
     },
     follow::{
+        fit::fit,
         notes::{Note, Report},
         snapshot::MasterSnapshot,
-        watch::{
-            change::{Change, Subject, What},
-            watcher::Watcher,
-        },
+        tell,
+        watch::{change::What, watcher::Watcher},
     },
     kernel::{
         lock::Lock,
@@ -45,10 +49,14 @@ pub struct AttachedMaster {
     description: Description,
     members: Members,
     pins: Option<PathBuf>,
+    /// The same, open: should the BPF file system be unmounted.
+    held: Held,
     /// What the kernel counted of each child, where it carries them alone.
     totals: BTreeMap<DeviceKey, Totals>,
     /// When we looked last, BPF was unavailable.
     refused: bool,
+    /// Somebody took the data path off, and may put it back: we do not.
+    is_left: bool,
     /// What came of trying whether BPF is available.
     probes: ProbeMemory,
     /// Children of others belong to it.
@@ -92,8 +100,10 @@ impl AttachedMaster {
             description: Kernel::new("not looked at yet").description().clone(),
             members: Members::default(),
             pins: None,
+            held: Held::default(),
             totals: BTreeMap::new(),
             refused: false,
+            is_left: false,
             probes: ProbeMemory::default(),
             adopts,
             former: BTreeMap::new(),
@@ -184,6 +194,12 @@ impl AttachedMaster {
     /// A map cannot be written, or the device is gone.
     pub async fn sync(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<Synced> {
         let Some(_lock) = Lock::try_take(&self.master.key)? else { return Ok(Synced::Busy) };
+        if self.pins.is_some()
+            && let Err(error) = self.put_back_pins(watcher, report).await
+        {
+            self.live_without_pins(&error, report);
+            return Ok(Synced::Done);
+        }
         let found = look_for_datapath_or(watcher.netlink(), &self.master, || self.probes.refusal()).await;
         let FoundDatapath { attached, broken, refusal } = found;
         let was_refused = std::mem::replace(&mut self.refused, refusal.is_some());
@@ -191,10 +207,12 @@ impl AttachedMaster {
             Ok(bpf) => bpf,
             Err(reason) if broken => return Ok(Synced::Lost(reason)),
             Err(reason) => {
+                self.held = Held::default();
                 if self.pins.take().is_some() {
+                    self.is_left = true;
                     report(Note::Warning(format!("{}: another command has detached it", self.master.name)));
                 }
-                if was_refused && refusal.is_none() {
+                if was_refused && !self.is_left && refusal.is_none() {
                     return Ok(Synced::Lost("BPF is available now".into()));
                 }
                 return self.sync_kernel(reason, watcher).await;
@@ -233,40 +251,46 @@ impl AttachedMaster {
             );
             self.warn(text, report);
         }
-        self.tell_degraded(bpf.description(), report);
+        // What was less from the start, attaching told.
+        if self.pins.is_some() {
+            let (before, now) = (&self.description.degraded, &bpf.description().degraded);
+            tell::degraded(&self.master.name, before, now, report);
+        }
         self.description = bpf.description().clone();
+        self.held.hold(bpf.pins())?;
+        self.is_left = false;
         self.pins = Some(bpf.pins().to_owned());
-        self.tell_places(&wanted, &children, report);
+        tell::places(&self.master, (&self.members, &wanted), &children, report);
         self.members = wanted;
         self.totals.clear();
         Ok(Synced::Done)
     }
 
-    /// Tells what has become less than the best since the last look, and what is well again. What was less
-    /// from the start, attaching told.
-    fn tell_degraded(&self, now: &Description, report: Report<'_>) {
-        if self.pins.is_none() {
-            return;
+    /// Pins the data path again where its pins are gone and it is not.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be pinned. It stays in place as long as this process.
+    async fn put_back_pins(&self, watcher: &Watcher, report: Report<'_>) -> Result<()> {
+        if self.held.put_back(watcher.netlink(), &self.master).await? {
+            report(Note::Warning(format!(
+                "{}: its pins were gone, as when the BPF file system is unmounted: pinned again, nothing was lost",
+                self.master.name
+            )));
         }
-        let lacks = |all: &[Degraded], one: &Degraded| !all.iter().any(|other| other.is_same(one));
-        let (name, before) = (&self.master.name, &self.description.degraded);
-        for degraded in now.degraded.iter().filter(|degraded| lacks(before, degraded)) {
-            report(Note::Warning(format!("{name}: {degraded}")));
-        }
-        for well in before.iter().filter(|degraded| lacks(&now.degraded, degraded)) {
-            report(Note::Info(format!("{name}: {} is no longer {}", well.feature, well.got)));
-        }
+        Ok(())
     }
 
-    /// Tells whose MACs have come to be elsewhere, and whose are back.
-    fn tell_places(&self, now: &Members, children: &[&Child], report: Report<'_>) {
-        for mac in self.members.elsewhere.symmetric_difference(&now.elsewhere) {
-            let Some(child) = children.iter().find(|child| child.mac == *mac) else { continue };
-            let what = if now.elsewhere.contains(mac) { What::Elsewhere } else { What::Here };
-            let (master, link) = (self.master.index, self.master.name.clone());
-            let subject = Subject::Child { master, link, child: Box::new((*child).clone()) };
-            report(Note::Change(&Change { what, subject }));
-        }
+    /// Says what is without pins: the data path works, and nobody can look into its maps.
+    fn live_without_pins(&mut self, error: &anyhow::Error, report: Report<'_>) {
+        let reason = format!(
+            "the BPF file system was unmounted: {error:#}; the data path goes on as long as this process, and \
+             changes of children wait; run: mount -t bpf bpf /sys/fs/bpf"
+        );
+        let degraded = Degraded::new("pins", "machine", "this process", reason);
+        self.warn(format!("{}: {degraded}", self.master.name), report);
+        self.description.degraded.retain(|other| !other.is_same(&degraded));
+        self.description.degraded.push(degraded);
     }
 
     /// Keeps the shim in step, where there is one, and reads what the kernel counts.
@@ -286,38 +310,5 @@ impl AttachedMaster {
         self.members = Members { policies: kernel.members()?, ..Members::default() };
         self.totals = kernel.totals().clone();
         Ok(Synced::Done)
-    }
-}
-
-/// As many as there is room for: those that are in already come first.
-fn fit(
-    wanted: BTreeMap<Mac, Policy>,
-    present: &BTreeMap<Mac, Policy>,
-    room: usize,
-) -> (BTreeMap<Mac, Policy>, usize) {
-    let left_out = wanted.len().saturating_sub(room);
-    if left_out == 0 {
-        return (wanted, 0);
-    }
-    let (old, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(mac, _)| present.contains_key(mac));
-    (old.into_iter().chain(new).take(room).collect(), left_out)
-}
-
-#[cfg(test)]
-mod tests {
-    use macvlan_common::child::Mode;
-
-    use super::*;
-
-    #[test]
-    fn where_room_is_short_those_inside_stay() {
-        let policy = Policy::new(Mode::Bridge, true);
-        let mac = |last| Mac::new([2, 0, 0, 0, 0, last]);
-        let wanted: BTreeMap<Mac, Policy> = (1..=4).map(|last| (mac(last), policy)).collect();
-        let present = BTreeMap::from([(mac(3), policy), (mac(4), policy)]);
-        let (fitting, left_out) = fit(wanted.clone(), &present, 3);
-        assert_eq!(fitting.into_keys().collect::<Vec<_>>(), [mac(1), mac(3), mac(4)]);
-        assert_eq!(left_out, 1);
-        assert_eq!(fit(wanted.clone(), &present, 4), (wanted, 0));
     }
 }

@@ -6,6 +6,7 @@
 
 mod attached_master;
 mod attaching;
+mod fit;
 mod followed_master;
 pub mod follower;
 pub mod notes;
@@ -13,4 +14,5 @@ pub mod privileges;
 mod service;
 pub mod settings;
 pub mod snapshot;
+mod tell;
 pub mod watch;

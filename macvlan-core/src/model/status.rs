@@ -192,9 +192,9 @@ mod tests {
         let mac = |last| Mac::new([2, 0, 0, 0, 0, last]);
         let children = [1, 2, 3, 4].map(|last| Child::example("web", mac(last)));
         let policy = |on| Policy::new(Mode::Bridge, on);
-        let mut members = Members::default();
-        members.policies =
-            [(mac(1), policy(true)), (mac(2), policy(false)), (mac(3), policy(true).with_hosts(true))].into();
+        let policies =
+            [(mac(1), policy(true)), (mac(2), policy(false)), (mac(3), policy(true).with_hosts(true))];
+        let members = Members { policies: policies.into(), ..Members::default() };
         let mut description = Description {
             carrier: Carrier::Bpf,
             demux: Demux::Tc,

@@ -15,13 +15,14 @@ use crate::{
         Datapath,
         bpf::{
             describe::{OnMaster, describe, guard_flags},
+            directory::directory,
             hooks::{on_device::OnDevice, pinned, strays},
             maps::tables::{self, Maps},
             moved,
             record::{Lasting, Record},
         },
     },
-    kernel::{bpffs, netlink::Netlink},
+    kernel::netlink::Netlink,
     model::{
         counters::Counters,
         description::{Degraded, Description},
@@ -228,10 +229,6 @@ pub async fn program_ids(netlink: &Netlink, master: &Master) -> Vec<u32> {
         programs.extend(strays::of(&there));
     }
     programs
-}
-
-pub(crate) fn directory(master: &Master) -> PathBuf {
-    bpffs::root().join(master.key.to_string())
 }
 
 impl Datapath for Bpf {

@@ -6,18 +6,16 @@ use std::{fs, io, path::Path};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    datapath::bpf::{attached::Bpf, hooks::pinned, maps::tables, record::Lasting},
+    datapath::bpf::{
+        attached::Bpf,
+        directory::{BUILDING, CLSACT_MARK, LEAVING, key_of},
+        hooks::pinned,
+        maps::tables,
+        record::Lasting,
+    },
     kernel::{bpffs, crash, lock::Lock, master_key::MasterKey, netlink::Netlink},
     model::master::Master,
 };
-
-/// Appended to the name of a directory that is not whole. The BPF file system allows no dots.
-pub const BUILDING: &str = "-building";
-
-/// File name of the mark that the clsact qdisc is ours.
-pub const CLSACT_MARK: &str = "clsact_ours";
-
-pub const LEAVING: &str = "-leaving";
 
 impl Bpf {
     /// Takes everything off the master.
@@ -95,13 +93,6 @@ async fn remove_orphans(netlink: &Netlink, own: &MasterKey) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whose pin directory it is, whole or not.
-pub fn key_of(directory: &Path) -> Option<MasterKey> {
-    let name = directory.file_name()?.to_str()?;
-    let whole = name.strip_suffix(BUILDING).or_else(|| name.strip_suffix(LEAVING)).unwrap_or(name);
-    MasterKey::of_directory(whole)
 }
 
 /// Whether the master of a pin directory is certainly gone. What is pinned tells; where it does not, the

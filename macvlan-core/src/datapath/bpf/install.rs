@@ -7,9 +7,10 @@ use macvlan_common::ABI_VERSION;
 
 use crate::{
     datapath::bpf::{
-        attached::{Bpf, directory},
-        clean_up::{BUILDING, CLSACT_MARK, take_off},
+        attached::Bpf,
+        clean_up::take_off,
         describe::{OnMaster, describe, guard_flags},
+        directory::{BUILDING, CLSACT_MARK, directory},
         hooks::{pinned, tc::Hooks},
         load::load_object,
         maps::tables::Maps,

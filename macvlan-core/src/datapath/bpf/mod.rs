@@ -7,6 +7,8 @@
 pub mod attached;
 pub(crate) mod clean_up;
 mod describe;
+mod directory;
+pub(crate) mod held;
 pub(crate) mod hooks;
 mod install;
 pub(crate) mod load;
@@ -17,6 +19,7 @@ pub mod probe;
 pub mod reader;
 mod record;
 pub(crate) mod step_back;
+pub(crate) mod take_over;
 pub mod trace;
 mod traced;
 mod update;
@@ -28,6 +31,7 @@ pub use crate::{
         object::allow_memory,
         probe::{Depth, probe},
         reader::{ProgramRuns, Reader, Usage},
+        take_over::take_over,
         trace::{TraceWatch, Traced, Tracing},
     },
     model::options::{DEFAULT_MAX_CHILDREN, MOST_CHILDREN, Options},

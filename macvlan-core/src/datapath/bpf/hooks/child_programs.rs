@@ -188,7 +188,12 @@ fn pins(directory: &Path) -> Result<Vec<String>> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {directory:?}")),
     };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    Ok(names.filter(|name| name.starts_with(HELD) || name.starts_with(SEEN)).collect())
+    Ok(names.filter(|name| is_pin(name)).collect())
+}
+
+/// Whether a pin of this name is the link of a child's device.
+pub fn is_pin(name: &str) -> bool {
+    name.starts_with(HELD) || name.starts_with(SEEN)
 }
 
 async fn put_one(netlink: &Netlink, directory: &Path, child: &Child, held: bool) -> Result<()> {

@@ -13,10 +13,7 @@ use anyhow::{Context, Result};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
 
-use crate::{
-    datapath::bpf::hooks::on_device::Side,
-    kernel::{bpffs, crash},
-};
+use crate::kernel::{bpffs, crash};
 
 /// The interface index of the XDP or TCX link pinned at `path`; 0 when its device is gone.
 ///
@@ -48,29 +45,28 @@ pub fn pinned_link_program(path: &Path) -> Result<u32> {
     Ok(link.info().with_context(|| format!("{path:?} is not a link"))?.program_id())
 }
 
-/// Ids of the TCX programs on one side of the device with this index, of the network namespace of the calling
+/// Ids of the TCX programs on a hook of the device with this index, of the network namespace of the calling
 /// thread, in the order in which they run (kernel 6.6).
 ///
 /// # Errors
 ///
 /// The kernel knows no TCX, the device is gone, or the process lacks `CAP_NET_ADMIN`.
-pub fn tcx_programs(index: u32, side: Side) -> Result<Vec<u32>> {
+pub fn tcx_programs(index: u32, hook: bpf_attach_type) -> Result<Vec<u32>> {
     // More than `BPF_MPROG_MAX` in include/linux/bpf_mprog.h.
     let mut ids = [0_u32; 64];
     let mut attributes = no_attributes();
     // SAFETY: every field of the union is plain data, and all of it is zero.
     let query = unsafe { &mut attributes.query };
     query.__bindgen_anon_1.target_ifindex = index;
-    query.attach_type = match side {
-        Side::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
-        Side::Egress => bpf_attach_type::BPF_TCX_EGRESS,
-    } as u32;
+    query.attach_type = hook as u32;
     query.prog_ids = ids.as_mut_ptr() as u64;
     query.__bindgen_anon_2.count = ids.len() as u32;
     // SAFETY: the address is that of a live array with so many elements.
     unsafe { bpf(bpf_cmd::BPF_PROG_QUERY, &mut attributes) }.context("cannot list TCX programs")?;
-    // SAFETY: the kernel has written how many there are, at most as many as there was room for.
-    let count = unsafe { attributes.query.__bindgen_anon_2.count };
+    // SAFETY: the command read and wrote this member of the union.
+    let query = unsafe { attributes.query };
+    // SAFETY: both members are this number.
+    let count = unsafe { query.__bindgen_anon_2.count };
     Ok(ids[..ids.len().min(count as usize)].to_vec())
 }
 
@@ -84,13 +80,13 @@ pub fn pinned_link_id(path: &Path) -> Result<u32> {
     Ok(link.info().with_context(|| format!("{path:?} is not a link"))?.id())
 }
 
-/// A program that is pinned at `path`, opened. aya opens an XDP program only by a type that it does not
-/// export.
+/// What is pinned at `path`, opened: a program, a map or a link. aya opens an XDP program only by a type that
+/// it does not export.
 ///
 /// # Errors
 ///
 /// Nothing is pinned there, or the process lacks `CAP_BPF`.
-pub fn open_pinned_program(path: &Path) -> Result<OwnedFd> {
+pub fn open_pinned(path: &Path) -> Result<OwnedFd> {
     open(path)
 }
 
@@ -109,19 +105,19 @@ pub fn update_pinned_link(path: &Path, program: &OwnedFd) -> Result<()> {
     updated.map(drop).with_context(|| format!("cannot replace the program of {path:?}"))
 }
 
-/// Pins an open program at `path`.
+/// Pins at `path` what is open.
 ///
 /// # Errors
 ///
 /// Something is pinned there.
-pub fn pin_program(path: &Path, program: &OwnedFd) -> Result<()> {
+pub fn pin_open(path: &Path, open: &OwnedFd) -> Result<()> {
     let text = CString::new(path.as_os_str().as_encoded_bytes())?;
     let mut attributes = no_attributes();
     attributes.__bindgen_anon_4.pathname = text.as_ptr() as u64;
-    attributes.__bindgen_anon_4.bpf_fd = program.as_raw_fd().unsigned_abs();
+    attributes.__bindgen_anon_4.bpf_fd = open.as_raw_fd().unsigned_abs();
     // SAFETY: the address is that of a string that ends with a zero and outlives the call.
     let pinned = unsafe { bpf(bpf_cmd::BPF_OBJ_PIN, &mut attributes) };
-    pinned.map(drop).with_context(|| format!("cannot pin program {path:?}"))
+    pinned.map(drop).with_context(|| format!("cannot pin {path:?}"))
 }
 
 /// Takes the program of the link pinned at `path` off its device. The pin stays.

@@ -2,7 +2,7 @@
 
 pub(crate) mod child_programs;
 mod device_pin;
-mod link;
+pub(crate) mod link;
 pub(crate) mod on_device;
 pub(crate) mod order;
 pub(crate) mod pinned;

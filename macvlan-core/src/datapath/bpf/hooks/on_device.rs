@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, io};
 
 use anyhow::{Context as _, Result};
 use aya::programs::loaded_programs;
+use aya_obj::generated::bpf_attach_type;
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkMessage, LinkXdp},
@@ -99,7 +100,11 @@ impl OnDevice {
         let mut add = |hook, id| found.programs.push(OnHook { hook, id, name: None });
         xdp_programs(netlink, index).await?.into_iter().for_each(|id| add(Hook::Xdp, Some(id)));
         let mut hidden = None;
-        for (side, hook) in [(Side::Ingress, Hook::TcxIngress), (Side::Egress, Hook::TcxEgress)] {
+        let sides = [
+            (bpf_attach_type::BPF_TCX_INGRESS, Hook::TcxIngress),
+            (bpf_attach_type::BPF_TCX_EGRESS, Hook::TcxEgress),
+        ];
+        for (side, hook) in sides {
             match tcx_programs(index, side) {
                 Ok(ids) => ids.into_iter().for_each(|id| add(hook, Some(id))),
                 Err(error) => hidden = Some(refusal(&error)),

@@ -14,8 +14,8 @@ use crate::{
     datapath::bpf::{
         hooks::{
             link::{
-                detach_link, open_pinned_program, pin_program, pinned_link_id, pinned_link_ifindex,
-                pinned_link_program, update_pinned_link,
+                detach_link, open_pinned, pin_open, pinned_link_id, pinned_link_ifindex, pinned_link_program,
+                update_pinned_link,
             },
             refusal::{Hook, flat, reason},
             tc::{
@@ -58,7 +58,7 @@ impl OnHooks {
         let link = directory.join(LINK_XDP);
         let xdp = match (pinned_link_id(&link), pinned_link_program(&link)) {
             (Ok(link), Ok(id)) => {
-                let program = open_pinned_program(&directory.join(PROGRAM_XDP)).ok();
+                let program = open_pinned(&directory.join(PROGRAM_XDP)).ok();
                 Some((link, id, program))
             }
             _ => None,
@@ -144,7 +144,7 @@ impl OnHooks {
             update_pinned_link(&pin, program)?;
             let own = directory.join(PROGRAM_XDP);
             bpffs::remove_pin(&own)?;
-            return pin_program(&own, program);
+            return pin_open(&own, program);
         }
         let choice = match demux {
             Demux::XdpNative => XdpChoice::Native,

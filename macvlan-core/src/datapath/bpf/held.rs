@@ -1,0 +1,104 @@
+//! What is pinned for a master, held open besides: it outlives its pins, and can be pinned again.
+//!
+//! A link is on its device as long as somebody holds it: a pin, or a descriptor. When the BPF file system is
+//! unmounted, every pin goes at once.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirEntryExt as _, symlink},
+    },
+    path::Path,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    datapath::bpf::{
+        directory::{BUILDING, CLSACT_MARK, LEAVING, directory},
+        hooks::{
+            child_programs,
+            link::{open_pinned, pin_open},
+            on_device::OnDevice,
+            pinned,
+        },
+    },
+    kernel::{bpffs, netlink::Netlink},
+    model::master::Master,
+};
+
+/// The maps, programs and links of one master, open. Links on the children's own devices are left out: there
+/// may be thousands, and they are put on anew where they are missed.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// By the name of the pin, with its inode.
+    files: BTreeMap<String, (u64, OwnedFd)>,
+    /// The programs on the master's hooks.
+    programs: Vec<u32>,
+    owns_clsact: bool,
+}
+
+impl Held {
+    /// Holds what is pinned in `directory` now, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be opened.
+    pub fn hold(&mut self, directory: &Path) -> Result<()> {
+        let mut before = std::mem::take(&mut self.files);
+        self.owns_clsact = false;
+        let mut is_changed = false;
+        for entry in fs::read_dir(directory).with_context(|| format!("cannot read {directory:?}"))? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if name == CLSACT_MARK {
+                self.owns_clsact = true;
+            } else if !child_programs::is_pin(&name) {
+                let same = before.remove(&name).filter(|(inode, _)| *inode == entry.ino());
+                is_changed |= same.is_none();
+                let file = match same {
+                    Some(file) => file,
+                    None => (entry.ino(), open_pinned(&entry.path())?),
+                };
+                self.files.insert(name, file);
+            }
+        }
+        if is_changed || !before.is_empty() {
+            self.programs = pinned::of_master(directory);
+        }
+        Ok(())
+    }
+
+    /// Pins what was held again where nobody took it off `master`, though nothing is pinned for that any
+    /// more. Gives whether it was so.
+    ///
+    /// # Errors
+    ///
+    /// The BPF file system cannot be mounted or written to. What is held stays in place.
+    pub async fn put_back(&self, netlink: &Netlink, master: &Master) -> Result<bool> {
+        let own = directory(master);
+        let half = [BUILDING, LEAVING].map(|suffix| own.with_file_name(format!("{}{suffix}", master.key)));
+        let is_half_done = half.iter().any(|path| fs::exists(path).unwrap_or(false));
+        if self.files.is_empty() || fs::exists(&own).unwrap_or(true) || is_half_done {
+            return Ok(false);
+        }
+        let there = OnDevice::read(netlink, master.index).await?;
+        if !there.programs.iter().any(|program| program.is_of(&self.programs)) {
+            return Ok(false);
+        }
+        bpffs::prepare()?;
+        let building = &half[0];
+        fs::create_dir_all(building).with_context(|| format!("cannot make {building:?}"))?;
+        for (name, (_, file)) in &self.files {
+            pin_open(&building.join(name), file)?;
+        }
+        if self.owns_clsact {
+            let mark = building.join(CLSACT_MARK);
+            symlink("ours", &mark).with_context(|| format!("cannot make {mark:?}"))?;
+        }
+        fs::rename(building, &own).with_context(|| format!("cannot rename {building:?}"))?;
+        Ok(true)
+    }
+}
