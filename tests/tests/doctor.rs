@@ -213,7 +213,7 @@ fn a_data_path_that_somebody_broke_is_a_problem() {
     lab.ctl(&["attach", "eth0", "--tc", "clsact"]).succeeded();
     cli::run(lab.host.ns.command("tc").args(["qdisc", "del", "dev", "eth0", "clsact"]));
     let found = doctor(&lab);
-    assert_status(&found, "data-path", "problem", "somebody removed our TC filters");
+    assert_status(&found, "data-path", "problem", "somebody removed our program at TC ingress");
     lab.ctl(&["attach", "eth0"]).succeeded();
     assert_status(&doctor(&lab), "data-path", "ok", "bpf");
     lab.ctl(&["detach", "eth0"]).succeeded();

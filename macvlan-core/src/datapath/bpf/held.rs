@@ -41,33 +41,31 @@ pub struct Held {
 }
 
 impl Held {
-    /// Holds what is pinned in `directory` now, and nothing else.
+    /// Holds what is pinned in `directory` now, and nothing else. Where that fails, what was held is kept.
     ///
     /// # Errors
     ///
-    /// A pin cannot be opened.
+    /// A pin cannot be opened: the file system may be on its way.
     pub fn hold(&mut self, directory: &Path) -> Result<()> {
-        let mut before = std::mem::take(&mut self.files);
-        self.owns_clsact = false;
-        let mut is_changed = false;
+        let (mut pins, mut opened, mut owns_clsact) = (BTreeMap::new(), BTreeMap::new(), false);
         for entry in fs::read_dir(directory).with_context(|| format!("cannot read {directory:?}"))? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             if name == CLSACT_MARK {
-                self.owns_clsact = true;
+                owns_clsact = true;
             } else if !child_programs::is_pin(&name) {
-                let same = before.remove(&name).filter(|(inode, _)| *inode == entry.ino());
-                is_changed |= same.is_none();
-                let file = match same {
-                    Some(file) => file,
-                    None => (entry.ino(), open_pinned(&entry.path())?),
-                };
-                self.files.insert(name, file);
+                if self.files.get(&name).is_none_or(|(inode, _)| *inode != entry.ino()) {
+                    opened.insert(name.clone(), (entry.ino(), open_pinned(&entry.path())?));
+                }
+                pins.insert(name, entry.ino());
             }
         }
-        if is_changed || !before.is_empty() {
+        if !opened.is_empty() {
             self.programs = pinned::of_master(directory);
         }
+        self.owns_clsact = owns_clsact;
+        self.files.retain(|name, (inode, _)| pins.get(name) == Some(inode));
+        self.files.extend(opened);
         Ok(())
     }
 

@@ -123,7 +123,9 @@ pub fn of_master(directory: &Path) -> Vec<u32> {
 ///
 /// The kernel refuses to delete a filter.
 pub async fn remove_strays(netlink: &Netlink, master: &Master) -> Result<()> {
-    let strays = strays::of(&OnDevice::read(netlink, master.index).await?);
+    // A device that is gone has none.
+    let Ok(there) = OnDevice::read(netlink, master.index).await else { return Ok(()) };
+    let strays = strays::of(&there);
     if strays.is_empty() {
         return Ok(());
     }
