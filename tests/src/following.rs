@@ -130,6 +130,12 @@ impl<'lab> Following<'lab> {
     /// Sends it a signal and waits for its end.
     #[track_caller]
     pub fn end(mut self, signal: Signal) -> ExitStatus {
+        self.stop(signal)
+    }
+
+    /// The same; what it printed can still be read.
+    #[track_caller]
+    pub fn stop(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
         self.process.wait().or_fail("wait for the end of the program under test")
     }

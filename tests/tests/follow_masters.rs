@@ -123,10 +123,14 @@ fn the_data_path_stays_when_it_ends_or_goes_if_asked() {
     assert!(run.end(Signal::SIGTERM).success());
     assert_eq!(status(&lab)["datapath"], "bpf");
     assert!(ping(&lab.host, web.ip.into()));
-    let run = Following::start(&lab, &["eth0", "--detach-on-exit"]);
-    assert!(run.end(Signal::SIGINT).success());
+    lab.ctl(&["child", "set", "eth0", "web,host-access=off"]).succeeded();
+    let mut run = Following::start(&lab, &["eth0", "--detach-on-exit", "--storm-limit", "1000"]);
+    assert!(run.stop(Signal::SIGINT).success());
     assert_eq!(status(&lab)["datapath"], "kernel");
-    drop(web);
+    // In the words of `detach`.
+    run.wait_for_line("macvlan-ctl: note: forgotten: eth0: storm-limit 1000");
+    run.wait_for_line("macvlan-ctl: note: forgotten: macvlan \"web\"");
+    drop((run, web));
     wait_for("everything to be as before", || (Traces::of(&lab) == before).then_some(()));
 }
 

@@ -267,14 +267,14 @@ impl FollowedMaster {
         }
     }
 
-    /// Takes the data path off.
-    pub async fn detach(&self) -> Result<()> {
-        match &self.state {
-            State::Attached(attached) => {
-                detach::detach(&attached.master.name, false, Access::Change).await.map(drop)
-            }
-            State::Waiting(_) => Ok(()),
-        }
+    /// Takes the data path off; gives the settings that are forgotten with it.
+    ///
+    /// # Errors
+    ///
+    /// Another command is at work on the master, or something does not come off.
+    pub async fn detach(&self) -> Result<Vec<String>> {
+        let State::Attached(attached) = &self.state else { return Ok(Vec::new()) };
+        Ok(detach::detach(&attached.master.name, false, Access::Change).await?.forgotten)
     }
 
     /// What onlookers see.

@@ -1,6 +1,9 @@
 //! Follows masters until it is told to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant as Clock},
+};
 
 use anyhow::Result;
 use tokio::{
@@ -23,11 +26,15 @@ use crate::{
             watcher::Watcher,
         },
     },
-    kernel::netlink::events::changed::Events,
+    kernel::{lock, netlink::events::changed::Events},
 };
 
 /// How often to look whether everything is as it should be, without an event.
 const CHECK: Duration = Duration::from_secs(5);
+
+/// How long other commands are waited for in all before the data paths are taken off at the end: less than
+/// whoever stops the service waits before it kills (systemd 90 s, Kubernetes 30 s, Docker 10 s).
+const PARTING: Duration = Duration::from_secs(8);
 
 /// Follows masters until it is told to stop.
 pub struct Follower {
@@ -91,19 +98,30 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes the data path off every master, if that is wanted.
+    /// Takes the data path off every master, if that is wanted, and tells what is forgotten with it.
     ///
     /// # Errors
     ///
-    /// The first failure, after all were tried.
-    pub async fn stop(self) -> Result<()> {
-        let mut outcome = Ok(());
-        if self.settings.detach_on_exit {
-            for followed in &self.masters {
-                outcome = outcome.and(followed.detach().await);
+    /// The last failure, after all were tried: another command does not end, or something does not come off.
+    /// Those before are warnings.
+    pub async fn stop(self, report: Report<'_>) -> Result<()> {
+        if !self.settings.detach_on_exit {
+            return Ok(());
+        }
+        let deadline = Clock::now() + PARTING;
+        let mut failure = None;
+        for followed in &self.masters {
+            match lock::until(deadline, followed.detach()).await {
+                Ok(forgotten) if forgotten.is_empty() => {}
+                Ok(forgotten) => report(Note::Forgotten(&forgotten)),
+                Err(error) => {
+                    if let Some(before) = failure.replace(error) {
+                        report(Note::Warning(format!("{before:#}")));
+                    }
+                }
             }
         }
-        outcome
+        failure.map_or(Ok(()), Err)
     }
 
     async fn follow(&mut self, events: Events, report: Report<'_>) -> Result<()> {

@@ -9,6 +9,8 @@ pub enum Note<'a> {
     Change(&'a Change),
     /// Something about a master, or about everything.
     Info(String),
+    /// Settings that are gone with a data path that was taken off.
+    Forgotten(&'a [String]),
     /// Something is not as it should be.
     Warning(String),
 }

@@ -70,26 +70,31 @@ impl fmt::Display for Busy {
 impl std::error::Error for Busy {}
 
 tokio::task_local! {
-    static AT_ONCE: ();
+    static DEADLINE: Instant;
 }
 
 /// Does `work`, in which no lock of a master is waited for: one that another command holds is [`Busy`] at
 /// once. For who has more to do than this work, and comes back.
 pub async fn at_once<F: Future>(work: F) -> F::Output {
-    AT_ONCE.scope((), work).await
+    until(Instant::now(), work).await
+}
+
+/// Does `work`, in which a lock of a master is waited for until then at most.
+pub async fn until<F: Future>(deadline: Instant, work: F) -> F::Output {
+    DEADLINE.scope(deadline, work).await
 }
 
 impl Lock {
-    /// Waits until no other command works on the master called `name` that has this key; not at all within
-    /// [`at_once`].
+    /// Waits until no other command works on the master called `name` that has this key: as long as
+    /// [`at_once`] and [`until`] let it.
     ///
     /// # Errors
     ///
     /// [`Busy`] where another command does not end, or `/run` is full or read-only.
     pub async fn take(key: &MasterKey, name: &str) -> Result<Self> {
-        let patience = AT_ONCE.try_with(|()| Duration::ZERO).unwrap_or(PATIENCE);
+        let deadline = DEADLINE.try_with(|deadline| *deadline).unwrap_or_else(|_| Instant::now() + PATIENCE);
         let path = path_of(key);
-        match Self::take_within(path.clone(), patience).await? {
+        match Self::take_until(path.clone(), deadline).await? {
             Some(lock) => Ok(lock),
             None => Err(Busy { name: name.to_owned(), path }.into()),
         }
@@ -153,7 +158,10 @@ impl Lock {
     }
 
     async fn take_within(path: PathBuf, patience: Duration) -> Result<Option<Self>> {
-        let deadline = Instant::now() + patience;
+        Self::take_until(path, Instant::now() + patience).await
+    }
+
+    async fn take_until(path: PathBuf, deadline: Instant) -> Result<Option<Self>> {
         loop {
             let lock = Self::try_path(&path)?;
             if lock.is_some() || Instant::now() >= deadline {

@@ -26,7 +26,8 @@ pub fn print_outcome(cli: &Cli, extent: &Extent, outcome: &Outcome) -> Result<()
     }
     warn_all(cli, &outcome.warnings);
     if !cli.quiet && !cli.json {
-        note_forgotten(cli, extent, &outcome.forgotten);
+        let verb = if extent.dry_run { "would be forgotten" } else { "forgotten" };
+        note_forgotten(cli, verb, &outcome.forgotten);
     }
     Ok(())
 }
@@ -38,8 +39,8 @@ pub fn warn_all(cli: &Cli, warnings: &[String]) {
     }
 }
 
-fn note_forgotten(cli: &Cli, extent: &Extent, forgotten: &[String]) {
-    let verb = if extent.dry_run { "would be forgotten" } else { "forgotten" };
+/// Prints settings that are `forgotten`, in these words.
+pub fn note_forgotten(cli: &Cli, verb: &str, forgotten: &[String]) {
     let shown = if cli.verbose { forgotten.len() } else { forgotten.len().min(MOST_FORGOTTEN) };
     for line in &forgotten[..shown] {
         eprintln!("macvlan-ctl: note: {verb}: {line}");

@@ -26,6 +26,7 @@ use macvlan_ctl::exporter;
 
 use crate::{
     args::{Cli, DEFAULT_CONFIG, MetricsAt, Run},
+    outcome::note_forgotten,
     output::print_json,
 };
 
@@ -46,7 +47,7 @@ pub async fn run(cli: &Cli, args: &Run) -> Result<()> {
     let reload = || self::config(args).and_then(|config| self::settings(args, &config));
     follower.run(&reload, &mut report).await?;
     drop(served);
-    follower.stop().await
+    follower.stop(&mut report).await
 }
 
 /// Where to serve metrics, if anywhere.
@@ -97,7 +98,8 @@ fn wanted(args: &Run, config: &Config, name: IfName) -> WantedMaster {
 fn tell(cli: &Cli, note: &Note<'_>) {
     match note {
         Note::Warning(text) => eprintln!("macvlan-ctl: warning: {text}"),
-        Note::Info(_) if cli.quiet => {}
+        Note::Info(_) | Note::Forgotten(_) if cli.quiet => {}
+        Note::Forgotten(settings) => note_forgotten(cli, "forgotten", settings),
         Note::Info(text) => eprintln!("macvlan-ctl: {text}"),
         Note::Change(change) if cli.quiet || !(cli.verbose || is_notable(change)) => {}
         // Whoever reads them may stop reading: that is no reason to stop.
