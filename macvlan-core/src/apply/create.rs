@@ -75,7 +75,7 @@ async fn create(locked: &LockedMaster, journal: &mut Journal, children: &[&Plann
             mtu: child.settings.mtu,
             bcqueuelen: child.settings.bcqueuelen,
         };
-        (new, &child.netns)
+        (new, child.netns.as_ref())
     });
     let mut wanted: Vec<_> = wanted.collect();
     while !wanted.is_empty() {

@@ -54,7 +54,7 @@ async fn plan_change(
         kind: child.kind,
         mode: child.mode,
         settings: settings.clone(),
-        netns: netns.context("no path to its network namespace is known")?,
+        netns: netns.context("no path to its network namespace is known")?.into(),
         target: child.place.nsid.map_or(Target::Own, |_| Target::Other(child.place.number())),
         existing: Some(child.clone()),
         change,

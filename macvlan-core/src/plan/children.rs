@@ -1,6 +1,9 @@
 //! Planning children: everything is checked before anything is done.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use macvlan_common::child::Mode;
@@ -9,7 +12,7 @@ use crate::{
     discovery::locked_master::LockedMaster,
     kernel::{
         netlink::{macvlan::Change, sockets::Sockets},
-        netns::{Netns, NetnsId},
+        netns::{Netns, NetnsId, NetnsRef},
     },
     model::{
         child::Child,
@@ -56,10 +59,7 @@ async fn plan_child(
     namespaces: &mut Namespaces,
 ) -> Result<PlannedChild> {
     let settings = &spec.settings;
-    let netns = match &settings.netns {
-        Some(netns) => netns.open()?,
-        None => Netns::current()?,
-    };
+    let netns = namespaces.open(settings.netns.as_ref())?;
     let target = namespaces.target(locked, &netns).await?;
     let name = spec.name.as_str();
     if planned.iter().any(|other| other.name == name && other.netns.id() == netns.id()) {
@@ -106,6 +106,7 @@ const FEW: usize = 4;
 #[derive(Default)]
 struct Namespaces {
     sockets: Sockets,
+    open: HashMap<Option<NetnsRef>, Arc<Netns>>,
     targets: HashMap<NetnsId, Target>,
     names: HashMap<NetnsId, HashSet<String>>,
     are_many: bool,
@@ -114,6 +115,16 @@ struct Namespaces {
 impl Namespaces {
     fn of(specs: &[ChildSpec]) -> Self {
         Self { are_many: specs.len() > FEW, ..Self::default() }
+    }
+
+    /// The namespace that a specification names: once, as a process may have a thousand files open and no more.
+    fn open(&mut self, named: Option<&NetnsRef>) -> Result<Arc<Netns>> {
+        if let Some(netns) = self.open.get(&named.cloned()) {
+            return Ok(Arc::clone(netns));
+        }
+        let netns = Arc::new(named.map_or_else(Netns::current, NetnsRef::open)?);
+        self.open.insert(named.cloned(), Arc::clone(&netns));
+        Ok(netns)
     }
 
     async fn target(&mut self, locked: &LockedMaster, netns: &Netns) -> Result<Target> {

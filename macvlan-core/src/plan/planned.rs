@@ -1,6 +1,6 @@
 //! What is to be there afterwards.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use macvlan_common::child::Mode;
 
@@ -24,7 +24,7 @@ pub struct PlannedChild {
     /// What else was asked for.
     pub settings: Settings,
     /// Where it is to be.
-    pub netns: Netns,
+    pub netns: Arc<Netns>,
     /// How the master's namespace knows that one.
     pub target: Target,
     /// The child as it is already.

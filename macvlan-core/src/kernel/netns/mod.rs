@@ -26,7 +26,7 @@ use crate::kernel::errno::errno;
 const NAMED: &str = "/run/netns";
 
 /// How a user names a namespace: a name of `ip netns`, a path, or the id of a process in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NetnsRef {
     /// A name under `/run/netns`.
     Name(String),
