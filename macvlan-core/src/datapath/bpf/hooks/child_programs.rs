@@ -7,34 +7,20 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, links::FdLink, tc::TcAttachOptions};
+use anyhow::{Context as _, Result};
 use macvlan_common::{
     child::{Mode, Policy},
     mac::Mac,
-    names,
 };
 
 use crate::{
-    datapath::bpf::{
-        hooks::{
-            link::{detach_link, pinned_link_ifindex, pinned_link_program},
-            refusal::{Hook, flat, reason, refused},
-        },
-        load::loader,
-        object::{keep_rings_small, object},
+    datapath::bpf::hooks::{
+        child_copies::{Copies, Globals, HELD, SEEN, pin_name},
+        link::{detach_link, pinned_link_ifindex, pinned_link_program},
     },
-    kernel::{bpffs, crash, netlink::Netlink, netns::place::open_place},
+    kernel::netlink::Netlink,
     model::{child::Child, description::Degraded},
 };
-
-/// How the pins of links begin: for a child that is held to its MAC, and for one that is not.
-const HELD: &str = "child_held_";
-
-const SEEN: &str = "child_seen_";
-
-/// Behind the name of a pin whose link is to take another one's place.
-const NEXT: &str = "_new";
 
 /// What there is of vouching, after an attempt.
 #[derive(Debug, Default)]
@@ -123,11 +109,15 @@ pub async fn put(
     renew: bool,
 ) -> Result<ChildPrograms> {
     let mut vouching = ChildPrograms::default();
-    for (mac, (child, policy)) in wanted(children, members) {
-        let held = policy.is_guarded();
-        let pin = directory.join(pin_name(mac, held));
+    let wanted = wanted(children, members);
+    let globals: BTreeMap<Mac, Globals> =
+        wanted.iter().map(|(mac, (_, policy))| (*mac, Globals::of(*mac, *policy))).collect();
+    let mut copies = Copies::new(directory);
+    for (mac, (child, policy)) in wanted {
+        let Some(globals) = globals.get(&mac) else { continue };
+        let pin = directory.join(pin_name(mac, policy.is_guarded()));
         let is_there = !renew && pinned_link_ifindex(&pin).is_ok_and(|index| index == child.index);
-        let put = if is_there { Ok(()) } else { put_one(netlink, directory, child, held).await };
+        let put = if is_there { Ok(()) } else { copies.put_one(netlink, child, globals).await };
         match put {
             Ok(()) => drop(vouching.by.insert(mac)),
             Err(error) => {
@@ -175,12 +165,6 @@ pub fn program_ids(directory: &Path) -> Vec<u32> {
     pins.iter().filter_map(|name| pinned_link_program(&directory.join(name)).ok()).collect()
 }
 
-/// The name of the pin of a child's link. The BPF file system allows no dots, and colons are left out.
-fn pin_name(mac: Mac, held: bool) -> String {
-    let hex: String = mac.octets().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}{hex}", if held { HELD } else { SEEN })
-}
-
 fn pins(directory: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -194,48 +178,6 @@ fn pins(directory: &Path) -> Result<Vec<String>> {
 /// Whether a pin of this name is the link of a child's device.
 pub fn is_pin(name: &str) -> bool {
     name.starts_with(HELD) || name.starts_with(SEEN)
-}
-
-async fn put_one(netlink: &Netlink, directory: &Path, child: &Child, held: bool) -> Result<()> {
-    let netns = open_place(netlink, &child.place).await?;
-    let netns = netns.context("no path to its network namespace is known")?;
-    // The name of a namespace may stand for another one by now.
-    let inside = Netlink::open_in(&netns)?;
-    let link = inside.link_by_index(child.index, None).await?;
-    let is_it =
-        link.is_some_and(|link| link.is_child() && link.mac == Some(child.mac) && link.name == child.name);
-    if !is_it {
-        bail!("it is no longer there");
-    }
-    let name = pin_name(child.mac, held);
-    let (pin, next) = (directory.join(&name), directory.join(format!("{name}{NEXT}")));
-    bpffs::remove_pin(&next)?;
-    netns.run(|| {
-        attach(directory, child, held)?.pin(&next).map(drop).map_err(|error| anyhow!("{}", flat(&error)))
-    })?;
-    crash::point("pinning the link of a child's device")?;
-    detach_link(&pin)?;
-    fs::rename(&next, &pin).with_context(|| format!("cannot rename {next:?}"))?;
-    crash::point("replacing the pin of a child's link")?;
-    Ok(())
-}
-
-/// Attaches in the namespace of the calling thread: last, as no other program is to change a frame
-/// that was vouched for.
-fn attach(directory: &Path, child: &Child, held: bool) -> Result<FdLink> {
-    let (own, held) = (child.mac.key(), u64::from(held));
-    let mut loader = loader(directory);
-    keep_rings_small(&mut loader);
-    loader.override_global(names::CHILD_OWN, &own, true);
-    loader.override_global(names::CHILD_HELD, &held, true);
-    let mut object = loader.load(object()).map_err(|error| anyhow!("{}", flat(&error)))?;
-    let program = object.program_mut(names::CHILD_EGRESS).context("no such program in the object")?;
-    let program: &mut SchedClassifier = program.try_into()?;
-    program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;
-    let options = TcAttachOptions::TcxOrder(LinkOrder::last());
-    let id = program.attach_with_options(&child.name, TcAttachType::Egress, options);
-    let id = id.map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Hook::Tcx, &error)))?;
-    Ok(program.take_link(id)?.try_into()?)
 }
 
 #[cfg(test)]

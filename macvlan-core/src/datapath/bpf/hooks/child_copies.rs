@@ -1,0 +1,116 @@
+//! The program for children's own devices, of which each child has a copy, as its MAC is in it.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    EbpfLoader,
+    programs::{LinkOrder, SchedClassifier, TcAttachType, links::FdLink, tc::TcAttachOptions},
+};
+use macvlan_common::{child::Policy, mac::Mac, names};
+
+use crate::{
+    datapath::bpf::{
+        hooks::{
+            link::detach_link,
+            refusal::{Hook, flat, reason, refused},
+        },
+        load::loader,
+        object::{keep_rings_small, object},
+    },
+    kernel::{bpffs, crash, netlink::Netlink, netns::place::open_place},
+    model::child::Child,
+};
+
+/// How the pins of links begin: for a child that is held to its MAC, and for one that is not.
+pub const HELD: &str = "child_held_";
+
+pub const SEEN: &str = "child_seen_";
+
+/// Behind the name of a pin whose link is to take another one's place.
+const NEXT: &str = "_new";
+
+/// The name of the pin of a child's link. The BPF file system allows no dots, and colons are left out.
+pub fn pin_name(mac: Mac, held: bool) -> String {
+    let hex: String = mac.octets().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}{hex}", if held { HELD } else { SEEN })
+}
+
+/// What is of one child's program alone.
+pub struct Globals {
+    own: u64,
+    held: u64,
+}
+
+impl Globals {
+    /// For the child of this MAC and policy.
+    pub fn of(mac: Mac, policy: Policy) -> Self {
+        Self { own: mac.key(), held: u64::from(policy.is_guarded()) }
+    }
+}
+
+/// Makes a copy of the program for one child after another.
+pub struct Copies<'a> {
+    directory: &'a Path,
+    /// Made when it is needed, and once: it reads the kernel's BTF.
+    loader: Option<EbpfLoader<'a>>,
+}
+
+impl<'a> Copies<'a> {
+    /// Nothing is made yet; the copies are pinned in `directory`.
+    pub fn new(directory: &'a Path) -> Self {
+        Self { directory, loader: None }
+    }
+
+    /// Puts a copy on a child's device, in the place of one that is there.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone or its namespace cannot be entered, the kernel has no TCX, or the process lacks a
+    /// capability.
+    pub async fn put_one(&mut self, netlink: &Netlink, child: &Child, globals: &'a Globals) -> Result<()> {
+        let netns = open_place(netlink, &child.place).await?;
+        let netns = netns.context("no path to its network namespace is known")?;
+        // The name of a namespace may stand for another one by now.
+        let inside = Netlink::open_in(&netns)?;
+        let link = inside.link_by_index(child.index, None).await?;
+        let is_it = link
+            .is_some_and(|link| link.is_child() && link.mac == Some(child.mac) && link.name == child.name);
+        if !is_it {
+            bail!("it is no longer there");
+        }
+        let directory = self.directory;
+        let name = pin_name(child.mac, globals.held != 0);
+        let (pin, next) = (directory.join(&name), directory.join(format!("{name}{NEXT}")));
+        bpffs::remove_pin(&next)?;
+        netns.run(|| {
+            self.attach(child, globals)?.pin(&next).map(drop).map_err(|error| anyhow!("{}", flat(&error)))
+        })?;
+        crash::point("pinning the link of a child's device")?;
+        detach_link(&pin)?;
+        fs::rename(&next, &pin).with_context(|| format!("cannot rename {next:?}"))?;
+        crash::point("replacing the pin of a child's link")?;
+        Ok(())
+    }
+
+    /// Attaches in the namespace of the calling thread: last, as no other program is to change a frame
+    /// that was vouched for.
+    fn attach(&mut self, child: &Child, globals: &'a Globals) -> Result<FdLink> {
+        let directory = self.directory;
+        let loader = self.loader.get_or_insert_with(|| {
+            let mut loader = loader(directory);
+            keep_rings_small(&mut loader);
+            loader
+        });
+        loader.override_global(names::CHILD_OWN, &globals.own, true);
+        loader.override_global(names::CHILD_HELD, &globals.held, true);
+        let mut object = loader.load(object()).map_err(|error| anyhow!("{}", flat(&error)))?;
+        let program = object.program_mut(names::CHILD_EGRESS).context("no such program in the object")?;
+        let program: &mut SchedClassifier = program.try_into()?;
+        program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;
+        let options = TcAttachOptions::TcxOrder(LinkOrder::last());
+        let id = program.attach_with_options(&child.name, TcAttachType::Egress, options);
+        let id = id.map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Hook::Tcx, &error)))?;
+        Ok(program.take_link(id)?.try_into()?)
+    }
+}
