@@ -64,7 +64,7 @@ pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac)
         rate_scope: Some(config.rate.scope),
         ..PolicyChange::default()
     };
-    let mut groups = bpf.groups()?;
+    let mut groups = bpf.members().groups.clone();
     let policy = change.apply(None, config.mode, &mut groups).map_err(full)?;
     let limits = config.rate.limits;
     let member = (policy.with_limit(!limits.is_empty()), limits);
@@ -79,7 +79,7 @@ pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac)
 /// The data path's maps cannot be read or written.
 pub async fn leave(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<()> {
     if let Found::Whole(mut bpf) = Bpf::find(netlink, master).await {
-        let groups = bpf.groups()?;
+        let groups = bpf.members().groups.clone();
         bpf.sync_one(master, mac, None, groups)?;
     }
     Ok(())
@@ -156,7 +156,9 @@ pub async fn hold(master: &str) -> CniResult<LockedMaster> {
 /// The data path's maps cannot be read.
 pub async fn reaches(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<Option<bool>> {
     match Bpf::find(netlink, master).await {
-        Found::Whole(bpf) => Ok(Some(bpf.members()?.get(&mac).is_some_and(|policy| policy.reaches_host()))),
+        Found::Whole(bpf) => {
+            Ok(Some(bpf.members().policies.get(&mac).is_some_and(|policy| policy.reaches_host())))
+        }
         _ => Ok(None),
     }
 }

@@ -10,7 +10,11 @@ use crate::{
         fallback::{remove_shims, step_down},
         journal::Journal,
     },
-    datapath::{Datapath as _, bpf::attached::Bpf, shim},
+    datapath::{
+        Datapath as _,
+        bpf::{attached::Bpf, prepare::Prepared},
+        shim,
+    },
     discovery::locked_master::LockedMaster,
     model::{
         child::Child,
@@ -31,7 +35,7 @@ use crate::{
 /// When something cannot be. Everything is as before then, unless it is only that a child cannot be
 /// taken down or deleted at the end.
 pub async fn execute(locked: &mut LockedMaster, request: &AttachRequest, plan: &Plan) -> Result<Vec<String>> {
-    let before = locked.members()?;
+    let before = locked.members();
     let mut journal = Journal::begin(locked).await?;
     let put = async {
         create_all(locked, &mut journal, &plan.children).await?;
@@ -52,7 +56,10 @@ async fn put_in_place(
     plan: &Plan,
     before: &Members,
 ) -> Result<Vec<String>> {
-    locked.observe().await?;
+    // What was there when the plan was made tells all, where no child was made or changed since.
+    if plan.children.iter().any(|child| !child.is_kept()) {
+        locked.observe().await?;
+    }
     let (options, max_children) = (locked.wanted_options(request), locked.wanted_max_children(request));
     let changes = changes(locked, request, &plan.children, before).await?;
     let mut members = locked.wanted_members(options.adopt, &changes)?;
@@ -73,7 +80,9 @@ async fn put_in_place(
         return step_down(locked, request, &plan.doomed, &shim::access(&changes), reason).await;
     }
     locked.remove_broken().await?;
-    match Bpf::install(&locked.netlink, &locked.master, options, max_children, &members).await {
+    let prepared = locked.prepared.take().filter(|prepared| prepared.max_children() == max_children);
+    let prepared = prepared.unwrap_or_else(|| Prepared::begin(max_children));
+    match Bpf::install(prepared, &locked.netlink, &locked.master, options, &members).await {
         Ok(bpf) => {
             // From here on the journal takes it off when something fails.
             locked.attached = Ok(Box::new(bpf));

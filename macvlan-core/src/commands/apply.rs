@@ -107,7 +107,7 @@ async fn locking_order(config: &Config) -> Result<Vec<(usize, &MasterConfig)>> {
 
 async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'_>> {
     let request = &config.request;
-    let locked = LockedMaster::open(config.name.as_str(), access).await?;
+    let locked = LockedMaster::open_to_attach(config.name.as_str(), access, request).await?;
     locked.master.require_up()?;
     locked.require_our_layout()?;
     let children = plan_children(&locked, &request.children, Differing::Change).await?;

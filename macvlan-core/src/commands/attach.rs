@@ -26,7 +26,7 @@ pub async fn attach(name: &str, request: &AttachRequest) -> Result<Outcome> {
 
 async fn attach_unnamed(name: &str, request: &AttachRequest) -> Result<Outcome> {
     let access = if request.dry_run { Access::Read } else { Access::Change };
-    let mut locked = LockedMaster::open(name, access).await?;
+    let mut locked = LockedMaster::open_to_attach(name, access, request).await?;
     if !request.may_be_down {
         locked.master.require_up()?;
     }

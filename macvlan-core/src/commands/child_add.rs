@@ -30,7 +30,7 @@ pub async fn add(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
     }
     groups::check(&session, specs).with_context(cannot)?;
     let planned = plan_children(&session, specs, Differing::Refuse).await?;
-    let before = session.members()?;
+    let before = session.members();
     let outcome = Outcome::of(change::add(&session, &before, &planned));
     if access == Access::Read {
         return Ok(outcome);

@@ -31,7 +31,7 @@ use crate::{
 pub async fn set(master: &str, specs: &[ChildChange], access: Access) -> Result<Outcome> {
     let mut session = open(master, access).await?;
     let cannot_set = || format!("cannot change children of {master:?}");
-    let before = session.members().with_context(cannot_set)?;
+    let before = session.members();
     let mut found: Vec<Child> = Vec::new();
     for spec in specs {
         let child = find(&session, spec, &found).await.with_context(|| cannot("change", spec))?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::{
-    datapath::{Datapath, members_of},
+    datapath::Datapath,
     discovery::{
         access::Access,
         children::find_children,
@@ -41,7 +41,7 @@ async fn status_unnamed(name: Option<&str>) -> Result<Vec<MasterStatus>> {
         let (datapath, _) = find_datapath(&netlink, &master).await;
         let datapath = datapath::datapath_of(&netlink, &master, datapath, &observed).await?;
         let children = observed.of(master.index);
-        let mut status = describe(&master, datapath.as_ref(), children)?;
+        let mut status = describe(&master, datapath.as_ref(), children);
         name_containers(&mut status, children, &mut containers).await;
         statuses.push(status);
     }
@@ -62,13 +62,9 @@ pub async fn name_containers(status: &mut MasterStatus, children: &[Child], cont
 }
 
 /// What `status` says of a master with this data path and these children; containers are left out.
-///
-/// # Errors
-///
-/// The maps of the data path cannot be read.
-pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> Result<MasterStatus> {
+pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> MasterStatus {
     let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
     let netns = netns.filter(|label| !label.starts_with("/proc/"));
     let children: Vec<&Child> = children.iter().collect();
-    Ok(compose(master, netns, datapath.description(), &members_of(datapath)?, &children))
+    compose(master, netns, datapath.description(), datapath.members(), &children)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
-use macvlan_common::{child::Policy, mac::Mac, presence::Presence};
+use macvlan_common::child::Policy;
 
 use crate::{
     datapath::{
@@ -24,7 +24,6 @@ use crate::{
         options::DropUnknown,
         shim::Shim,
     },
-    policy::{groups::Groups, rate::RateLimits},
 };
 
 /// The macvlan driver alone, with a shim where there is one. It is always there; nothing is attached,
@@ -32,7 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Kernel {
     description: Description,
-    members: BTreeMap<Mac, Policy>,
+    members: Members,
     totals: BTreeMap<DeviceKey, Totals>,
 }
 
@@ -55,7 +54,7 @@ impl Kernel {
             directs: false,
             storm_limit: None,
         };
-        Self { description, members: BTreeMap::new(), totals: BTreeMap::new() }
+        Self { description, members: Members::default(), totals: BTreeMap::new() }
     }
 
     /// The driver and what it counts and, where there is a shim, whom the host reaches by that.
@@ -82,7 +81,7 @@ impl Kernel {
         let survey: Survey = shim::survey(master, Some(shim), children, &BTreeMap::new()).await?;
         let access = survey.present.access();
         let policy = |child: &&Child| Some((child.mac, Policy::new(child.mode, *access.get(&child.mac)?)));
-        self.members = children.iter().copied().filter_map(|child| policy(&child)).collect();
+        self.members.policies = children.iter().copied().filter_map(|child| policy(&child)).collect();
         self.description.hairpin = Hairpin::Shim;
         for degraded in &mut self.description.degraded {
             if degraded.feature == "hairpin" {
@@ -147,20 +146,8 @@ impl Datapath for Kernel {
         &self.description
     }
 
-    fn members(&self) -> Result<BTreeMap<Mac, Policy>> {
-        Ok(self.members.clone())
-    }
-
-    fn presences(&self) -> Result<BTreeMap<Mac, Presence>> {
-        Ok(BTreeMap::new())
-    }
-
-    fn groups(&self) -> Result<Groups> {
-        Ok(Groups::default())
-    }
-
-    fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>> {
-        Ok(BTreeMap::new())
+    fn members(&self) -> &Members {
+        &self.members
     }
 
     fn sync(&mut self, _: &Master, _: &Members) -> Result<()> {

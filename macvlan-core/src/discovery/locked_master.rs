@@ -7,9 +7,8 @@ use macvlan_common::{child::Policy, mac::Mac};
 
 use crate::{
     datapath::{
-        Datapath,
-        bpf::{attached, clean_up, probe::Depth, take_over},
-        members_of,
+        Datapath as _,
+        bpf::{attached, clean_up, prepare::Prepared, probe::Depth, take_over},
     },
     discovery::{
         access::Access,
@@ -43,6 +42,8 @@ pub struct LockedMaster {
     pub attached: Attached,
     /// Why this machine lets us have no BPF, where nothing is attached and that is so.
     pub refusal: Option<String>,
+    /// The programs that are not on the master yet.
+    pub(crate) prepared: Option<Prepared>,
     broken: bool,
     lock: Option<Lock>,
 }
@@ -54,6 +55,19 @@ impl LockedMaster {
     ///
     /// When it cannot be a master, or another command does not let go of it.
     pub async fn open(name: &str, access: Access) -> Result<Self> {
+        Self::open_for(name, access, None).await
+    }
+
+    /// The same, for who installs the programs next where there are none: these are made ready meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As of [`open`](Self::open).
+    pub async fn open_to_attach(name: &str, access: Access, request: &AttachRequest) -> Result<Self> {
+        Self::open_for(name, access, (access == Access::Change).then_some(request)).await
+    }
+
+    async fn open_for(name: &str, access: Access, request: Option<&AttachRequest>) -> Result<Self> {
         let netlink = Netlink::open()?;
         let master = find_master(&netlink, name).await?;
         let lock = match access {
@@ -70,8 +84,15 @@ impl LockedMaster {
             Access::Change => Depth::Shallow,
         };
         let FoundDatapath { attached, broken, refusal } = look_for_datapath(&netlink, &master, depth).await;
-        let observed = find_children(&netlink, access).await?;
-        let mut locked = Self { netlink, master, observed, attached, refusal, broken, lock };
+        let observed = Observed::default();
+        let mut locked = Self { netlink, master, observed, attached, refusal, prepared: None, broken, lock };
+        if let Some(request) = request
+            && locked.attached.is_err()
+            && locked.refusal.is_none()
+        {
+            locked.prepared = Some(Prepared::begin(locked.wanted_max_children(request)));
+        }
+        locked.observed = find_children(&locked.netlink, access).await?;
         if access == Access::Change {
             locked.remove_unfinished().await?;
         }
@@ -145,15 +166,8 @@ impl LockedMaster {
     }
 
     /// What the data path holds of children: [`Datapath::sync`](crate::datapath::Datapath) brings it back.
-    ///
-    /// # Errors
-    ///
-    /// A map of the data path cannot be read.
-    pub fn members(&self) -> Result<Members> {
-        match &self.attached {
-            Ok(bpf) => Ok(Members { own: bpf.own()?, ..members_of(bpf.as_ref())? }),
-            Err(_) => Ok(Members::default()),
-        }
+    pub fn members(&self) -> Members {
+        self.attached.as_ref().map_or_else(|_| Members::default(), |bpf| bpf.members().clone())
     }
 
     /// Removes programs that are of no use any more.
@@ -173,14 +187,10 @@ impl LockedMaster {
     ///
     /// # Errors
     ///
-    /// A map of the data path cannot be read, or a child cannot have such a policy.
+    /// A child cannot have such a policy.
     pub fn wanted_members(&self, adopts: bool, changes: &BTreeMap<Mac, PolicyChange>) -> Result<Members> {
-        let present = match &self.attached {
-            Ok(bpf) => members_of(bpf.as_ref())?,
-            Err(_) => Members::default(),
-        };
         let children: Vec<&Child> = self.children().iter().collect();
-        members(&self.master, &children, present, adopts, changes)
+        members(&self.master, &children, self.members(), adopts, changes)
     }
 
     /// Finds the addresses of those `members` that are held to theirs. Gives who has which address on
@@ -190,10 +200,7 @@ impl LockedMaster {
     ///
     /// When one that is to be held to its addresses, and `must_have` some, has none that is its own.
     pub async fn find_addresses(&self, members: &mut Members, must_have: bool) -> Result<ToldAddresses> {
-        let (before, was) = match &self.attached {
-            Ok(bpf) => (bpf.members()?, bpf.own()?),
-            Err(_) => Default::default(),
-        };
+        let Members { policies: before, own: was, .. } = self.members();
         let children: Vec<&Child> = self.children().iter().collect();
         let mut addresses = Addresses::open()?;
         let (index, mac) = (self.master.index, self.master.mac);

@@ -14,7 +14,7 @@ use crate::{
         Datapath as _,
         bpf::{held::Held, probe::ProbeMemory},
         kernel::Kernel,
-        members_of, shim,
+        shim,
     },
     discovery::{
         datapath::{FoundDatapath, look_for_datapath_or},
@@ -222,18 +222,18 @@ impl AttachedMaster {
             return Ok(Synced::Lost("a trace was killed and left its programs".into()));
         }
         let children = watcher.children(self.master.index);
-        let present = members_of(bpf.as_ref())?;
+        let present = bpf.members().clone();
         for (now, was) in &self.former {
             if let Some(setting) = present.setting_of(*was) {
                 let change = self.overrides.entry(*now).or_default();
                 *change = change.or(setting);
             }
         }
-        let known = present.policies.clone();
+        let Members { policies: known, own, .. } = present.clone();
         let mut wanted =
             members(&self.master, &children, present, bpf.description().adopts, &self.overrides)?;
         let (policies, left_out) = fit(wanted.policies, &known, bpf.max_children() as usize);
-        wanted.own = self.addresses.own(self.master.index, &children, &policies, &bpf.own()?).await;
+        wanted.own = self.addresses.own(self.master.index, &children, &policies, &own).await;
         wanted.policies = policies;
         bpf.sync(&self.master, &wanted)?;
         let master = (self.master.index, self.master.mac);
@@ -307,7 +307,7 @@ impl AttachedMaster {
         }
         let kernel = Kernel::look(netlink, &self.master, &shims, &children, reason).await?;
         self.description = kernel.description().clone();
-        self.members = Members { policies: kernel.members()?, ..Members::default() };
+        self.members = kernel.members().clone();
         self.totals = kernel.totals().clone();
         Ok(Synced::Done)
     }

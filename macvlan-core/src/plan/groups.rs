@@ -15,7 +15,7 @@ use crate::{datapath::Datapath as _, discovery::locked_master::LockedMaster, mod
 /// The first that is not, with the remedy.
 pub fn check<Name: fmt::Display>(locked: &LockedMaster, specs: &[ChildSpec<Name>]) -> Result<()> {
     let known = match &locked.attached {
-        Ok(bpf) => bpf.groups()?.iter().map(|(_, name)| name).collect(),
+        Ok(bpf) => bpf.members().groups.iter().map(|(_, name)| name).collect(),
         Err(_) => BTreeSet::new(),
     };
     check_against(known, &locked.master.name, specs)

@@ -119,7 +119,7 @@ impl Feed {
         for master in &masters {
             let children = observed.of(master.index);
             let datapath = self.datapath(master, &observed).await?;
-            let mut status = status::describe(master, datapath.as_ref(), children)?;
+            let mut status = status::describe(master, datapath.as_ref(), children);
             status::name_containers(&mut status, children, &mut self.containers).await;
             all.push(status);
         }

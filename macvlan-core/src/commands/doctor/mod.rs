@@ -141,7 +141,7 @@ async fn read_datapath(
     }
     Ok(match find_datapath(netlink, master).await {
         (Ok(bpf), _) => {
-            let members = bpf.members()?.into_keys().collect();
+            let members = bpf.members().policies.keys().copied().collect();
             DataPath::Attached(bpf.description().clone(), members)
         }
         (Err(why), true) if attached::incompatible(master).is_some() => DataPath::Foreign(why),

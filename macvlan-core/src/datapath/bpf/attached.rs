@@ -1,14 +1,14 @@
 //! The programs on one master: finding them, and what they hold.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Result, anyhow};
 use futures_util::future::LocalBoxFuture;
-use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac, presence::Presence};
+use macvlan_common::{ABI_VERSION, child::Policy, mac::Mac};
 
 use crate::{
     datapath::{
@@ -27,7 +27,7 @@ use crate::{
         counters::Counters,
         description::{Degraded, Description},
         master::Master,
-        members::{AllowedAddresses, Members},
+        members::Members,
         neighbours::ToldAddresses,
         options::OptionValues,
     },
@@ -39,6 +39,8 @@ pub struct Bpf {
     pub(crate) directory: PathBuf,
     pub(crate) maps: Maps,
     pub(crate) record: Record,
+    /// What the maps held when they were last read or written.
+    pub(crate) members: Members,
     pub(crate) description: Description,
     pub(crate) netlink: Netlink,
     /// The programs were brought to this version; those on children's own devices are to be, too.
@@ -104,16 +106,18 @@ impl Bpf {
 
     async fn open(netlink: &Netlink, master: &Master, directory: PathBuf) -> Result<Self> {
         // Before anything else is read: a layout that is not ours says nothing to us.
-        if let Some(reason) = foreign_layout(&directory, &master.name) {
+        let text = tables::read_record(&directory)?;
+        if let Some(reason) = foreign_layout(&text, &master.name) {
             return Err(anyhow!(reason));
         }
-        let record = Record::from_text(&tables::read_record(&directory)?)?;
+        let record = Record::from_text(&text)?;
         let maps = Maps::open(&directory)?;
         let degraded = pinned::verify(netlink, &directory, master, &record).await?;
         let on_master = OnMaster::of(master, degraded);
-        let description = describe(&record, &maps, &directory, &on_master)?;
+        let members = maps.members()?;
+        let description = describe(&record, &maps, &members.policies, &directory, &on_master)?;
         let netlink = netlink.clone();
-        Ok(Self { directory, maps, record, description, netlink, renewed: false, on_master })
+        Ok(Self { directory, maps, record, members, description, netlink, renewed: false, on_master })
     }
 
     /// Makes it know one child more, with its policy and its rates, or less without these.
@@ -129,6 +133,17 @@ impl Bpf {
         groups: Groups,
     ) -> Result<()> {
         self.maps.sync_one(master, mac, member, groups)?;
+        let members = self.maps.members()?;
+        self.now_holds(members)
+    }
+
+    /// Remembers that the maps hold these children.
+    ///
+    /// # Errors
+    ///
+    /// The configuration map cannot be read.
+    pub(crate) fn now_holds(&mut self, members: Members) -> Result<()> {
+        self.members = members;
         self.describe_anew()
     }
 
@@ -136,9 +151,10 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// A map cannot be read.
+    /// The configuration map cannot be read.
     pub(crate) fn describe_anew(&mut self) -> Result<()> {
-        self.description = describe(&self.record, &self.maps, &self.directory, &self.on_master)?;
+        self.description =
+            describe(&self.record, &self.maps, &self.members.policies, &self.directory, &self.on_master)?;
         Ok(())
     }
 
@@ -167,18 +183,9 @@ impl Bpf {
         if !self.record.options.directed_neigh {
             return self.maps.set_owners(&ToldAddresses::new(), &BTreeSet::new());
         }
-        let mut speakers: BTreeSet<Mac> = self.maps.members()?.into_keys().collect();
+        let mut speakers: BTreeSet<Mac> = self.members.policies.keys().copied().collect();
         speakers.insert(master.mac);
         self.maps.set_owners(told, &speakers)
-    }
-
-    /// The addresses of children held to theirs.
-    ///
-    /// # Errors
-    ///
-    /// The map of allowed addresses cannot be read.
-    pub fn own(&self) -> Result<AllowedAddresses> {
-        self.maps.own()
     }
 
     /// Where maps, programs and links are pinned.
@@ -206,11 +213,11 @@ pub fn recorded_max_children(master: &Master) -> Option<u32> {
 /// Why the data path that is pinned for `master` is not for this version to touch, where another
 /// one has made it with maps of another layout.
 pub fn incompatible(master: &Master) -> Option<String> {
-    foreign_layout(&directory(master), &master.name)
+    foreign_layout(&tables::read_record(&directory(master)).ok()?, &master.name)
 }
 
-fn foreign_layout(directory: &Path, name: &str) -> Option<String> {
-    let record = tables::read_record(directory).and_then(|text| Lasting::from_text(&text)).ok()?;
+fn foreign_layout(record: &str, name: &str) -> Option<String> {
+    let record = Lasting::from_text(record).ok()?;
     let reason = format!(
         "its data path is of another version of macvlan-ctl (map layout {}, ours is {ABI_VERSION}) and goes on \
          working; to replace it, with counters and host access anew, first run: macvlan-ctl detach {name}",
@@ -236,26 +243,14 @@ impl Datapath for Bpf {
         &self.description
     }
 
-    fn members(&self) -> Result<BTreeMap<Mac, Policy>> {
-        self.maps.members()
-    }
-
-    fn presences(&self) -> Result<BTreeMap<Mac, Presence>> {
-        self.maps.presences()
-    }
-
-    fn groups(&self) -> Result<Groups> {
-        self.maps.groups()
-    }
-
-    fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>> {
-        self.maps.rates()
+    fn members(&self) -> &Members {
+        &self.members
     }
 
     fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
         self.maps.set_guard(guard_flags(&self.record, &members.policies))?;
         self.maps.sync(master, members)?;
-        self.describe_anew()
+        self.now_holds(members.clone())
     }
 
     fn counters(&self) -> Result<Counters> {

@@ -37,12 +37,19 @@ impl OnMaster {
     }
 }
 
-/// What is in place, and why not more.
+/// What is in place with these children, and why not more.
 ///
 /// # Errors
 ///
-/// The map of children or the configuration cannot be read.
-pub fn describe(record: &Record, maps: &Maps, directory: &Path, on_master: &OnMaster) -> Result<Description> {
+/// The configuration map cannot be read.
+pub fn describe(
+    record: &Record,
+    maps: &Maps,
+    members: &BTreeMap<Mac, Policy>,
+    directory: &Path,
+    on_master: &OnMaster,
+) -> Result<Description> {
+    let has_passthru = members.values().any(|policy| policy.mode() == Mode::Passthru);
     let mut description = Description {
         carrier: Carrier::Bpf,
         demux: record.demux,
@@ -51,10 +58,10 @@ pub fn describe(record: &Record, maps: &Maps, directory: &Path, on_master: &OnMa
         adopts: record.options.adopt,
         drop_unknown: record.options.drop_unknown,
         vepa_switch: record.options.vepa_switch,
-        directs: record.options.directed_neigh && !maps.has_passthru()?,
+        directs: record.options.directed_neigh && !has_passthru,
         storm_limit: record.options.storm_limit.per_second(),
     };
-    if record.options.drop_unknown != DropUnknown::Off && needs_unknown(&maps.members()?) {
+    if record.options.drop_unknown != DropUnknown::Off && needs_unknown(members) {
         description.degraded.push(Degraded::new(
             "drop-unknown",
             record.options.drop_unknown.as_str(),
@@ -63,7 +70,7 @@ pub fn describe(record: &Record, maps: &Maps, directory: &Path, on_master: &OnMa
         ));
     }
     let asks = |policy: &Policy| policy.asks_inspection() && policy.mode() == Mode::Passthru;
-    if maps.members()?.values().any(asks) {
+    if members.values().any(asks) {
         description.degraded.push(Degraded::new(
             "guard",
             "anti-spoof ip, ra off or dhcp-server off",
@@ -87,7 +94,7 @@ pub fn describe(record: &Record, maps: &Maps, directory: &Path, on_master: &OnMa
         ));
         description.hairpin = Hairpin::Off;
     }
-    if maps.has_passthru()? && description.hairpin != Hairpin::Off {
+    if has_passthru && description.hairpin != Hairpin::Off {
         description.degraded.push(Degraded::new(
             "hairpin",
             description.hairpin.as_str(),

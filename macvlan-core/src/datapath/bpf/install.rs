@@ -12,8 +12,9 @@ use crate::{
         describe::{OnMaster, describe, guard_flags},
         directory::{BUILDING, CLSACT_MARK, directory},
         hooks::{pinned, tc::Hooks},
-        load::load_object,
+        load::pin_maps,
         maps::tables::Maps,
+        prepare::Prepared,
         record::{self, Record},
     },
     kernel::{
@@ -30,29 +31,29 @@ use crate::{
 };
 
 impl Bpf {
-    /// Puts the programs on `master`, with these options and room for `max_children`, and these children.
+    /// Puts these programs on `master`, with these options and these children.
     ///
     /// # Errors
     ///
     /// When the machine cannot do it; nothing is left then.
     pub async fn install(
+        prepared: Prepared,
         netlink: &Netlink,
         master: &Master,
         options: OptionValues,
-        max_children: u32,
         members: &Members,
     ) -> Result<Self> {
         let (root, lifetime) = bpffs::prepare()?;
         let building = root.join(format!("{}{BUILDING}", master.key));
         bpffs::remove_directory(&building)?;
-        let built = Self::build(netlink, master, options, max_children, members, &building, &lifetime).await;
+        let built = Self::build(prepared, netlink, master, options, members, &building, &lifetime).await;
         let directory = directory(master);
         let whole = built.and_then(|(maps, record, on_master)| {
             fs::rename(&building, &directory).with_context(|| format!("cannot rename {building:?}"))?;
             crash::point("naming a pin directory whole")?;
-            let description = describe(&record, &maps, &directory, &on_master)?;
-            let (directory, netlink) = (directory.clone(), netlink.clone());
-            Ok(Self { directory, maps, record, description, netlink, renewed: false, on_master })
+            let description = describe(&record, &maps, &members.policies, &directory, &on_master)?;
+            let (directory, netlink, members) = (directory.clone(), netlink.clone(), members.clone());
+            Ok(Self { directory, maps, record, members, description, netlink, renewed: false, on_master })
         });
         if whole.is_err() {
             let left = if fs::exists(&building).unwrap_or(true) { &building } else { &directory };
@@ -63,17 +64,18 @@ impl Bpf {
     }
 
     async fn build(
+        prepared: Prepared,
         netlink: &Netlink,
         master: &Master,
         options: OptionValues,
-        max_children: u32,
         members: &Members,
         building: &Path,
         lifetime: &Lifetime,
     ) -> Result<(Maps, Record, OnMaster)> {
         fs::create_dir_all(building).with_context(|| format!("cannot make {building:?}"))?;
         crash::point("making a pin directory")?;
-        let mut object = load_object(building, Some(max_children))?;
+        let mut object = prepared.object()?;
+        pin_maps(&object, building)?;
         crash::point("pinning the maps")?;
         let mut maps = Maps::open(building)?;
         maps.draw_secrets()?;
@@ -91,7 +93,7 @@ impl Bpf {
         };
         maps.set_guard(guard_flags(&record, &members.policies))?;
         maps.sync(master, members)?;
-        let mut hooks = Hooks::load(&mut object, building)?;
+        let mut hooks = Hooks::pin(&mut object, building)?;
         let (hairpin, reason) = hooks
             .attach_tc(netlink, master, options.tc, |owns_clsact| {
                 record.owns_clsact = owns_clsact;

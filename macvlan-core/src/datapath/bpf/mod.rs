@@ -15,6 +15,7 @@ pub(crate) mod load;
 mod maps;
 pub(crate) mod moved;
 pub mod object;
+pub mod prepare;
 pub mod probe;
 pub mod reader;
 mod record;

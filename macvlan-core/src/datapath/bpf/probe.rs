@@ -3,8 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use aya::EbpfLoader;
-use macvlan_common::names;
+use aya::{
+    EbpfLoader,
+    maps::MapType,
+    programs::ProgramType,
+    sys::{is_map_supported, is_program_supported},
+};
 
 use crate::{
     datapath::bpf::{
@@ -18,7 +22,8 @@ use crate::{
 /// How much of the programs the kernel judges in [`probe`]. The verifier takes its time for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// The smallest one: for who installs all of them next, and hears then of what is refused.
+    /// None, only one of two instructions: for who installs all of them next, and hears then of what is
+    /// refused.
     Shallow,
     /// Those without which there is no data path.
     Whole,
@@ -77,14 +82,20 @@ pub fn refusal_text(error: &anyhow::Error) -> String {
 /// `CAP_SYS_ADMIN`, a filter on system calls is in the way, or the verifier refuses a program.
 pub fn probe(depth: Depth) -> Result<()> {
     bpffs::probe()?;
-    let mut loader = EbpfLoader::new();
-    keep_rings_small(&mut loader);
     allow_memory();
-    let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
-    if depth == Depth::Shallow && Hooks::try_load(&mut object, &[names::CHILD_EGRESS]).is_ok() {
+    if depth == Depth::Shallow && takes_anything() {
         return Ok(());
     }
-    Hooks::try_load(&mut object, &[names::INGRESS, names::EGRESS])
+    let mut loader = EbpfLoader::new();
+    keep_rings_small(&mut loader);
+    let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
+    Hooks::verify(&mut object, false)
+}
+
+/// Whether the kernel takes a map and a program from us at all. Why not, our own tell.
+fn takes_anything() -> bool {
+    is_map_supported(MapType::PerCpuHash).unwrap_or(false)
+        && is_program_supported(ProgramType::SchedClassifier).unwrap_or(false)
 }
 
 #[cfg(test)]

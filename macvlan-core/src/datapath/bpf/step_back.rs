@@ -6,14 +6,11 @@ use anyhow::{Context as _, Error, Result, anyhow};
 use macvlan_common::mac::Mac;
 
 use crate::{
-    datapath::{
-        bpf::{
-            attached::Bpf,
-            hooks::{child_programs, step_back::OnHooks},
-            maps::image::Image,
-            record::Record,
-        },
-        members_of,
+    datapath::bpf::{
+        attached::Bpf,
+        hooks::{child_programs, step_back::OnHooks},
+        maps::image::Image,
+        record::Record,
     },
     model::{child::Child, master::Master, members::Members},
 };
@@ -36,7 +33,7 @@ impl Bpf {
         Ok(Before {
             record: self.record.clone(),
             hooks: OnHooks::of(&self.directory)?,
-            members: Members { own: self.own()?, ..members_of(self)? },
+            members: self.members.clone(),
             image: self.maps.image()?,
         })
     }
@@ -77,7 +74,7 @@ impl Bpf {
         note(record.to_text().and_then(|text| self.maps.write_record(&text)), "the record");
         self.record = record;
         self.renewed = false;
-        if let Err(error) = self.describe_anew() {
+        if let Err(error) = self.now_holds(members) {
             failed.push(error.context("cannot put back the description"));
         }
         failed

@@ -108,7 +108,7 @@ impl Bpf {
         if !self.record.is_traced() {
             return Ok(());
         }
-        let mut object = load_object(&self.directory, None)?;
+        let mut object = load_object(&self.directory)?;
         self.replace_programs(master, &mut object, false)?;
         self.write_object(record::object_digest())
     }

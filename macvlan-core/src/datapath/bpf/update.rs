@@ -114,6 +114,7 @@ impl Bpf {
     /// When the machine cannot do it.
     pub async fn update(&mut self, master: &Master, options: &Options) -> Result<()> {
         self.changes(master, options)?;
+        let before = self.record.clone();
         let wanted = options.over(self.record.options);
         let xdp = wanted.xdp;
         let demux = match plan_xdp(xdp, master.kind.as_deref()) {
@@ -123,7 +124,7 @@ impl Bpf {
         // A running trace puts the plain programs back itself.
         let is_current = self.record.is_current() || self.is_being_traced();
         if !is_current || self.record.demux != demux {
-            let mut object = load_object(&self.directory, None)?;
+            let mut object = load_object(&self.directory)?;
             let mut hooks = Hooks::load_beside(&mut object, &self.directory, false)?;
             hooks.replace_tc(master, self.record.hairpin)?;
             if self.record.demux != demux || hooks.replace_xdp(demux).is_err() {
@@ -141,12 +142,14 @@ impl Bpf {
             self.on_master.degraded = degraded;
         }
         self.record.options = wanted;
-        self.maps.set_guard(guard_flags(&self.record, &self.maps.members()?))?;
+        self.maps.set_guard(guard_flags(&self.record, &self.members.policies))?;
         // A run that was killed on its way to another mode may have left the other flag.
         self.maps.set_demux(self.record.demux)?;
         self.maps.set_directs(wanted.directed_neigh)?;
         self.maps.set_storm_limit(wanted.storm_limit.per_second())?;
-        self.maps.write_record(&self.record.to_text()?)?;
+        if self.record != before {
+            self.maps.write_record(&self.record.to_text()?)?;
+        }
         self.describe_anew()
     }
 
@@ -165,7 +168,14 @@ impl Bpf {
     pub async fn vouch(&mut self, children: &[&Child], members: &BTreeMap<Mac, Policy>) -> Result<()> {
         let vouching = child_programs::put(&self.netlink, &self.directory, children, members, self.renewed);
         let vouching = vouching.await?;
-        self.maps.set_vouched(&vouching.by)?;
+        let is_vouched = |mac: &Mac| vouching.by.contains(mac);
+        if self.members.policies.iter().any(|(mac, policy)| policy.is_vouched() != is_vouched(mac)) {
+            self.maps.set_vouched(&vouching.by)?;
+            for (mac, policy) in &mut self.members.policies {
+                *policy = policy.with_vouched(is_vouched(mac));
+            }
+        }
+        self.maps.set_vouching(self.members.policies.keys().any(is_vouched))?;
         child_programs::take_off_others(&self.directory, children, members, &vouching.by)?;
         let before = self.record.clone();
         // Only now are all programs of this version: a run that is killed before leaves it to the next.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use macvlan_common::mac::Mac;
 
 use crate::{
-    datapath::{bpf::attached, members_of, shim},
+    datapath::{Datapath as _, bpf::attached, shim},
     discovery::locked_master::LockedMaster,
     model::{child::Child, options::DEFAULT_MAX_CHILDREN},
     plan::describe::words::{told, unusual},
@@ -44,7 +44,7 @@ fn of_master(locked: &LockedMaster) -> Vec<String> {
 
 async fn of_children(locked: &LockedMaster) -> BTreeMap<Mac, PolicyChange> {
     if let Ok(bpf) = &locked.attached {
-        let members = members_of(bpf.as_ref()).unwrap_or_default();
+        let members = bpf.members();
         let macs = members.policies.keys();
         return macs.filter_map(|mac| Some((*mac, members.setting_of(*mac)?))).collect();
     }

@@ -11,7 +11,7 @@ use anyhow::Result;
 use macvlan_common::{child::Policy, mac::Mac};
 
 use crate::{
-    datapath::{members_of, shim},
+    datapath::shim,
     discovery::locked_master::LockedMaster,
     model::{
         child::Child, members::Members, options::MissingChoice, request::AttachRequest, shim::shim_name,
@@ -32,14 +32,14 @@ pub use crate::plan::describe::change::{add, delete, detach, set};
 ///
 /// # Errors
 ///
-/// The data path cannot be as asked for, or its maps cannot be read.
+/// The data path cannot be as asked for, or netlink does not tell how a shim is.
 pub async fn describe(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Result<Vec<Step>> {
     let mut steps = leftovers(locked);
     steps.extend(
         plan.children.iter().map(|child| Step { text: child.to_string(), changes: !child.is_kept() }),
     );
     if locked.refusal.is_none() {
-        steps.extend(members(locked, request, plan)?);
+        steps.extend(members(locked, request, plan));
     }
     steps.extend(plan.doomed.iter().map(delete));
     let name = &locked.master.name;
@@ -93,11 +93,8 @@ async fn shim(locked: &LockedMaster, request: &AttachRequest) -> Result<Vec<Step
 }
 
 /// What changes in the map, but for children that are made, changed or deleted by steps of their own.
-fn members(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Result<Vec<Step>> {
-    let present = match &locked.attached {
-        Ok(bpf) => members_of(bpf.as_ref())?,
-        Err(_) => Members::default(),
-    };
+fn members(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Vec<Step> {
+    let present = locked.members();
     let adopts = locked.wanted_options(request).adopt;
     let mut steps = Vec::new();
     let mut children: Vec<&Child> = locked.children().iter().filter(|child| !child.unfinished).collect();
@@ -129,7 +126,7 @@ fn members(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Resul
         steps.extend(member(child, planned, request, known, &present));
     }
     steps.extend(leaving.keys().map(|mac| Step::change(format!("forget {mac}, which is no child any more"))));
-    Ok(steps)
+    steps
 }
 
 fn member(

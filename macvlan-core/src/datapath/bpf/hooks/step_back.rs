@@ -151,7 +151,7 @@ impl OnHooks {
             Demux::XdpGeneric => XdpChoice::Generic,
             Demux::Tc | Demux::Kernel => return Ok(()),
         };
-        let mut object = load_object(directory, None)?;
+        let mut object = load_object(directory)?;
         let mut hooks = Hooks { object: &mut object, directory, traced: false };
         hooks.detach_xdp(maps)?;
         match hooks.attach_xdp(master, choice, maps)? {

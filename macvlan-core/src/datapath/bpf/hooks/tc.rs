@@ -1,12 +1,12 @@
 //! Putting the programs on the master's TC hooks.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, thread};
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, SchedClassifier, TcAttachType, TcError,
+        LinkOrder, Program, SchedClassifier, TcAttachType, TcError,
         links::{FdLink, PinnedLink},
         tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
     },
@@ -56,13 +56,11 @@ pub struct Hooks<'a> {
 }
 
 impl<'a> Hooks<'a> {
-    /// Loads the TC programs and pins them, so that filters can be told to be ours by their
-    /// program even if this process is killed.
-    pub fn load(object: &'a mut Ebpf, directory: &'a Path) -> Result<Self> {
+    /// Pins the TC programs, which are loaded, so that filters can be told to be ours by their program even
+    /// if this process is killed.
+    pub fn pin(object: &'a mut Ebpf, directory: &'a Path) -> Result<Self> {
         let mut hooks = Self { object, directory, traced: false };
         for name in [names::INGRESS, names::EGRESS] {
-            let program = hooks.classifier(name)?;
-            program.load().map_err(|error| refused(name, &error))?;
             let pin = hooks.directory.join(name);
             hooks
                 .classifier(name)?
@@ -73,22 +71,34 @@ impl<'a> Hooks<'a> {
         Ok(hooks)
     }
 
-    /// Lets the kernel judge these TC programs, and no more.
-    pub fn try_load(object: &'a mut Ebpf, programs: &[&str]) -> Result<()> {
-        let mut hooks = Self { object, directory: Path::new(""), traced: false };
-        for name in programs {
-            hooks.classifier(name)?.load().map_err(|error| refused(name, &error))?;
+    /// Loads the TC programs, or their traced twins, each on a thread: the verifier takes its time for each, and
+    /// uses one processor.
+    pub fn verify(object: &mut Ebpf, traced: bool) -> Result<()> {
+        let mut wanted = [names::INGRESS, names::EGRESS];
+        for name in wanted.iter_mut().filter(|_| traced) {
+            *name = traced_twin(name)?;
         }
-        Ok(())
+        let mut programs: Vec<_> = object.programs_mut().filter(|(name, _)| wanted.contains(name)).collect();
+        programs.sort_by_key(|(name, _)| *name);
+        let verify = |(name, program): (&str, &mut Program)| -> Result<()> {
+            let program: &mut SchedClassifier = program.try_into()?;
+            program.load().map_err(|error| refused(name, &error))
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                programs.into_iter().map(|program| scope.spawn(move || verify(program))).collect();
+            let panicked = |_| Err(anyhow!("the loading of a program panicked"));
+            let verified = threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked));
+            verified.fold(Ok(()), Result::and)
+        })
     }
 
     /// Loads the TC programs, or their traced twins, where others are pinned already: their pins are
     /// replaced.
     pub fn load_beside(object: &'a mut Ebpf, directory: &'a Path, traced: bool) -> Result<Self> {
+        Self::verify(object, traced)?;
         let mut hooks = Self { object, directory, traced };
         for name in [names::INGRESS, names::EGRESS] {
-            let program = hooks.classifier(name)?;
-            program.load().map_err(|error| refused(name, &error))?;
             let beside = hooks.directory.join(format!("{name}_new"));
             bpffs::remove_pin(&beside)?;
             hooks
@@ -105,7 +115,7 @@ impl<'a> Hooks<'a> {
         if !self.traced {
             return Ok(name);
         }
-        names::traced(name).with_context(|| format!("program {name} has no traced twin"))
+        traced_twin(name)
     }
 
     fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier> {
@@ -266,6 +276,10 @@ fn attach_link(
     let link: FdLink = program.take_link(id)?.try_into()?;
     link.pin(pin).map_err(|error| anyhow!("cannot pin a TCX link: {}", flat(&error)))?;
     crash::point("pinning a TCX link")
+}
+
+fn traced_twin(name: &str) -> Result<&'static str> {
+    names::traced(name).with_context(|| format!("program {name} has no traced twin"))
 }
 
 fn no_clsact(master: &Master, error: &TcError) -> anyhow::Error {

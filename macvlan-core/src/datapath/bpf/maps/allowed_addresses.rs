@@ -47,12 +47,12 @@ impl AllowedAddressMap {
         Ok(all.into_iter().map(|(address, _)| address).collect())
     }
 
-    /// Adds what is missing: before a child is held to its addresses.
+    /// Adds what is missing: before a child is held to its addresses. Gives what was there.
     ///
     /// # Errors
     ///
     /// There is no room, or the map cannot be written.
-    pub fn allow(&mut self, own: &AllowedAddresses) -> Result<()> {
+    pub fn allow(&mut self, own: &AllowedAddresses) -> Result<BTreeSet<OwnAddress>> {
         let present = self.entries()?;
         for entry in wanted(own).filter(|entry| !present.contains(entry)) {
             match self.map.insert(entry, 1, 0) {
@@ -66,17 +66,17 @@ impl AllowedAddressMap {
                 other => other.context("cannot write the map of children's own addresses")?,
             }
         }
-        Ok(())
+        Ok(present)
     }
 
-    /// Removes all others: after a child is held to its addresses no more.
+    /// Removes those that were `present` and are no longer: after a child is held to its addresses no more.
     ///
     /// # Errors
     ///
-    /// The map cannot be read or written.
-    pub fn forget_others(&mut self, own: &AllowedAddresses) -> Result<()> {
+    /// The map cannot be written.
+    pub fn forget_others(&mut self, present: &BTreeSet<OwnAddress>, own: &AllowedAddresses) -> Result<()> {
         let kept: BTreeSet<OwnAddress> = wanted(own).collect();
-        for entry in self.entries()?.difference(&kept) {
+        for entry in present.difference(&kept) {
             gone(self.map.remove(entry))?;
         }
         Ok(())

@@ -1,21 +1,30 @@
 //! Counters of children that are gone, so that a child that comes back (a container restarted with
 //! its MAC, a move between namespaces) counts on from where it was.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{HashMap, Map, MapData, MapError};
 use macvlan_common::{child::Retired, counters::ChildCounters};
 use nix::time::{ClockId, clock_gettime};
+
+use crate::datapath::bpf::maps::batch::Batch;
 
 /// The counters of children that are gone, by MAC key; as many as there may be children.
 pub struct RetiredCounters {
     map: HashMap<MapData, u64, Retired>,
+    batch: Batch,
     room: usize,
 }
 
 impl RetiredCounters {
     /// What is in a map with room for so many.
-    pub fn new(map: HashMap<MapData, u64, Retired>, room: u32) -> Self {
-        Self { map, room: room as usize }
+    ///
+    /// # Errors
+    ///
+    /// It is of another kind, or the process has too many files open.
+    pub fn new(map: MapData, room: u32) -> Result<Self> {
+        Ok(Self { batch: Batch::of(&map)?, map: Map::HashMap(map).try_into()?, room: room as usize })
     }
 
     /// Keeps what a child had counted. Where there is no room, those who went first are forgotten.
@@ -40,11 +49,11 @@ impl RetiredCounters {
 
     /// A quarter at once: making room for one by one would read the whole map each time.
     fn forget_oldest(&mut self) -> Result<()> {
-        let mut all = Vec::new();
-        for item in self.map.iter() {
-            let (key, retired) = item.context("cannot read the counters of children that are gone")?;
-            all.push((retired.since, key));
-        }
+        let all = self
+            .batch
+            .hash::<u64, Retired>()
+            .context("cannot read the counters of children that are gone")?;
+        let mut all: Vec<(u64, u64)> = all.into_iter().map(|(key, retired)| (retired.since, key)).collect();
         all.sort_unstable();
         for (_, key) in all.iter().take((self.room / 4).max(1)) {
             self.forget(*key)?;
@@ -52,15 +61,28 @@ impl RetiredCounters {
         Ok(())
     }
 
-    /// What a child had counted when it went; nothing if it never was there.
+    /// What all had counted when they went.
     ///
     /// # Errors
     ///
     /// The map cannot be read.
-    pub fn of(&self, key: u64) -> Result<ChildCounters> {
+    pub fn all(&self) -> Result<BTreeMap<u64, ChildCounters>> {
+        let all = self
+            .batch
+            .hash::<u64, Retired>()
+            .context("cannot read the counters of children that are gone")?;
+        Ok(all.into_iter().map(|(key, retired)| (key, retired.counters)).collect())
+    }
+
+    /// What a child had counted when it went; `None` if it never was there.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn of(&self, key: u64) -> Result<Option<ChildCounters>> {
         match self.map.get(&key, 0) {
-            Ok(retired) => Ok(retired.counters),
-            Err(MapError::KeyNotFound) => Ok(ChildCounters::default()),
+            Ok(retired) => Ok(Some(retired.counters)),
+            Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(error).context("cannot read the counters of a child that was gone"),
         }
     }

@@ -41,16 +41,6 @@ impl Maps {
         Ok(Mac::from_key(config.master))
     }
 
-    /// Whether a passthru child takes everything.
-    ///
-    /// # Errors
-    ///
-    /// The map cannot be read.
-    pub fn has_passthru(&self) -> Result<bool> {
-        let config = self.config.get(&0, 0).context("cannot read the configuration map")?;
-        Ok(config.passthru != 0)
-    }
-
     /// What follows from the master and from its children, by their keys; `misses_some`: the device of one
     /// is down.
     ///
@@ -82,6 +72,16 @@ impl Maps {
     pub fn set_guard(&mut self, flags: u64) -> Result<()> {
         let others = !(Config::DROP_UNKNOWN | Config::VEPA_SWITCH);
         self.change_config(|config| Config { flags: config.flags & others | flags, ..config })
+    }
+
+    /// Whether a child's own device vouches for its frames.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read or written.
+    pub fn set_vouching(&mut self, vouches: bool) -> Result<()> {
+        let flag = if vouches { Config::VOUCHED } else { 0 };
+        self.change_config(|config| Config { flags: config.flags & !Config::VOUCHED | flag, ..config })
     }
 
     /// Tells the programs where the demultiplexer is.

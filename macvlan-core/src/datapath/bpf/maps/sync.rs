@@ -4,13 +4,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapError, PerCpuValues};
 use macvlan_common::{
     child::{ChildEntry, Policy},
+    counters::ChildCounters,
     mac::Mac,
     presence::Presence,
 };
@@ -21,6 +22,10 @@ use crate::{
     model::{master::Master, members::Members},
     policy::{groups::Groups, rate::RateLimits},
 };
+
+/// Entries of children come from a pool that the kernel refills in the background: a burst of inserts can
+/// find it empty (`bpf_mem_alloc`, kernel/bpf/memalloc.c), for longer where processors are busy.
+const REFILL: Duration = Duration::from_secs(5);
 
 impl Maps {
     /// Makes the maps hold exactly `wanted`, and the settings fit them.
@@ -42,7 +47,7 @@ impl Maps {
                 wanted.len().next_power_of_two()
             );
         }
-        self.own.allow(&members.own)?;
+        let allowed = self.own.allow(&members.own)?;
         let named = self.groups()?;
         self.name_groups(&named, &members.groups)?;
         let present = self.entries()?;
@@ -67,6 +72,11 @@ impl Maps {
         let mut free = (0..self.max_children).filter(|slot| !used.contains(slot));
         let mut limited = BTreeSet::new();
         let meters = self.meters.all()?;
+        let is_back = |key: &u64| !present.contains_key(key);
+        let retired = match wanted_keys.keys().any(is_back) {
+            true => self.retired.all()?,
+            false => BTreeMap::new(),
+        };
         for (key, policy) in &wanted_keys {
             let member = present.get(key);
             let slot =
@@ -83,7 +93,7 @@ impl Maps {
                 None => {
                     self.set_policy(slot, *policy)?;
                     self.set_presence(slot, is_up(key))?;
-                    self.insert(*key, slot)?;
+                    self.insert(*key, slot, retired.get(key).copied())?;
                 }
             }
             if member.is_some_and(|member| member.presence.is_absent() == is_up(key)) {
@@ -97,7 +107,7 @@ impl Maps {
         self.write_index(&mut index, slots.iter().filter_map(up))?;
         self.write_config(master, &wanted_keys, wanted_keys.keys().any(|key| !is_up(key)))?;
         self.forget_groups(&named, &members.groups)?;
-        self.own.forget_others(&members.own)
+        self.own.forget_others(&allowed, &members.own)
     }
 
     /// Makes the maps hold one child more, with its policy and its rates, or less without these, and
@@ -150,7 +160,7 @@ impl Maps {
                 })?;
                 self.set_member(slot, policy, &limits)?;
                 self.set_presence(slot, true)?;
-                self.insert(key, slot)?;
+                self.insert(key, slot, self.retired.of(key)?)?;
                 self.write_filter_word(key, up.clone().map(|(key, _)| key).chain([&key]))?;
                 self.write_bucket(key, slots().chain([(key, slot)]))?;
             }
@@ -203,32 +213,31 @@ impl Maps {
         Ok(())
     }
 
-    fn insert(&mut self, key: u64, slot: u32) -> Result<()> {
-        // Entries come from a pool that the kernel refills in the background: a burst of inserts
-        // can find it empty for a moment (`bpf_mem_alloc`, kernel/bpf/memalloc.c).
-        const TRIES: u32 = 50;
+    /// Adds a child, with what it had counted where it was there before.
+    fn insert(&mut self, key: u64, slot: u32, retired: Option<ChildCounters>) -> Result<()> {
         self.wire_rx.clear(slot)?;
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
         let mut entries = vec![ChildEntry { slot, ..ChildEntry::default() }; cpus];
-        if let Some(first) = entries.first_mut() {
-            first.counters = self.retired.of(key)?;
+        if let (Some(first), Some(retired)) = (entries.first_mut(), retired) {
+            first.counters = retired;
         }
-        for attempt in 1.. {
+        let deadline = Instant::now() + REFILL;
+        loop {
             let values = PerCpuValues::try_from(entries.clone())?;
             match self.children.insert(key, values, 0) {
                 Err(MapError::SyscallError(error))
-                    if error.io_error.raw_os_error() == Some(libc::ENOMEM) && attempt < TRIES =>
+                    if error.io_error.raw_os_error() == Some(libc::ENOMEM) && Instant::now() < deadline =>
                 {
                     thread::sleep(Duration::from_millis(1));
                 }
-                other => {
-                    other.context("cannot add a child to the map")?;
-                    crash::point("adding a child to the map")?;
-                    break;
-                }
+                other => break other.context("cannot add a child to the map")?,
             }
         }
-        self.retired.forget(key)
+        crash::point("adding a child to the map")?;
+        match retired {
+            Some(_) => self.retired.forget(key),
+            None => Ok(()),
+        }
     }
 
     /// Removes a child, and keeps what it counted.

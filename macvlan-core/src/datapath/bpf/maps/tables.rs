@@ -25,7 +25,7 @@ use crate::{
         neighbour_table::NeighbourTable, retired::RetiredCounters, wire_rx::WireRx,
     },
     kernel::crash,
-    model::{counters::Counters, members::AllowedAddresses, neighbours::ToldAddresses},
+    model::{counters::Counters, members::Members, neighbours::ToldAddresses},
     policy::{groups::Groups, rate::RateLimits},
 };
 
@@ -107,7 +107,7 @@ impl Maps {
             record: Map::Array(open(names::RECORD)?).try_into()?,
             pace: Map::Array(open(names::PACE)?).try_into()?,
             meters: MeterMap::new(meters)?,
-            retired: RetiredCounters::new(Map::HashMap(open(names::RETIRED)?).try_into()?, max_children),
+            retired: RetiredCounters::new(open(names::RETIRED)?, max_children)?,
             groups: Map::HashMap(groups).try_into()?,
             own: AllowedAddressMap::new(own, own_room)?,
             owners: NeighbourTable::new(owners, places)?,
@@ -134,18 +134,24 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// The map cannot be read.
-    pub fn members(&self) -> Result<BTreeMap<Mac, Policy>> {
-        Ok(self.entries()?.into_iter().map(|(key, member)| (Mac::from_key(key), member.policy)).collect())
-    }
-
-    /// Where the MACs of the children are.
-    ///
-    /// # Errors
-    ///
-    /// The map cannot be read.
-    pub fn presences(&self) -> Result<BTreeMap<Mac, Presence>> {
-        Ok(self.entries()?.into_iter().map(|(key, member)| (Mac::from_key(key), member.presence)).collect())
+    /// A map cannot be read.
+    pub fn members(&self) -> Result<Members> {
+        let mut members = Members { groups: self.groups()?, own: self.own.read()?, ..Members::default() };
+        let meters = self.meters.all()?;
+        for (key, Member { slot, policy, presence }) in self.entries()? {
+            let mac = Mac::from_key(key);
+            members.policies.insert(mac, policy);
+            if policy.is_limited() {
+                members.rates.insert(mac, meters.get(&slot).map(RateLimits::of).unwrap_or_default());
+            }
+            if presence.is_absent() {
+                members.absent.insert(mac);
+            }
+            if presence.is_elsewhere() {
+                members.elsewhere.insert(mac);
+            }
+        }
+        Ok(members)
     }
 
     pub(crate) fn entries(&self) -> Result<BTreeMap<u64, Member>> {
@@ -166,30 +172,19 @@ impl Maps {
         entries.collect()
     }
 
-    /// The addresses of children held to theirs.
-    ///
-    /// # Errors
-    ///
-    /// The map cannot be read.
-    pub fn own(&self) -> Result<AllowedAddresses> {
-        self.own.read()
-    }
-
-    /// Says whose own devices vouch for their frames.
+    /// Says whose own devices vouch for their frames, in their policies.
     ///
     /// # Errors
     ///
     /// The map cannot be read or written.
     pub fn set_vouched(&mut self, by: &BTreeSet<Mac>) -> Result<()> {
-        let mut flag = 0;
         for (key, member) in self.entries()? {
             let is_vouched = by.contains(&Mac::from_key(key));
-            flag |= if is_vouched { Config::VOUCHED } else { 0 };
             if member.policy.is_vouched() != is_vouched {
                 self.set_policy(member.slot, member.policy.with_vouched(is_vouched))?;
             }
         }
-        self.change_config(|config| Config { flags: config.flags & !Config::VOUCHED | flag, ..config })
+        Ok(())
     }
 
     /// The groups that the children are in.
@@ -203,18 +198,6 @@ impl Maps {
             Ok((u16::try_from(number).context("the groups map holds a number that is no group's")?, name))
         });
         items.collect()
-    }
-
-    /// The rates of the children that are limited.
-    ///
-    /// # Errors
-    ///
-    /// The map cannot be read.
-    pub fn rates(&self) -> Result<BTreeMap<Mac, RateLimits>> {
-        let meters = self.meters.all()?;
-        let limits = |slot: u32| meters.get(&slot).map(RateLimits::of).unwrap_or_default();
-        let limited = self.entries()?.into_iter().filter(|(_, member)| member.policy.is_limited());
-        Ok(limited.map(|(key, member)| (Mac::from_key(key), limits(member.slot))).collect())
     }
 
     /// Who has which address, and whose word counts besides.
