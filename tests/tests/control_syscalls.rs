@@ -1,6 +1,6 @@
 //! What bringing the maps in step costs when there is nothing to do.
 
-use std::{fs, path::PathBuf, process::Stdio, thread, time::Duration};
+use std::{fs, path::PathBuf, process::Stdio};
 
 use macvlan_tests::{
     cli,
