@@ -20,24 +20,24 @@ const INSTRUCTION: u64 = 8;
 const LICENSE: &[u8] = b"Dual MIT/GPL\0";
 
 /// The object without DWARF, and with its BTF in an order of its own: that stays, for the verifier's
-/// messages and for `bpftool`.
+/// messages and for `bpftool`. Its relocations go: they repeat what it holds, for a linker, and loaders
+/// find their own way (libbpf and aya both pass them by).
 ///
 /// # Errors
 /// `elf` is no ELF file of a kind this can rewrite.
 pub fn strip(elf: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read64(elf).context("cannot read the object")?;
-    let mut dwarf = Vec::new();
+    let mut described = Vec::new();
     let mut has_section_names = false;
     for section in &mut builder.sections {
-        if is_dwarf(&section.name) {
-            section.delete = true;
-            dwarf.push(section.id());
+        section.delete = is_dwarf(&section.name);
+        if section.delete || is_btf(&section.name) {
+            described.push(section.id());
         }
         has_section_names |= matches!(section.data, SectionData::SectionString);
     }
     for section in &mut builder.sections {
-        // The relocations of a section go with it.
-        section.delete |= section.sh_info_section.is_some_and(|of| dwarf.contains(&of));
+        section.delete |= section.sh_info_section.is_some_and(|of| described.contains(&of));
     }
     if !has_section_names {
         // The linker keeps the names of sections among those of symbols.
@@ -103,6 +103,10 @@ fn is_dwarf(section: &[u8]) -> bool {
     section.starts_with(b".debug_")
 }
 
+fn is_btf(section: &[u8]) -> bool {
+    section == b".BTF" || section == b".BTF.ext"
+}
+
 fn instructions(file: &ElfFile64<'_>) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
     for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0) {
@@ -134,18 +138,21 @@ fn text_around(bytes: &[u8], at: usize) -> String {
 mod tests {
     use object::{
         Endianness,
-        elf::{EM_BPF, ET_REL, SHF_ALLOC, SHF_EXECINSTR, SHT_PROGBITS, SHT_SYMTAB, STB_GLOBAL, STT_FUNC},
+        elf::{
+            EM_BPF, ET_REL, SHF_ALLOC, SHF_EXECINSTR, SHF_INFO_LINK, SHT_PROGBITS, SHT_REL, SHT_SYMTAB,
+            STB_GLOBAL, STT_FUNC,
+        },
     };
 
     use super::*;
 
     #[test]
     fn stripping_removes_debug_information_and_nothing_else() {
-        let elf = small_object(&["xdp", ".debug_info", ".BTF", ".debug_str"]);
+        let elf = small_object(&["xdp", ".relxdp", ".debug_info", ".rel.debug_info", ".BTF", ".rel.BTF"]);
         let stripped = strip(&elf).unwrap();
         let file = ElfFile64::<Endianness>::parse(&*stripped).unwrap();
         let sections: Vec<_> = file.sections().map(|section| section.name().unwrap()).collect();
-        assert_eq!(sections, ["xdp", ".BTF", ".symtab", ".strtab", ".shstrtab"]);
+        assert_eq!(sections, [".symtab", "xdp", ".relxdp", ".BTF", ".strtab", ".shstrtab"]);
         assert_eq!(file.section_by_name(".BTF").unwrap().data().unwrap(), EMPTY_BTF);
     }
 
@@ -182,14 +189,26 @@ mod tests {
     const EMPTY_BTF: [u8; 24] =
         [0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-    /// An object with these sections of 24 bytes, and a function over each executable one.
+    /// An object with these sections of 24 bytes, a function over each executable one, and no entry in
+    /// those of relocations, which belong to the section before.
     fn small_object(names: &[&'static str]) -> Vec<u8> {
         let mut builder = Builder::new(Endianness::Little, true);
         builder.header.e_type = ET_REL;
         builder.header.e_machine = EM_BPF;
+        let symbols = builder.sections.add().id();
+        let mut last = None;
         for &name in names {
             let section = builder.sections.add();
             section.name = name.into();
+            if name.starts_with(".rel") {
+                section.sh_type = SHT_REL;
+                section.sh_flags = u64::from(SHF_INFO_LINK);
+                section.sh_link_section = Some(symbols);
+                section.sh_info_section = last;
+                section.data = SectionData::Relocation(Vec::new());
+                continue;
+            }
+            last = Some(section.id());
             section.sh_type = SHT_PROGBITS;
             section.sh_addralign = 1;
             section.data =
@@ -204,12 +223,14 @@ mod tests {
                 symbol.set_st_info(STB_GLOBAL, STT_FUNC);
             }
         }
-        for (name, sh_type, data) in [
-            (".symtab", SHT_SYMTAB, SectionData::Symbol),
-            (".strtab", SHT_STRTAB, SectionData::String),
-            (".shstrtab", SHT_STRTAB, SectionData::SectionString),
+        let strings = builder.sections.add().id();
+        let section_names = builder.sections.add().id();
+        for (id, name, sh_type, data) in [
+            (symbols, ".symtab", SHT_SYMTAB, SectionData::Symbol),
+            (strings, ".strtab", SHT_STRTAB, SectionData::String),
+            (section_names, ".shstrtab", SHT_STRTAB, SectionData::SectionString),
         ] {
-            let section = builder.sections.add();
+            let section = builder.sections.get_mut(id);
             section.name = name.into();
             section.sh_type = sh_type;
             section.data = data;
