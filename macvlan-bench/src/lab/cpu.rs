@@ -74,10 +74,17 @@ impl Cpus {
 ///
 /// When the machine does not let it: one that shares out real-time (`cpu.rt_runtime_us`) does not.
 pub fn go_first() -> io::Result<()> {
-    let priority = libc::sched_param { sched_priority: 10 };
-    // SAFETY: `priority` is read, for the calling thread alone.
-    let status = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const priority) };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // SAFETY: all zeroes is a valid `sched_param`, which has more fields in musl than in glibc.
+    let mut priority: libc::sched_param = unsafe { std::mem::zeroed() };
+    priority.sched_priority = 10;
+    // SAFETY: the function has no conditions.
+    let thread = unsafe { libc::pthread_self() };
+    // Not `sched_setscheduler`, which musl does not have: POSIX means a whole process by it.
+    // SAFETY: `priority` is read, for the calling thread, which is alive.
+    match unsafe { libc::pthread_setschedparam(thread, libc::SCHED_RR, &raw const priority) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
 }
 
 fn take(cpu: usize) -> Result<()> {

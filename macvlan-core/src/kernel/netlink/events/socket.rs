@@ -79,15 +79,16 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<(usize, Option<i32
     header.msg_iov = &raw mut data;
     header.msg_iovlen = 1;
     header.msg_control = control.0.as_mut_ptr().cast();
-    header.msg_controllen = control.0.len();
+    // Its type is the C library's: glibc's and musl's differ.
+    header.msg_controllen = size_of::<Control>() as _;
     // SAFETY: `header` points to buffers that live until the end of this function, with their lengths.
     let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0) };
     let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
     if header.msg_flags & libc::MSG_TRUNC != 0 {
         return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
     }
-    let control = control.0.get(..header.msg_controllen).unwrap_or_default();
-    Ok((len, nsid_of_control(control)))
+    // Behind what the kernel wrote are zeroes, which are no message that is looked for.
+    Ok((len, nsid_of_control(&control.0)))
 }
 
 /// The namespace id in a control message (`netlink_cmsg_listen_all_nsid` in `net/netlink/af_netlink.c`).
@@ -121,6 +122,7 @@ mod tests {
         let ours = message(libc::SOL_NETLINK, libc::NETLINK_LISTEN_ALL_NSID, 7);
         assert_eq!(nsid_of_control(&[other.clone(), ours].concat()), Some(7));
         assert_eq!(nsid_of_control(&other), None);
+        assert_eq!(nsid_of_control(&[other.clone(), vec![0; 44]].concat()), None);
         assert_eq!(nsid_of_control(&[]), None);
     }
 
