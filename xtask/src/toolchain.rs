@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use crate::{
-    command::{self, read},
+    command::{self, read, run},
     workspace::read_text,
 };
 
@@ -75,6 +75,17 @@ impl Toolchain {
         let cargo_home = cargo_home()?;
         let linker = Linker::find(&cargo_home)?;
         Ok(Self { release: release.to_owned(), rustc, sysroot, cargo_home, linker })
+    }
+
+    /// Installs the compiled library for a target, unless it is there.
+    ///
+    /// # Errors
+    /// rustup cannot fetch it.
+    pub fn install_target(&self, target: &str) -> Result<()> {
+        if self.sysroot.join("lib/rustlib").join(target).join("lib").is_dir() {
+            return Ok(());
+        }
+        run(Command::new("rustup").args(["target", "add", target]))
     }
 
     /// Where the source of the compiler's library belongs.

@@ -5,10 +5,7 @@ use std::{path::Path, process::Command};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{
-    command::{cargo, read, run},
-    machine,
-};
+use crate::{command::cargo, machine, toolchain::Toolchain};
 
 /// A processor by its name in Rust's targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -82,11 +79,7 @@ impl Architecture {
         machine::install_vm_tools()?;
         let Some(target) = self.cross_target() else { return Ok(()) };
         machine::install_cross_tools()?;
-        let sysroot = read(Command::new("rustc").args(["--print", "sysroot"]))?;
-        if Path::new(sysroot.trim()).join("lib/rustlib").join(target).is_dir() {
-            return Ok(());
-        }
-        run(Command::new("rustup").args(["target", "add", target]))
+        Toolchain::find()?.install_target(target)
     }
 
     /// Cargo, building for it.
