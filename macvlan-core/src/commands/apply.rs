@@ -10,6 +10,7 @@ use crate::{
         execute::execute,
         fallback::{no_bpf, shim_instead},
     },
+    commands::work::Work,
     config::{Config, master::MasterConfig},
     discovery::{access::Access, locked_master::LockedMaster, masters::find_master},
     kernel::{ifname::IfName, netlink::Netlink, netns::NetnsId},
@@ -58,7 +59,11 @@ struct Prepared<'a> {
 /// # Errors
 ///
 /// When something in the file cannot be; nothing is changed then.
-pub async fn apply(config: &Config, access: Access) -> Result<Applied> {
+pub fn apply(config: &Config, access: Access) -> Work<'_, Applied> {
+    Box::pin(apply_all(config, access))
+}
+
+async fn apply_all(config: &Config, access: Access) -> Result<Applied> {
     let mut outcome = Applied::default();
     for prepared in prepare(config, access).await? {
         let Prepared { config, mut locked, plan, steps, warnings } = prepared;

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     apply::execute::execute,
+    commands::work::Work,
     discovery::{access::Access, locked_master::LockedMaster},
     model::request::AttachRequest,
     plan::{
@@ -20,8 +21,9 @@ use crate::{
 /// # Errors
 ///
 /// When something cannot be as asked for; everything is as before then.
-pub async fn attach(name: &str, request: &AttachRequest) -> Result<Outcome> {
-    attach_unnamed(name, request).await.with_context(|| format!("cannot attach to {name:?}"))
+pub fn attach<'a>(name: &'a str, request: &'a AttachRequest) -> Work<'a, Outcome> {
+    let attached = attach_unnamed(name, request);
+    Box::pin(async move { attached.await.with_context(|| format!("cannot attach to {name:?}")) })
 }
 
 async fn attach_unnamed(name: &str, request: &AttachRequest) -> Result<Outcome> {

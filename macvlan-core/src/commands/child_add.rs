@@ -4,7 +4,10 @@ use anyhow::{Context, Result};
 
 use crate::{
     apply::{change::change_all, create::create_all, journal::Journal, sync::sync},
-    commands::children::{open, require_datapath},
+    commands::{
+        children::{open, require_datapath},
+        work::Work,
+    },
     discovery::access::Access,
     model::spec::ChildSpec,
     plan::{
@@ -21,7 +24,11 @@ use crate::{
 /// # Errors
 ///
 /// When one cannot be as asked for; everything is as before then.
-pub async fn add(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
+pub fn add<'a>(master: &'a str, specs: &'a [ChildSpec], access: Access) -> Work<'a, Outcome> {
+    Box::pin(add_all(master, specs, access))
+}
+
+async fn add_all(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
     let mut session = open(master, access).await?;
     let cannot = || format!("cannot add children to {master:?}");
     session.master.require_up().with_context(cannot)?;

@@ -6,7 +6,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     apply::sync::sync,
-    commands::children::{cannot, find, open},
+    commands::{
+        children::{cannot, find, open},
+        work::Work,
+    },
     discovery::access::Access,
     model::spec::ChildChange,
     plan::describe::{change, step::Outcome},
@@ -17,7 +20,11 @@ use crate::{
 /// # Errors
 ///
 /// When there is no such child, or somebody else made it; nothing is removed then.
-pub async fn del(master: &str, specs: &[ChildChange], access: Access) -> Result<Outcome> {
+pub fn del<'a>(master: &'a str, specs: &'a [ChildChange], access: Access) -> Work<'a, Outcome> {
+    Box::pin(del_all(master, specs, access))
+}
+
+async fn del_all(master: &str, specs: &[ChildChange], access: Access) -> Result<Outcome> {
     let mut session = open(master, access).await?;
     let mut doomed = Vec::new();
     for spec in specs {

@@ -10,7 +10,10 @@ use crate::{
         journal::Journal,
         sync::sync,
     },
-    commands::children::{cannot, find, open, require_datapath},
+    commands::{
+        children::{cannot, find, open, require_datapath},
+        work::Work,
+    },
     discovery::access::Access,
     model::{child::Child, spec::ChildChange},
     plan::{
@@ -28,7 +31,11 @@ use crate::{
 ///
 /// When there is no such child, or it cannot be as asked for. Everything is as before then, unless it is
 /// only that a child cannot be taken down at the end.
-pub async fn set(master: &str, specs: &[ChildChange], access: Access) -> Result<Outcome> {
+pub fn set<'a>(master: &'a str, specs: &'a [ChildChange], access: Access) -> Work<'a, Outcome> {
+    Box::pin(set_all(master, specs, access))
+}
+
+async fn set_all(master: &str, specs: &[ChildChange], access: Access) -> Result<Outcome> {
     let mut session = open(master, access).await?;
     let cannot_set = || format!("cannot change children of {master:?}");
     let before = session.members();

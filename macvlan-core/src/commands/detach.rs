@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::{
+    commands::work::Work,
     datapath::{Datapath as _, shim},
     discovery::{access::Access, locked_master::LockedMaster},
     model::child::Child,
@@ -16,10 +17,9 @@ use crate::{
 /// # Errors
 ///
 /// The device is gone, or something on it does not come off; everything else does.
-pub async fn detach(name: &str, delete_children: bool, access: Access) -> Result<Outcome> {
-    detach_unnamed(name, delete_children, access)
-        .await
-        .with_context(|| format!("cannot detach from {name:?}"))
+pub fn detach(name: &str, delete_children: bool, access: Access) -> Work<'_, Outcome> {
+    let detached = detach_unnamed(name, delete_children, access);
+    Box::pin(async move { detached.await.with_context(|| format!("cannot detach from {name:?}")) })
 }
 
 async fn detach_unnamed(name: &str, delete_children: bool, access: Access) -> Result<Outcome> {

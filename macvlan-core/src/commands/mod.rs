@@ -10,3 +10,4 @@ pub mod detach;
 pub mod doctor;
 pub mod stats;
 pub mod status;
+pub mod work;

@@ -8,6 +8,7 @@ use macvlan_common::counters::{
 };
 
 use crate::{
+    commands::work::Work,
     datapath::Datapath,
     discovery::{
         access::Access,
@@ -31,12 +32,14 @@ use crate::{
 /// # Errors
 ///
 /// There is no such master, or its maps cannot be read.
-pub async fn stats(name: Option<&str>, containers: &mut Containers) -> Result<Vec<MasterStats>> {
-    let stats = stats_unnamed(name, containers).await;
-    match name {
-        Some(name) => stats.with_context(|| format!("cannot tell of {name:?}")),
-        None => stats,
-    }
+pub fn stats<'a>(name: Option<&'a str>, containers: &'a mut Containers) -> Work<'a, Vec<MasterStats>> {
+    let stats = stats_unnamed(name, containers);
+    Box::pin(async move {
+        match name {
+            Some(name) => stats.await.with_context(|| format!("cannot tell of {name:?}")),
+            None => stats.await,
+        }
+    })
 }
 
 async fn stats_unnamed(name: Option<&str>, containers: &mut Containers) -> Result<Vec<MasterStats>> {

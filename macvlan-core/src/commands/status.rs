@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::{
+    commands::work::Work,
     datapath::Datapath,
     discovery::{
         access::Access,
@@ -24,12 +25,14 @@ use crate::{
 /// # Errors
 ///
 /// There is no such master, or its maps cannot be read.
-pub async fn status(name: Option<&str>) -> Result<Vec<MasterStatus>> {
-    let statuses = status_unnamed(name).await;
-    match name {
-        Some(name) => statuses.with_context(|| format!("cannot tell of {name:?}")),
-        None => statuses,
-    }
+pub fn status(name: Option<&str>) -> Work<'_, Vec<MasterStatus>> {
+    let statuses = status_unnamed(name);
+    Box::pin(async move {
+        match name {
+            Some(name) => statuses.await.with_context(|| format!("cannot tell of {name:?}")),
+            None => statuses.await,
+        }
+    })
 }
 
 async fn status_unnamed(name: Option<&str>) -> Result<Vec<MasterStatus>> {

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    commands::work::Work,
     discovery::access::Access,
     follow::{
         followed_master::FollowedMaster,
@@ -51,7 +52,11 @@ impl Follower {
     /// # Errors
     ///
     /// A device that is there and up cannot be attached to, or netlink events are unavailable.
-    pub async fn start(settings: Settings, tallies: Arc<Tallies>, report: Report<'_>) -> Result<Self> {
+    pub fn start(settings: Settings, tallies: Arc<Tallies>, report: Report<'_>) -> Work<'_, Self> {
+        Box::pin(Self::attach_all(settings, tallies, report))
+    }
+
+    async fn attach_all(settings: Settings, tallies: Arc<Tallies>, report: Report<'_>) -> Result<Self> {
         let watcher = Watcher::open(Access::Change).await?;
         let (views, _) = watch::channel(Arc::default());
         let mut follower = Self { watcher, masters: Vec::new(), settings, tallies, views };
@@ -76,7 +81,11 @@ impl Follower {
     /// # Errors
     ///
     /// The socket of netlink events is broken.
-    pub async fn run(&mut self, reload: Reload<'_>, report: Report<'_>) -> Result<()> {
+    pub fn run<'a>(&'a mut self, reload: Reload<'a>, report: Report<'a>) -> Work<'a, ()> {
+        Box::pin(self.follow_all(reload, report))
+    }
+
+    async fn follow_all(&mut self, reload: Reload<'_>, report: Report<'_>) -> Result<()> {
         let mut signals = Signals::catch()?;
         let mut check = interval(CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -104,7 +113,11 @@ impl Follower {
     ///
     /// The last failure, after all were tried: another command does not end, or something does not come off.
     /// Those before are warnings.
-    pub async fn stop(self, report: Report<'_>) -> Result<()> {
+    pub fn stop(self, report: Report<'_>) -> Work<'_, ()> {
+        Box::pin(self.detach_all(report))
+    }
+
+    async fn detach_all(self, report: Report<'_>) -> Result<()> {
         if !self.settings.detach_on_exit {
             return Ok(());
         }

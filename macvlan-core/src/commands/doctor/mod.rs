@@ -19,12 +19,15 @@ mod xdp;
 use anyhow::{Context as _, Result};
 
 use crate::{
-    commands::doctor::{
-        children::{DataPath, Namespaces, judge_datapath, judge_departed, judge_macs, judge_namespaces},
-        device::Device,
-        features::Surroundings,
-        privileges::Privileges,
-        settings::Settings,
+    commands::{
+        doctor::{
+            children::{DataPath, Namespaces, judge_datapath, judge_departed, judge_macs, judge_namespaces},
+            device::Device,
+            features::Surroundings,
+            privileges::Privileges,
+            settings::Settings,
+        },
+        work::Work,
     },
     datapath::{
         Datapath as _,
@@ -52,7 +55,11 @@ pub use crate::commands::doctor::finding::{Finding, Status};
 /// # Errors
 ///
 /// Netlink does not list the devices. A device that is not there is a finding.
-pub async fn examine(name: Option<&str>) -> Result<Vec<Finding>> {
+pub fn examine(name: Option<&str>) -> Work<'_, Vec<Finding>> {
+    Box::pin(examine_all(name))
+}
+
+async fn examine_all(name: Option<&str>) -> Result<Vec<Finding>> {
     let privileges = Privileges::of_self();
     let mut findings = examine_machine(&privileges);
     let netlink = Netlink::open()?;

@@ -16,7 +16,6 @@ use netlink_packet_route::{
     },
 };
 use nix::errno::Errno;
-use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::kernel::{
@@ -269,9 +268,10 @@ impl Netlink {
 
     async fn unused_group(&self) -> Result<u32> {
         let links = self.links(ListOptions::default()).await?;
-        let mut random = rand::rng();
         loop {
-            let group = random.random_range(1 << 16..i32::MAX.unsigned_abs());
+            let random = getrandom::u32().context("cannot draw the number of a group")?;
+            // Not negative to who takes it for signed, and larger than what people choose.
+            let group = random >> 1 | 1 << 16;
             if group != UNFINISHED_GROUP && links.iter().all(|link| link.group != group) {
                 return Ok(group);
             }

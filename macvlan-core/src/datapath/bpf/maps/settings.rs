@@ -21,13 +21,11 @@ impl Maps {
     ///
     /// # Errors
     ///
-    /// The map cannot be written.
+    /// The kernel gives no random numbers, or the map cannot be written.
     pub fn draw_secrets(&mut self) -> Result<()> {
-        let mut rng = rand::rng();
         // Neither half of the secret, nor the metadata, may look like "none".
-        let mut random = |lowest| rand::Rng::random_range(&mut rng, lowest..=u32::MAX);
-        let secret = u64::from(random(1)) << 32 | u64::from(random(1 << 8));
-        let config = Config { secret, meta: random(1), ..Config::default() };
+        let secret = u64::from(random(1)?) << 32 | u64::from(random(1 << 8)?);
+        let config = Config { secret, meta: random(1)?, ..Config::default() };
         self.config.set(0, config, 0).context("cannot write the configuration map")
     }
 
@@ -135,5 +133,15 @@ impl Maps {
             crash::point("writing the configuration")?;
         }
         Ok(())
+    }
+}
+
+/// A number that nobody can guess, none below `lowest`.
+fn random(lowest: u32) -> Result<u32> {
+    loop {
+        let number = getrandom::u32().context("cannot draw a random number")?;
+        if number >= lowest {
+            return Ok(number);
+        }
     }
 }
