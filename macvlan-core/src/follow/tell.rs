@@ -41,7 +41,7 @@ mod tests {
         let mut tell = |before: &[Degraded], now: &[Degraded]| {
             degraded("eth0", before, now, &mut |note| match note {
                 Note::Warning(text) | Note::Info(text) => told.push(text),
-                Note::Change(_) => {}
+                Note::Change(_) | Note::Forgotten(_) => {}
             });
             std::mem::take(&mut told)
         };

@@ -184,9 +184,10 @@ impl Bpf {
         }
         self.record.degraded.retain(|degraded| !ChildPrograms::concerns(degraded));
         self.record.degraded.extend(vouching.degraded());
-        if self.record != before {
-            self.maps.write_record(&self.record.to_text()?)?;
+        if self.record == before {
+            return Ok(());
         }
+        self.maps.write_record(&self.record.to_text()?)?;
         self.describe_anew()
     }
 }
