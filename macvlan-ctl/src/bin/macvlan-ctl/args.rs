@@ -466,7 +466,7 @@ mod tests {
     #[test]
     fn help_for_a_change_promises_no_default() {
         assert!(NEW_CHILD.contains("host-access=on|off                         on\n"));
-        assert!(CHANGED_CHILD.contains("what is left out stays as it is"));
+        assert!(CHANGED_CHILD.contains("What is left out stays as it is"));
         assert!(CHANGED_CHILD.lines().any(|line| line == "  host-access=on|off"));
         // Both tell of the same keys, but for what cannot change.
         let keys = |text: &'static str| -> std::collections::BTreeSet<&'static str> {
