@@ -33,7 +33,7 @@ impl Departures {
     ///
     /// # Panics
     ///
-    /// When the kernel refuses.
+    /// The kernel has no `SO_TXTIME` (before 4.19).
     #[track_caller]
     pub fn new(injector: Injector) -> Self {
         let setting = SockTxtime { clock: libc::CLOCK_REALTIME, flags: 0 };
@@ -56,7 +56,7 @@ impl Departures {
     ///
     /// # Panics
     ///
-    /// When the kernel refuses.
+    /// The device is gone or down.
     #[track_caller]
     pub fn send_at(&self, frame: &[u8], time: Duration) {
         let mut part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };

@@ -29,28 +29,28 @@ pub fn add<'a>(master: &'a str, specs: &'a [ChildSpec], access: Access) -> Work<
 }
 
 async fn add_all(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
-    let mut session = open(master, access).await?;
+    let mut locked = open(master, access).await?;
     let cannot = || format!("cannot add children to {master:?}");
-    session.master.require_up().with_context(cannot)?;
+    locked.master.require_up().with_context(cannot)?;
     for spec in specs.iter().filter(|spec| !spec.settings.policy.is_empty()) {
-        require_datapath(&session, &spec.settings.policy).with_context(cannot)?;
+        require_datapath(&locked, &spec.settings.policy).with_context(cannot)?;
     }
-    groups::check(&session, specs).with_context(cannot)?;
-    let planned = plan_children(&session, specs, Differing::Refuse).await?;
-    let before = session.members();
-    let outcome = Outcome::of(change::add(&session, &before, &planned));
+    groups::check(&locked, specs).with_context(cannot)?;
+    let planned = plan_children(&locked, specs, Differing::Refuse).await?;
+    let before = locked.members();
+    let outcome = Outcome::of(change::add(&locked, &before, &planned));
     if access == Access::Read {
         return Ok(outcome);
     }
-    let mut journal = Journal::begin(&session).await.with_context(cannot)?;
+    let mut journal = Journal::begin(&locked).await.with_context(cannot)?;
     let synced = async {
-        create_all(&session, &mut journal, &planned).await?;
+        create_all(&locked, &mut journal, &planned).await?;
         change_all(&mut journal, &planned).await?;
-        session.observe().await?;
-        let policies = policies(&session, &planned).await?;
-        sync(&mut session, &policies).await
+        locked.observe().await?;
+        let policies = policies(&locked, &planned).await?;
+        sync(&mut locked, &policies).await
     };
     let synced = synced.await;
-    let warnings = journal.close(&mut session, synced).await.with_context(cannot)?;
+    let warnings = journal.close(&mut locked, synced).await.with_context(cannot)?;
     Ok(Outcome { warnings, ..outcome })
 }

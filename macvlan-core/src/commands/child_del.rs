@@ -25,10 +25,10 @@ pub fn del<'a>(master: &'a str, specs: &'a [ChildChange], access: Access) -> Wor
 }
 
 async fn del_all(master: &str, specs: &[ChildChange], access: Access) -> Result<Outcome> {
-    let mut session = open(master, access).await?;
+    let mut locked = open(master, access).await?;
     let mut doomed = Vec::new();
     for spec in specs {
-        let child = find(&session, spec, &doomed).await.with_context(|| cannot("delete", spec))?;
+        let child = find(&locked, spec, &doomed).await.with_context(|| cannot("delete", spec))?;
         if !child.owned {
             bail!("{}: macvlan-ctl did not make it; remove it with: ip link del", cannot("delete", spec));
         }
@@ -38,8 +38,8 @@ async fn del_all(master: &str, specs: &[ChildChange], access: Access) -> Result<
     if access == Access::Read {
         return Ok(outcome);
     }
-    session.delete(&doomed).await?;
-    session.observe().await?;
-    let warnings = sync(&mut session, &BTreeMap::new()).await?;
+    locked.delete(&doomed).await?;
+    locked.observe().await?;
+    let warnings = sync(&mut locked, &BTreeMap::new()).await?;
     Ok(Outcome { warnings, ..outcome })
 }

@@ -36,40 +36,40 @@ pub fn set<'a>(master: &'a str, specs: &'a [ChildChange], access: Access) -> Wor
 }
 
 async fn set_all(master: &str, specs: &[ChildChange], access: Access) -> Result<Outcome> {
-    let mut session = open(master, access).await?;
+    let mut locked = open(master, access).await?;
     let cannot_set = || format!("cannot change children of {master:?}");
-    let before = session.members();
+    let before = locked.members();
     let mut found: Vec<Child> = Vec::new();
     for spec in specs {
-        let child = find(&session, spec, &found).await.with_context(|| cannot("change", spec))?;
+        let child = find(&locked, spec, &found).await.with_context(|| cannot("change", spec))?;
         if !spec.settings.policy.is_empty() {
-            require_datapath(&session, &spec.settings.policy).with_context(|| cannot("change", spec))?;
+            require_datapath(&locked, &spec.settings.policy).with_context(|| cannot("change", spec))?;
         }
         found.push(child);
     }
     let wanted: Vec<_> = found.into_iter().zip(specs.iter().map(|spec| &spec.settings)).collect();
-    let planned = plan_changes(&session, &wanted).await?;
+    let planned = plan_changes(&locked, &wanted).await?;
     let (mut told, mut policies) = (Vec::new(), BTreeMap::new());
     for (child, settings) in &wanted {
         let plan = planned.iter().find(|planned| is_planned(planned, child));
-        told.extend(change::set(&session, &before, child, plan, settings.policy));
+        told.extend(change::set(&locked, &before, child, plan, settings.policy));
         let mac = plan.and_then(|plan| plan.change.mac).unwrap_or(child.mac);
         let asked = PolicyChange { named: true, ..settings.policy };
         policies.insert(mac, asked.or(before.setting_of(child.mac).unwrap_or_default()));
     }
-    groups::check(&session, specs).with_context(cannot_set)?;
+    groups::check(&locked, specs).with_context(cannot_set)?;
     let outcome = Outcome::of(told);
     if access == Access::Read {
         return Ok(outcome);
     }
-    let mut journal = Journal::begin(&session).await.with_context(cannot_set)?;
+    let mut journal = Journal::begin(&locked).await.with_context(cannot_set)?;
     let synced = async {
         change_all(&mut journal, &planned).await?;
-        session.observe().await?;
-        sync(&mut session, &policies).await
+        locked.observe().await?;
+        sync(&mut locked, &policies).await
     };
     let synced = synced.await;
-    let warnings = journal.close(&mut session, synced).await.with_context(cannot_set)?;
+    let warnings = journal.close(&mut locked, synced).await.with_context(cannot_set)?;
     take_down(&planned).await?;
     Ok(Outcome { warnings, ..outcome })
 }

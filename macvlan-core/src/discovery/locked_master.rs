@@ -254,7 +254,7 @@ impl LockedMaster {
     ///
     /// # Errors
     ///
-    /// The kernel refuses to remove one, or does not list what is left.
+    /// The namespace of one cannot be entered, `CAP_NET_ADMIN` is missing there, or devices cannot be listed.
     pub async fn remove_unfinished(&mut self) -> Result<()> {
         let unfinished: Vec<Child> =
             self.children().iter().filter(|child| child.unfinished).cloned().collect();

@@ -223,7 +223,7 @@ pub async fn remember(shims: &[Shim]) -> Result<Remembered> {
 ///
 /// # Errors
 ///
-/// The kernel refuses a step.
+/// A name is taken by now, the master is gone or down, or `CAP_NET_ADMIN` is missing.
 pub async fn put_back(netlink: &Netlink, master: &Master, now: &[Shim], before: Remembered) -> Result<()> {
     let was_there = |shim: &Shim| before.iter().any(|(other, _)| other.index == shim.index);
     for shim in now.iter().filter(|shim| !was_there(shim)) {

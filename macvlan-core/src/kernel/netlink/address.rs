@@ -127,7 +127,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// The kernel refuses for another reason.
+    /// The namespace is gone, or `CAP_NET_ADMIN` is missing.
     pub async fn remove_address_if_there(&self, index: u32, net: IpNet) -> Result<()> {
         use nix::errno::Errno::{EADDRNOTAVAIL, ENODEV};
         match self.remove_address(index, net).await {

@@ -68,7 +68,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// Routes cannot be listed: no memory is left, or the dump was interrupted too often.
     pub async fn next_hops(&self, index: u32) -> Result<BTreeSet<IpAddr>> {
         let routes = self.dump_routes(index, RouteHeader::RT_TABLE_UNSPEC).await?;
         Ok(routes.iter().flat_map(|route| next_hops_through(&route.attributes, index)).collect())

@@ -121,7 +121,7 @@ pub fn of_master(directory: &Path) -> Vec<u32> {
 ///
 /// # Errors
 ///
-/// The kernel refuses to delete a filter.
+/// Filters cannot be listed or deleted: `CAP_NET_ADMIN` is missing.
 pub async fn remove_strays(netlink: &Netlink, master: &Master) -> Result<()> {
     // A device that is gone has none.
     let Ok(there) = OnDevice::read(netlink, master.index).await else { return Ok(()) };
