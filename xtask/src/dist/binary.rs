@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The command, and the most bytes that it may have.
-pub const CONTROL: Program = Program { name: "macvlan-ctl", profile: "dist", most: 6_500_000, flags: &[] };
+pub const CONTROL: Program = Program { name: "macvlan-ctl", profile: "dist", most: 6_200_000, flags: &[] };
 
 /// The plugin, and the most bytes that it may have: every ADD and DEL loads it.
 pub const PLUGIN: Program = Program {

@@ -14,8 +14,9 @@ use crate::{
         hooks::{pinned, tc::Hooks},
         load::pin_maps,
         maps::tables::Maps,
+        object,
         prepare::Prepared,
-        record::{self, Record},
+        record::Record,
     },
     kernel::{
         bpffs::{self, Lifetime},
@@ -83,7 +84,7 @@ impl Bpf {
         maps.set_storm_limit(options.storm_limit.per_second())?;
         let mut record = Record {
             abi: ABI_VERSION,
-            object: record::object_digest(),
+            object: object::digest(),
             options,
             demux: Demux::Tc,
             hairpin: Hairpin::Off,

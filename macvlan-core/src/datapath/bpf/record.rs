@@ -4,10 +4,9 @@
 use anyhow::{Context, Result};
 use macvlan_common::ABI_VERSION;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::{
-    datapath::bpf::object::object,
+    datapath::bpf::object,
     model::{
         description::{Degraded, Demux, Hairpin},
         options::OptionValues,
@@ -94,7 +93,7 @@ impl Record {
 
     /// Its programs are those of this program, and not traced.
     pub fn is_current(&self) -> bool {
-        self.object == object_digest()
+        self.object == object::digest()
     }
 
     /// Some of its programs may be traced.
@@ -104,18 +103,13 @@ impl Record {
 
     /// Its programs are those of this program, traced or not.
     pub fn is_of_this_version(&self) -> bool {
-        self.object.strip_suffix(TRACED).unwrap_or(&self.object) == object_digest()
+        self.object.strip_suffix(TRACED).unwrap_or(&self.object) == object::digest()
     }
 }
 
 /// Tells traced programs apart: a version that knows nothing of them takes them for foreign, and
 /// replaces them too.
 pub const TRACED: &str = "+trace";
-
-/// SHA-256 of the embedded object, in hexadecimal.
-pub fn object_digest() -> String {
-    Sha256::digest(object()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 #[cfg(test)]
 mod tests {
@@ -136,7 +130,7 @@ mod tests {
     fn a_record_of_ours_has_what_lasts() {
         let record = Record {
             abi: ABI_VERSION,
-            object: object_digest(),
+            object: object::digest(),
             options: OptionValues { storm_limit: StormLimit::of(100).unwrap(), ..OptionValues::default() },
             demux: Demux::Tc,
             hairpin: Hairpin::Clsact,

@@ -18,8 +18,8 @@ use crate::{
         hooks::tc::Hooks,
         load::{load_object, loader, no_maps},
         maps::tables,
-        object::{keep_rings_small, object},
-        record::{self, Record, TRACED},
+        object::{self, keep_rings_small},
+        record::{Record, TRACED},
         traced::runs,
     },
     model::master::Master,
@@ -89,8 +89,8 @@ impl Bpf {
         loader.map_max_entries(names::TRACE_RING, RING_LEN);
         loader.override_global(names::TRACE_SAMPLE, &sample, true);
         loader.override_global(names::TRACE_MAC, &only, true);
-        let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
-        self.write_object(format!("{}{TRACED}", record::object_digest()))?;
+        let mut object = loader.load(object::object()).map_err(|error| no_maps(&error))?;
+        self.write_object(format!("{}{TRACED}", object::digest()))?;
         if let Err(error) = self.replace_programs(master, &mut object, true) {
             self.end_trace(master).context("cannot put the programs back")?;
             return Err(error);
@@ -110,7 +110,7 @@ impl Bpf {
         }
         let mut object = load_object(&self.directory)?;
         self.replace_programs(master, &mut object, false)?;
-        self.write_object(record::object_digest())
+        self.write_object(object::digest())
     }
 
     /// Where a trace sees whether the programs are still traced.

@@ -16,7 +16,7 @@ use crate::{
                 tc::{self, Hooks},
             },
             load::load_object,
-            record,
+            object,
         },
         choose::{XdpPlan, plan_xdp},
     },
@@ -180,7 +180,7 @@ impl Bpf {
         let before = self.record.clone();
         // Only now are all programs of this version: a run that is killed before leaves it to the next.
         if std::mem::take(&mut self.renewed) {
-            self.record.object = record::object_digest();
+            self.record.object = object::digest();
         }
         self.record.degraded.retain(|degraded| !ChildPrograms::concerns(degraded));
         self.record.degraded.extend(vouching.degraded());
