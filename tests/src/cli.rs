@@ -70,6 +70,17 @@ impl Ran {
         message
     }
 
+    /// What is wrong with the command line, in one line; how it is to be follows.
+    ///
+    /// # Panics
+    ///
+    /// When it took the command line, or failed for another reason.
+    #[track_caller]
+    pub fn misused(&self) -> &str {
+        assert_eq!(self.code(), 2, "{}", self.report());
+        self.stderr.lines().next().unwrap_or_default()
+    }
+
     /// Its standard output, read as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {

@@ -218,7 +218,7 @@ fn rates_come_go_and_change_while_everything_else_stays() {
         ("web,rate-scope=lan", "unknown rate-scope \"lan\": wire or all"),
     ] {
         let ran = lab.ctl(&["child", "set", "eth0", spec]);
-        assert!(ran.failed(1).contains(told), "{}", ran.report());
+        assert!(ran.misused().contains(told), "{}", ran.report());
     }
 }
 
