@@ -51,7 +51,7 @@ fn an_attachment_comes_and_goes_in_half_the_time_of_the_reference_plugin() {
     }
     println!("  ratio of a pair, with what else the machine did: {ratio}");
     let is = ours / theirs;
-    assert!(is <= bound(0.5, 0.95), "ADD and DEL take {is:.2} of the reference plugin's time");
+    assert!(is <= bound(0.5, 0.7), "ADD and DEL take {is:.2} of the reference plugin's time");
 }
 
 /// Their mean: what else a machine does only adds to a time, and to that of who waits for a CPU most.
