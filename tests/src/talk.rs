@@ -31,6 +31,15 @@ pub fn ping_within(from: &Station, to: IpAddr, patience: Duration) -> bool {
     is_answered(&from.ns, to, patience).or_fail("ping")
 }
 
+/// Whether two stations reach each other soon, asked by those who know nobody yet.
+#[track_caller]
+pub fn reach_each_other(one: &Station, other: &Station) -> bool {
+    const SOON: Duration = Duration::from_secs(1);
+    one.ns.ip("neigh flush all");
+    other.ns.ip("neigh flush all");
+    ping_within(one, other.ip.into(), SOON) && ping_within(other, one.ip.into(), SOON)
+}
+
 /// Whether `to` leaves a few echo requests unanswered.
 #[track_caller]
 pub fn is_silent(from: &Station, to: IpAddr) -> bool {

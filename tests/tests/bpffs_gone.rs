@@ -11,10 +11,10 @@ use macvlan_tests::{
     control::{child, names_of, status},
     fail::{OrFail as _, wait_for},
     following::Following,
-    lab::{Lab, Station},
+    lab::Lab,
     leak::pins,
     needs, require,
-    talk::ping_within,
+    talk::{ping_within, reach_each_other},
 };
 use nix::sys::signal::Signal;
 
@@ -22,17 +22,6 @@ const SHORT: Duration = Duration::from_secs(1);
 
 /// Longer than `run` takes to look without an event.
 const LOOK: Duration = Duration::from_secs(7);
-
-fn lab_with_child() -> (Lab, Station) {
-    let lab = Lab::new();
-    let web = lab.child("web", Mode::Bridge);
-    (lab, web)
-}
-
-fn talks(lab: &Lab, child: &Station) -> bool {
-    lab.host.ns.ip("neigh flush all");
-    ping_within(&lab.host, child.ip.into(), SHORT) && ping_within(child, lab.host.ip.into(), SHORT)
-}
 
 fn host_frames(lab: &Lab) -> u64 {
     let stats = lab.ctl(&["-j", "stats", "eth0"]).succeeded().json();
@@ -43,10 +32,11 @@ fn host_frames(lab: &Lab) -> u64 {
 fn the_data_path_lives_on_and_is_pinned_again_once_there_is_a_place() {
     needs!(require::lab, require::tc, require::binary);
     for tc in tc_means() {
-        let (lab, web) = lab_with_child();
+        let lab = Lab::new();
+        let web = lab.child("web", Mode::Bridge);
         let following = Following::start(&lab, &["eth0", "--require-bpf", "--tc", tc, "--xdp", "generic"]);
         lab.ctl(&["child", "set", "eth0", "web,rate-tx=100mbit"]).succeeded();
-        assert!(talks(&lab, &web));
+        assert!(reach_each_other(&lab.host, &web));
         let (counted, before) = (host_frames(&lab), names(&lab));
 
         lab.mounts().without_bpffs();
@@ -54,7 +44,7 @@ fn the_data_path_lives_on_and_is_pinned_again_once_there_is_a_place() {
         // From the first moment to well after the next look.
         let start = Instant::now();
         while start.elapsed() < LOOK {
-            assert!(talks(&lab, &web), "{tc}: {:?} after the unmount", start.elapsed());
+            assert!(reach_each_other(&lab.host, &web), "{tc}: {:?} after the unmount", start.elapsed());
         }
         // It has given up the right to mount: it says what is needed.
         let said = following.wait_for_line("the BPF file system was unmounted");
@@ -74,7 +64,7 @@ fn the_data_path_lives_on_and_is_pinned_again_once_there_is_a_place() {
         assert_eq!(names(&lab), before);
         let late = lab.child("late", Mode::Bridge);
         wait_for("the new child", || names_of(&status(&lab)).contains("late").then_some(()));
-        assert!(talks(&lab, &late), "{tc}: it follows again");
+        assert!(reach_each_other(&lab.host, &late), "{tc}: it follows again");
         lab.ctl(&["detach", "eth0"]).succeeded();
         following.wait_for_line("another command has detached it");
         assert!(names(&lab).is_empty(), "{tc}");
@@ -85,7 +75,8 @@ fn the_data_path_lives_on_and_is_pinned_again_once_there_is_a_place() {
 #[test]
 fn who_may_mount_mounts_it() {
     needs!(require::lab, require::tc, require::binary);
-    let (lab, web) = lab_with_child();
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
     // Such a rule may ask for programs on devices elsewhere, for which the right to enter, and so to mount, is
     // kept.
     let path = std::env::temp_dir().join(format!("macvlan-tests-{}-bpffs.toml", std::process::id()));
@@ -93,24 +84,25 @@ fn who_may_mount_mounts_it() {
     fs::write(&path, format!("[[master]]\nname = \"eth0\"\n{rule}")).or_fail("write a configuration");
     let following = Following::start(&lab, &["--config", path.to_str().or_fail("name it")]);
     fs::remove_file(&path).or_fail("remove the configuration");
-    assert!(talks(&lab, &web));
+    assert!(reach_each_other(&lab.host, &web));
     let before = names(&lab);
     lab.mounts().without_bpffs();
     following.wait_for_line("pinned again, nothing was lost");
     assert_eq!(names(&lab), before);
-    assert!(talks(&lab, &web));
+    assert!(reach_each_other(&lab.host, &web));
     assert_eq!(following.end(Signal::SIGTERM).code(), Some(0));
-    assert!(talks(&lab, &web), "it is pinned: it needs nobody");
+    assert!(reach_each_other(&lab.host, &web), "it is pinned: it needs nobody");
 }
 
 #[test]
 fn what_others_take_off_meanwhile_is_not_put_back() {
     needs!(require::lab, require::tc, require::tcx, require::binary);
-    let (lab, web) = lab_with_child();
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
     let following = Following::start(&lab, &["eth0", "--require-bpf", "--tc", "tcx"]);
     lab.mounts().without_bpffs();
     lab.ctl(&["detach", "eth0"]).succeeded();
-    assert!(!talks(&lab, &web));
+    assert!(!reach_each_other(&lab.host, &web));
     following.wait_for_line("another command has detached it");
     lab.mounts().mount_bpffs();
     let start = Instant::now();

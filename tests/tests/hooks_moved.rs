@@ -12,7 +12,7 @@ use macvlan_tests::{
     lab::{Lab, Station},
     leak::{Traces, pins},
     needs, require,
-    talk::ping_within,
+    talk::{ping_within, reach_each_other},
 };
 use serde_json::Value;
 
@@ -71,8 +71,7 @@ impl Moved {
     }
 
     fn talks(&self) -> bool {
-        self.new.ns.ip("neigh flush all");
-        ping_within(&self.new, self.web.ip.into(), SHORT) && ping_within(&self.web, self.new.ip.into(), SHORT)
+        reach_each_other(&self.new, &self.web)
     }
 }
 

@@ -144,7 +144,7 @@ fn attach_adopts_a_thousand_children_faster_than_ip_makes_them() {
         "1,000 children: ip -batch makes them in {:.3} s, attach adopts them in {:.3} s, ratio {ratio}",
         ip.median, attach.median
     );
-    assert!(ratio.median <= bound(0.6, 0.8), "attach takes {ratio} of ip -batch");
+    assert!(ratio.median <= bound(0.6, 0.9), "attach takes {ratio} of ip -batch");
 }
 
 /// Beside `ip -batch`, which makes the same devices and brings them up; `attach` attaches besides.
@@ -181,7 +181,7 @@ fn attach_makes_a_thousand_children_in_little_more_time_than_ip() {
         "1,000 children made, {ROUNDS} rounds: ip -batch {:.3} s, attach {:.3} s, ratio {ratio}",
         ip.median, attach.median
     );
-    assert!(ratio.median <= bound(1.3, 1.6), "attach takes {ratio} of ip -batch");
+    assert!(ratio.median <= bound(1.3, 1.8), "attach takes {ratio} of ip -batch");
 }
 
 #[test]

@@ -13,9 +13,9 @@ use macvlan_tests::{
     fail::{OrFail as _, wait_for},
     following::Following,
     foreign::{Foreign, Order, Place},
-    lab::{Lab, Station},
+    lab::Lab,
     needs, require,
-    talk::ping_within,
+    talk::{ping_within, reach_each_other},
 };
 use serde_json::Value;
 
@@ -28,15 +28,19 @@ const SHORT: Duration = Duration::from_secs(1);
 fn a_master_with_another_mac_is_told_of_and_the_next_attach_mends_it() {
     needs!(require::lab, require::tc, require::binary);
     for tc in tc_means() {
-        let (lab, web) = lab_with_child();
-        assert!(!talks(&lab, &web), "plain macvlan");
+        let lab = Lab::new();
+        let web = lab.child("web", Mode::Bridge);
+        assert!(!reach_each_other(&lab.host, &web), "plain macvlan");
         lab.ctl(&["attach", "eth0", "--require-bpf", "--tc", tc]).succeeded();
-        assert!(talks(&lab, &web), "{tc}");
+        assert!(reach_each_other(&lab.host, &web), "{tc}");
         assert_eq!(child(&status(&lab), "web")["host_access"], true);
 
         give_other_mac(&lab);
 
-        assert!(!talks(&lab, &web), "if this works without a word, status need not say otherwise");
+        assert!(
+            !reach_each_other(&lab.host, &web),
+            "if this works without a word, status need not say otherwise"
+        );
         let told = status(&lab);
         assert_eq!(told["hairpin"], "off");
         let part = degraded(&told, "hairpin").or_fail("find what is less");
@@ -56,7 +60,7 @@ fn a_master_with_another_mac_is_told_of_and_the_next_attach_mends_it() {
 
         lab.ctl(&["attach", "eth0"]).succeeded();
 
-        assert!(talks(&lab, &web), "{tc}");
+        assert!(reach_each_other(&lab.host, &web), "{tc}");
         let told = status(&lab);
         assert_eq!((&told["hairpin"], degraded(&told, "hairpin")), (&(*tc).into(), clsact_alone(tc, &told)));
         assert_eq!(child(&told, "web")["host_access"], true);
@@ -66,13 +70,14 @@ fn a_master_with_another_mac_is_told_of_and_the_next_attach_mends_it() {
 #[test]
 fn run_follows_a_master_to_another_mac() {
     needs!(require::lab, require::tc, require::binary);
-    let (lab, web) = lab_with_child();
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
     let _following = Following::start(&lab, &["eth0", "--require-bpf"]);
     give_other_mac(&lab);
     let since = Instant::now();
     wait_for("the hairpin", || (status(&lab)["hairpin"] != "off").then_some(()));
     assert!(since.elapsed() < Duration::from_millis(500), "{:?}, asking included", since.elapsed());
-    assert!(talks(&lab, &web));
+    assert!(reach_each_other(&lab.host, &web));
 }
 
 #[test]
@@ -81,7 +86,7 @@ fn a_child_that_nobody_adopted_is_listed_with_the_reason() {
     let lab = Lab::new();
     lab.ctl(&["attach", "eth0", "--require-bpf"]).succeeded();
     let late = lab.child("late", Mode::Bridge);
-    assert!(!talks(&lab, &late));
+    assert!(!reach_each_other(&lab.host, &late));
 
     let told = status(&lab);
 
@@ -97,13 +102,14 @@ fn a_child_that_nobody_adopted_is_listed_with_the_reason() {
     let told = status(&lab);
     let late_told = child(&told, "late");
     assert_eq!((&late_told["adopted"], &late_told["host_access_reason"]), (&true.into(), &Value::Null));
-    assert!(talks(&lab, &late));
+    assert!(reach_each_other(&lab.host, &late));
 }
 
 #[test]
 fn programs_that_somebody_took_off_are_missed() {
     needs!(require::lab, require::tc, require::tcx, require::bpftool, require::binary);
-    let (lab, web) = lab_with_child();
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
     lab.ctl(&["attach", "eth0", "--require-bpf", "--xdp", "generic"]).succeeded();
     assert_eq!(status(&lab)["datapath"], "bpf");
     // The links stay pinned, and know no device any more.
@@ -114,14 +120,15 @@ fn programs_that_somebody_took_off_are_missed() {
     assert_eq!((&told["datapath"], &told["hairpin"]), (&"kernel".into(), &"off".into()));
     assert_eq!(child(&told, "web")["host_access"], false);
     lab.ctl(&["attach", "eth0"]).succeeded();
-    assert!(talks(&lab, &web));
+    assert!(reach_each_other(&lab.host, &web));
 }
 
 #[test]
 fn a_program_before_ours_going_down_is_told_of_before_and_after_attach() {
     needs!(require::lab, require::tc, require::tcx, require::binary);
     for before in [true, false] {
-        let (lab, web) = lab_with_child();
+        let lab = Lab::new();
+        let web = lab.child("web", Mode::Bridge);
         let foreign = || Foreign::last_word(&lab.host.ns, "eth0", Place::Egress, Order::First);
         let mut other = before.then(foreign);
         let attached = lab.ctl(&["attach", "eth0", "--require-bpf"]);
@@ -132,7 +139,7 @@ fn a_program_before_ours_going_down_is_told_of_before_and_after_attach() {
         attached.succeeded();
         let other = other.take().unwrap_or_else(foreign);
 
-        assert!(!talks(&lab, &web), "the program has the last word; if not, it is no risk");
+        assert!(!reach_each_other(&lab.host, &web), "the program has the last word; if not, it is no risk");
         assert!(other.seen() > 0);
         let told = status(&lab);
         let part = degraded(&told, "egress").or_fail("find what is less");
@@ -144,7 +151,7 @@ fn a_program_before_ours_going_down_is_told_of_before_and_after_attach() {
 
         drop(other);
 
-        assert!(talks(&lab, &web));
+        assert!(reach_each_other(&lab.host, &web));
         assert_eq!(degraded(&status(&lab), "egress"), None);
     }
 }
@@ -152,11 +159,12 @@ fn a_program_before_ours_going_down_is_told_of_before_and_after_attach() {
 #[test]
 fn a_program_behind_ours_going_down_harms_nobody_and_keeps_its_place() {
     needs!(require::lab, require::tc, require::tcx, require::binary);
-    let (lab, web) = lab_with_child();
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
     lab.ctl(&["attach", "eth0", "--require-bpf"]).succeeded();
     let other = Foreign::last_word(&lab.host.ns, "eth0", Place::Egress, Order::Last);
     for _ in 0..2 {
-        assert!(talks(&lab, &web));
+        assert!(reach_each_other(&lab.host, &web));
         assert!(ping_within(&lab.host, lab.wire.ip.into(), SHORT));
         assert!(other.seen() > 0, "what goes to the wire passes it");
         assert_eq!(degraded(&status(&lab), "egress"), None);
@@ -167,9 +175,10 @@ fn a_program_behind_ours_going_down_harms_nobody_and_keeps_its_place() {
 #[test]
 fn a_program_put_before_ours_coming_up_is_told_of_and_attach_puts_ours_first_again() {
     needs!(require::lab, require::tc, require::tcx, require::binary);
-    let (lab, web) = lab_with_child();
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
     lab.ctl(&["attach", "eth0", "--require-bpf"]).succeeded();
-    assert!(talks(&lab, &web));
+    assert!(reach_each_other(&lab.host, &web));
     let counted = host_frames(&lab);
     let other = Foreign::last_word(&lab.host.ns, "eth0", Place::Ingress, Order::First);
     let told = status(&lab);
@@ -184,7 +193,7 @@ fn a_program_put_before_ours_coming_up_is_told_of_and_attach_puts_ours_first_aga
 
     assert_eq!(degraded(&status(&lab), "ingress"), None);
     assert!(host_frames(&lab) >= counted, "the counters are kept");
-    assert!(talks(&lab, &web));
+    assert!(reach_each_other(&lab.host, &web));
     let seen = other.seen();
     assert!(ping_within(&lab.host, lab.wire.ip.into(), SHORT));
     assert!(other.seen() > seen, "it is still there, behind ours");
@@ -193,27 +202,14 @@ fn a_program_put_before_ours_coming_up_is_told_of_and_attach_puts_ours_first_aga
 #[test]
 fn run_tells_of_programs_that_come_before_ours_and_that_they_are_gone() {
     needs!(require::lab, require::tc, require::tcx, require::binary);
-    let (lab, web) = lab_with_child();
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
     let following = Following::start(&lab, &["eth0", "--require-bpf"]);
     let other = Foreign::last_word(&lab.host.ns, "eth0", Place::Egress, Order::First);
     following.wait_for_line("eth0: egress is behind program");
     drop(other);
     following.wait_for_line("eth0: egress is no longer behind program");
-    assert!(talks(&lab, &web));
-}
-
-/// A lab with a bridge child.
-fn lab_with_child() -> (Lab, Station) {
-    let lab = Lab::new();
-    let web = lab.child("web", Mode::Bridge);
-    (lab, web)
-}
-
-/// Whether host and child reach each other, asked by those who know nobody yet.
-fn talks(lab: &Lab, child: &Station) -> bool {
-    lab.host.ns.ip("neigh flush all");
-    child.ns.ip("neigh flush all");
-    ping_within(&lab.host, child.ip.into(), SHORT) && ping_within(child, lab.host.ip.into(), SHORT)
+    assert!(reach_each_other(&lab.host, &web));
 }
 
 fn give_other_mac(lab: &Lab) {

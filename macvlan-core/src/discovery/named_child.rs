@@ -117,7 +117,7 @@ impl Candidate<'_> {
         name.as_deref() == Some(text) || text.len() >= SHORT_ID && id.starts_with(text)
     }
 
-    /// "eth0 (02:00:00:00:00:01, docker:web)".
+    /// "eth0 (02:00:00:00:00:01, docker:web)"; what a container chose cannot talk to the terminal.
     fn describe(&self) -> String {
         let Child { name, mac, place, .. } = self.child;
         let home = match (&self.container, &place.label) {
@@ -128,6 +128,6 @@ impl Candidate<'_> {
             (None, Some(label)) => format!("namespace {label}"),
             (None, None) => "the master's namespace".to_owned(),
         };
-        format!("{name} ({mac}, {home})")
+        format!("{} ({mac}, {})", name.escape_debug(), home.escape_debug())
     }
 }
