@@ -69,8 +69,8 @@ fn verdict(choices: &mut Unstructured<'_>) -> Result<()> {
     let plain = [Hook::Xdp, Hook::Ingress, Hook::Judged, Hook::AfterXdp, Hook::Egress];
     let hooks: Vec<Hook> = plain.into_iter().chain(HAIRPINS.map(Hook::Turned)).collect();
     let hook = *choices.choose(&hooks)?;
-    let sender = *choices.choose(&[Sender::Unknown, Sender::Vouched])?;
-    let frame = Frame { dst: mac(choices)?.key(), src: mac(choices)?.key(), sender };
+    let sender = *choices.choose(&[Sender::Unknown, Sender::Vouched, Sender::Flooded])?;
+    let frame = Frame { dst: mac(choices)?.key(), src: mac(choices)?.key(), sender, to_host: choices.arbitrary()? };
 
     let verdict = decide(hook, frame, &world);
 
@@ -82,7 +82,7 @@ fn verdict(choices: &mut Unstructured<'_>) -> Result<()> {
     } else {
         assert!(verdict.dropped.is_none(), "{verdict:?}");
     }
-    if matches!(hook, Hook::Judged | Hook::Turned(_)) || verdict.action == Action::Defer {
+    if matches!(hook, Hook::Judged | Hook::Turned(_)) || matches!(verdict.action, Action::Defer | Action::End) {
         assert!(!verdict.counts(), "{verdict:?}");
     }
     if verdict.action.hairpin().is_some() {

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use macvlan_common::{child::AntiSpoof, mac::Mac};
+use macvlan_common::{
+    child::{AntiSpoof, Mode},
+    mac::Mac,
+};
 use macvlan_core::{
     kernel::{
         lock::Lock,
@@ -25,6 +28,7 @@ use crate::{
     settings,
     site::{self, Site, open_netns, still_there},
     task::Task,
+    warning::warn,
 };
 
 /// Attaches a container, and gives the result to print.
@@ -120,6 +124,11 @@ fn device_and_addresses(
 async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
     let config = &task.config;
     let Room { site, lower, locked, identity } = room;
+    if config.mode == Mode::Passthru
+        && let Some((master, _)) = &locked
+    {
+        host_access::make_way(&site.above, master).await?;
+    }
     let link = site.make(config, &lower, &identity, target.ifname.as_str()).await?;
     let mac = link.mac.ok_or_else(|| CniError::new(code::FAILED, "the device has no MAC"))?;
     let joined = match locked {
@@ -128,7 +137,8 @@ async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
                 drop(lock);
                 attach(config, &site, &lower, mac).await
             }
-            joined => joined.map(|_| Vec::new()),
+            Ok(Joined::Done(less)) => Ok(less),
+            Err(error) => Err(error),
         },
         None => Ok(Vec::new()),
     };
@@ -141,10 +151,6 @@ async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
         }
     }
     Ok(Made { master: lower, site, link, mac })
-}
-
-fn warn(warnings: &[String]) {
-    warnings.iter().for_each(|warning| eprintln!("macvlan-cni: warning: {warning}"));
 }
 
 /// Puts the data path on the master, and tells it of the child, which it took for any other.

@@ -10,6 +10,7 @@ use crate::{
     ipam::{Ipam, Running},
     request::{Target, Verb},
     site::{self, Site, open_netns},
+    warning::warn,
 };
 
 /// Detaches a container. That there is nothing to detach is no error.
@@ -62,7 +63,7 @@ pub async fn remove(site: &Site, config: &Config, identity: &Attachment, target:
     let Some(lower) = link.lower.filter(|_| !config.link_in_container) else { return Ok(()) };
     let Some(master) = site.above.link_by_index(lower, None).await? else { return Ok(()) };
     if let (Some((master, _lock)), Some(mac)) = (site::lock(&site.above, config, &master).await?, link.mac) {
-        host_access::leave(&site.above, &master, mac).await?;
+        warn(&host_access::leave(&site.above, &master, mac).await?);
     }
     Ok(())
 }

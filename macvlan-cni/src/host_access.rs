@@ -5,11 +5,11 @@
 //! must know every child to tell what is forged. It stays when the last child goes: `macvlan-ctl
 //! detach` takes it off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use macvlan_common::{child::AntiSpoof, mac::Mac};
 use macvlan_core::{
-    apply::sync,
+    apply::{flood, sync},
     commands::attach,
     datapath::{
         Datapath as _,
@@ -31,10 +31,10 @@ use crate::{
 };
 
 /// What became of a child that came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Joined {
-    /// The data path knows it, or it needs none.
-    Done,
+    /// The data path knows it, or it needs none; with what is less than it could be.
+    Done(Vec<String>),
     /// There is no data path yet: see [`attach`](attach()).
     NotAttached,
 }
@@ -47,7 +47,7 @@ pub enum Joined {
 /// is forged.
 pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac) -> CniResult<Joined> {
     let Found::Whole(mut bpf) = Bpf::find(netlink, master).await else {
-        return Ok(if config.wants_data_path() { Joined::NotAttached } else { Joined::Done });
+        return Ok(if config.wants_data_path() { Joined::NotAttached } else { Joined::Done(Vec::new()) });
     };
     if config.anti_spoof != AntiSpoof::Off && !bpf.description().adopts {
         let msg = format!(
@@ -69,18 +69,40 @@ pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac)
     let limits = config.rate.limits;
     let member = (policy.with_limit(!limits.is_empty()), limits);
     bpf.sync_one(master, mac, Some(member), groups).map_err(full)?;
-    Ok(Joined::Done)
+    Ok(Joined::Done(keep_flood(netlink, master, &mut bpf, None).await))
 }
 
-/// Makes the data path forget a child. The master must be locked.
+/// Makes the data path forget a child. Gives what is less than it could be. The master must be locked.
 ///
 /// # Errors
 ///
 /// The data path's maps cannot be read or written.
-pub async fn leave(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<()> {
-    if let Found::Whole(mut bpf) = Bpf::find(netlink, master).await {
-        let groups = bpf.members().groups.clone();
-        bpf.sync_one(master, mac, None, groups)?;
+pub async fn leave(netlink: &Netlink, master: &Master, mac: Mac) -> CniResult<Vec<String>> {
+    let Found::Whole(mut bpf) = Bpf::find(netlink, master).await else { return Ok(Vec::new()) };
+    let groups = bpf.members().groups.clone();
+    bpf.sync_one(master, mac, None, groups)?;
+    Ok(keep_flood(netlink, master, &mut bpf, Some(mac)).await)
+}
+
+/// What carries the host's broadcasts, as the children need it now. No container fails for that.
+async fn keep_flood(netlink: &Netlink, master: &Master, bpf: &mut Bpf, left: Option<Mac>) -> Vec<String> {
+    match flood::keep_flood_for_one(netlink, master, bpf, left).await {
+        Ok(less) => less,
+        Err(error) => vec![format!("{error:#}")],
+    }
+}
+
+/// Takes away what is on a master without children and keeps a passthru child off it. The master must be
+/// locked.
+///
+/// # Errors
+///
+/// A map cannot be written, or a device cannot be deleted.
+pub async fn make_way(netlink: &Netlink, master: &Master) -> CniResult<()> {
+    if let Found::Whole(mut bpf) = Bpf::find(netlink, master).await
+        && bpf.members().policies.is_empty()
+    {
+        bpf.keep_flood(master, &[], &[]).await?;
     }
     Ok(())
 }
@@ -95,6 +117,7 @@ pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
     let request = AttachRequest {
         options: Options {
             xdp: config.xdp,
+            single_mac: config.single_mac,
             adopt: (config.anti_spoof != AntiSpoof::Off).then_some(true),
             on_missing_bpf: (config.on_missing_bpf == OnMissingBpf::Fail).then_some(MissingChoice::Fail),
             ..Options::default()
@@ -104,7 +127,7 @@ pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
         at_first: OptionValues { adopt: false, ..OptionValues::default() },
         ..AttachRequest::default()
     };
-    match attach::attach(master, &request).await {
+    match attach::attach_unasked(master, &request).await {
         Ok(outcome) => Ok(outcome.warnings),
         Err(error) if config.on_missing_bpf == OnMissingBpf::Continue => Ok(vec![format!(
             "{error:#}; containers on {master:?} have neither host access nor guards nor rates"
@@ -121,7 +144,8 @@ pub async fn attach(master: &str, config: &Config) -> CniResult<Vec<String>> {
 /// The data path's maps cannot be read or written.
 pub async fn resync(locked: &mut LockedMaster) -> CniResult<()> {
     if locked.attached.is_ok() {
-        sync::sync(locked, &BTreeMap::new()).await?;
+        sync::sync(locked, &BTreeMap::new(), &BTreeSet::new()).await?;
+        flood::keep_flood(locked, false).await;
     }
     Ok(())
 }
@@ -135,7 +159,7 @@ pub async fn resync(locked: &mut LockedMaster) -> CniResult<()> {
 pub async fn guard(master: &str) -> CniResult<Vec<String>> {
     let mut locked = hold(master).await?;
     match locked.attached {
-        Ok(_) => Ok(sync::sync(&mut locked, &BTreeMap::new()).await?),
+        Ok(_) => Ok(sync::sync(&mut locked, &BTreeMap::new(), &BTreeSet::new()).await?),
         Err(_) => Ok(Vec::new()),
     }
 }

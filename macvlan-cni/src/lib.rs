@@ -25,6 +25,7 @@ mod site;
 mod status;
 mod task;
 mod version;
+mod warning;
 
 use std::{io::Read, time::Duration};
 

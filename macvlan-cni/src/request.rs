@@ -2,7 +2,10 @@
 
 use std::{io::Read, path::PathBuf, str::FromStr};
 
-use macvlan_core::{kernel::ifname::IfName, model::attachment::Attachment};
+use macvlan_core::{
+    kernel::ifname::IfName,
+    model::attachment::{Attachment, is_cni_name},
+};
 
 use crate::error::{CniError, CniResult, code};
 
@@ -134,9 +137,7 @@ fn target(var: &impl Fn(&str) -> Option<String>) -> CniResult<Target> {
 
 /// Whether a container or a network may be called so (`[a-zA-Z0-9][a-zA-Z0-9_.-]*`).
 pub fn is_name(text: &str) -> bool {
-    text.len() <= LONGEST_NAME
-        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    text.len() <= LONGEST_NAME && is_cni_name(text)
 }
 
 fn required(var: &impl Fn(&str) -> Option<String>, name: &str) -> CniResult<String> {

@@ -2,6 +2,7 @@
 
 use crate::{
     child::{Mode, Policy},
+    flood::is_flooded,
     tag::{Hairpin, Sender, Tag},
 };
 
@@ -23,8 +24,13 @@ pub struct Config {
     pub secret: u64,
     /// Random; put before a frame as metadata once native XDP has judged it.
     pub meta: u32,
-    /// Padding.
-    pub unused: u32,
+    /// Index of the [flood device](crate::flood), through which the host's broadcasts are copied to the
+    /// children; 0 without.
+    pub flood: u32,
+    /// Not 0: the host has a MAC besides [`master`](Self::master), as TC ingress has seen. Native XDP leaves frames
+    /// to nobody to TC ingress then, which knows the host's. The programs set it; user space clears it when
+    /// it writes another MAC of the master.
+    pub other_mac: u64,
 }
 
 impl Config {
@@ -58,6 +64,10 @@ impl Config {
 
     /// At least one child's device is down: who sends through the master may have come up again.
     pub const ABSENT: u64 = 1 << 12;
+
+    /// The programs are being put on the master: what comes in may be the echo of a frame that none of them
+    /// saw leave.
+    pub const ATTACHING: u64 = 1 << 13;
 
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
     pub const OF_CHILDREN: u64 = Self::FLOOD
@@ -122,6 +132,13 @@ impl Config {
         self.flags & Self::DROP_UNKNOWN != 0
     }
 
+    /// Whether XDP leaves it to TC ingress to drop such a frame. Only that hook knows the host's MAC for
+    /// certain, and generic XDP is hardly earlier.
+    #[inline(always)]
+    pub const fn leaves_unknown(&self) -> bool {
+        self.drops_unknown() && (self.xdp_is_generic() || self.other_mac != 0)
+    }
+
     /// Whether a frame that leaves through the master must have a source MAC that is known here.
     #[inline(always)]
     pub const fn anti_spoofs(&self) -> bool {
@@ -170,6 +187,12 @@ impl Config {
         self.flags & Self::ABSENT != 0
     }
 
+    /// Whether the programs are being put on the master.
+    #[inline(always)]
+    pub const fn is_attaching(&self) -> bool {
+        self.flags & Self::ATTACHING != 0
+    }
+
     /// Whether a guard may drop a frame that [`decide`](mod@crate::decide) lets pass.
     #[inline(always)]
     pub const fn guards(&self) -> bool {
@@ -195,21 +218,22 @@ impl Config {
         Tag { low: self.secret as u32 & !Self::TAG_KIND | kind as u32, high: (self.secret >> 32) as u32 }
     }
 
-    /// The tag that the program on a child's own device sets.
+    /// The tag that the program on a child's own device sets: the secret, and the MAC (its key). Whoever
+    /// rewrites the source of a frame behind that program cannot rewrite the tag.
     #[inline(always)]
-    pub const fn vouching_tag(&self) -> Tag {
-        Tag {
-            low: self.secret as u32 & !Self::TAG_KIND | Self::TAG_VOUCHED,
-            high: (self.secret >> 32) as u32,
-        }
+    pub const fn vouching_tag(&self, mac: u64) -> Tag {
+        let bound = self.secret ^ mac << Self::TAG_KIND.count_ones();
+        Tag { low: bound as u32 & !Self::TAG_KIND | Self::TAG_VOUCHED, high: (bound >> 32) as u32 }
     }
 
-    /// What is known of a frame's sender by its tag.
+    /// What is known, by its tag, of the sender of a frame with this source MAC (its key).
     #[inline(always)]
-    pub const fn sender_of(&self, tag: Tag) -> Sender {
-        let vouching = self.vouching_tag();
+    pub const fn sender_of(&self, src: u64, tag: Tag) -> Sender {
+        let vouching = self.vouching_tag(src);
         if (tag.low ^ vouching.low) | (tag.high ^ vouching.high) == 0 {
             Sender::Vouched
+        } else if is_flooded(tag) {
+            Sender::Flooded
         } else {
             Sender::Unknown
         }
@@ -265,14 +289,18 @@ mod tests {
         for low in [0, 1, 0xabcd_ef00, 0xabcd_ef05, u32::MAX] {
             assert_eq!(config.hairpin_of(Tag { low, high: 0x1234_5678 }), None, "{low:#x}");
         }
-        let vouching = config.vouching_tag();
-        assert_eq!((config.hairpin_of(vouching), config.sender_of(vouching)), (None, Sender::Vouched));
+        let mac = 0x6655_4433_2211;
+        let vouching = config.vouching_tag(mac);
+        assert_eq!((config.hairpin_of(vouching), config.sender_of(mac, vouching)), (None, Sender::Vouched));
+        for bit in 0..48 {
+            assert_eq!(config.sender_of(mac ^ 1 << bit, vouching), Sender::Unknown, "another's MAC");
+        }
         for bit in 0..32 {
             for tag in [
                 Tag { low: vouching.low ^ 1 << bit, ..vouching },
                 Tag { high: vouching.high ^ 1 << bit, ..vouching },
             ] {
-                assert_eq!(config.sender_of(tag), Sender::Unknown);
+                assert_eq!(config.sender_of(mac, tag), Sender::Unknown);
             }
         }
     }

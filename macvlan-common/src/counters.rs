@@ -65,10 +65,14 @@ pub enum DropReason {
     DhcpGuard = 6,
     /// Beyond the rate that was set for the child.
     Rate = 7,
+    /// From a MAC that is neither the master's nor a child's, on a wire that carries one MAC.
+    Stranger = 8,
+    /// A child's, to a wire that carries one MAC, where no answer to it could come back: neither ARP nor IP.
+    Foreign = 9,
 }
 
 /// Every reason, in the order of the counters.
-pub const DROP_REASONS: [DropReason; 8] = [
+pub const DROP_REASONS: [DropReason; 10] = [
     DropReason::Isolated,
     DropReason::Reflected,
     DropReason::Unknown,
@@ -77,6 +81,8 @@ pub const DROP_REASONS: [DropReason; 8] = [
     DropReason::RaGuard,
     DropReason::DhcpGuard,
     DropReason::Rate,
+    DropReason::Stranger,
+    DropReason::Foreign,
 ];
 
 impl DropReason {
@@ -91,6 +97,8 @@ impl DropReason {
             Self::RaGuard => "ra_guard",
             Self::DhcpGuard => "dhcp_guard",
             Self::Rate => "rate",
+            Self::Stranger => "stranger",
+            Self::Foreign => "foreign",
         }
     }
 }

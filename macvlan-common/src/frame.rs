@@ -21,7 +21,7 @@ pub enum Hook {
     Egress,
 }
 
-/// The MACs of a frame, as [`Mac::key`](crate::mac::Mac::key)s.
+/// The MACs of a frame and what is known of them, as [`Mac::key`](crate::mac::Mac::key)s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
     /// Destination.
@@ -30,4 +30,8 @@ pub struct Frame {
     pub src: u64,
     /// What else is known of the sender.
     pub sender: Sender,
+    /// At TC ingress: the kernel takes the destination for the host's own MAC (`PACKET_HOST`), which it may
+    /// be though it is not the one in [`Config::master`](crate::config::Config::master): the device has got
+    /// another one since, or is a VLAN on one with another MAC.
+    pub to_host: bool,
 }

@@ -9,7 +9,7 @@ pub const NAME_LEN: usize = 32;
 pub const MOST_GROUPS: u32 = 1024;
 
 /// Name of a group: 1 to [`NAME_LEN`] letters, digits, `.`, `_` and `-`, zeros behind them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(transparent)]
 pub struct GroupName([u8; NAME_LEN]);
 

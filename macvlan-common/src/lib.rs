@@ -9,6 +9,7 @@
 //! * [`trace`]: what a traced program tells of a frame.
 //! * [`l3`], [`neigh`]: ARP and neighbour discovery, and who has which address.
 //! * [`inspect`](mod@inspect): whether a guarded child may send what lies behind its MACs.
+//! * [`single_mac`]: children speak with the master's MAC on the wire.
 //! * [`limit`], [`rate`]: how many frames in a second, and how much of one child.
 //! * [`gso`]: how many bytes a segmentation-offloaded frame is on the wire.
 //! * [`names`]: map and program names, each written once.
@@ -24,6 +25,7 @@ pub mod config;
 pub mod counters;
 pub mod decide;
 pub mod filter;
+pub mod flood;
 pub mod frame;
 pub mod group;
 pub mod gso;
@@ -38,9 +40,10 @@ pub mod plain;
 mod pod;
 pub mod presence;
 pub mod rate;
+pub mod single_mac;
 pub mod tag;
 pub mod trace;
 pub mod verdict;
 
 /// Layout version of every map. Programs and maps of different versions are never mixed.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 7;

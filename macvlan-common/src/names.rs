@@ -26,6 +26,9 @@ pub const RECORD: &str = "MACVLAN_RECORD";
 /// Hash from a MAC key to the [`Retired`](crate::child::Retired) counters of a child that is gone.
 pub const RETIRED: &str = "MACVLAN_RETIRED";
 
+/// Hash from a [`KeptName`](crate::child::KeptName) to the settings [`Kept`](crate::child::Kept) by it.
+pub const KEPT: &str = "MACVLAN_KEPT";
+
 /// Hash from a group's number to its [`GroupName`](crate::group::GroupName).
 pub const GROUPS: &str = "MACVLAN_GROUP";
 
@@ -45,10 +48,20 @@ pub const STORM: &str = "MACVLAN_STORM";
 /// Hash from a child's slot to its [`Meters`](crate::rate::Meters): only children limited to rates.
 pub const METERS: &str = "MACVLAN_METER";
 
+/// Hash from a [`Key`](crate::single_mac::Key) to the [`Holder`](crate::single_mac::Holder) of that address.
+pub const HOLDERS: &str = "MACVLAN_HOLDER";
+/// Hash from a [`place`](crate::single_mac::place_of) to the address that a child taught there.
+pub const TAUGHT: &str = "MACVLAN_TAUGHT";
+/// Least recently used hash from an address to the key of the MAC of the child that asked who has it, before it had
+/// one.
+pub const PROBERS: &str = "MACVLAN_PROBER";
+/// Longest-prefix trie from a [`Key`](crate::single_mac::Key) to whether children may teach it: 1, or 0.
+pub const ON_LINK: &str = "MACVLAN_ONLINK";
+
 /// Every map that lives as long as the data path.
-pub const MAPS: [&str; 17] = [
-    CONFIG, CHILDREN, POLICY, PRESENCE, FILTER, INDEX, WIRE_RX, TOTALS, RECORD, RETIRED, GROUPS, OWNERS,
-    PLACES, OWN, PACE, STORM, METERS,
+pub const MAPS: [&str; 22] = [
+    CONFIG, CHILDREN, POLICY, PRESENCE, FILTER, INDEX, WIRE_RX, TOTALS, RECORD, RETIRED, KEPT, GROUPS,
+    OWNERS, PLACES, OWN, PACE, STORM, METERS, HOLDERS, TAUGHT, PROBERS, ON_LINK,
 ];
 
 /// TC egress on a child's own device.
@@ -67,6 +80,18 @@ pub const INGRESS: &str = "macvlan_in";
 /// TC egress on the master.
 pub const EGRESS: &str = "macvlan_out";
 
+/// TC ingress on a master whose wire carries one MAC ([`single_mac`](crate::single_mac)).
+pub const SINGLE_INGRESS: &str = "macvlan_one_in";
+/// TC egress on such a master.
+pub const SINGLE_EGRESS: &str = "macvlan_one_out";
+
+/// TC egress on the [flood device](crate::flood).
+pub const FLOOD_EGRESS: &str = "macvlan_fl_out";
+/// TC ingress on the flood device.
+pub const FLOOD_INGRESS: &str = "macvlan_fl_in";
+/// TC ingress on devices of the host's own.
+pub const OWN_INGRESS: &str = "macvlan_own";
+
 /// Per-CPU array of one [`TraceCounts`](crate::trace::TraceCounts); only traced programs have it.
 pub const TRACE: &str = "MACVLAN_TRACE";
 /// Ring buffer of [`FrameRecord`](crate::trace::FrameRecord)s (kernel 5.8); only traced programs have it.
@@ -77,12 +102,23 @@ pub const TRACE_SAMPLE: &str = "MACVLAN_SAMPLE";
 pub const TRACE_MAC: &str = "MACVLAN_ONLY_MAC";
 
 /// Each program, and its traced twin.
-pub const TRACED: [(&str, &str); 4] = [
+pub const TRACED: [(&str, &str); 6] = [
     (XDP, "macvlan_xdp_tr"),
     (XDP_FRAGS, "macvlan_xdpf_tr"),
     (INGRESS, "macvlan_in_tr"),
     (EGRESS, "macvlan_out_tr"),
+    (SINGLE_INGRESS, "macvlan_onei_tr"),
+    (SINGLE_EGRESS, "macvlan_oneo_tr"),
 ];
+
+/// The program for a wire that carries one MAC, in the place of this one.
+pub fn single(name: &str) -> Option<&'static str> {
+    match name {
+        INGRESS => Some(SINGLE_INGRESS),
+        EGRESS => Some(SINGLE_EGRESS),
+        _ => None,
+    }
+}
 
 /// The traced twin of a program.
 pub fn traced(name: &str) -> Option<&'static str> {
@@ -96,7 +132,9 @@ mod tests {
     #[test]
     fn every_name_survives_the_kernel_uncut() {
         let programs = TRACED.iter().flat_map(|(plain, traced)| [plain, traced]);
-        for name in MAPS.iter().chain(&[TRACE, TRACE_RING]).chain(programs) {
+        for name in
+            MAPS.iter().chain(&[TRACE, TRACE_RING, FLOOD_EGRESS, FLOOD_INGRESS, OWN_INGRESS]).chain(programs)
+        {
             assert!(name.len() <= 15, "{name}");
         }
     }

@@ -17,7 +17,8 @@ pub enum Plain {
 ///
 /// At [`Hook::Xdp`](crate::frame::Hook::Xdp) and [`Hook::Ingress`](crate::frame::Hook::Ingress),
 /// [`decide`](crate::decide::decide) then passes the frame and charges the child, or comes to
-/// [`Verdict::unknown`](crate::verdict::Verdict::unknown), and no guard asks for more. So the programs
+/// [`Verdict::unknown_at_xdp`](crate::verdict::Verdict::unknown_at_xdp) or
+/// [`unknown_at_ingress`](crate::verdict::Verdict::unknown_at_ingress), and no guard asks for more. So the programs
 /// have a short way for these frames, without a call and with nothing kept for the others.
 #[inline(always)]
 pub fn plain<T: Tables>(frame: Frame, tables: &T) -> Option<Plain> {

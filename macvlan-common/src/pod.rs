@@ -3,7 +3,7 @@
 use core::mem::{align_of, offset_of, size_of};
 
 use crate::{
-    child::{ChildEntry, Policy, Retired},
+    child::{ChildEntry, KEPT_NAME_LEN, Kept, KeptName, Policy, Retired},
     config::{Config, RECORD_LEN, Record},
     counters::{ChildCounters, Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters, PATHS},
     group::{GroupName, NAME_LEN},
@@ -13,6 +13,7 @@ use crate::{
     neigh::Owner,
     presence::Presence,
     rate::{Meter, Meters},
+    single_mac::{Holder, Key},
     trace::{self, FrameRecord, HEAD_LEN, TraceCounts},
 };
 
@@ -25,15 +26,18 @@ const _: () = {
     assert!(offset_of!(ChildEntry, counters) == 8);
     assert!(size_of::<Retired>() == 8 + size_of::<ChildCounters>());
     assert!(size_of::<Policy>() == 8);
+    assert!(size_of::<KeptName>() == KEPT_NAME_LEN);
+    assert!(size_of::<Kept>() == 16 + size_of::<Meters>() + NAME_LEN + KEPT_NAME_LEN);
     assert!(size_of::<Presence>() == 16);
     assert!(size_of::<GroupName>() == NAME_LEN);
-    assert!(size_of::<Config>() == 40 && offset_of!(Config, secret) == 24);
+    assert!(size_of::<Config>() == 48 && offset_of!(Config, secret) == 24);
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
     assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(FrameRecord, captured) == 24);
     // The kernel aligns entries of a ring buffer to 8 bytes (`__bpf_ringbuf_reserve`).
     assert!(align_of::<FrameRecord>() == 8 && offset_of!(FrameRecord, head) == 32);
     assert!(size_of::<Address>() == 16 && size_of::<Owner>() == 48);
     assert!(size_of::<OwnAddress>() == 24);
+    assert!(size_of::<Key>() == 20 && size_of::<Holder>() == 24);
     assert!(size_of::<Pace>() == 16);
     assert!(size_of::<Meter>() == 7 * 8 && size_of::<Meters>() == 14 * 8);
     assert!(size_of::<TraceCounts>() == 24);
@@ -48,6 +52,10 @@ mod user {
     unsafe impl aya::Pod for ChildEntry {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Retired {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for KeptName {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Kept {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Policy {}
     // SAFETY: as above.
@@ -74,4 +82,8 @@ mod user {
     unsafe impl aya::Pod for Meters {}
     // SAFETY: as above.
     unsafe impl aya::Pod for OwnAddress {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Key {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Holder {}
 }

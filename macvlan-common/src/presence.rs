@@ -71,7 +71,10 @@ pub const fn is_local(policy: Policy, presence: Presence, config: &Config) -> bo
 /// Whether nothing that the wire says moves a child with this policy elsewhere.
 #[inline(always)]
 pub const fn keeps_place(policy: Policy, config: &Config) -> bool {
-    policy.is_hosts() || (policy.is_guarded() && config.distrusts_wire()) || config.passthru != 0
+    policy.is_hosts()
+        || (policy.is_guarded() && config.distrusts_wire())
+        || config.passthru != 0
+        || config.is_attaching()
 }
 
 #[cfg(test)]
@@ -98,5 +101,12 @@ mod tests {
         assert!(!Presence { away: NOW, spoke: 0 }.is_refuted(NOW), "it is there already");
         assert!(!Presence::of_device(true).is_refuted(NOW), "it is nowhere");
         assert!(Presence { away: NOW, spoke: 0 }.is_elsewhere() && Presence::of_device(true).is_absent());
+    }
+
+    #[test]
+    fn nobody_moves_while_programs_are_being_put_on() {
+        let policy = Policy::new(crate::child::Mode::Bridge, true);
+        assert!(!keeps_place(policy, &Config::default()));
+        assert!(keeps_place(policy, &Config { flags: Config::ATTACHING, ..Config::default() }));
     }
 }

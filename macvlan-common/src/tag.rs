@@ -43,4 +43,6 @@ pub enum Sender {
     Unknown,
     /// The program on a child's own device saw it leave there under that child's MAC.
     Vouched,
+    /// The [flood device](crate::flood) has given it to the children.
+    Flooded,
 }

@@ -19,6 +19,8 @@ pub enum Fate {
     Copy,
     /// It goes on to the children, unseen by the host's own protocols.
     Hide,
+    /// It ends here: a copy that has reached whom it was for.
+    End,
 }
 
 impl Fate {
@@ -30,6 +32,7 @@ impl Fate {
             Self::Turn => "hairpin",
             Self::Copy => "copy",
             Self::Hide => "hide",
+            Self::End => "end",
         }
     }
 }
@@ -48,6 +51,7 @@ pub struct Effect {
 impl Effect {
     const PASS: Self = Self { fate: Fate::Pass, reason: None, hairpin: None };
     const HIDE: Self = Self { fate: Fate::Hide, ..Self::PASS };
+    const END: Self = Self { fate: Fate::End, ..Self::PASS };
     const TURN: Self = Self { fate: Fate::Turn, hairpin: Some(Hairpin::Unicast), ..Self::PASS };
 
     const fn copy(hairpin: Hairpin) -> Self {
@@ -77,7 +81,7 @@ macro_rules! actions {
         }
 
         /// Every action; its place here is its number.
-        pub const ACTIONS: [Action; 19] = [$(Action::$action,)* $(Action::$drop,)*];
+        pub const ACTIONS: [Action; 22] = [$(Action::$action,)* $(Action::$drop,)*];
 
         impl Action {
             /// What it means.
@@ -108,7 +112,7 @@ actions! {
         Defer => Effect::PASS,
         /// Egress: turn it back into the master's ingress instead of sending it.
         Turn => Effect::TURN,
-        /// Egress: send it, and turn a copy back for the children.
+        /// Egress: send it, and a copy to the children: through the flood device, or turned back.
         CopyToChildren => Effect::copy(Hairpin::Flood),
         /// Egress: send it, and turn a copy back for host and children.
         CopyToAll => Effect::copy(Hairpin::Unicast),
@@ -116,6 +120,8 @@ actions! {
         CopyBroadcastToHost => Effect::copy(Hairpin::BroadcastToHost),
         /// Egress: send the multicast, and turn a copy back for the host.
         CopyMulticastToHost => Effect::copy(Hairpin::MulticastToHost),
+        /// Egress: end a copy that the flood device has given to the children.
+        End => Effect::END,
         /// Ingress: take our tag off and hand it on.
         Untag => Effect::PASS,
         /// Ingress: hand it on to the children, unseen by the host's own protocols.
@@ -143,6 +149,10 @@ actions! {
         DropDhcpGuard => DhcpGuard,
         /// Drop it as [`DropReason::Rate`].
         DropRate => Rate,
+        /// Drop it as [`DropReason::Stranger`].
+        DropStranger => Stranger,
+        /// Drop it as [`DropReason::Foreign`].
+        DropForeign => Foreign,
     }
 }
 
@@ -237,6 +247,16 @@ impl<Child> Verdict<Child> {
         }
     }
 
+    /// At egress: the child that this frame shows to be here. Isolation tells a child from another by their
+    /// MACs alone, and what it drops was sent all the same.
+    #[inline(always)]
+    pub fn shown_here(&self) -> Option<Child>
+    where
+        Child: Copy,
+    {
+        if matches!(self.action, Action::DropIsolated) { self.dropped } else { self.tx }
+    }
+
     /// What comes of a child's frame to the host, or to all, when the host is not to get it: everybody else
     /// does, as without us.
     #[inline(always)]
@@ -248,9 +268,21 @@ impl<Child> Verdict<Child> {
         }
     }
 
+    /// The same at XDP.
+    #[inline(always)]
+    pub fn unknown_at_xdp(config: &Config) -> Self {
+        if config.leaves_unknown() { Self::new(Action::Defer) } else { Self::unknown(config) }
+    }
+
+    /// The same at TC ingress, which does not drop what the kernel takes for the host's.
+    #[inline(always)]
+    pub fn unknown_at_ingress(config: &Config, to_host: bool) -> Self {
+        if config.drops_unknown() && to_host { Self::new(Action::Pass) } else { Self::unknown(config) }
+    }
+
     /// Unicast from the wire to nobody here.
     #[inline(always)]
-    pub fn unknown(config: &Config) -> Self {
+    fn unknown(config: &Config) -> Self {
         if config.drops_unknown() {
             Self::new(Action::DropUnknown)
         } else {
@@ -274,6 +306,12 @@ impl<Child> Verdict<Child> {
     #[inline(always)]
     pub fn refused(reason: DropReason, sender: Child) -> Self {
         Self::new(Action::drop(reason)).dropped(Some(sender))
+    }
+
+    /// A frame of this child, or of nobody here, that is not for a wire of one MAC.
+    #[inline(always)]
+    pub fn kept_from_wire(reason: DropReason, sender: Option<Child>) -> Self {
+        Self::new(Action::drop(reason)).dropped(sender)
     }
 
     /// Whether this is a broadcast or multicast from the wire or a child, and not dropped.

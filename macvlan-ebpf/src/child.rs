@@ -45,7 +45,7 @@ pub fn macvlan_child(ctx: TcContext) -> i32 {
         return drop(&ctx, own, reason);
     }
     if matches!(leaving, Leaving::Vouch) {
-        skb::set_tag(&ctx, config.vouching_tag());
+        skb::set_tag(&ctx, config.vouching_tag(own));
     }
     NEXT
 }

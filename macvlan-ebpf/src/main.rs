@@ -1,5 +1,5 @@
-//! The programs on a macvlan master: XDP demultiplexer, TC ingress, TC egress; and one on the devices
-//! of children that are held to their MACs.
+//! The programs on a macvlan master: XDP demultiplexer, TC ingress, TC egress; on its flood device; on the
+//! devices of children that are held to their MACs, and on those of the host's own.
 //!
 //! Each entry point reads a frame's facts, asks [`decide`](macvlan_common::decide::decide), charges
 //! the counters and acts; nothing here judges. Build with `cargo xtask build-ebpf`: for any
@@ -13,6 +13,8 @@ mod account;
 #[cfg(target_arch = "bpf")]
 mod child;
 #[cfg(target_arch = "bpf")]
+mod flood;
+#[cfg(target_arch = "bpf")]
 mod global;
 #[cfg(target_arch = "bpf")]
 mod guard;
@@ -23,11 +25,15 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod neigh;
 #[cfg(target_arch = "bpf")]
+mod own;
+#[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
 mod presence;
 #[cfg(target_arch = "bpf")]
 mod rate;
+#[cfg(target_arch = "bpf")]
+mod single_mac;
 #[cfg(target_arch = "bpf")]
 mod skb;
 #[cfg(target_arch = "bpf")]

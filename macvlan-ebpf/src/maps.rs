@@ -8,7 +8,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap},
 };
 use macvlan_common::{
-    child::{ChildEntry, Policy, Retired},
+    child::{ChildEntry, Kept, KeptName, Policy, Retired},
     config::{Config, Record},
     counters::{Count, MasterCounters},
     decide::Tables,
@@ -61,6 +61,11 @@ static MACVLAN_RETIRED: HashMap<u64, Retired> =
 
 /// Never read here, as [`MACVLAN_RECORD`].
 #[map]
+static MACVLAN_KEPT: HashMap<KeptName, Kept> =
+    HashMap::with_max_entries(2 * DEFAULT_MAX_CHILDREN, BPF_F_NO_PREALLOC);
+
+/// Never read here, as [`MACVLAN_RECORD`].
+#[map]
 static MACVLAN_GROUP: HashMap<u32, GroupName> = HashMap::with_max_entries(MOST_GROUPS, BPF_F_NO_PREALLOC);
 
 /// A child's map entry on this CPU.
@@ -91,6 +96,15 @@ pub fn policy_at(slot: u32) -> Policy {
 #[inline(always)]
 pub fn presence_mut(slot: u32) -> Option<*mut Presence> {
     MACVLAN_WHERE.get_ptr_mut(slot)
+}
+
+/// Tells native XDP that the host has a MAC besides the master's.
+#[inline(always)]
+pub fn tell_other_mac() {
+    if let Some(config) = MACVLAN_CONFIG.get_ptr_mut(0) {
+        // SAFETY: an array element never moves; one aligned word.
+        unsafe { (*config).other_mac = 1 };
+    }
 }
 
 /// Sets the bit of a MAC in the filter.

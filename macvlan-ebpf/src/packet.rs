@@ -54,7 +54,7 @@ pub fn macs_by_header(ctx: &TcContext) -> Option<Frame> {
 /// The MACs in these bytes.
 #[inline(always)]
 fn frame_of([d0, d1, d2, s0, s1, s2]: Macs) -> Frame {
-    Frame { dst: key(d0, d1, d2), src: key(s0, s1, s2), sender: Sender::Unknown }
+    Frame { dst: key(d0, d1, d2), src: key(s0, s1, s2), sender: Sender::Unknown, to_host: false }
 }
 
 /// [`Mac::key`](macvlan_common::mac::Mac::key) of bytes loaded in little-endian order, which is
@@ -74,6 +74,14 @@ pub fn half(data: usize, data_end: usize, at: u32) -> Option<u16> {
     // SAFETY: 2 bytes from `start` are readable, as just compared, and aligned as [`Macs`] says: every
     // offset is even.
     Some(u16::from_be(unsafe { *(start as *const u16) }))
+}
+
+/// Whether a VLAN tag lies behind the MACs; so too of a frame of which that cannot be read.
+#[inline(always)]
+pub fn is_vlan(ctx: &TcContext) -> bool {
+    /// `ETH_P_8021Q` and `ETH_P_8021AD` of `include/uapi/linux/if_ether.h`.
+    const TAGS: [u16; 2] = [0x8100, 0x88a8];
+    half(ctx.data(), ctx.data_end(), ETH_HLEN - 2).is_none_or(|kind| TAGS.contains(&kind))
 }
 
 /// Whether an IPv6 packet, the first header of which is in the readable part, carries ICMPv6 next to it.

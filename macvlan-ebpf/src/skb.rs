@@ -34,6 +34,13 @@ pub fn set_tag(ctx: &TcContext, tag: Tag) {
     unsafe { (*skb(ctx)).cb[4] = tag.high };
 }
 
+/// Whether the kernel takes the destination for the host's own MAC (`PACKET_HOST`, `eth_type_trans`).
+#[inline(always)]
+pub fn is_to_host(ctx: &TcContext) -> bool {
+    // SAFETY: reading a field of the context that the program was called with.
+    unsafe { (*skb(ctx)).pkt_type == 0 }
+}
+
 /// Index of the device.
 #[inline(always)]
 pub fn ifindex(ctx: &TcContext) -> u32 {

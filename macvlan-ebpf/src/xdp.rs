@@ -11,6 +11,7 @@ use macvlan_common::{
     counters::Count,
     decide::{Tables as _, decide},
     frame::Hook,
+    l3,
     plain::{Plain, plain},
     trace::{Judgement, Point},
     verdict::{Action, Verdict},
@@ -73,12 +74,15 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
                 XDP_PASS
             }
             Plain::Nobody => {
-                let verdict = Verdict::unknown(&config);
+                let verdict = Verdict::unknown_at_xdp(&config);
                 if verdict.action.drop_reason().is_some() {
+                    if may_be_answer(ctx) {
+                        return XDP_PASS;
+                    }
                     charge(&verdict, size);
                     return XDP_DROP;
                 }
-                if mark() {
+                if verdict.counts() && mark() {
                     charge(&verdict, size);
                 }
                 XDP_PASS
@@ -93,6 +97,7 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         }
     };
     match verdict.action {
+        Action::DropUnknown if may_be_answer(ctx) => XDP_PASS,
         action if action.drop_reason().is_some() => {
             charge(&verdict, size);
             record(&verdict);
@@ -111,6 +116,19 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
             XDP_PASS
         }
         _ => XDP_PASS,
+    }
+}
+
+/// Whether a frame to nobody is left to TC ingress to drop: ARP and ICMPv6. Where the host has got another
+/// MAC, its neighbours' answers come first, and TC ingress sees that they are to the host: then all are left.
+#[inline(always)]
+fn may_be_answer(ctx: &XdpContext) -> bool {
+    /// Offset of the EtherType.
+    const ETHERTYPE: u32 = 12;
+    match packet::half(ctx.data(), ctx.data_end(), ETHERTYPE) {
+        Some(l3::ARP) => true,
+        Some(l3::IPV6) => packet::is_icmpv6(ctx.data(), ctx.data_end()),
+        _ => false,
     }
 }
 

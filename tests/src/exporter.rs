@@ -74,8 +74,15 @@ impl Exporter {
     /// By `run --metrics`, which attaches if need be.
     #[track_caller]
     pub fn by_command(lab: &Lab) -> Self {
+        Self::by_command_of(lab, &[&lab.host.dev])
+    }
+
+    /// The same of these masters, which need not be there.
+    #[track_caller]
+    pub fn by_command_of(lab: &Lab, masters: &[&str]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 9099));
-        let mut command = lab.ctl_command(&["run", &lab.host.dev, "--metrics", &address.to_string()]);
+        let metrics = format!("--metrics={address}");
+        let mut command = lab.ctl_command(&[&["run"], masters, &[&metrics]].concat());
         let process = command.stdin(Stdio::null()).spawn().or_fail("run the command");
         let exporter = Self { ns: lab.host.ns.share(), address, means: Means::Command(process) };
         wait_for("the command to serve metrics", || {
@@ -96,11 +103,9 @@ impl Exporter {
                 let statuses = runtime.or_fail("start an event loop").block_on(status(Some(dev)));
                 let pins = only_pins();
                 let masters = statuses.or_fail("tell the status").into_iter();
-                let masters = masters
-                    .map(|status| MasterSnapshot { status, pins: pins.clone(), totals: Default::default() })
-                    .collect();
+                let masters = masters.map(|status| MasterSnapshot::new(status, pins.clone())).collect();
                 prepare();
-                Self::here(ns, Snapshot { masters })
+                Self::here(ns, Snapshot { masters, waiting: Vec::new() })
             })
         })
     }

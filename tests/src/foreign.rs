@@ -2,7 +2,11 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use macvlan_bench::lab::program::{self, DRIVER_MODE, Hook, ProgramType, bpf, code, descriptor, instruction};
+use macvlan_bench::lab::program::{
+    self, BpfAttachType, DRIVER_MODE, ProgramType, bpf, code, descriptor, instruction,
+};
+
+use macvlan_common::mac::Mac;
 
 use crate::{fail::OrFail as _, netns::Netns};
 
@@ -65,6 +69,27 @@ impl Foreign {
         Self::attach(ns, device, Place::Egress, Order::First, &push, NEXT)
     }
 
+    /// A program behind all others on TCX egress that writes this source MAC into each frame, and counts it.
+    #[track_caller]
+    pub fn renamer(ns: &Netns, device: &str, source: Mac) -> Self {
+        const SKB_STORE_BYTES: i32 = 9;
+        const SOURCE: i32 = 6;
+        let [a, b, c, d, e, f] = source.octets();
+        let words = [[a, b, c, d], [e, f, 0, 0]].map(i32::from_le_bytes);
+        let store = [
+            instruction(code::STORE_NUMBER, STACK, 0, -8, words[0]),
+            instruction(code::STORE_NUMBER, STACK, 0, -4, words[1]),
+            instruction(code::MOVE, 1, CONTEXT, 0, 0),
+            instruction(code::MOVE_NUMBER, 2, 0, 0, SOURCE),
+            instruction(code::MOVE, 3, STACK, 0, 0),
+            instruction(code::ADD_NUMBER, 3, 0, 0, -8),
+            instruction(code::MOVE_NUMBER, 4, 0, 0, 6),
+            instruction(code::MOVE_NUMBER, 5, 0, 0, 0),
+            instruction(code::CALL, 0, 0, 0, SKB_STORE_BYTES),
+        ];
+        Self::attach(ns, device, Place::Egress, Order::Last, &store, NEXT)
+    }
+
     /// How many frames it has seen.
     #[track_caller]
     pub fn seen(&self) -> u64 {
@@ -96,12 +121,12 @@ impl Foreign {
             Place::XdpNative | Place::XdpGeneric => (ProgramType::Xdp, XDP_PASS),
         };
         let (hook, flags) = match (place, order) {
-            (Place::Ingress, Order::First) => (Hook::TcxIngress, BEFORE),
-            (Place::Ingress, Order::Last) => (Hook::TcxIngress, AFTER),
-            (Place::Egress, Order::First) => (Hook::TcxEgress, BEFORE),
-            (Place::Egress, Order::Last) => (Hook::TcxEgress, AFTER),
-            (Place::XdpNative, _) => (Hook::Xdp, DRIVER_MODE),
-            (Place::XdpGeneric, _) => (Hook::Xdp, GENERIC_MODE),
+            (Place::Ingress, Order::First) => (BpfAttachType::TcxIngress, BEFORE),
+            (Place::Ingress, Order::Last) => (BpfAttachType::TcxIngress, AFTER),
+            (Place::Egress, Order::First) => (BpfAttachType::TcxEgress, BEFORE),
+            (Place::Egress, Order::Last) => (BpfAttachType::TcxEgress, AFTER),
+            (Place::XdpNative, _) => (BpfAttachType::Xdp, DRIVER_MODE),
+            (Place::XdpGeneric, _) => (BpfAttachType::Xdp, GENERIC_MODE),
         };
         let instructions = [
             &[instruction(code::MOVE, CONTEXT, 1, 0, 0)],

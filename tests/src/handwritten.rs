@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use macvlan_bench::lab::program::{
-    self, Hook, ProgramType, attach, code, instruction, load, returning, returning_code,
+    self, BpfAttachType, ProgramType, attach, code, instruction, load, returning, returning_code,
 };
 
 use crate::{
@@ -59,7 +59,7 @@ pub fn empty_at_ingress(ns: &Netns, device: &str) -> OwnedFd {
 #[track_caller]
 pub fn at_ingress(ns: &Netns, device: &str, program: &OwnedFd) -> OwnedFd {
     let ifindex = ns.ifindex(device);
-    ns.enter(|| attach(program.as_fd(), ifindex, Hook::TcxIngress, 0))
+    ns.enter(|| attach(program.as_fd(), ifindex, BpfAttachType::TcxIngress, 0))
         .or_fail("attach a program to TC ingress")
 }
 

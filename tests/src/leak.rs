@@ -1,7 +1,7 @@
 //! What the kernel holds of a lab, to be compared before and after.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     thread,
@@ -9,6 +9,7 @@ use std::{
 };
 
 use aya::programs::{SchedClassifier, TcAttachType};
+use macvlan_common::flood::is_index;
 use serde_json::Value;
 
 use crate::{
@@ -35,8 +36,26 @@ pub struct Traces {
     pub filters: [Value; 2],
     /// Ids and names of the TCX programs of the master, ingress and egress.
     pub tcx: [Vec<(u32, String)>; 2],
+    /// What frames pass on their way up at macvlan devices of the host's own.
+    pub own: BTreeMap<String, Ingress>,
     /// Files in the lab's BPF file system.
     pub pins: BTreeSet<PathBuf>,
+}
+
+/// What is at the ingress of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingress {
+    /// Filters of a clsact qdisc.
+    pub filters: Value,
+    /// Ids and names of TCX programs.
+    pub tcx: Vec<(u32, String)>,
+}
+
+impl Ingress {
+    /// Nobody has put anything there.
+    pub fn is_free(&self) -> bool {
+        self.tcx.is_empty() && self.filters.as_array().is_none_or(Vec::is_empty)
+    }
 }
 
 impl Traces {
@@ -59,12 +78,22 @@ impl Traces {
         forget_changing(&mut devices);
         forget_changing(&mut addresses);
         let tcx = |side| ns.enter(|| tcx_programs(dev, side));
+        let macvlans = ns.ip_json("link show type macvlan");
+        let macvlans = macvlans.as_array().into_iter().flatten();
+        let is_own = |link: &&Value| !link["ifindex"].as_u64().is_some_and(|index| is_index(index as u32));
+        let names = macvlans.filter(is_own).filter_map(|link| link["ifname"].as_str().map(str::to_owned));
+        let own = names.map(|name| {
+            let filters = tc(&format!("filter show dev {name} ingress"));
+            let tcx = ns.enter(|| tcx_programs(&name, TcAttachType::Ingress));
+            (name, Ingress { filters, tcx })
+        });
         Self {
             devices,
             addresses,
             qdiscs: tc("qdisc show"),
             filters: ["ingress", "egress"].map(|side| tc(&format!("filter show dev {dev} {side}"))),
             tcx: [tcx(TcAttachType::Ingress), tcx(TcAttachType::Egress)],
+            own: own.collect(),
             pins: pins(lab),
         }
     }
@@ -92,7 +121,9 @@ impl KernelObjects {
     #[track_caller]
     pub fn now() -> Self {
         use macvlan_common::names;
-        let ours = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS, names::CHILD_EGRESS];
+        let on_master = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS];
+        let on_others = [names::CHILD_EGRESS, names::FLOOD_INGRESS, names::FLOOD_EGRESS, names::OWN_INGRESS];
+        let ours = [&on_master[..], &on_others].concat();
         // What goes away while it is listed was not there.
         let programs = aya::programs::loaded_programs().filter_map(Result::ok);
         let programs: BTreeSet<u32> = programs
@@ -168,6 +199,14 @@ impl Held {
     }
 }
 
+/// Lets all threads share one pool of memory. Else each thread that reads the kernel's BTF may take another pool, and
+/// what a process holds grows by 20 MB each time, until all pools were used once.
+pub fn share_memory() {
+    // SAFETY: it takes integers, and changes nothing that is in use.
+    #[cfg(target_env = "gnu")]
+    let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// What threads have freed stays with the allocator otherwise, more or less by chance.
 fn give_back_what_is_free() {
     // SAFETY: it takes an integer, and frees nothing that is in use.
@@ -214,6 +253,10 @@ pub(crate) fn forget_changing(value: &mut Value) {
                 ["stats", "stats64", "gc_timer", "hello_timer", "valid_life_time", "preferred_life_time"]
             {
                 fields.remove(name);
+            }
+            // The kernel's link watch takes its time for the flood device, which is new.
+            if fields.get("ifindex").and_then(Value::as_u64).is_some_and(|index| is_index(index as u32)) {
+                fields.remove("operstate");
             }
             fields.values_mut().for_each(forget_changing);
         }

@@ -8,7 +8,7 @@
 //! * [`lab`], [`station`], [`netns`], [`mounts`]: where the devices live.
 //! * [`attached`], [`cli`], [`control`], [`following`], [`tracer`]: the product, run as a user runs it.
 //! * [`cni`]: its CNI plugin, called as runtimes call it.
-//! * [`engine`]: real container engines; [`package`]: what is installed.
+//! * [`engine`]: real container engines; [`fake_engine`]: one that says what a test wants; [`package`]: what is installed.
 //! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]:
 //!   traffic, and who saw it; [`servers`]: what routers and DHCP servers say.
 //! * [`progs`], [`contexts`], [`direct`]: the BPF programs without the product's own loader; [`foreign`],
@@ -31,6 +31,7 @@ pub mod direct;
 pub mod engine;
 pub mod exporter;
 pub mod fail;
+pub mod fake_engine;
 pub mod flood;
 pub mod following;
 pub mod footprint;
@@ -43,6 +44,7 @@ pub mod leak;
 pub mod measure;
 pub mod mounts;
 pub mod netns;
+pub mod one_mac_port;
 pub mod package;
 pub mod progs;
 pub mod require;

@@ -1,10 +1,10 @@
 //! The committed BPF programs, loaded by themselves and run on one frame at a time.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, thread, time::Duration};
 
 use aya::{
     Ebpf, TestRun as _, TestRunOptions,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues},
     programs::{ProgramError, SchedClassifier, TestRunAttrs, TestRunResult, Xdp},
     util::nr_cpus,
 };
@@ -77,7 +77,7 @@ impl Programs {
         for name in &xdp {
             xdp_mut(&mut ebpf, name).load().or_fail(format!("load {name}"));
         }
-        for name in [names::INGRESS, names::EGRESS] {
+        for name in [names::INGRESS, names::EGRESS, names::SINGLE_INGRESS, names::SINGLE_EGRESS] {
             tc_mut(&mut ebpf, name).load().or_fail(format!("load {name}"));
         }
         let mut map = |name: &str| ebpf.take_map(name).or_fail(format!("find map {name}"));
@@ -117,8 +117,7 @@ impl Programs {
             let (key, slot) = (child.mac.key(), slot as u32);
             self.policy.set(slot, child.policy, 0).or_fail("set a policy");
             let entry = ChildEntry { slot, ..ChildEntry::default() };
-            let entries = PerCpuValues::try_from(vec![entry; cpus]).or_fail("make a child's entries");
-            self.children.insert(key, entries, 0).or_fail("add a child");
+            self.insert_child(key, vec![entry; cpus]);
             self.presence.set(slot, child.presence, 0).or_fail("set a presence");
             let (word, _) = filter::position(key);
             self.filter.set(word, world.filter()[word as usize], 0).or_fail("set a filter word");
@@ -131,6 +130,21 @@ impl Programs {
         let zero = PerCpuValues::try_from(vec![MasterCounters::default(); cpus]).or_fail("make totals");
         self.totals.set(0, zero, 0).or_fail("clear the totals");
         self.config.set(0, world.config, 0).or_fail("set the settings");
+    }
+
+    /// The kernel has few elements ready for a hash that is not filled beforehand, and is out of memory until it
+    /// has made more (`unit_alloc` in kernel/bpf/memalloc.c).
+    fn insert_child(&mut self, key: u64, entries: Vec<ChildEntry>) {
+        for _ in 0..1000 {
+            let entries = PerCpuValues::try_from(entries.clone()).or_fail("make a child's entries");
+            match self.children.insert(key, entries, 0) {
+                Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOMEM) => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                other => return other.or_fail("add a child"),
+            }
+        }
+        panic!("the kernel has had no memory for a child for a second");
     }
 
     /// Where the children are, in the world's order.

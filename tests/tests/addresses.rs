@@ -200,10 +200,11 @@ fn the_hosts_gateway_is_on_the_wire_whoever_claims_its_address_here() {
 #[test]
 fn the_second_device_of_a_namespace_is_reached_where_paths_are_strict() {
     needs!(require::lab, require::binary, require::ping_command);
-    for means in Means::ALL {
+    for (means, filters_arp) in Means::ALL.into_iter().flat_map(|means| [(means, 0), (means, 1)]) {
         let (lab, c, _d) = lab_with_two();
         for ns in [&lab.host.ns, &c.ns] {
             ns.sysctl("ipv4/conf/all/rp_filter", 1);
+            ns.sysctl("ipv4/conf/all/arp_filter", filters_arp);
         }
         let dev = &lab.host.dev;
         lab.host.ns.ip_batch([
@@ -216,7 +217,7 @@ fn the_second_device_of_a_namespace_is_reached_where_paths_are_strict() {
         c.ns.ip_batch(["addr add 10.9.0.251/24 dev second".into(), "link set second up".into()]);
         let _carried = means.start(&lab);
         for last in [250, 251] {
-            reaches(&lab.wire, [10, 9, 0, last].into(), means);
+            reaches(&lab.wire, [10, 9, 0, last].into(), (means, filters_arp));
         }
     }
 }

@@ -12,7 +12,7 @@ use macvlan_tests::{
     fail::{OrFail as _, wait_for},
     following::Following,
     lab::Lab,
-    leak::pins,
+    leak::{Traces, pins},
     needs, require,
     talk::{ping_within, reach_each_other},
 };
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(7);
 
 fn host_frames(lab: &Lab) -> u64 {
     let stats = lab.ctl(&["-j", "stats", "eth0"]).succeeded().json();
-    stats[0]["children"][0]["host"]["rx"]["packets"].as_u64().or_fail("read a counter")
+    child(&stats[0], "web")["host"]["rx"]["packets"].as_u64().or_fail("read a counter")
 }
 
 #[test]
@@ -34,6 +34,8 @@ fn the_data_path_lives_on_and_is_pinned_again_once_there_is_a_place() {
     for tc in tc_means() {
         let lab = Lab::new();
         let web = lab.child("web", Mode::Bridge);
+        let mac = lab.newcomer("own").mac;
+        lab.host.ns.ip(&format!("link add link eth0 name own address {mac} up type macvlan mode bridge"));
         let following = Following::start(&lab, &["eth0", "--require-bpf", "--tc", tc, "--xdp", "generic"]);
         lab.ctl(&["child", "set", "eth0", "web,rate-tx=100mbit"]).succeeded();
         assert!(reach_each_other(&lab.host, &web));
@@ -68,6 +70,8 @@ fn the_data_path_lives_on_and_is_pinned_again_once_there_is_a_place() {
         lab.ctl(&["detach", "eth0"]).succeeded();
         following.wait_for_line("another command has detached it");
         assert!(names(&lab).is_empty(), "{tc}");
+        let own = Traces::of(&lab);
+        assert!(own.own["own"].is_free() && !own.qdiscs.to_string().contains("clsact"), "{tc}: {own:#?}");
         assert!(!ping_within(&lab.host, web.ip.into(), SHORT), "{tc}: plain macvlan");
     }
 }

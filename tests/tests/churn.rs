@@ -25,7 +25,7 @@ use macvlan_tests::{
     conversation::Conversation,
     fail::OrFail as _,
     lab::{Family, Lab},
-    leak::{Held, KernelObjects, Traces},
+    leak::{Held, KernelObjects, Traces, share_memory},
     needs,
     netns::Netns,
     require,
@@ -62,6 +62,7 @@ fn rounds() -> usize {
 fn attaching_and_detaching_leaves_nothing() {
     needs!(require::lab, require::tc, require::binary);
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    share_memory();
     let lab = Lab::new();
     let web = lab.child("web", Mode::Bridge);
     let requests = [
@@ -109,6 +110,7 @@ fn attaching_and_detaching_leaves_nothing() {
 fn children_that_come_and_go_leave_nothing() {
     needs!(require::lab, require::tc, require::binary);
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    share_memory();
     let lab = Lab::new();
     let (web, elsewhere) = (lab.child("web", Mode::Bridge), lab.newcomer("elsewhere"));
     lab.ctl(&["attach", "eth0", "--require-bpf"]).succeeded();

@@ -23,6 +23,7 @@ use macvlan_tests::{
     stats::Stats,
     talk::ping,
 };
+use serde_json::Value;
 
 /// Columns of a terminal that nobody made wider.
 const WIDTH: usize = 80;
@@ -38,7 +39,7 @@ fn status_in_json_is_as_documented() {
 
     let master = master_fields(
         &lab,
-        r#""datapath":"bpf","demux":"tc","hairpin":"tcx","directed_neigh":true,"storm_limit":null,"degraded":[],"drop_unknown":"off","vepa_switch":false"#,
+        r#""datapath":"bpf","demux":"tc","hairpin":"tcx","directed_neigh":true,"host_flood":"device","storm_limit":null,"degraded":[],"drop_unknown":"off","vepa_switch":false,"single_mac":false"#,
     );
     let children = children(&lab, &own, &web, true);
     let expected = format!(r#"[{{{master},"children":{children}}}]"#);
@@ -69,7 +70,7 @@ fn status_in_json_of_a_device_without_the_data_path_is_as_documented() {
     let master = master_fields(
         &lab,
         &format!(
-            r#""datapath":"kernel","demux":"kernel","hairpin":"off","directed_neigh":false,"storm_limit":null,"degraded":[{},{}],"drop_unknown":"off","vepa_switch":false"#,
+            r#""datapath":"kernel","demux":"kernel","hairpin":"off","directed_neigh":false,"host_flood":"off","storm_limit":null,"degraded":[{},{}],"drop_unknown":"off","vepa_switch":false,"single_mac":false"#,
             part("datapath", "bpf", "kernel"),
             part("hairpin", "tcx", "off"),
         ),
@@ -85,22 +86,33 @@ fn stats_in_json_are_as_documented() {
     let (lab, own, web) = named_lab();
     lab.ctl(&["attach", "eth0"]).succeeded();
 
-    let reasons = ["dhcp_guard", "isolated", "ra_guard", "rate", "reflected", "spoofed", "storm", "unknown"];
+    let reasons = [
+        "dhcp_guard",
+        "foreign",
+        "isolated",
+        "ra_guard",
+        "rate",
+        "reflected",
+        "spoofed",
+        "storm",
+        "stranger",
+        "unknown",
+    ];
     let drops = reasons.map(|reason| format!(r#""{reason}":{NONE}"#)).join(",");
     let drops = format!(r#""drops":{{{drops}}}"#);
-    let child = |station: &Station| {
+    let child = |station: &Station, place: &str| {
         let Station { dev, mac, .. } = station;
         let path = |name: &str| format!(r#""{name}":{{"rx":{NONE},"tx":{NONE}}}"#);
         let [wire, host, sibling] = ["wire", "host", "sibling"].map(path);
         format!(
-            r#"{{"ifname":"{dev}","address":"{mac}","container":null,"stats64":null,{wire},{host},{sibling},{drops}}}"#
+            r#"{{"ifname":"{dev}","address":"{mac}",{place},"container":null,"stats64":null,{wire},{host},{sibling},{drops}}}"#
         )
     };
     let flood = format!(r#""flood":{{"child":{NONE},"host":{NONE},"wire":{NONE}}}"#);
     let expected = format!(
         r#"[{{"ifname":"eth0","unknown_unicast":{NONE},{flood},{drops},"copy_failed":{NONE},"kernel_rx_dropped":0,"children":[{},{}]}}]"#,
-        child(&own),
-        child(&web)
+        child(&own, r#""netns":null,"netnsid":null"#),
+        child(&web, r#""netns":"blue","netnsid":7"#)
     );
     assert_eq!(lab.ctl(&["-j", "stats", "eth0"]).succeeded().stdout, format!("{expected}\n"));
     assert_eq!(lab.ctl(&["-j", "stats"]).succeeded().stdout, format!("{expected}\n"));
@@ -152,7 +164,8 @@ fn every_table_fits_a_terminal() {
 fn too_wide(lab: &Lab, commands: &[&[&str]]) -> BTreeSet<String> {
     let mut wide = BTreeSet::new();
     for command in commands {
-        let text = lab.ctl(command).succeeded().stdout;
+        // As on a terminal: a pipe gets all.
+        let text = cli::output(lab.ctl_command(command).env("COLUMNS", WIDTH.to_string())).succeeded().stdout;
         wide.extend(text.lines().filter(|line| line.chars().count() > WIDTH).map(str::to_owned));
     }
     wide
@@ -172,10 +185,46 @@ fn tables_are_aligned_and_name_every_child() {
     assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     let status = lab.ctl(&["status", "eth0"]).succeeded().stdout;
     let stats = lab.ctl(&["stats", "eth0"]).succeeded().stdout;
-    for name in ["own", "web"] {
+    for (name, known) in [("own", "own"), ("web", "blue/web")] {
         assert!(status.lines().any(|line| line.starts_with(name)), "{status}");
-        assert!(stats.lines().any(|line| line.starts_with(name)), "{stats}");
+        assert!(stats.lines().any(|line| line.starts_with(known)), "{stats}");
     }
+}
+
+#[test]
+fn nothing_is_cut_for_a_pipe() {
+    needs!(require::lab, require::binary);
+    const NAME: &str = "a-namespace-with-a-name-of-some-length";
+    let lab = Lab::new();
+    let web = lab.newcomer(LONG);
+    lab.mounts().name_netns(NAME, &web.ns);
+    lab.ctl(&["attach", "eth0", "--child", &spec(&web, "")]).succeeded();
+    for line in [&["status"][..], &["stats"], &["child", "list", "eth0"]] {
+        let text = lab.ctl(line).succeeded().stdout;
+        assert!(text.contains(NAME) && !text.contains('~'), "{text}");
+    }
+}
+
+#[test]
+fn addresses_are_told_by_status_and_child_list() {
+    needs!(require::lab, require::binary);
+    let (lab, own, web) = named_lab();
+    web.ns.sysctl("ipv6/conf/web/disable_ipv6", 0);
+    web.ns.ip("link set web up");
+    for address in [format!("{}/24", web.ip), format!("{}/64 nodad", web.ip6)] {
+        web.ns.ip(&format!("address add {address} dev web"));
+    }
+    lab.host.ns.ip(&format!("address add {}/24 dev own", own.ip));
+    lab.ctl(&["attach", "eth0"]).succeeded();
+    for line in [&["status", "eth0"][..], &["child", "list", "eth0"]] {
+        let text = lab.ctl(line).succeeded().stdout;
+        for told in [format!("own: {}/24", own.ip), format!("blue/web: {}/24, {}/64", web.ip, web.ip6)] {
+            assert!(text.lines().any(|line| line.starts_with(&told)), "{told}: {text}");
+        }
+    }
+    let children = lab.ctl(&["-j", "child", "list", "eth0"]).succeeded().json();
+    assert_eq!(children[0]["addresses"][0], format!("{}/24", own.ip), "{children:#}");
+    assert_eq!(children[1]["addresses"][1], format!("{}/64", web.ip6), "{children:#}");
 }
 
 #[test]
@@ -213,6 +262,8 @@ fn watched_stats_for_people_are_per_second_and_end_well_with_their_reader() {
     let _web = lab.child("web", Mode::Bridge);
     lab.ctl(&["attach", "eth0"]).succeeded();
     let mut watch = Watch::start(&lab, &["stats", "--watch", "1"]);
+    let time = watch.line();
+    assert!(is_time(&time), "{time}");
     for heading in ["eth0:", "  unknown unicast 0/s (0B/s)"] {
         assert_eq!(watch.line(), heading);
     }
@@ -222,8 +273,22 @@ fn watched_stats_for_people_are_per_second_and_end_well_with_their_reader() {
             break line;
         }
     };
-    assert_eq!(titles, "CHILD PATH    RX PKTS/s RX BYTES/s TX PKTS/s TX BYTES/s");
+    let titles: Vec<&str> = titles.split("  ").map(str::trim).filter(|title| !title.is_empty()).collect();
+    assert_eq!(titles, ["CHILD", "PATH", "RX PKTS/s RX BYTES/s TX PKTS/s TX BYTES/s"]);
     watch.ends_with_its_reader();
+}
+
+/// Whether this is a time as RFC 3339 has it, in UTC, to the millisecond.
+fn is_time(text: &str) -> bool {
+    let is_digit_or = |(at, c): (usize, char)| match at {
+        4 | 7 => c == '-',
+        10 => c == 'T',
+        13 | 16 => c == ':',
+        19 => c == '.',
+        23 => c == 'Z',
+        _ => c.is_ascii_digit(),
+    };
+    text.len() == 24 && text.chars().enumerate().all(is_digit_or)
 }
 
 /// A command that prints again and again, and whoever reads that.
@@ -252,7 +317,9 @@ impl Watch {
     /// Frames per second from the wire to the child `web`, in the next report.
     #[track_caller]
     fn rate(&mut self) -> u64 {
-        let report = serde_json::from_str(&self.line()).or_fail("read JSON");
+        let report: Value = serde_json::from_str(&self.line()).or_fail("read JSON");
+        let time = report[0]["time"].as_str().or_fail("read the time");
+        assert!(is_time(time), "{time}");
         Stats::of(&report).rx("web", Path::Wire).packets
     }
 
@@ -422,13 +489,13 @@ fn children(lab: &Lab, own: &Station, web: &Station, is_attached: bool) -> Strin
     let (why_own, why_web) =
         if is_attached { (r#""a device of the host's own""#, "null") } else { (none, none) };
     let own = format!(
-        r#"{{"ifname":"own","ifindex":{},"netns":"host","netnsid":null,"address":"{}","mode":"bridge","kind":"macvlan","mtu":1500,"up":true,"local":{},"elsewhere":false,"host_owned":{is_attached},"adopted":true,"host_access":false,"host_access_reason":{why_own},"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"host_control":false,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":false,"container":null}}"#,
+        r#"{{"ifname":"own","ifindex":{},"netns":"host","netnsid":null,"address":"{}","mode":"bridge","kind":"macvlan","mtu":1500,"up":true,"local":{},"elsewhere":false,"host_owned":{is_attached},"adopted":true,"host_access":false,"host_access_reason":{why_own},"unsettled":false,"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"host_control":false,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":false,"container":null,"addresses":[]}}"#,
         lab.host.ns.ifindex("own"),
         own.mac,
         !is_attached
     );
     let web = format!(
-        r#"{{"ifname":"web","ifindex":{},"netns":"blue","netnsid":7,"address":"{}","mode":"private","kind":"macvlan","mtu":1400,"up":false,"local":false,"elsewhere":false,"host_owned":false,"adopted":true,"host_access":{is_attached},"host_access_reason":{why_web},"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"host_control":false,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":true,"container":null}}"#,
+        r#"{{"ifname":"web","ifindex":{},"netns":"blue","netnsid":7,"address":"{}","mode":"private","kind":"macvlan","mtu":1400,"up":false,"local":false,"elsewhere":false,"host_owned":false,"adopted":true,"host_access":{is_attached},"host_access_reason":{why_web},"unsettled":false,"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"host_control":false,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":true,"container":null,"addresses":[]}}"#,
         web.ns.ifindex("web"),
         web.mac
     );

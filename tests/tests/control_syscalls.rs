@@ -18,8 +18,7 @@ use nix::{
 const CHILDREN: usize = 100;
 
 /// Calls of bpf(2) that an attach may make which changes nothing, whatever the number of children: aya looks what
-/// the kernel can do (23), maps and links are opened by their pins and looked at (65), and each map is read at once
-/// (25).
+/// the kernel can do, maps and links are opened by their pins and looked at, and each map is read at once.
 const MOST_CALLS: usize = 120;
 
 /// Calls of bpf(2) and requests to netlink of a sync by `run` that changes nothing: of the former two for each

@@ -11,7 +11,7 @@ use macvlan_common::child::Mode;
 use macvlan_tests::{
     cli,
     control::{Pinned, child, devices, make_older, named, pinned, spec, status},
-    fail::OrFail as _,
+    fail::{OrFail as _, wait_for},
     lab::{Lab, Station},
     leak::Traces,
     needs, require,
@@ -139,8 +139,8 @@ fn after_every_step_of_changing_a_child() {
     }
 }
 
-/// A lab with a child of somebody else, `db`, a place for one of ours, and the arguments that its data
-/// path is attached with.
+/// A lab with a child of somebody else, `db`, a device of the host's own, a place for a child of ours, and the
+/// arguments that its data path is attached with.
 struct Case {
     lab: Lab,
     db: Station,
@@ -163,6 +163,9 @@ impl Case {
         let lab = Lab::new();
         let db = lab.child("db", Mode::Bridge);
         let web = lab.newcomer("web");
+        let mac = lab.newcomer("own").mac;
+        lab.host.ns.ip(&format!("link add link eth0 name own address {mac} up type macvlan mode private"));
+        wait_for("a device to be up", || lab.host.ns.ip("link show own").contains("state UP").then_some(()));
         let before = Traces::of(&lab);
         Self { lab, db, web, args, held: false, before }
     }
@@ -253,7 +256,10 @@ impl Case {
         }
         let status = status(&self.lab);
         assert_eq!(status["datapath"], "bpf", "{when}");
-        assert_eq!(status["children"].as_array().map_or(0, Vec::len), 3, "{when}: {status:#}");
+        assert_eq!(status["host_flood"], "device", "{when}");
+        assert_eq!(status["children"].as_array().map_or(0, Vec::len), 4, "{when}: {status:#}");
+        let own = Traces::of(&self.lab).own;
+        assert!(own.get("own").is_some_and(|ingress| !ingress.is_free()), "{when}: {own:#?}");
         if self.held {
             assert_eq!(child(&status, "web")["anti_spoof"], "mac", "{when}");
             let mut degraded = status["degraded"].as_array().into_iter().flatten();

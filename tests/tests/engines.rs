@@ -179,11 +179,16 @@ fn a_container_that_was_removed_is_forgotten() {
     for kind in ENGINES {
         let lab = Lab::new();
         let engine = Engine::start(kind, &lab);
-        let _follower = Following::start(&lab, &[&lab.host.dev]);
+        let follower = Following::start(&lab, &[&lab.host.dev]);
         let (web, db) = (engine.run("web", WEB).station.mac, engine.run("db", DB).station.mac);
         wait_for_members(&lab, &[web, db]);
+        // Long after its namespace came, its engine knows.
+        let known_by = format!("child \"eth0\" in container {}:web ({web}", kind.as_str());
+        follower.wait_for_line(&known_by);
 
         engine.remove("web");
+        let removed = format!("{known_by}, bridge) removed");
+        follower.wait_for_line(&removed);
 
         wait_for_members(&lab, &[db]);
         assert!(ping(&lab.host, DB.into()));
@@ -202,6 +207,7 @@ fn a_container_that_was_restarted_reaches_the_host_again() {
         let _follower = Following::start(&lab, &[&lab.host.dev]);
         let before = engine.run("web", WEB);
         talks_with_the_host(&lab, &before);
+        lab.ctl(&["child", "set", "eth0", "web,ra=off,rate-tx=5gbit"]).succeeded();
         // Its namespace would live on.
         drop(before.station);
 
@@ -209,6 +215,15 @@ fn a_container_that_was_restarted_reaches_the_host_again() {
 
         let after = engine.find("web", WEB);
         wait_for_members(&lab, &[after.station.mac]);
+        let told = wait_for("its engine to name it", || {
+            let told = child_at(&status(&lab), after.station.mac).clone();
+            (told["unsettled"] == false).then_some(told)
+        });
+        assert_eq!(
+            (&told["ra"], &told["rate_tx"]["bits"]),
+            (&json!(false), &json!(5_000_000_000_u64)),
+            "{kind:?}"
+        );
         lab.host.ns.ip("neigh flush all");
         talks_with_the_host(&lab, &after);
         is_named(&lab, kind, &after);

@@ -1,6 +1,9 @@
 //! What is scraped of a real data path.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use aya::{
     maps::{Map, MapData, PerCpuHashMap, PerCpuValues},
@@ -17,8 +20,11 @@ use macvlan_tests::{
     cli::output,
     exporter::{Exporter, Samples, busy_children, only_pins},
     fail::{OrFail as _, PATIENCE, wait_for},
+    http::ask,
     lab::Lab,
-    needs, require,
+    needs,
+    netns::Netns,
+    require,
 };
 use serde_json::Value;
 
@@ -58,17 +64,14 @@ fn identity_is_that_of_status() {
     needs!(require::lab, require::binary);
     let lab = Lab::new();
     let web = lab.child("web", Mode::Private);
-    lab.mounts().name_netns("a \"name\" \\ with everything", &web.ns);
     let _attached = Attached::new(&lab, &["--xdp", "off"]);
-    let scraped = Exporter::start(&lab).scrape();
+    let scraped = Exporter::start(&lab).scrape_until("the child's identity", has_identity);
     let info = scraped.of_metric("macvlan_child_info").next().or_fail("find a child").0;
-    let netnsid = lab.ctl(&["-j", "status"]).json()[0]["children"][0]["netnsid"].clone();
     assert_eq!(
         info,
         format!(
-            "macvlan_child_info{{master=\"eth0\",mac=\"{}\",child=\"web\",mode=\"private\",kind=\"macvlan\",\
-             netns=\"a \\\"name\\\" \\\\ with everything\",netnsid=\"{netnsid}\",container_engine=\"\",\
-             container_id=\"\",container_name=\"\",owned=\"false\"}}",
+            "macvlan_child_info{{master=\"eth0\",mac=\"{}\",container=\"\",mode=\"private\",kind=\"macvlan\",\
+             owned=\"false\"}}",
             web.mac
         )
     );
@@ -80,6 +83,74 @@ fn identity_is_that_of_status() {
         let series = format!("macvlan_bpf_map_{limit}entries{{master=\"eth0\",map=\"MACVLAN_CHILD\"}}");
         assert_eq!(scraped.get(&series), Some(value));
     }
+}
+
+/// Whether it is known which container the children are in, or that they are in none.
+fn has_identity(samples: &Samples) -> bool {
+    samples.of_metric("macvlan_child_info").next().is_some()
+}
+
+#[test]
+fn children_that_start_again_keep_their_series() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let macs = [1, 2].map(|last| Mac::new([2, 0, 0, 0, 7, last]));
+    // As an engine does it: another namespace and another interface each time, the same MAC.
+    let start = |round: usize| {
+        macs.map(|mac| {
+            let ns = Netns::new();
+            let child = format!("e{round},netns={},mac={mac}", ns.path().display());
+            lab.ctl(&["child", "add", "eth0", &child]).succeeded();
+            ns
+        })
+    };
+    let exporter = Exporter::by_command(&lab);
+    let mut series = BTreeSet::new();
+    let mut of_children = 0;
+    for round in 0..7 {
+        let namespaces = start(round);
+        let is_up = |samples: &Samples| samples.of_metric("macvlan_child_info").count() == 2;
+        let samples = exporter.scrape_until("both children", is_up);
+        let named: Vec<String> =
+            samples.0.into_keys().filter(|series| series.contains("mac=\"02:00:00:00:07")).collect();
+        of_children = named.len();
+        series.extend(named);
+        drop(namespaces);
+        exporter.scrape_until("no children", |samples| !has_identity(samples));
+    }
+    let infos = series.iter().filter(|series| series.starts_with("macvlan_child_info{")).count();
+    assert_eq!((infos, series.len()), (2, of_children), "{series:#?}");
+}
+
+#[test]
+fn a_master_that_is_missing_or_down_is_shown_and_is_not_ready() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let exporter = Exporter::by_command_of(&lab, &["eth0", "eth7"]);
+    let ready = |master: &str| format!("macvlan_master_ready{{master=\"{master}\"}}");
+    let readiness = || ask(&lab.host.ns, exporter.address, "GET /readyz").or_fail("ask for the readiness");
+    let says = |wanted: &str| {
+        wait_for(wanted, || (readiness().body == wanted).then_some(()));
+        let is_ready = wanted == "ok\n";
+        assert_eq!(readiness().status, if is_ready { 200 } else { 503 });
+        let is_told = |samples: &Samples| {
+            let is = |master: &str| samples.get(&ready(master));
+            let not = |master: &str| wanted.contains(&format!("{master}: "));
+            ["eth0", "eth7"].iter().all(|master| is(master) == Some(if not(master) { 0.0 } else { 1.0 }))
+        };
+        exporter.scrape_until(wanted, is_told);
+    };
+    says("eth7: no such device\n");
+    lab.host.ns.ip("link add eth7 type veth peer name other7");
+    says("eth7: it is down\n");
+    lab.host.ns.ip("link set eth7 up");
+    says("ok\n");
+    lab.host.ns.ip("link set eth0 down");
+    says("eth0: it is down\n");
+    lab.host.ns.ip("link set eth0 up");
+    lab.host.ns.ip("link del eth7");
+    says("eth7: no such device\n");
+    assert_eq!(ask(&lab.host.ns, exporter.address, "GET /healthz").or_fail("ask for health").status, 200);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use macvlan_core::{
     follow::snapshot::{MasterSnapshot, Snapshot},
     kernel::netlink::kind::Kind,
     model::{
-        description::{Carrier, Demux, Hairpin},
+        description::{Carrier, Demux, Hairpin, HostFlood},
         options::DropUnknown,
         status::{ChildStatus, MasterStatus},
     },
@@ -41,6 +41,9 @@ fn each_path_has_its_answer_and_nothing_else_does() {
     let (ns, exporter) = served(1);
     let ask = |request: &str| ask(&ns, exporter.address, request).or_fail(request);
 
+    wait_for("the children's identity", || {
+        ask("GET /metrics").body.contains("macvlan_child_info{").then_some(())
+    });
     let metrics = ask("GET /metrics");
     assert_eq!(metrics.status, 200);
     assert_eq!(metrics.field("content-type"), Some("text/plain; version=0.0.4"));
@@ -58,6 +61,7 @@ fn each_path_has_its_answer_and_nothing_else_does() {
     assert_eq!(home.status, 200);
     assert!(home.body.contains("<a href=\"/metrics\">"), "{}", home.body);
     assert_eq!(ask("GET /healthz").body, "ok\n");
+    assert_eq!(ask("GET /readyz").body, "ok\n");
 
     for request in ["GET /metrics/", "GET /favicon.ico", "GET /../etc/passwd", "POST /other"] {
         assert_eq!(ask(request).status, 404, "{request}");
@@ -75,6 +79,7 @@ fn health_is_that_of_the_follower() {
     exporter.end_follower();
     let health = ask(&ns, exporter.address, "GET /healthz").or_fail("ask for the health");
     assert_eq!(health.status, 503, "{health:?}");
+    assert_eq!(ask(&ns, exporter.address, "GET /readyz").or_fail("ask for the readiness").status, 503);
     get(&ns, exporter.address, "/metrics");
 }
 
@@ -258,9 +263,12 @@ fn served(children: u32) -> (Netns, Exporter) {
             adopted: true,
             host_access: true,
             host_access_reason: None,
+            unsettled: false,
             policy: PolicyStatus::default(),
             owned: false,
             container: None,
+            addresses: Vec::new(),
+            wire_addresses: Vec::new(),
         }
     });
     let status = MasterStatus {
@@ -272,16 +280,18 @@ fn served(children: u32) -> (Netns, Exporter) {
         demux: Demux::Kernel,
         hairpin: Hairpin::Off,
         directed_neigh: false,
+        host_flood: HostFlood::Off,
         storm_limit: None,
         degraded: Vec::new(),
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
+        single_mac: false,
         children: children.collect(),
     };
     let ns = Netns::new();
     let exporter = Exporter::of_view(
         &ns,
-        Snapshot { masters: vec![MasterSnapshot { status, pins: None, totals: Default::default() }] },
+        Snapshot { masters: vec![MasterSnapshot::new(status, None)], waiting: Vec::new() },
     );
     (ns, exporter)
 }

@@ -16,6 +16,22 @@ use macvlan_tests::{
 use nix::sys::signal::{Signal, kill};
 
 #[test]
+fn a_second_run_of_a_master_is_refused_and_the_first_goes_on() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let first = Following::start(&lab, &["eth0"]);
+    let second = lab.ctl(&["run", "eth0"]);
+    let said = second.failed(1);
+    assert!(said.contains("another macvlan-ctl run follows \"eth0\" already"), "{said}");
+    let web = lab.child("web", Mode::Bridge);
+    first.wait_for_members(&[&web]);
+    drop(first);
+    // Killed or not, it is out of the way.
+    let third = Following::start(&lab, &["eth0"]);
+    third.wait_for_members(&[&web]);
+}
+
+#[test]
 fn a_master_that_goes_down_and_up_works_as_before() {
     needs!(require::lab, require::tc, require::binary);
     let lab = Lab::new();

@@ -199,7 +199,7 @@ fn rates_come_go_and_change_while_everything_else_stays() {
     let limit = serde_json::json!({ "bits": 100_000_000, "burst": 262_144, "packets": 50_000 });
     assert_eq!((&web()["rate_rx"], &web()["rate_tx"]), (&limit, &serde_json::Value::Null));
     set(&lab, "web,rate-tx=1.5gbit");
-    let status = lab.ctl(&["status", "eth0"]).succeeded().stdout;
+    let status = lab.ctl(&["status", "eth0"]).succeeded().stdout.replace("\n  ", " ");
     let line = "web: group blue, anti-spoof mac, rate-rx 100mbit+50kpps/256k, rate-tx 1500mbit,";
     assert!(status.contains(line) && status.contains("rate-scope wire"), "{status}");
     assert_eq!(attached.stats().rx("web", Path::Host), before);

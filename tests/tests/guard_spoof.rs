@@ -7,6 +7,7 @@ use macvlan_common::{
 use macvlan_tests::{
     attached::Attached,
     crowd::{Crowd, LEN, TIMES},
+    foreign::Foreign,
     frames::{Marker, marked},
     lab::{FAMILIES, Lab},
     leak::{Traces, pins},
@@ -92,6 +93,34 @@ fn a_socket_that_goes_past_the_childs_own_device_passes_for_no_child_that_is_hel
         let (past, marker) = (Injector::new(&child.ns, &child.dev).past_tc(), Marker::new());
         past.send_times(&marked(crowd.mac("wire"), crowd.mac("b1"), marker), TIMES);
         assert_eq!(crowd.arrivals_of(marker, TIMES, &["wire"])["wire"], TIMES, "{args:?}");
+    }
+}
+
+/// A container may put programs of its own behind ours, on its own device.
+#[test]
+fn a_child_that_rewrites_its_frames_behind_our_program_passes_for_no_other() {
+    needs!(require::lab, require::tcx, require::binary);
+    let lab = Lab::new();
+    let mut crowd = crowd(&lab);
+    let attached = Attached::new(&lab, &[]);
+    HELD.iter().for_each(|change| set(&lab, change));
+    for source in ["g2", "nobody"] {
+        let child = crowd.child("g1");
+        let (own, injector) = (child.mac, Injector::new(&child.ns, &child.dev));
+        let renamer = Foreign::renamer(&child.ns, &child.dev, crowd.mac(source));
+        for to in ["wire", "host", "b1", "v1"] {
+            // As above, and plain macvlan does no better.
+            if source == "nobody" && to == "b1" {
+                continue;
+            }
+            let (marker, before) = (Marker::new(), attached.stats());
+            injector.send_times(&marked(crowd.mac(to), own, marker), TIMES);
+            let arrivals = crowd.arrivals_of(marker, TIMES, &[]);
+            assert!(arrivals.is_empty(), "as {source} to {to}: {arrivals:?}");
+            let dropped = (&attached.stats() - &before).master_dropped(DropReason::Spoofed);
+            assert_eq!(dropped, SENT, "as {source} to {to}");
+        }
+        assert!(renamer.seen() >= 3 * TIMES as u64, "they came by");
     }
 }
 

@@ -56,6 +56,27 @@ fn everybody_is_reached_while_frames_to_nobody_are_dropped() {
     }
 }
 
+/// Nobody follows here: the programs themselves must see that the host has another MAC.
+#[test]
+fn a_host_with_another_mac_is_reached_though_nobody_tells_the_programs() {
+    needs!(require::lab, require::binary);
+    for args in [&[][..], &["--xdp", "native"], &["--xdp", "generic"], &["--tc", "clsact"]] {
+        let lab = Lab::with().ipv6().build();
+        let _attached = Attached::new(&lab, &[args, &["--drop-unknown"]].concat());
+        let (host, wire) = (&lab.host, &lab.wire);
+        host.ns.ip(&format!("link set {} address 02:00:00:00:77:01", host.dev));
+        for family in FAMILIES {
+            let told = format!("{args:?}: {family:?}");
+            // The first request takes up to a second: neighbour discovery tries again.
+            wait_for(format_args!("the wire to be reached, {told}"), || {
+                ping(host, wire.address(family)).then_some(())
+            });
+            assert!(ping(wire, host.address(family)), "{told}");
+            tcp_transfer(wire, host, family, 200_000);
+        }
+    }
+}
+
 /// A capture on the host's device, until this is dropped.
 struct Capture(Child);
 

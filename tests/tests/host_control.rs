@@ -16,8 +16,17 @@ use macvlan_tests::{
     sniff::{Injector, Tap},
 };
 
-/// EtherType of LLDP (IEEE 802.1AB-2016, 7.3).
+/// EtherTypes of LLDP (IEEE 802.1AB-2016, 7.3), EAPOL (802.1X-2010, 11.1.4) and LACP (802.1AX-2014, 6.2.3).
 const ETH_LLDP: u16 = 0x88cc;
+const ETH_EAPOL: u16 = 0x888e;
+const ETH_SLOW: u16 = 0x8809;
+
+/// The groups that these are sent to.
+const LINK_LOCAL: [(Mac, u16); 3] = [
+    (LLDP, ETH_LLDP),
+    (Mac::new([0x01, 0x80, 0xc2, 0, 0, 3]), ETH_EAPOL),
+    (Mac::new([0x01, 0x80, 0xc2, 0, 0, 2]), ETH_SLOW),
+];
 
 /// Router advertisements, redirects and what DHCP servers send: eight frames.
 fn control(from: &Station, to: Mac, marker: Marker) -> Vec<Vec<u8>> {
@@ -37,8 +46,9 @@ fn ordinary(from: &Station, to: Mac, marker: Marker) -> Vec<Vec<u8>> {
     frames
 }
 
-fn link_local(from: &Station, marker: Marker) -> Vec<u8> {
-    Frame::new(LLDP, from.mac).payload(ETH_LLDP, &marker.octets()).padded(60)
+fn link_local(from: &Station, marker: Marker) -> Vec<Vec<u8>> {
+    let frame = |(group, kind)| Frame::new(group, from.mac).payload(kind, &marker.octets()).padded(60);
+    LINK_LOCAL.map(frame).into()
 }
 
 /// Sends these frames, and gives how many of them protocols of each receiver may take.
@@ -50,7 +60,7 @@ fn receive<const N: usize>(
     marker: Marker,
 ) -> [usize; N] {
     // Behind TC: what is left to the children alone is no protocol's there.
-    let kinds = [frames::EXPERIMENTAL, frames::IPV4, frames::IPV6, ETH_LLDP];
+    let kinds = [frames::EXPERIMENTAL, frames::IPV4, frames::IPV6, ETH_LLDP, ETH_EAPOL, ETH_SLOW];
     let mut taps = receivers.map(|to| kinds.map(|kind| Tap::on_protocol(&to.ns, &to.dev, kind)));
     let injector = Injector::new(&from.ns, &from.dev);
     frames.iter().for_each(|frame| injector.send(frame));
@@ -98,8 +108,9 @@ fn control_frames_of_children_reach_the_host_only_where_they_may() {
             let (count, came) = sent(lab.host.mac, ordinary);
             assert_eq!(came, [count, 0], "{case}, may {may}: unicast");
             let marker = Marker::new();
-            let came = receive(&web, [&lab.host, &lab.wire], &[link_local(&web, marker)], marker);
-            assert_eq!(came, [heard(1), 1], "{case}, may {may}: LLDP");
+            let groups = link_local(&web, marker);
+            let came = receive(&web, [&lab.host, &lab.wire], &groups, marker);
+            assert_eq!(came, [heard(groups.len()), groups.len()], "{case}, may {may}: link-local groups");
         }
         // Siblings hear what they heard before.
         if mode == Mode::Bridge {
@@ -122,12 +133,12 @@ fn the_hosts_own_link_local_groups_are_for_the_wire() {
         let marker = Marker::new();
         let mut taps = [&lab.host, &web, &lab.wire].map(|to| Tap::on_device(&to.ns, &to.dev));
         let injector = Injector::new(&lab.host.ns, &lab.host.dev);
-        injector.send(&link_local(&lab.host, marker));
+        link_local(&lab.host, marker).iter().for_each(|frame| injector.send(frame));
         let fence = Marker::new();
         injector.send(&frames::marked(Mac::BROADCAST, lab.host.mac, fence));
         taps[1].wait_for(fence, 1);
         taps[2].wait_for(fence, 1);
-        assert_eq!(taps.each_mut().map(|tap| tap.came_in(marker)), [0, 0, 1], "{args:?}");
+        assert_eq!(taps.each_mut().map(|tap| tap.came_in(marker)), [0, 0, LINK_LOCAL.len()], "{args:?}");
         attached.detach(&[]).succeeded();
     }
 }

@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
-use macvlan_common::child::Mode;
+use macvlan_common::{child::Mode, mac::Mac};
 use macvlan_tests::{
     fail::{OrFail as _, PATIENCE, wait_for},
+    frames::{self, Marker},
     lab::Lab,
     needs, require,
+    sniff::Injector,
+    talk::ping,
 };
 use serde_json::Value;
 
@@ -105,6 +108,44 @@ fn lines_of_json_bear_the_names_of_ip() {
     ]);
     let line: Value = serde_json::from_str(&monitor.wait_for("readdressed")).or_fail("read JSON");
     assert_eq!((&line["address"], &line["was"]), (&"02:00:00:00:07:07".into(), &web.mac.to_string().into()));
+}
+
+#[test]
+fn what_the_programs_learn_and_other_commands_set_is_told() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
+    lab.ctl(&["attach", "eth0", "--require-bpf"]).succeeded();
+    assert!(ping(&web, lab.host.ip.into()));
+    let text = Monitor::start(&lab, &["monitor", "eth0"]);
+    lab.host.ns.ip("link del probe0");
+    let json = Monitor::start(&lab, &["-j", "monitor", "eth0"]);
+    let both = |line: &str, object: &str| {
+        assert!(text.wait_for(line).contains("eth0: "));
+        json.wait_for(object);
+    };
+    let set = |on: &str| {
+        lab.ctl(&["child", "set", "eth0", &format!("{},host-access={on}", web.mac)]).succeeded();
+    };
+    set("off");
+    both("no longer reaches the host", r#""host_access":false"#);
+    set("on");
+    both("reaches the host now", r#""host_access":true"#);
+
+    let wire = Injector::new(&lab.wire.ns, &lab.wire.dev);
+    wait_for("its MAC to be elsewhere", || {
+        wire.send(&frames::marked(Mac::BROADCAST, web.mac, Marker::new()));
+        let line = text.lines.recv_timeout(Duration::from_millis(300)).ok()?;
+        line.contains("is elsewhere: its MAC was heard on the wire").then_some(())
+    });
+    json.wait_for(r#""event":"elsewhere""#);
+    assert!(ping(&web, lab.host.ip.into()), "what it sends brings it back");
+    both("is here again", r#""event":"here""#);
+
+    lab.ctl(&["detach", "eth0"]).succeeded();
+    both("device detached", r#""event":"detached""#);
+    lab.ctl(&["attach", "eth0"]).succeeded();
+    both("device attached", r#""event":"attached""#);
 }
 
 #[test]

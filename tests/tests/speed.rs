@@ -9,6 +9,8 @@
 
 #[path = "speed/cni.rs"]
 mod cni;
+#[path = "speed/multicast.rs"]
+mod multicast;
 
 use std::{
     net::{Ipv4Addr, UdpSocket},

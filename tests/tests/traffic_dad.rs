@@ -13,7 +13,7 @@ use macvlan_tests::{
 
 /// What came of an address that somebody took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum DadResult {
     Unique,
     Duplicate,
 }
@@ -72,7 +72,7 @@ fn without_the_data_path_a_reflective_switch_makes_the_host_a_duplicate_of_itsel
     let lab = Lab::with().reflective_switch().full_ipv6().build();
     send_plain_probes(&lab.host);
     take(&lab.host, address(3, 0));
-    assert_eq!(outcome(&lab.host, address(3, 0)), Outcome::Duplicate);
+    assert_eq!(outcome(&lab.host, address(3, 0)), DadResult::Duplicate);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn without_the_data_path_a_duplicate_between_host_and_child_goes_unnoticed() {
     let child = lab.child("c0", Mode::Bridge);
     own(&lab.host, address(1, 0));
     take(&child, address(1, 0));
-    assert_eq!(outcome(&child, address(1, 0)), Outcome::Unique);
+    assert_eq!(outcome(&child, address(1, 0)), DadResult::Unique);
 }
 
 /// Host and a child of each mode take addresses: free ones, and each other's.
@@ -99,10 +99,10 @@ fn check(lab: Lab, modes: &[Mode], probes: Probes, args: &[&str]) {
         let [hosts, childs, free, also_free] = [1, 2, 3, 4].map(|group| address(group, number));
         own(&lab.host, hosts);
         own(child, childs);
-        expected.push((child, hosts, Outcome::Duplicate));
-        expected.push((&lab.host, childs, Outcome::Duplicate));
-        expected.push((child, free, Outcome::Unique));
-        expected.push((&lab.host, also_free, Outcome::Unique));
+        expected.push((child, hosts, DadResult::Duplicate));
+        expected.push((&lab.host, childs, DadResult::Duplicate));
+        expected.push((child, free, DadResult::Unique));
+        expected.push((&lab.host, also_free, DadResult::Unique));
     }
     // All at once: each takes seconds.
     for (station, address, _) in &expected {
@@ -134,16 +134,16 @@ fn send_plain_probes(station: &Station) {
 }
 
 #[track_caller]
-fn outcome(station: &Station, address: Ipv6Addr) -> Outcome {
+fn outcome(station: &Station, address: Ipv6Addr) -> DadResult {
     wait_for(format_args!("{} to have probed for {address}", station.dev), || {
         let links = station.ns.ip_json(&format!("addr show dev {} to {address}", station.dev));
         let known = links[0]["addr_info"].as_array().or_fail("read the addresses");
         let found = known.iter().find(|known| known["local"] == address.to_string());
         let flags = found.or_fail(format!("find {address} in {links}"));
         match (flags["dadfailed"] == true, flags["tentative"] == true) {
-            (true, _) => Some(Outcome::Duplicate),
+            (true, _) => Some(DadResult::Duplicate),
             (false, true) => None,
-            (false, false) => Some(Outcome::Unique),
+            (false, false) => Some(DadResult::Unique),
         }
     })
 }

@@ -1,6 +1,7 @@
 //! Large frames cross the hairpin as they are, and count as what they would be on a wire.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
@@ -114,7 +115,7 @@ fn a_segmented_multicast_is_copied_whole() {
             (3, &[0, 1], FloodOrigin::Child),
         ];
         for (from, to, origin) in rows {
-            let inboxes: Vec<_> = to.iter().map(|to| member(everybody[*to])).collect();
+            let inboxes = members(to.iter().map(|to| everybody[*to]));
             let mut stack = Tap::on_protocol(&lab.host.ns, &lab.host.dev, IPV4);
             let before = attached.stats();
 
@@ -232,6 +233,18 @@ fn send_segmented(from: &Station, to: SocketAddrV4) {
 /// What [`send_segmented`] sends, as it is on a wire.
 fn segmented() -> Count {
     Count { packets: SEGMENTS as u64, bytes: (SEGMENTS * (UDP_HEADERS + SEGMENT)) as u64 }
+}
+
+/// A socket in the group for each, at different ports: what is sent to one is for that one.
+#[track_caller]
+fn members<'a>(stations: impl Iterator<Item = &'a Station> + Clone) -> Vec<UdpSocket> {
+    loop {
+        let inboxes: Vec<_> = stations.clone().map(member).collect();
+        let ports: BTreeSet<u16> = inboxes.iter().map(port).collect();
+        if ports.len() == inboxes.len() {
+            return inboxes;
+        }
+    }
 }
 
 /// A socket in the group.

@@ -8,12 +8,14 @@ use std::{cell::Cell, fs};
 use macvlan_common::child::Mode;
 use macvlan_tests::{
     cli,
-    control::{make_older, named, spec},
+    control::{make_older, named, spec, status},
     deny,
     fail::OrFail as _,
+    foreign::{Foreign, Order, Place},
     lab::{Lab, Station},
     needs, require,
     snapshot::Snapshot,
+    talk::reach_each_other,
 };
 
 /// Keeps a child to its MAC, by a program on its own device.
@@ -57,6 +59,19 @@ fn an_attach_over_another_that_fails_changes_nothing() {
 }
 
 #[test]
+fn a_switch_to_one_mac_that_fails_changes_nothing() {
+    needs!(require::lab, require::tc, require::bpftool, require::crash_points);
+    for tc in ["tcx", "clsact"] {
+        let case = Case::new();
+        let prepare = || {
+            case.ctl(&["attach", "eth0", "--tc", tc]);
+        };
+        let victim = ["attach", "eth0", "--require-bpf", "--tc", tc, "--single-mac"].map(str::to_owned);
+        case.fail_each_step(prepare, &victim);
+    }
+}
+
+#[test]
 fn an_upgrade_that_fails_leaves_the_older_programs() {
     needs!(require::lab, require::tc, require::bpftool, require::crash_points);
     for means in [["--tc", "tcx"], ["--tc", "clsact"], ["--xdp", "native"]] {
@@ -68,6 +83,32 @@ fn an_upgrade_that_fails_leaves_the_older_programs() {
         let victim = [&["attach", "eth0", "--require-bpf"], &means[..]].concat();
         case.fail_each_step(prepare, &victim.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
     }
+}
+
+/// Ours is taken off and put on again, before that of somebody else. Whatever fails, it is there.
+#[test]
+fn an_attach_that_fails_while_it_puts_ours_first_leaves_it_on() {
+    needs!(require::lab, require::tc, require::tcx, require::crash_points);
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
+    lab.ctl(&["attach", "eth0", "--require-bpf"]).succeeded();
+    let mut taken_off = 0;
+    for number in 1..MOST {
+        let other = Foreign::counter(&lab.host.ns, "eth0", Place::Ingress, Order::First);
+        let mut command = lab.ctl_command(&["attach", "eth0", "--storm-limit", "1000"]);
+        let ran = cli::output(command.env("MACVLAN_CTL_FAIL_AT", number.to_string()));
+        let Some(when) = ran.stderr.lines().find(|line| line.starts_with("fail point ")) else {
+            ran.succeeded();
+            assert!(taken_off > 0, "it was never off");
+            return;
+        };
+        taken_off += usize::from(!ran.status.success() && when.contains("detaching a link"));
+        assert_eq!(status(&lab)["hairpin"], "tcx", "{}", ran.report());
+        assert!(reach_each_other(&lab.host, &web), "{}", ran.report());
+        drop(other);
+        lab.ctl(&["attach", "eth0", "--storm-limit", "off"]).succeeded();
+    }
+    panic!("it never ends");
 }
 
 #[test]

@@ -1,55 +1,60 @@
-//! `bench-gate`: measures, and compares ratios with those that were written down.
+//! `bench-gate`: measures this version and an earlier one in turns, and compares their ratios.
+//!
+//! No figure is written down: another machine, or another day of the same, would be taken for a change of ours.
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::{
     artifacts,
-    command::{cargo, read},
+    command::{cargo, read, run},
     machine,
 };
 
-/// Where ratios are written down.
-const BASELINE: &str = "macvlan-bench/benches/baseline.json";
+/// Where the earlier version is checked out and built. What is built stays, for the next time.
+const PLACE: &str = "target/bench-gate";
 
-/// Runs that a baseline is made of.
-const RUNS: usize = 5;
+/// By how much of a ratio's earlier value it may be worse in the middle.
+const MARGIN: f64 = 0.01;
 
-/// No ratio is known better than this.
-const LEAST_NOISE: f64 = 0.03;
+/// In so many pairs a ratio that is no worse may be better than the earlier one by luck. With 11 pairs this
+/// says in 6 of 1,000 comparisons of equals that one is worse, and twice in a row in 4 of 100,000.
+const LUCKY_PAIRS: usize = 1;
 
 /// What to do.
 #[derive(Args)]
 pub struct Options {
-    /// Write down what is measured now, of several runs: the first time, and when a change is wanted
-    #[arg(long)]
-    record: bool,
-    /// The file to compare with, or to write
-    #[arg(long, default_value = BASELINE)]
-    baseline: PathBuf,
+    /// The version to compare with, as `git` names it
+    #[arg(long, default_value = "HEAD^")]
+    base: String,
+    /// How often both versions are measured
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u8).range(3..))]
+    pairs: u8,
 }
 
-/// What is written down of a ratio.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Known {
-    /// The middle of several runs.
-    ratio: f64,
-    /// How far a run may be from it.
-    noise: f64,
+/// What a run gave: ratios by workload, path, contender and base.
+type Ratios = BTreeMap<String, Ratio>;
+
+/// A ratio.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Ratio {
+    value: f64,
     /// More is better.
     higher: bool,
 }
 
-/// Ratios by workload, path, contender and base.
-type Baseline = BTreeMap<String, Known>;
+/// What the two versions gave, one right after the other.
+struct Pair {
+    base: Ratios,
+    new: Ratios,
+}
 
 /// What is read of a report.
 #[derive(Deserialize)]
@@ -78,171 +83,188 @@ struct Spread {
     median: f64,
 }
 
-/// Compares, or writes down.
+/// Measures both versions in turns.
 ///
 /// # Errors
-/// A ratio fell in two runs by more than its noise, or nothing can be measured.
+/// A ratio is worse, in two sets of pairs, than luck explains; or nothing can be measured or built.
 pub fn gate(root: &Path, options: &Options) -> Result<()> {
     machine::require_root()?;
-    let file = root.join(&options.baseline);
-    ensure!(
-        options.record || file.exists(),
-        "nothing to compare with: make '{}' with --record on the machine that is to compare",
-        file.display()
-    );
-    let program = build(root)?;
-    if options.record { record(&file, || measure(&program)) } else { compare(&file, || measure(&program)) }
+    let checkout = Checkout::of(root, &options.base)?;
+    let base = build(&checkout.place, Some(&root.join(PLACE).join("build")))?;
+    let new = build(root, None)?;
+    compare(options.pairs, |first_new| {
+        // Whichever comes first leaves the machine warmer.
+        let [one, other] = if first_new { [&new, &base] } else { [&base, &new] };
+        let [one, other] = [measure(one)?, measure(other)?];
+        Ok(if first_new { Pair { base: other, new: one } } else { Pair { base: one, new: other } })
+    })
 }
 
-/// Writes down what several runs give.
-fn record(file: &Path, mut measure: impl FnMut() -> Result<Baseline>) -> Result<()> {
-    let runs = (0..RUNS).map(|_| measure()).collect::<Result<Vec<_>>>()?;
-    let known = baseline(&runs);
-    ensure!(!known.is_empty(), "nothing of ours was measured beside another: there is nothing to record");
-    let text = serde_json::to_string_pretty(&known)? + "\n";
-    fs::write(file, text).with_context(|| format!("cannot write '{}'", file.display()))
-}
-
-/// Compares a run with what was written down, and another where that one is worse.
-fn compare(file: &Path, mut measure: impl FnMut() -> Result<Baseline>) -> Result<()> {
-    let text = fs::read_to_string(file)
-        .with_context(|| format!("cannot read '{}': make it with --record", file.display()))?;
-    let known: Baseline = serde_json::from_str(&text)
-        .with_context(|| format!("cannot understand '{}': make it anew with --record", file.display()))?;
-    ensure!(!known.is_empty(), "'{}' is empty: make it with --record", file.display());
-    let mut runs = vec![measure()?];
-    if !fallen(&known, &runs).is_empty() {
-        eprintln!("once more: one run may be unlucky");
-        runs.push(measure()?);
+/// Compares, and once more where something seems worse: one set of pairs may be unlucky.
+fn compare(pairs: u8, mut measure: impl FnMut(bool) -> Result<Pair>) -> Result<()> {
+    let mut set = || (0..pairs).map(|number| measure(number % 2 == 1)).collect::<Result<Vec<_>>>();
+    let first = worse(&set()?)?;
+    if first.is_empty() {
+        return Ok(());
     }
-    match fallen(&known, &runs).as_slice() {
-        [] => Ok(()),
-        fallen => bail!("{}", fallen.join("\n       ")),
+    eprintln!("once more: {}", first.values().cloned().collect::<Vec<_>>().join("; "));
+    let again = worse(&set()?)?;
+    let both: Vec<&str> =
+        again.iter().filter(|(name, _)| first.contains_key(*name)).map(|(_, text)| text.as_str()).collect();
+    ensure!(both.is_empty(), "{}", both.join("\n       "));
+    Ok(())
+}
+
+/// An earlier version's files, until this is dropped.
+struct Checkout<'root> {
+    root: &'root Path,
+    place: PathBuf,
+}
+
+impl<'root> Checkout<'root> {
+    fn of(root: &'root Path, revision: &str) -> Result<Self> {
+        let checkout = Self { root, place: root.join(PLACE).join("base") };
+        // What a run that was killed has left.
+        if checkout.place.exists() {
+            checkout.remove()?;
+        }
+        let mut add = git(root);
+        add.args(["worktree", "add", "--quiet", "--force", "--detach"]).arg(&checkout.place).arg(revision);
+        run(&mut add).with_context(|| format!("cannot check out '{revision}'"))?;
+        Ok(checkout)
+    }
+
+    fn remove(&self) -> Result<()> {
+        run(git(self.root).args(["worktree", "remove", "--force"]).arg(&self.place))
     }
 }
 
-fn build(root: &Path) -> Result<PathBuf> {
+impl Drop for Checkout<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            eprintln!("cannot remove the earlier version: {error:#}");
+        }
+    }
+}
+
+fn git(root: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(root);
+    git
+}
+
+/// Builds the program of the version in `root`.
+fn build(root: &Path, target: Option<&Path>) -> Result<PathBuf> {
     let mut build = cargo(root);
-    build.args(["build", "--release", "--package", "macvlan-ctl"]);
+    build.current_dir(root).args(["build", "--release", "--package", "macvlan-ctl", "--bin", "macvlan-ctl"]);
+    if let Some(target) = target {
+        build.arg("--target-dir").arg(target);
+    }
     let messages = read(build.arg("--message-format=json-render-diagnostics"))?;
     let built = artifacts::executables(&messages)?;
     let program = built.into_iter().find(|executable| executable.name == "macvlan-ctl");
     Ok(program.context("cargo built no macvlan-ctl")?.path)
 }
 
-fn measure(program: &Path) -> Result<Baseline> {
+fn measure(program: &Path) -> Result<Ratios> {
     let text = read(Command::new(program).args(["--json", "bench", "--quick"]))?;
-    Ok(ratios(&serde_json::from_str(&text).context("cannot understand the report")?))
+    let report = serde_json::from_str(&text);
+    Ok(ratios(&report.with_context(|| format!("cannot understand the report of '{}'", program.display()))?))
 }
 
 /// Our ratios in a report.
-fn ratios(report: &Report) -> Baseline {
+fn ratios(report: &Report) -> Ratios {
     let is_ours = |name: &str| report.contenders.iter().any(|one| one.ours && one.name == name);
     let ours = report.figures.iter().filter(|figure| is_ours(&figure.contender));
     let each = ours.flat_map(|figure| {
         let path = figure.path.as_deref().unwrap_or("any");
         figure.ratios.iter().map(move |(base, spread)| {
             let name = format!("{}, {path}: {} of {base}", figure.workload, figure.contender);
-            (name, Known { ratio: spread.median, noise: LEAST_NOISE, higher: figure.better == "higher" })
+            (name, Ratio { value: spread.median, higher: figure.better == "higher" })
         })
     });
     each.collect()
 }
 
-/// The middle of several runs, and twice the distance of the farthest as noise.
-fn baseline(runs: &[Baseline]) -> Baseline {
-    let Some(first) = runs.first() else { return Baseline::new() };
-    let each = first.iter().map(|(name, known)| {
-        let mut values: Vec<f64> = runs.iter().filter_map(|run| Some(run.get(name)?.ratio)).collect();
-        values.sort_by(f64::total_cmp);
-        let middle = values[values.len() / 2];
-        let farthest = values.iter().map(|value| (value - middle).abs()).fold(0.0, f64::max);
-        (name.clone(), Known { ratio: middle, noise: (2.0 * farthest).max(LEAST_NOISE), ..*known })
+/// What is worse in all pairs but the lucky ones, and by more than the margin in the middle, or is not measured
+/// any more.
+fn worse(pairs: &[Pair]) -> Result<BTreeMap<String, String>> {
+    let Some(first) = pairs.first() else { bail!("nothing was measured") };
+    ensure!(!first.base.is_empty(), "the earlier version measured nothing of ours beside another");
+    let worse = first.base.keys().filter_map(|name| {
+        let falls: Option<Vec<f64>> = pairs.iter().map(|pair| fall(pair, name)).collect();
+        let Some(mut falls) = falls else {
+            return Some((name.clone(), format!("{name}: not measured any more")));
+        };
+        falls.sort_by(f64::total_cmp);
+        let (luckiest, middle) = (falls.get(LUCKY_PAIRS)?, falls.get(falls.len() / 2)?);
+        let text = format!("{name}: worse by {:.1} % in the middle", middle * 100.0);
+        (*luckiest > 0.0 && *middle > MARGIN).then(|| (name.clone(), text))
     });
-    each.collect()
+    Ok(worse.collect())
 }
 
-/// What is worse in every run than noise explains, or is not measured any more.
-fn fallen(known: &Baseline, runs: &[Baseline]) -> Vec<String> {
-    let fallen = known.iter().filter_map(|(name, known)| {
-        let now: Option<Vec<f64>> = runs.iter().map(|run| Some(run.get(name)?.ratio)).collect();
-        let Some(now) = now else { return Some(format!("{name}: not measured any more")) };
-        let worse = |ratio: &f64| if known.higher { known.ratio - ratio } else { ratio - known.ratio };
-        let best = now.iter().copied().min_by(|one, other| worse(one).total_cmp(&worse(other)))?;
-        (worse(&best) > known.noise)
-            .then(|| format!("{name}: {best:.3}, was {:.3} with a noise of {:.3}", known.ratio, known.noise))
-    });
-    fallen.collect()
+/// By how much of its earlier value a ratio is worse.
+fn fall(pair: &Pair, name: &str) -> Option<f64> {
+    let (base, new) = (pair.base.get(name)?, pair.new.get(name)?);
+    let change = (new.value - base.value) / base.value;
+    Some(if new.higher { -change } else { change })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn one(ratio: f64, higher: bool) -> Baseline {
-        [("a".to_owned(), Known { ratio, noise: 0.05, higher })].into()
+    fn one(value: f64, higher: bool) -> Ratios {
+        [("a".to_owned(), Ratio { value, higher })].into()
+    }
+
+    fn pairs(new: &[f64], higher: bool) -> Vec<Pair> {
+        new.iter().map(|value| Pair { base: one(1.0, higher), new: one(*value, higher) }).collect()
+    }
+
+    fn told(pairs: &[Pair]) -> Vec<String> {
+        worse(pairs).unwrap().into_values().collect()
     }
 
     #[test]
-    fn a_ratio_may_fall_by_its_noise_and_rise_as_it_likes() {
-        assert!(fallen(&one(1.0, true), &[one(0.96, true)]).is_empty());
-        assert!(fallen(&one(1.0, true), &[one(2.0, true)]).is_empty());
-        assert_eq!(fallen(&one(1.0, true), &[one(0.9, true)]), ["a: 0.900, was 1.000 with a noise of 0.050"]);
-        assert_eq!(fallen(&one(1.0, false), &[one(1.1, false)]).len(), 1, "less is better");
-        assert!(fallen(&one(1.0, false), &[one(0.5, false)]).is_empty());
+    fn what_is_worse_in_all_pairs_but_one_is_worse() {
+        assert_eq!(told(&pairs(&[0.9, 0.95, 0.8, 1.2, 0.9], true)), ["a: worse by 10.0 % in the middle"]);
+        assert_eq!(told(&pairs(&[1.1, 1.05, 0.9, 1.2, 1.1], false)), ["a: worse by 10.0 % in the middle"]);
+        assert!(told(&pairs(&[0.9, 1.05, 0.8, 1.2, 0.9], true)).is_empty(), "two pairs were better");
+        assert!(told(&pairs(&[0.995, 0.992, 0.999], true)).is_empty(), "the margin");
+        assert!(told(&pairs(&[2.0, 2.0, 2.0], true)).is_empty());
+        assert!(told(&pairs(&[0.5, 0.5, 0.5], false)).is_empty());
     }
 
     #[test]
-    fn the_better_of_two_runs_counts_and_none_is_a_fall() {
-        assert!(fallen(&one(1.0, true), &[one(0.5, true), one(0.99, true)]).is_empty());
-        assert_eq!(fallen(&one(1.0, true), &[Baseline::new()]), ["a: not measured any more"]);
+    fn what_is_not_measured_any_more_is_told_and_what_is_new_is_not() {
+        let mut lost = pairs(&[1.0, 1.0, 1.0], true);
+        lost[1].new.clear();
+        assert_eq!(told(&lost), ["a: not measured any more"]);
+        let mut more = pairs(&[1.0, 1.0, 1.0], true);
+        more.iter_mut().for_each(|pair| pair.new.extend([("b".to_owned(), pair.new["a"])]));
+        assert!(told(&more).is_empty());
+        assert!(worse(&[]).is_err());
+        assert!(worse(&[Pair { base: Ratios::new(), new: one(1.0, true) }]).is_err());
     }
 
     #[test]
-    fn noise_is_what_runs_differ_by() {
-        let known = baseline(&[one(1.0, true), one(1.1, true), one(0.98, true)])["a"];
-        assert_eq!(known.ratio, 1.0);
-        assert!((known.noise - 0.2).abs() < 1e-9, "{}", known.noise);
-        assert_eq!(baseline(&[one(1.0, true)])["a"].noise, LEAST_NOISE);
-    }
-
-    /// A file of this test's own, gone afterwards.
-    struct Scratch(PathBuf);
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_file(&self.0);
-        }
-    }
-
-    #[test]
-    fn what_was_recorded_is_compared_with_and_a_fall_beyond_its_noise_fails() {
-        let file = Scratch(std::env::temp_dir().join(format!("bench-gate-{}.json", std::process::id())));
-        let first = compare(&file.0, || panic!("nothing is measured in vain")).unwrap_err();
-        assert!(first.to_string().ends_with("make it with --record"), "{first}");
-
-        // Five runs that differ by a tenth: twice that is noise.
-        let mut runs = [1.0, 1.1, 0.98, 1.02, 0.9].into_iter();
-        record(&file.0, || Ok(one(runs.next().unwrap(), true))).unwrap();
-        assert_eq!(runs.next(), None);
-
-        compare(&file.0, || Ok(one(0.81, true))).unwrap();
-        let mut count = 0;
-        let fall = compare(&file.0, || {
-            count += 1;
-            Ok(one(0.79, true))
-        });
-        assert_eq!(fall.unwrap_err().to_string(), "a: 0.790, was 1.000 with a noise of 0.200");
-        assert_eq!(count, 2, "one run may be unlucky");
-        let mut lucky = [0.5, 0.95].into_iter();
-        compare(&file.0, || Ok(one(lucky.next().unwrap(), true))).unwrap();
-    }
-
-    #[test]
-    fn nothing_is_recorded_of_runs_that_measured_nothing() {
-        let file = std::env::temp_dir().join("bench-gate-not-written.json");
-        assert!(record(&file, || Ok(Baseline::new())).is_err());
-        assert!(!file.exists());
+    fn a_set_of_pairs_may_be_unlucky_and_two_are_not() {
+        let run = |sets: [f64; 2]| {
+            let mut orders = Vec::new();
+            let told = compare(3, |first_new| {
+                let value = sets[orders.len() / 3];
+                orders.push(first_new);
+                Ok(Pair { base: one(1.0, true), new: one(value, true) })
+            });
+            (told.map_err(|error| error.to_string()), orders)
+        };
+        let (told, orders) = run([0.9, 0.995]);
+        assert_eq!((told, orders.len()), (Ok(()), 6));
+        let (told, orders) = run([1.0, 0.0]);
+        assert_eq!((told, orders), (Ok(()), vec![false, true, false]));
+        assert_eq!(run([0.9, 0.8]).0.unwrap_err(), "a: worse by 20.0 % in the middle");
     }
 
     #[test]
@@ -255,6 +277,6 @@ mod tests {
                "ratios": {"macvlan": {"median": 0.4, "least": 0.3, "most": 0.5}}}]}"#;
         let ratios = ratios(&serde_json::from_str(text).unwrap());
         assert_eq!(ratios.keys().collect::<Vec<_>>(), ["flood, any: tc of bridge"]);
-        assert_eq!(ratios["flood, any: tc of bridge"].ratio, 2.5);
+        assert_eq!(ratios["flood, any: tc of bridge"], Ratio { value: 2.5, higher: true });
     }
 }

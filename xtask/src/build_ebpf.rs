@@ -147,7 +147,7 @@ fn stale(reason: &str) -> String {
 fn compile(root: &Path, toolchain: &Toolchain) -> Result<Vec<u8>> {
     let mut build = cargo_for_bpf(root, toolchain, "build");
     run(&mut build).context("cannot compile the BPF programs")?;
-    let path = target_dir(root).join(TARGET).join("release/macvlan");
+    let path = target_dir(root).join(TARGET).join("bpf/macvlan");
     let linked = fs::read(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
     let elf = object::strip(&linked)?;
     object::inspect(&elf)?;
@@ -160,7 +160,7 @@ fn cargo_for_bpf(root: &Path, toolchain: &Toolchain, subcommand: &str) -> Comman
     flags.extend(remap::flags(&remaps(root, toolchain)));
 
     let mut cargo = cargo(root);
-    cargo.args([subcommand, "--package", "macvlan-ebpf", "--release", "--locked"]);
+    cargo.args([subcommand, "--package", "macvlan-ebpf", "--profile", "bpf", "--locked"]);
     cargo.args(["--target", TARGET, "-Zbuild-std=core", "--target-dir"]).arg(target_dir(root));
     // The stable compiler has all that is needed; only the switches for it are unstable.
     cargo.env("RUSTC_BOOTSTRAP", "1");

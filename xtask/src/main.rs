@@ -69,7 +69,7 @@ enum Task {
     /// Checks rules for the project's files that no other tool knows: no import runs up the layers or in a circle, no
     /// file names one machine, every package has the lints
     Hygiene,
-    /// Measures, and fails when a ratio falls by more than its noise; needs root
+    /// Measures this version and an earlier one in turns, and fails where a ratio is worse; needs root
     BenchGate(bench_gate::Options),
     /// Runs all that must hold before a change is taken; needs root
     Ci {

@@ -25,7 +25,7 @@ pub const XDP_TX: i32 = 3;
 /// `enum bpf_attach_type` of `include/uapi/linux/bpf.h`.
 #[derive(Debug, Clone, Copy)]
 #[repr(u32)]
-pub enum Hook {
+pub enum BpfAttachType {
     /// XDP (kernel 5.9).
     Xdp = 37,
     /// Ingress of TCX (kernel 6.6).
@@ -144,7 +144,7 @@ pub fn load(kind: ProgramType, code: &[u64], flags: u32) -> io::Result<OwnedFd> 
 ///
 /// What the kernel says: `EOPNOTSUPP` where the driver has no XDP.
 pub fn dropping_in_xdp(ifindex: u32) -> io::Result<OwnedFd> {
-    attach(returning(ProgramType::Xdp, XDP_DROP)?.as_fd(), ifindex, Hook::Xdp, DRIVER_MODE)
+    attach(returning(ProgramType::Xdp, XDP_DROP)?.as_fd(), ifindex, BpfAttachType::Xdp, DRIVER_MODE)
 }
 
 /// Puts a program on a hook of a device in the namespace of the calling thread, for as long as what
@@ -153,7 +153,7 @@ pub fn dropping_in_xdp(ifindex: u32) -> io::Result<OwnedFd> {
 /// # Errors
 ///
 /// What the kernel says: `EINVAL` where it has no such hook.
-pub fn attach(program: BorrowedFd<'_>, ifindex: u32, hook: Hook, flags: u32) -> io::Result<OwnedFd> {
+pub fn attach(program: BorrowedFd<'_>, ifindex: u32, hook: BpfAttachType, flags: u32) -> io::Result<OwnedFd> {
     let program = program.as_raw_fd().unsigned_abs();
     let mut create =
         LinkCreate { program, target: ifindex, attach_type: hook as u32, flags, ..LinkCreate::default() };

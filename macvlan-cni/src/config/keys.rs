@@ -74,8 +74,8 @@ const FOLDED: [&str; 5] =
     ["runtimeConfig", "prevResult", "ipam", VALID_ATTACHMENTS, FORMER_VALID_ATTACHMENTS];
 
 /// Our own keys.
-pub const OWN: [&str; 7] =
-    ["antiSpoof", "duplicateWait", "group", "hostAccess", "onMissingBpf", "rate", "xdp"];
+pub const OWN: [&str; 8] =
+    ["antiSpoof", "duplicateWait", "group", "hostAccess", "onMissingBpf", "rate", "singleMac", "xdp"];
 
 /// From here on one key is taken for a slip of another.
 const ALIKE: f64 = 0.8;

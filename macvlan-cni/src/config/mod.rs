@@ -16,7 +16,7 @@ use macvlan_core::{
     kernel::ifname::IfName,
     model::{
         keyword::parse_keyword,
-        options::XdpChoice,
+        options::{SingleMac, XdpChoice},
         parse::{parse_mac, parse_mode},
     },
     policy::change::{parse_anti_spoof, parse_group},
@@ -74,6 +74,8 @@ pub struct Config {
     pub rate: Rate,
     /// Where to demultiplex, when the data path is not there yet.
     pub xdp: Option<XdpChoice>,
+    /// Whether containers have the master's MAC on the wire, when the data path is not there yet.
+    pub single_mac: Option<SingleMac>,
     /// What to do where the programs are unavailable.
     pub on_missing_bpf: OnMissingBpf,
     /// How long to wait for somebody who has an address of the container already; zero is not to ask.
@@ -123,6 +125,7 @@ struct Raw {
     group: Option<String>,
     rate: Option<RawRate>,
     xdp: Option<String>,
+    single_mac: Option<bool>,
     #[serde(default)]
     on_missing_bpf: OnMissingBpf,
     duplicate_wait: Option<i64>,
@@ -213,6 +216,7 @@ impl Config {
                 }
             },
             rate: Rate::read(raw.rate, bandwidth.flatten())?,
+            single_mac: raw.single_mac.map(|on| if on { SingleMac::On } else { SingleMac::Off }),
             xdp: match raw.xdp {
                 Some(word) => Some(xdp(&word)?),
                 None => None,

@@ -3,6 +3,7 @@
 use super::{Expect, IN, OUT, PASS, Table, UNKNOWN, WIRE_FLOOD, XDP, tx};
 use crate::{
     counters::{FloodOrigin, Path},
+    tag::Sender,
     verdict::{Action, Total},
 };
 
@@ -39,6 +40,31 @@ impl Table {
                 self.case("other's broadcast reflected: kernel", IN, child, to, WIRE_FLOOD);
             }
         }
+    }
+
+    /// What has gone through the flood device; under another MAC than the host's, nobody but its sender can
+    /// have made it look so.
+    pub(super) fn flooded(&mut self) {
+        self.sender = Sender::Flooded;
+        let ended = Expect { action: Action::End, ..PASS };
+        for to in ["broadcast", "multicast", "LLDP"] {
+            self.case("host's copy that the children have had: no further", OUT, "host", to, ended);
+            self.case("a stranger's frame that looks like one: wire", OUT, "outside", to, PASS);
+        }
+        self.case("host's unicast that looks like one: wire", OUT, "host", "outside", PASS);
+        let copied = Expect {
+            action: Action::CopyBroadcastToHost,
+            total: Some(Total::Flood(FloodOrigin::Child)),
+            ..tx("b1", Path::Wire)
+        };
+        self.case(
+            "a child's broadcast that looks like one: wire and the host",
+            OUT,
+            "b1",
+            "broadcast",
+            copied,
+        );
+        self.sender = Sender::Unknown;
     }
 
     /// The link's own groups, which no bridge hands on.

@@ -40,6 +40,7 @@ pub fn all() -> Vec<Case> {
     table.unicast_from_host();
     table.unicast_from_children();
     table.broadcast();
+    table.flooded();
     table.hairpinned();
     table.behind_generic_xdp();
     table.world = World::mixed().with_host_control(&["b2", "p2"]);
@@ -52,6 +53,8 @@ pub fn all() -> Vec<Case> {
     table.groups();
     table.world = World::mixed().with_flags(Config::DROP_UNKNOWN);
     table.unknown_dropped();
+    table.world = table.world.known_by(STRANGER);
+    table.unknown_dropped_after_a_change();
     table.world = World::guarded();
     table.forgeries();
     table.world = World::guarded().with_flags(Config::XDP_NATIVE);
@@ -127,7 +130,13 @@ impl Table {
             dropped: expect.dropped.map(|name| world.index(name)),
             total: expect.total,
         };
-        let frame = Frame { dst: world.mac(dst).key(), src: world.mac(src).key(), sender: self.sender };
+        let dst = world.mac(dst);
+        let frame = Frame {
+            dst: dst.key(),
+            src: world.mac(src).key(),
+            sender: self.sender,
+            to_host: dst == HOST && matches!(hook, Hook::Ingress | Hook::AfterXdp),
+        };
         self.cases.push(Case { row, world, hook, frame, verdict });
     }
 }

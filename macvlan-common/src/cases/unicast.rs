@@ -1,7 +1,7 @@
 //! Unicast between wire, host and children.
 
 use super::{DEFER, DROP_UNKNOWN, Expect, IN, OUT, PASS, Table, UNKNOWN, WIRE_FLOOD, XDP, isolated, rx, tx};
-use crate::{counters::Path, frame::Hook, verdict::Action};
+use crate::{config::Config, counters::Path, frame::Hook, verdict::Action};
 
 impl Table {
     pub(super) fn unicast_from_wire(&mut self) {
@@ -107,7 +107,29 @@ impl Table {
         }
         self.case("unknown unicast leaves as ever", OUT, "b1", "nobody", tx("b1", Path::Wire));
         self.case("unknown unicast leaves as ever", OUT, "host", "nobody", PASS);
-        let judged = Hook::AfterXdp;
-        self.case("unknown unicast: generic XDP has dropped it", judged, "outside", "nobody", PASS);
+        let flags = self.world.config.flags;
+        self.world.config.flags |= Config::XDP_GENERIC;
+        let row = "unknown unicast: generic XDP leaves it to TC ingress";
+        self.case(row, XDP, "outside", "nobody", DEFER);
+        self.case(row, Hook::AfterXdp, "outside", "nobody", DROP_UNKNOWN);
+        self.case(row, Hook::AfterXdp, "outside", "b1", PASS);
+        self.world.config.flags = flags;
+    }
+
+    pub(super) fn unknown_dropped_after_a_change(&mut self) {
+        let row = "unknown unicast dropped: the host has another MAC since";
+        self.case(row, XDP, "outside", "host", DROP_UNKNOWN);
+        self.case(row, IN, "outside", "host", PASS);
+        self.case(row, IN, "b1", "host", PASS);
+        self.case(row, IN, "outside", "LLDP", WIRE_FLOOD);
+        let config = self.world.config;
+        self.world.config.other_mac = 1;
+        self.case(row, XDP, "outside", "host", DEFER);
+        self.case(row, XDP, "outside", "b1", rx("b1", Path::Wire));
+        self.world.config.other_mac = 0;
+        self.world.config.flags |= Config::XDP_GENERIC;
+        self.case(row, XDP, "outside", "host", DEFER);
+        self.case(row, Hook::AfterXdp, "outside", "host", PASS);
+        self.world.config = config;
     }
 }

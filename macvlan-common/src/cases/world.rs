@@ -70,7 +70,8 @@ impl World {
                 | if children.iter().any(|child| child.presence.is_absent()) { Config::ABSENT } else { 0 },
             secret: 0x0073_6563_7265_7400,
             meta: 0x7a65_7461,
-            unused: 0,
+            flood: 0,
+            other_mac: 0,
         };
         let mut filter = vec![0; filter::WORDS as usize];
         for child in children.iter().filter(|child| !child.presence.is_absent()) {
@@ -218,6 +219,12 @@ impl World {
         self
     }
 
+    /// The same world, where the programs know the master by this MAC: the device has another one since.
+    pub fn known_by(mut self, mac: Mac) -> Self {
+        self.config.master = mac.key();
+        self
+    }
+
     /// A single passthru child; it bears the master's own MAC, as the kernel gives it.
     pub fn passthru() -> Self {
         Self::new(vec![WorldChild::new("t1", HOST, Policy::new(Mode::Passthru, true))])
@@ -238,7 +245,7 @@ impl World {
             _ => {}
         }
         let verdict = decide(hook, frame, self);
-        if let Some(sender) = verdict.tx.filter(|_| hook == Hook::Egress) {
+        if let Some(sender) = verdict.shown_here().filter(|_| hook == Hook::Egress) {
             self.sent(sender, frame.dst);
         }
         verdict

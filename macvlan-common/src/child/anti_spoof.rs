@@ -1,7 +1,7 @@
 //! How far a child is held to its addresses.
 
-/// How far a child's frames are held to its own addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+/// How far a child's frames are held to its own addresses; the stricter is the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
 pub enum AntiSpoof {
     /// Not at all.

@@ -61,6 +61,7 @@ fn sent<T: Tables>(
     let (pass, turn) = (Verdict::new(Action::Pass), Verdict::new(Action::Turn));
     match (from, to) {
         (From::Forger, _) => Verdict::new(Action::DropSpoofed),
+        (From::Host, To::All) if matches!(frame.sender, Sender::Flooded) => Verdict::new(Action::End),
         (From::Host, To::All) if is_copied_to_children(frame.dst, config) => {
             Verdict::new(Action::CopyToChildren).total(Total::Flood(FloodOrigin::Host))
         }

@@ -32,7 +32,7 @@ pub(super) fn ingress<T: Tables>(frame: Frame, tables: &T, judged_in_xdp: bool) 
     let config = tables.config();
     let nobody = (None, Policy::default());
     if !may_be_local(frame.src, tables, &config) {
-        if judged_in_xdp {
+        if judged_in_xdp && !is_left_by_xdp(frame.dst, tables, &config) {
             return Verdict::new(Action::Pass);
         }
         return received(From::Outside, nobody, frame, tables, &config);
@@ -44,6 +44,12 @@ pub(super) fn ingress<T: Tables>(frame: Frame, tables: &T, judged_in_xdp: bool) 
         return received(From::Outside, nobody, frame, tables, &config);
     };
     received(sender(policy, frame.sender, &config), (Some(child), policy), frame, tables, &config)
+}
+
+/// Whether XDP has left unicast from outside to this hook.
+#[inline(always)]
+fn is_left_by_xdp<T: Tables>(dst: u64, tables: &T, config: &Config) -> bool {
+    config.leaves_unknown() && matches!(receiver(dst, tables, config).0, To::Nobody)
 }
 
 /// The table of this hook. Inlined once for each kind of sender, so that each has its rows alone.
@@ -73,7 +79,7 @@ fn received<T: Tables>(
         }
         (From::Host, _) if config.distrusts_wire() => Verdict::new(Action::DropSpoofed),
         (From::Outside | From::Host, To::All) => pass.total(Total::Flood(FloodOrigin::Wire)),
-        (_, To::Nobody) => Verdict::unknown(config),
+        (_, To::Nobody) => Verdict::unknown_at_ingress(config, frame.to_host),
         (_, To::Isolated) => Verdict::new(Action::DropIsolated).dropped(target),
         (From::Child | From::Claimed, To::Direct) => pass.tx(source, Path::Sibling).rx(target, Path::Sibling),
         (From::Claimed | From::Forger, _) => Verdict::new(Action::DropSpoofed),

@@ -53,7 +53,7 @@ fn world() -> impl Strategy<Value = World> {
 }
 
 fn sender() -> impl Strategy<Value = Sender> {
-    select(&[Sender::Unknown, Sender::Vouched][..])
+    select(&[Sender::Unknown, Sender::Vouched, Sender::Flooded][..])
 }
 
 fn hook() -> impl Strategy<Value = Hook> {
@@ -66,11 +66,12 @@ proptest! {
     /// Generic XDP and TC ingress behind it see the same frame: together they judge it once.
     #[test]
     fn generic_xdp_and_ingress_behind_it_are_ingress(
-        world in world(), dst in mac(), src in mac(), sender in sender(),
+        world in world(), dst in mac(), src in mac(), sender in sender(), to_host in any::<bool>(),
     ) {
         let mut world = world;
         world.config.flags &= !Config::XDP_NATIVE;
-        let frame = Frame { dst: dst.key(), src: src.key(), sender };
+        world.config.flags |= Config::XDP_GENERIC;
+        let frame = Frame { dst: dst.key(), src: src.key(), sender, to_host };
         let alone = decide(Hook::Ingress, frame, &world);
         let xdp = decide(Hook::Xdp, frame, &world);
         let behind = decide(Hook::AfterXdp, frame, &world);
@@ -84,12 +85,19 @@ proptest! {
 
     /// The short way leads to the same.
     #[test]
-    fn what_is_plain_is_decided_so(world in world(), dst in mac(), src in mac(), sender in sender()) {
-        let frame = Frame { dst: dst.key(), src: src.key(), sender };
+    fn what_is_plain_is_decided_so(
+        world in world(), dst in mac(), src in mac(), sender in sender(), to_host in any::<bool>(),
+    ) {
+        let frame = Frame { dst: dst.key(), src: src.key(), sender, to_host };
         let expected = match plain(frame, &world) {
             Some(Plain::Host) => Verdict::new(Action::Pass),
             Some(Plain::Child(slot)) => Verdict::new(Action::Pass).rx(Some(slot as usize), Path::Wire),
-            Some(Plain::Nobody) => Verdict::unknown(&world.config),
+            Some(Plain::Nobody) => {
+                prop_assert_eq!(decide(Hook::Xdp, frame, &world), Verdict::unknown_at_xdp(&world.config));
+                let expected = Verdict::unknown_at_ingress(&world.config, to_host);
+                prop_assert_eq!(decide(Hook::Ingress, frame, &world), expected);
+                return Ok(());
+            }
             None => return Ok(()),
         };
         for hook in [Hook::Xdp, Hook::Ingress] {
@@ -99,9 +107,9 @@ proptest! {
 
     #[test]
     fn any_frame_in_any_world_has_one_lawful_outcome(
-        world in world(), hook in hook(), dst in mac(), src in mac(), sender in sender(),
+        world in world(), hook in hook(), dst in mac(), src in mac(), sender in sender(), to_host in any::<bool>(),
     ) {
-        let frame = Frame { dst: dst.key(), src: src.key(), sender };
+        let frame = Frame { dst: dst.key(), src: src.key(), sender, to_host };
         let verdict = decide(hook, frame, &world);
 
         // Each hook takes only the actions it can carry out.
@@ -114,11 +122,17 @@ proptest! {
             | Action::CopyToAll
             | Action::CopyBroadcastToHost
             | Action::CopyMulticastToHost => hook == Hook::Egress,
+            Action::End => hook == Hook::Egress && sender == Sender::Flooded && frame.src == HOST.key(),
             Action::Untag | Action::UntagBroadcast | Action::UntagMulticast => {
                 matches!(hook, Hook::Turned(_))
             }
             Action::HideFromHost => matches!(hook, Hook::Turned(_) | Hook::Ingress | Hook::AfterXdp),
-            Action::DropStorm | Action::DropRaGuard | Action::DropDhcpGuard | Action::DropRate => false,
+            Action::DropStorm
+            | Action::DropRaGuard
+            | Action::DropDhcpGuard
+            | Action::DropRate
+            | Action::DropStranger
+            | Action::DropForeign => false,
         };
         prop_assert!(lawful, "{verdict:?}");
 
@@ -128,7 +142,8 @@ proptest! {
         } else {
             prop_assert!(verdict.dropped.is_none());
         }
-        if matches!(hook, Hook::Judged | Hook::Turned(_)) || verdict.action == Action::Defer {
+        let ends = matches!(verdict.action, Action::Defer | Action::End);
+        if matches!(hook, Hook::Judged | Hook::Turned(_)) || ends {
             prop_assert!(!verdict.counts());
         }
 

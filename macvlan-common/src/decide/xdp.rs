@@ -27,7 +27,7 @@ pub(super) fn xdp<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
         (From::Host | From::Child | From::Claimed, _) => Verdict::new(Action::Defer),
         (From::Outside, To::All) => pass.total(Total::Flood(FloodOrigin::Wire)),
         (From::Outside, To::Host) => pass,
-        (From::Outside, To::Nobody) => Verdict::unknown(&config),
+        (From::Outside, To::Nobody) => Verdict::unknown_at_xdp(&config),
         (From::Outside, _) => pass.rx(target, Path::Wire),
     }
 }

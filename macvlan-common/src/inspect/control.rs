@@ -2,7 +2,7 @@
 //! say so: through a bridge, too, a host listens to its own uplink, and not to its containers.
 
 use super::{
-    SERVICE_VLAN, VLAN, inspect, ipv4, ipv6,
+    LEAST_ETHERTYPE, inspect, ipv4, ipv6, is_tag,
     packet::{Packet, UDP},
 };
 use crate::{
@@ -27,8 +27,8 @@ pub fn may_be_control(half: impl Fn(u32) -> Option<u16>) -> bool {
     match half(12) {
         Some(IPV4) => may_be_served(&half),
         Some(IPV6) => may_be_routed(&half),
-        Some(VLAN | SERVICE_VLAN) | None => true,
-        Some(_) => false,
+        Some(kind) => kind < LEAST_ETHERTYPE || is_tag(kind),
+        None => true,
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_ruled_out_that_is_one(
-            kind in select(&[0x0800_u16, 0x86dd, 0x8100, 0x88a8, 0x0806][..]), mut bytes in vec(any::<u8>(), 14..120),
+            kind in select(&[0x0800_u16, 0x86dd, 0x8100, 0x88a8, 0x9100, 0x0806, 40][..]), mut bytes in vec(any::<u8>(), 14..120),
         ) {
             bytes.splice(12..14, kind.to_be_bytes());
             let (may_be, is) = told(&bytes);

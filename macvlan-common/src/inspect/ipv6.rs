@@ -9,6 +9,10 @@ const HEADER: u32 = 40;
 /// Extension headers that are walked over; who sends more is not understood. Hosts send two.
 const MOST_EXTENSIONS: u32 = 8;
 
+/// Options of a message of neighbour discovery that are walked over. A router that advertises many prefixes
+/// sends ten.
+const MOST_OPTIONS: u32 = 16;
+
 // Next headers (RFC 8200, 4.1; RFC 4302).
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -40,11 +44,12 @@ struct Upper {
 }
 
 /// The source must be the child's own, or unspecified in what a host sends before it has an address; the
-/// target of a neighbour advertisement likewise. Router advertisements, redirects and DHCP servers'
+/// target of a neighbour advertisement likewise, and the link-layer address in what discovers neighbours and
+/// routers its MAC. Router advertisements, redirects and DHCP servers'
 /// messages are found behind extension headers too, as RFC 7113 asks: a chain of headers that does
 /// not end within the first fragment is dropped.
 #[inline(always)]
-pub fn inspect<P: Packet>(policy: Policy, at: u32, packet: &P) -> Option<DropReason> {
+pub fn inspect<P: Packet>(policy: Policy, mac: u64, at: u32, packet: &P) -> Option<DropReason> {
     let holds = policy.is_held_to_addresses();
     let Some([first, second, a, b, c, d]) = packet.words::<6>(at) else { return unreadable(policy) };
     let [version, ..] = first.to_ne_bytes();
@@ -81,7 +86,7 @@ pub fn inspect<P: Packet>(policy: Policy, at: u32, packet: &P) -> Option<DropRea
         }
     }
     match upper.kind {
-        ICMPV6 if holds || !policy.ra() => icmp(policy, is_unset, &upper, packet),
+        ICMPV6 if holds || !policy.ra() => icmp(policy, mac, is_unset, &upper, packet),
         UDP if !policy.dhcp_server() => udp(holds && is_unset, &upper, packet),
         kind if is_extension(kind) => unwalkable(policy),
         _ if holds && is_unset => SPOOFED,
@@ -101,7 +106,13 @@ const fn unwalkable(policy: Policy) -> Option<DropReason> {
 }
 
 #[inline(always)]
-fn icmp<P: Packet>(policy: Policy, is_unset: bool, upper: &Upper, packet: &P) -> Option<DropReason> {
+fn icmp<P: Packet>(
+    policy: Policy,
+    mac: u64,
+    is_unset: bool,
+    upper: &Upper,
+    packet: &P,
+) -> Option<DropReason> {
     let Some([head]) = packet.words::<1>(upper.at) else { return unwalkable(policy) };
     if upper.at + 4 > upper.end {
         return unwalkable(policy);
@@ -116,11 +127,49 @@ fn icmp<P: Packet>(policy: Policy, is_unset: bool, upper: &Upper, packet: &P) ->
     if is_unset && !is_said_without_address(kind) {
         return SPOOFED;
     }
-    if kind != NEIGHBOUR_ADVERTISEMENT {
-        return None;
+    if kind == NEIGHBOUR_ADVERTISEMENT {
+        let Some(target) = packet.words::<4>(upper.at + 8) else { return SPOOFED };
+        if upper.at + 24 > upper.end || !packet.owns(Address(target)) {
+            return SPOOFED;
+        }
     }
-    let Some(target) = packet.words::<4>(upper.at + 8) else { return SPOOFED };
-    if upper.at + 24 <= upper.end && packet.owns(Address(target)) { None } else { SPOOFED }
+    match options_of(kind) {
+        Some(behind) if !names_only(mac, upper.at + behind, upper.end, packet) => SPOOFED,
+        _ => None,
+    }
+}
+
+/// Where the options of a message begin that tells the sender's MAC. A redirect tells another's.
+#[inline(always)]
+const fn options_of(kind: u8) -> Option<u32> {
+    match kind {
+        ROUTER_SOLICITATION => Some(8),
+        ROUTER_ADVERTISEMENT => Some(16),
+        NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT => Some(24),
+        _ => None,
+    }
+}
+
+/// Whether each link-layer address among these options is this MAC (RFC 4861, 4.6.1). One of another length
+/// than Ethernet's, an empty option, and more options than are walked over are none.
+#[inline(always)]
+fn names_only<P: Packet>(mac: u64, mut at: u32, end: u32, packet: &P) -> bool {
+    const SOURCE: u8 = 1;
+    const TARGET: u8 = 2;
+    for _ in 0..MOST_OPTIONS {
+        if at + 8 > end {
+            return true;
+        }
+        let Some([first, second]) = packet.words::<2>(at) else { return false };
+        let [kind, len, m0, m1] = first.to_ne_bytes();
+        let [m2, m3, m4, m5] = second.to_ne_bytes();
+        let is_foreign = u64::from_le_bytes([m0, m1, m2, m3, m4, m5, 0, 0]) != mac;
+        if len == 0 || (matches!(kind, SOURCE | TARGET) && (len != 1 || is_foreign)) {
+            return false;
+        }
+        at += u32::from(len) * 8;
+    }
+    at + 8 > end
 }
 
 /// What a host may send from no address: to find duplicates, routers, and to join groups for that

@@ -3,7 +3,7 @@
 //!
 //! As [`decide`](mod@crate::decide), one pure function; [`Packet`] hands it the bytes that it asks
 //! for. A frame that an enabled guard cannot read is dropped. Protocols other than ARP,
-//! IPv4 and IPv6 pass: they carry none of this.
+//! IPv4 and IPv6 pass, be they told by an EtherType or by LLC and SNAP: they carry none of this.
 
 #[cfg(any(test, feature = "cases"))]
 pub mod cases;
@@ -33,18 +33,21 @@ pub struct OwnAddress {
     pub mac: u64,
 }
 
-/// EtherTypes of tags (802.1Q, 802.1ad).
-const VLAN: u16 = 0x8100;
-const SERVICE_VLAN: u16 = 0x88a8;
-/// Bytes of a tag.
+/// Bytes of a VLAN tag.
 const TAG_LEN: u32 = 4;
+
+/// Below it, what stands for an EtherType is a length, and LLC follows: `ETH_P_802_3_MIN` in
+/// include/uapi/linux/if_ether.h.
+const LEAST_ETHERTYPE: u16 = 0x600;
+/// Bytes of LLC and SNAP.
+const SNAP_LEN: u32 = 8;
 
 /// Where the EtherType of a frame is.
 const ETHERTYPE: u32 = 12;
 
 /// Why this frame of a child with this policy and MAC (its key) is dropped; `None` lets it pass.
 ///
-/// Up to two VLAN tags in the frame are looked behind. The MACs were judged before.
+/// Up to two VLAN tags in the frame are looked behind, and LLC and SNAP then. The MACs were judged before.
 #[inline(always)]
 pub fn inspect<P: Packet>(policy: Policy, mac: u64, packet: &P) -> Option<DropReason> {
     // A shorter frame has no payload.
@@ -57,18 +60,62 @@ pub fn inspect<P: Packet>(policy: Policy, mac: u64, packet: &P) -> Option<DropRe
             at += TAG_LEN;
         }
     }
+    if kind < LEAST_ETHERTYPE {
+        match behind_llc(at, packet) {
+            Behind::Nothing => return None,
+            Behind::Ip => return unreadable(policy),
+            Behind::Kind(inner) => kind = inner,
+        }
+        at += SNAP_LEN;
+    }
     match kind {
         ARP => arp(policy, mac, at, packet),
         IPV4 => ipv4::inspect(policy, at, packet),
-        IPV6 => ipv6::inspect(policy, at, packet),
-        VLAN | SERVICE_VLAN => unreadable(policy),
+        IPV6 => ipv6::inspect(policy, mac, at, packet),
+        kind if is_tag(kind) => unreadable(policy),
         _ => None,
     }
 }
 
+/// Whether this EtherType is that of a VLAN tag: 802.1Q, 802.1ad, or one that switches took for the latter
+/// before it was (`ETH_P_QINQ1` and its like in include/uapi/linux/if_ether.h).
 #[inline(always)]
 const fn is_tag(kind: u16) -> bool {
-    matches!(kind, VLAN | SERVICE_VLAN)
+    matches!(kind, 0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300)
+}
+
+/// What an LLC header tells of what is behind it.
+enum Behind {
+    /// Neither IP nor ARP.
+    Nothing,
+    /// One of these, in a way that nobody uses any more (RFC 948).
+    Ip,
+    /// What this EtherType says (RFC 1042).
+    Kind(u16),
+}
+
+/// Receivers differ in what they make of the control byte, and of the bit that tells answers: neither counts.
+#[inline(always)]
+fn behind_llc<P: Packet>(at: u32, packet: &P) -> Behind {
+    const SNAP: u8 = 0xaa;
+    const IP: u8 = 0x06;
+    const ARP: u8 = 0x98;
+    let Some(saps) = packet.half(at) else { return Behind::Nothing };
+    match saps.to_be_bytes()[0] & !1 {
+        IP | ARP => Behind::Ip,
+        SNAP => match packet.words::<2>(at) {
+            Some([first, second]) => {
+                let ([_, _, _, vendor], [high, low, k0, k1]) = (first.to_ne_bytes(), second.to_ne_bytes());
+                // RFC 1042, and what bridges make of an Ethernet frame on other media (802.1H).
+                match [vendor, high, low] {
+                    [0, 0, 0 | 0xf8] => Behind::Kind(u16::from_be_bytes([k0, k1])),
+                    _ => Behind::Nothing,
+                }
+            }
+            None => Behind::Nothing,
+        },
+        _ => Behind::Nothing,
+    }
 }
 
 /// An ARP packet must name the child's MAC and one of its addresses as the sender's. One with no

@@ -55,7 +55,7 @@ async fn change(journal: &mut Journal, planned: &PlannedChild, child: &Child) ->
 /// A device is gone, or the kernel refuses an address.
 pub async fn take_down(planned: &[PlannedChild]) -> Result<()> {
     let mut sockets = Sockets::default();
-    for planned in planned.iter().filter(|planned| planned.change.up == Some(false)) {
+    for planned in planned.iter().filter(|planned| planned.is_taken_down()) {
         let Some(child) = &planned.existing else { continue };
         let down = async {
             let inside = sockets.at(&planned.netns)?;

@@ -8,23 +8,29 @@ use crate::{
         change::{change_all, take_down},
         create::create_all,
         fallback::{remove_shims, step_down},
+        flood::keep_flood,
+        holders::tell_holders,
         journal::Journal,
     },
     datapath::{
         Datapath as _,
-        bpf::{attached::Bpf, prepare::Prepared},
+        bpf::{attached::Bpf, prepare::Prepared, single_mac::is_single},
         shim,
     },
     discovery::locked_master::LockedMaster,
     model::{
         child::Child,
         description::Degraded,
+        fit::fit,
         members::Members,
         neighbours::ToldAddresses,
         options::{MissingChoice, Options, TcChoice, XdpChoice},
         request::AttachRequest,
     },
-    plan::{planned::Plan, policies::changes},
+    plan::{
+        planned::{Plan, PlannedChild},
+        policies::changes,
+    },
 };
 
 /// Makes and changes children, puts the data path in place, then deletes. Gives back what is less
@@ -43,9 +49,11 @@ pub async fn execute(locked: &mut LockedMaster, request: &AttachRequest, plan: &
         put_in_place(locked, request, plan, &before).await
     };
     let put = put.await;
-    let warnings = journal.close(locked, put).await?;
+    let mut warnings = journal.close(locked, put).await?;
     take_down(&plan.children).await?;
     locked.delete(&plan.doomed).await?;
+    let changed = !plan.doomed.is_empty() || plan.children.iter().any(PlannedChild::is_taken_down);
+    warnings.extend(keep_flood(locked, changed).await);
     Ok(warnings)
 }
 
@@ -62,12 +70,20 @@ async fn put_in_place(
     }
     let (options, max_children) = (locked.wanted_options(request), locked.wanted_max_children(request));
     let changes = changes(locked, request, &plan.children, before).await?;
-    let mut members = locked.wanted_members(options.adopt, &changes)?;
+    let mut members = {
+        let readdressed = plan.children.iter().filter(|planned| planned.change.mac.is_some());
+        let former = readdressed.filter_map(|planned| Some(planned.existing.as_ref()?.mac)).collect();
+        locked.wanted_members(options.adopt, &changes, Some(&request.policies), &former).await?
+    };
     for doomed in &plan.doomed {
         let has_twin = |child: &Child| child.mac == doomed.mac && !child.is_same(doomed);
         if !locked.children().iter().any(has_twin) {
             members.policies.remove(&doomed.mac);
         }
+    }
+    if request.follows {
+        let children: Vec<&Child> = locked.children().iter().collect();
+        fit(&mut members, &children, &before.policies, max_children as usize);
     }
     // Whoever follows learns of addresses as they come.
     let owners = locked.find_addresses(&mut members, !request.follows).await?;
@@ -81,7 +97,8 @@ async fn put_in_place(
     }
     locked.remove_broken().await?;
     let prepared = locked.prepared.take().filter(|prepared| prepared.max_children() == max_children);
-    let prepared = prepared.unwrap_or_else(|| Prepared::begin(max_children));
+    let single = is_single(&options, &locked.master);
+    let prepared = prepared.unwrap_or_else(|| Prepared::begin(max_children, single));
     match Bpf::install(prepared, &locked.netlink, &locked.master, options, &members).await {
         Ok(bpf) => {
             // From here on the journal takes it off when something fails.
@@ -108,6 +125,7 @@ async fn complete(
     bpf.vouch(&children, &members.policies).await?;
     bpf.set_owners(&locked.master, owners)?;
     let warnings = warnings(&bpf.description().degraded, &request.options);
+    tell_holders(locked, &members.policies).await?;
     // Only now: until the hairpin stands, host and children talk through the shim.
     remove_shims(locked).await?;
     Ok(warnings)

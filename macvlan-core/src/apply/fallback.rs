@@ -8,7 +8,13 @@ use macvlan_common::mac::Mac;
 use crate::{
     datapath::shim,
     discovery::locked_master::LockedMaster,
-    model::{child::Child, master::Master, options::MissingChoice, request::AttachRequest, shim::shim_name},
+    model::{
+        child::Child,
+        master::Master,
+        options::{MissingChoice, SingleMac},
+        request::AttachRequest,
+        shim::shim_name,
+    },
 };
 
 /// Leaves a master to the kernel, with a shim if wanted. What is left of a data path goes last: until
@@ -20,6 +26,11 @@ pub(crate) async fn step_down(
     access: &BTreeMap<Mac, bool>,
     reason: String,
 ) -> Result<Vec<String>> {
+    let reason = if locked.wanted_options(request).single_mac == SingleMac::Off {
+        reason
+    } else {
+        format!("{reason}; single-mac is off, and a wire that carries one MAC drops what children send")
+    };
     let wants_shim = match request.options.on_missing_bpf {
         Some(MissingChoice::Shim) => true,
         Some(MissingChoice::Plain) => false,

@@ -4,5 +4,7 @@ pub(crate) mod change;
 pub(crate) mod create;
 pub(crate) mod execute;
 pub(crate) mod fallback;
+pub mod flood;
+pub(crate) mod holders;
 pub(crate) mod journal;
 pub mod sync;

@@ -17,9 +17,11 @@ use crate::{
     model::child::Child,
     plan::{
         children::plan_children,
-        describe, drop_unknown,
+        describe::{self, unsettled::unsettled},
+        drop_unknown,
         planned::{Differing, Plan, PlannedChild, is_planned},
         room::{check_room, refuse_missing},
+        single_mac,
     },
 };
 
@@ -70,7 +72,10 @@ async fn apply_all(config: &Config, access: Access) -> Result<Applied> {
         outcome.warnings.extend(warnings);
         if access == Access::Change && !steps.is_empty() {
             match execute(&mut locked, &config.request, &plan).await {
-                Ok(warnings) => outcome.warnings.extend(named(&config.name, warnings)),
+                Ok(mut warnings) => {
+                    warnings.extend(unsettled(&locked));
+                    outcome.warnings.extend(named(&config.name, warnings));
+                }
                 Err(error) => {
                     outcome.failures.push(error.context(cannot_apply(&config.name)));
                     continue;
@@ -112,9 +117,10 @@ async fn locking_order(config: &Config) -> Result<Vec<(usize, &MasterConfig)>> {
 
 async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'_>> {
     let request = &config.request;
-    let locked = LockedMaster::open_to_attach(config.name.as_str(), access, request).await?;
+    let mut locked = LockedMaster::open_to_attach(config.name.as_str(), access, request).await?;
     locked.master.require_up()?;
     locked.require_our_layout()?;
+    locked.learn_homes(&request.policies).await;
     let children = plan_children(&locked, &request.children, Differing::Change).await?;
     let mut plan = Plan { children, doomed: Vec::new() };
     refuse_unadopted(&locked, config, &plan)?;
@@ -135,6 +141,7 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
     }
     check_room(&locked, request, &plan)?;
     drop_unknown::check(&locked, request, &plan).await?;
+    single_mac::check(&locked, request, &plan)?;
     refuse_missing(&locked, request)?;
     let steps = describe::describe(&locked, request, &plan).await?;
     let changes = steps.into_iter().filter(|step| step.changes);

@@ -1,9 +1,11 @@
 //! `child add`: children made while attached.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 
 use crate::{
-    apply::{change::change_all, create::create_all, journal::Journal, sync::sync},
+    apply::{change::change_all, create::create_all, flood::keep_flood, journal::Journal, sync::sync},
     commands::{
         children::{open, require_datapath},
         work::Work,
@@ -17,6 +19,7 @@ use crate::{
         planned::Differing,
         policies::policies,
     },
+    policy::rules::Policies,
 };
 
 /// Makes children on a master; with [`Access::Read`], only says what that would do.
@@ -30,6 +33,10 @@ pub fn add<'a>(master: &'a str, specs: &'a [ChildSpec], access: Access) -> Work<
 
 async fn add_all(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
     let mut locked = open(master, access).await?;
+    match specs.iter().any(|spec| !spec.settings.policy.is_empty()) {
+        true => locked.learn_homes_to_keep().await,
+        false => locked.learn_homes(&Policies::default()).await,
+    }
     let cannot = || format!("cannot add children to {master:?}");
     locked.master.require_up().with_context(cannot)?;
     for spec in specs.iter().filter(|spec| !spec.settings.policy.is_empty()) {
@@ -48,9 +55,10 @@ async fn add_all(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
         change_all(&mut journal, &planned).await?;
         locked.observe().await?;
         let policies = policies(&locked, &planned).await?;
-        sync(&mut locked, &policies).await
+        sync(&mut locked, &policies, &BTreeSet::new()).await
     };
     let synced = synced.await;
-    let warnings = journal.close(&mut locked, synced).await.with_context(cannot)?;
+    let mut warnings = journal.close(&mut locked, synced).await.with_context(cannot)?;
+    warnings.extend(keep_flood(&mut locked, false).await);
     Ok(Outcome { warnings, ..outcome })
 }

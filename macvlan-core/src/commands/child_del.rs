@@ -1,11 +1,11 @@
 //! `child del`: children of ours deleted while attached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    apply::sync::sync,
+    apply::{flood::keep_flood, sync::sync},
     commands::{
         children::{cannot, find, open},
         work::Work,
@@ -13,6 +13,7 @@ use crate::{
     discovery::access::Access,
     model::spec::ChildChange,
     plan::describe::{change, step::Outcome},
+    policy::rules::Policies,
 };
 
 /// Removes children that we made; with [`Access::Read`], only says what that would do.
@@ -26,6 +27,7 @@ pub fn del<'a>(master: &'a str, specs: &'a [ChildChange], access: Access) -> Wor
 
 async fn del_all(master: &str, specs: &[ChildChange], access: Access) -> Result<Outcome> {
     let mut locked = open(master, access).await?;
+    locked.learn_homes(&Policies::default()).await;
     let mut doomed = Vec::new();
     for spec in specs {
         let child = find(&locked, spec, &doomed).await.with_context(|| cannot("delete", spec))?;
@@ -40,6 +42,7 @@ async fn del_all(master: &str, specs: &[ChildChange], access: Access) -> Result<
     }
     locked.delete(&doomed).await?;
     locked.observe().await?;
-    let warnings = sync(&mut locked, &BTreeMap::new()).await?;
+    let mut warnings = sync(&mut locked, &BTreeMap::new(), &BTreeSet::new()).await?;
+    warnings.extend(keep_flood(&mut locked, false).await);
     Ok(Outcome { warnings, ..outcome })
 }

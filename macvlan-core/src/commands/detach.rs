@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     commands::work::Work,
-    datapath::{Datapath as _, shim},
+    datapath::{Datapath as _, bpf::flood, shim},
     discovery::{access::Access, locked_master::LockedMaster},
     model::child::Child,
     plan::describe::{change, forgotten::forgotten, step::Outcome},
@@ -30,6 +30,9 @@ async fn detach_unnamed(name: &str, delete_children: bool, access: Access) -> Re
         return Ok(outcome);
     }
     let mut detached = locked.remove_broken().await;
+    // Before its programs go.
+    let floods: Vec<u32> = locked.floods().iter().map(|device| device.index).collect();
+    detached = detached.and(flood::remove(&locked.netlink, &floods).await);
     if let Ok(bpf) = &mut locked.attached {
         detached = detached.and(bpf.detach(&locked.master).await);
     }

@@ -62,7 +62,10 @@ async fn stats_unnamed(name: Option<&str>, containers: &mut Containers) -> Resul
 /// Fills in the container of each child, where one can be found.
 pub async fn name_containers(stats: &mut MasterStats, children: &[Child], containers: &mut Containers) {
     for counted in &mut stats.children {
-        let is_counted = |child: &&Child| child.mac == counted.address && child.name == counted.ifname;
+        let is_counted = |child: &&Child| {
+            (child.mac, &child.name) == (counted.address, &counted.ifname)
+                && (&child.place.label, child.place.number()) == (&counted.netns, counted.netnsid)
+        };
         if let Some(child) = children.iter().find(is_counted) {
             counted.container = containers.of(&child.place).await;
         }
@@ -97,6 +100,8 @@ fn child_stats(child: &Child, counters: &Counters) -> ChildStats {
     ChildStats {
         ifname: child.name.clone(),
         address: child.mac,
+        netns: child.place.label.clone(),
+        netnsid: child.place.number(),
         container: None,
         stats64: totals.map(|totals| BothWays { rx: totals.rx.into(), tx: totals.tx.into() }),
         wire: path(Path::Wire),
@@ -128,8 +133,18 @@ mod tests {
     #[test]
     fn every_reason_is_there_before_anything_was_dropped() {
         let names: Vec<_> = drops(&[Count::default(); DROP_REASONS.len()]).into_keys().collect();
-        let reasons =
-            ["dhcp_guard", "isolated", "ra_guard", "rate", "reflected", "spoofed", "storm", "unknown"];
+        let reasons = [
+            "dhcp_guard",
+            "foreign",
+            "isolated",
+            "ra_guard",
+            "rate",
+            "reflected",
+            "spoofed",
+            "storm",
+            "stranger",
+            "unknown",
+        ];
         assert_eq!(names, reasons);
     }
 }

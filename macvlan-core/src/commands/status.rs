@@ -11,10 +11,12 @@ use crate::{
         containers::Containers,
         datapath::{self, find_datapath},
         masters::masters,
+        neighbours::Addresses,
     },
     kernel::{netlink::Netlink, netns::known::known},
     model::{
         child::Child,
+        held::Held,
         master::Master,
         status::{MasterStatus, compose},
     },
@@ -38,21 +40,31 @@ pub fn status(name: Option<&str>) -> Work<'_, Vec<MasterStatus>> {
 async fn status_unnamed(name: Option<&str>) -> Result<Vec<MasterStatus>> {
     let netlink = Netlink::open()?;
     let observed = find_children(&netlink, Access::Read).await?;
-    let mut containers = Containers::default();
+    let (mut containers, mut addresses) = (Containers::default(), Addresses::open()?);
     let mut statuses = Vec::new();
     for master in masters(&netlink, &observed, name).await? {
         let (datapath, _) = find_datapath(&netlink, &master).await;
         let datapath = datapath::datapath_of(&netlink, &master, datapath, &observed).await?;
         let children = observed.of(master.index);
         let mut status = describe(&master, datapath.as_ref(), children);
-        name_containers(&mut status, children, &mut containers).await;
+        let held = datapath.held()?;
+        for told in &mut status.children {
+            let own = held.iter().filter(|held| held.mac == told.address);
+            told.wire_addresses = own.map(Held::told).collect();
+        }
+        identify(&mut status, children, &mut containers, &mut addresses).await;
         statuses.push(status);
     }
     Ok(statuses)
 }
 
-/// Fills in the container of each child, where one can be found.
-pub async fn name_containers(status: &mut MasterStatus, children: &[Child], containers: &mut Containers) {
+/// Fills in the container of each child, where one can be found, and its addresses.
+pub async fn identify(
+    status: &mut MasterStatus,
+    children: &[Child],
+    containers: &mut Containers,
+    addresses: &mut Addresses,
+) {
     for told in &mut status.children {
         let is_told = |child: &&Child| {
             (child.mac, child.index) == (told.address, told.ifindex)
@@ -60,11 +72,12 @@ pub async fn name_containers(status: &mut MasterStatus, children: &[Child], cont
         };
         if let Some(child) = children.iter().find(is_told) {
             told.container = containers.of(&child.place).await;
+            told.addresses = addresses.of_child(child).await;
         }
     }
 }
 
-/// What `status` says of a master with this data path and these children; containers are left out.
+/// What `status` says of a master with this data path and these children; containers and addresses are left out.
 pub fn describe(master: &Master, datapath: &dyn Datapath, children: &[Child]) -> MasterStatus {
     let netns = known().into_iter().find(|known| known.id == master.netns.id()).map(|known| known.label);
     let netns = netns.filter(|label| !label.starts_with("/proc/"));

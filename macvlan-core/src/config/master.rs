@@ -13,7 +13,7 @@ use crate::{
     kernel::ifname::IfName,
     model::{
         keyword::parse_keyword,
-        options::{MOST_CHILDREN, MissingChoice, Options, StormLimit, parse_storm_limit},
+        options::{MOST_CHILDREN, MissingChoice, Options, SingleMac, StormLimit, parse_storm_limit},
         parse::{parse_address, parse_gateway, parse_kind, parse_mac, parse_mode},
         request::AttachRequest,
         spec::{ChildSpec, Settings},
@@ -46,6 +46,7 @@ const KEYS: &[&str] = &[
     "adopt",
     "drop-unknown",
     "vepa-switch",
+    "single-mac",
     "directed-neigh",
     "storm-limit",
     "max-children",
@@ -100,6 +101,7 @@ pub fn read_master(fields: Fields<'_>, mentions: &mut FirstMentions) -> Result<M
         max_children: read_max_children(&mut fields)?,
         drop_unknown: fields.text("drop-unknown", |text| parse_keyword("drop-unknown", text))?,
         vepa_switch: fields.boolean("vepa-switch")?,
+        single_mac: read_single_mac(&mut fields)?,
         on_missing_bpf: read_on_missing(&mut fields)?,
     };
     let prune = fields.boolean("prune")?.unwrap_or_default();
@@ -149,6 +151,15 @@ fn read_storm_limit(fields: &mut Fields<'_>) -> Result<Option<StormLimit>> {
     let at = fields.place_of("storm-limit");
     let limit = fields.number("storm-limit")?.map(StormLimit::of).transpose();
     limit.map_err(|error| fields.source().error(at, format!("{error:#}")))
+}
+
+/// true and false as "on" and "off"; or one of these words.
+fn read_single_mac(fields: &mut Fields<'_>) -> Result<Option<SingleMac>> {
+    if fields.is_text("single-mac") {
+        return fields.text("single-mac", |text| parse_keyword("single-mac", text));
+    }
+    let is_on = fields.boolean("single-mac")?;
+    Ok(is_on.map(|is_on| if is_on { SingleMac::On } else { SingleMac::Off }))
 }
 
 fn read_child(fields: Fields<'_>, groups: &[GroupName], mentions: &mut FirstMentions) -> Result<ChildSpec> {

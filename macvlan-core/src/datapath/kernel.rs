@@ -18,7 +18,7 @@ use crate::{
     model::{
         child::Child,
         counters::Counters,
-        description::{Carrier, Degraded, Demux, Description, Hairpin},
+        description::{Carrier, Degraded, Demux, Description, Hairpin, HostFlood},
         master::Master,
         members::Members,
         options::DropUnknown,
@@ -47,10 +47,12 @@ impl Kernel {
             carrier: Carrier::Kernel,
             demux: Demux::Kernel,
             hairpin: Hairpin::Off,
+            host_flood: HostFlood::Off,
             degraded,
             adopts: true,
             drop_unknown: DropUnknown::Off,
             vepa_switch: false,
+            single_mac: false,
             directs: false,
             storm_limit: None,
         };

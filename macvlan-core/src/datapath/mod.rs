@@ -4,6 +4,7 @@
 //! the reason why it is no more than that. Commands hold a `Box<dyn Datapath>` and ask neither
 //! which it is.
 
+pub(crate) mod announce;
 pub mod bpf;
 pub(crate) mod choose;
 pub(crate) mod kernel;
@@ -12,7 +13,9 @@ pub(crate) mod shim;
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
 
-use crate::model::{counters::Counters, description::Description, master::Master, members::Members};
+use crate::model::{
+    counters::Counters, description::Description, held::Held, master::Master, members::Members,
+};
 
 /// A data path that is in place.
 pub trait Datapath {
@@ -35,6 +38,15 @@ pub trait Datapath {
     ///
     /// A map cannot be read.
     fn counters(&self) -> Result<Counters>;
+
+    /// Who has which address on a wire that carries one MAC; nothing of other wires.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    fn held(&self) -> Result<Vec<Held>> {
+        Ok(Vec::new())
+    }
 
     /// Takes it off the master. The children stay.
     ///

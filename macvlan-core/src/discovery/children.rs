@@ -23,7 +23,7 @@ use crate::{
             place::{Place, open, open_held},
         },
     },
-    model::{child::Child, shim::Shim},
+    model::{child::Child, flood::FloodDevice, shim::Shim},
 };
 
 /// The children of every master in one namespace, and the way to theirs.
@@ -33,6 +33,8 @@ pub struct Observed {
     pub children: BTreeMap<u32, Vec<Child>>,
     /// Our shims by the index of their master: no children of anybody's.
     pub shims: BTreeMap<u32, Vec<Shim>>,
+    /// Our flood devices, likewise.
+    pub floods: BTreeMap<u32, Vec<FloodDevice>>,
     places: BTreeMap<i32, Known>,
 }
 
@@ -45,6 +47,11 @@ impl Observed {
     /// The shims of the master with this index: one, unless a run was killed.
     pub fn shims_of(&self, master: u32) -> &[Shim] {
         self.shims.get(&master).map_or(&[], Vec::as_slice)
+    }
+
+    /// The flood devices of the master with this index: one, unless a run was killed.
+    pub fn floods_of(&self, master: u32) -> &[FloodDevice] {
+        self.floods.get(&master).map_or(&[], Vec::as_slice)
     }
 
     /// Numbered namespaces that a path is known to.
@@ -152,6 +159,7 @@ impl Observed {
             let known = |mac: &Mac| {
                 self.of(*index).iter().any(|child| child.mac == *mac)
                     || self.shims_of(*index).iter().any(|shim| shim.mac == *mac)
+                    || self.floods_of(*index).iter().any(|flood| flood.mac == *mac)
             };
             !macs.iter().all(known)
         })
@@ -163,6 +171,10 @@ impl Observed {
             && let Some(shim) = Shim::from_link(&link)
         {
             self.shims.entry(master).or_default().push(shim);
+        } else if place.nsid.is_none()
+            && let Some(flood) = FloodDevice::from_link(&link)
+        {
+            self.floods.entry(master).or_default().push(flood);
         } else if let Some(child) = Child::from_link(link, place) {
             self.children.entry(master).or_default().push(child);
         }

@@ -22,7 +22,7 @@ use tokio::runtime::Builder;
 use crate::{
     datapath::{
         bpf::{
-            hooks::refusal::{Hook, flat, reason, refused},
+            hooks::refusal::{Mechanism, flat, reason, refused},
             load::no_maps,
             object::object,
         },
@@ -236,7 +236,8 @@ fn attach_clsact(object: &mut Ebpf) -> Result<()> {
 
 /// Attaches a program, and takes it off again.
 fn attach_tc(object: &mut Ebpf, name: &str, hook: TcAttachType, options: TcAttachOptions) -> Result<()> {
-    let place = if matches!(options, TcAttachOptions::Netlink(_)) { Hook::Filter } else { Hook::Tcx };
+    let place =
+        if matches!(options, TcAttachOptions::Netlink(_)) { Mechanism::Filter } else { Mechanism::Tcx };
     let program: &mut SchedClassifier = object.program_mut(name).context("no such program")?.try_into()?;
     let link = program.attach_with_options(DEVICE, hook, options);
     let link = link.map_err(|error| anyhow!("{}", reason(place, &error)))?;
@@ -245,7 +246,8 @@ fn attach_tc(object: &mut Ebpf, name: &str, hook: TcAttachType, options: TcAttac
 
 fn attach_xdp(object: &mut Ebpf, name: &str, index: u32, mode: XdpMode) -> Result<()> {
     let program: &mut Xdp = object.program_mut(name).context("no such program")?.try_into()?;
-    let link =
-        program.attach_to_if_index(index, mode).map_err(|error| anyhow!("{}", reason(Hook::Xdp, &error)))?;
+    let link = program
+        .attach_to_if_index(index, mode)
+        .map_err(|error| anyhow!("{}", reason(Mechanism::Xdp, &error)))?;
     program.detach(link).map_err(|error| anyhow!("cannot detach it again: {}", flat(&error)))
 }

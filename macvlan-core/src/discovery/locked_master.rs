@@ -8,26 +8,29 @@ use macvlan_common::{child::Policy, mac::Mac};
 use crate::{
     datapath::{
         Datapath as _,
-        bpf::{attached, clean_up, prepare::Prepared, probe::Depth, take_over},
+        bpf::{attached, clean_up, prepare::Prepared, probe::Depth, single_mac::is_single, take_over},
     },
     discovery::{
         access::Access,
         children::{Observed, find_children},
+        claims::claims,
         datapath::{Attached, FoundDatapath, look_for_datapath},
+        homes::{self, AskedHomes},
         masters::find_master,
         neighbours::Addresses,
     },
     kernel::{lock::Lock, netlink::Netlink, netns::place::Place},
     model::{
         child::Child,
+        flood::FloodDevice,
         master::Master,
-        members::{Members, members},
+        members::{Asked, Members, members},
         neighbours::ToldAddresses,
         options::{DEFAULT_MAX_CHILDREN, OptionValues},
         request::AttachRequest,
         shim::Shim,
     },
-    policy::change::PolicyChange,
+    policy::{change::PolicyChange, rules::Policies},
 };
 
 /// One master, held by one command.
@@ -44,6 +47,8 @@ pub struct LockedMaster {
     pub refusal: Option<String>,
     /// The programs that are not on the master yet.
     pub(crate) prepared: Option<Prepared>,
+    /// Whose the children's namespaces are, where that matters.
+    pub homes: AskedHomes,
     broken: bool,
     lock: Option<Lock>,
 }
@@ -85,14 +90,17 @@ impl LockedMaster {
         };
         let FoundDatapath { attached, broken, refusal } = look_for_datapath(&netlink, &master, depth).await;
         let observed = Observed::default();
-        let mut locked = Self { netlink, master, observed, attached, refusal, prepared: None, broken, lock };
+        let homes = AskedHomes::default();
+        let mut locked =
+            Self { netlink, master, observed, attached, refusal, prepared: None, homes, broken, lock };
         if let Some(request) = request
             && locked.attached.is_err()
             && locked.refusal.is_none()
         {
-            locked.prepared = Some(Prepared::begin(locked.wanted_max_children(request)));
+            let single = is_single(&locked.wanted_options(request), &locked.master);
+            locked.prepared = Some(Prepared::begin(locked.wanted_max_children(request), single));
         }
-        locked.observed = find_children(&locked.netlink, access).await?;
+        locked.take(find_children(&locked.netlink, access).await?);
         if access == Access::Change {
             locked.remove_unfinished().await?;
         }
@@ -109,6 +117,11 @@ impl LockedMaster {
         self.observed.shims_of(self.master.index)
     }
 
+    /// The flood devices of the master: one, unless a run was killed.
+    pub fn floods(&self) -> &[FloodDevice] {
+        self.observed.floods_of(self.master.index)
+    }
+
     /// The master, its programs, and the lock that keeps other commands away from them.
     pub fn into_parts(self) -> (Master, Attached, Option<Lock>) {
         (self.master, self.attached, self.lock)
@@ -120,8 +133,40 @@ impl LockedMaster {
     ///
     /// Netlink does not list the devices.
     pub async fn observe(&mut self) -> Result<()> {
-        self.observed = find_children(&self.netlink, Access::Change).await?;
+        let observed = find_children(&self.netlink, Access::Change).await?;
+        self.take(observed);
+        self.ask_homes().await;
         Ok(())
+    }
+
+    /// Learns whose the children's namespaces are, if these rules, or what is set or kept, ask for that.
+    pub async fn learn_homes(&mut self, rules: &Policies) {
+        if homes::matter(rules, &self.members()) {
+            self.homes.begin();
+            self.ask_homes().await;
+        }
+    }
+
+    /// Learns it because something is to be set, which is to be kept.
+    pub async fn learn_homes_to_keep(&mut self) {
+        self.homes.begin();
+        self.ask_homes().await;
+    }
+
+    async fn ask_homes(&mut self) {
+        let places = self.observed.of(self.master.index).iter().map(|child| &child.place);
+        self.homes.learn(&self.netlink, places).await;
+    }
+
+    /// Takes what was found. A child that the data path knows was finished once, whatever its device says:
+    /// a container could shed its settings otherwise.
+    fn take(&mut self, observed: Observed) {
+        self.observed = observed;
+        let known = self.members().policies;
+        let children = self.observed.children.get_mut(&self.master.index).into_iter().flatten();
+        for child in children.filter(|child| known.contains_key(&child.mac)) {
+            child.unfinished = false;
+        }
     }
 
     /// What is to hold of the data path once `request` is done: what that leaves out is as it is, also on
@@ -187,10 +232,22 @@ impl LockedMaster {
     ///
     /// # Errors
     ///
-    /// A child cannot have such a policy.
-    pub fn wanted_members(&self, adopts: bool, changes: &BTreeMap<Mac, PolicyChange>) -> Result<Members> {
+    /// A child cannot have such a policy, or netlink does not list routes or neighbours.
+    pub async fn wanted_members(
+        &self,
+        adopts: bool,
+        changes: &BTreeMap<Mac, PolicyChange>,
+        rules: Option<&Policies>,
+        former: &BTreeSet<Mac>,
+    ) -> Result<Members> {
         let children: Vec<&Child> = self.children().iter().collect();
-        members(&self.master, &children, self.members(), adopts, changes)
+        let present = self.members();
+        let was_there = |mac| self.attached.as_ref().map_or(Ok(false), |bpf| bpf.knew(mac));
+        let claimed = claims(self.master.index, &children, &present, was_there).await?;
+        let (homes, fresh) = (&self.homes.homes, &BTreeSet::new());
+        let are_all_rules = rules.is_some_and(|rules| !rules.is_empty());
+        let asked = Asked { adopts, changes, claimed: &claimed, rules, are_all_rules, homes, fresh, former };
+        members(&self.master, &children, present, asked)
     }
 
     /// Finds the addresses of those `members` that are held to theirs. Gives who has which address on

@@ -2,10 +2,12 @@
 
 pub mod access;
 pub mod children;
+pub(crate) mod claims;
 pub mod containers;
 pub mod datapath;
 pub(crate) mod features;
+pub mod homes;
 pub mod locked_master;
 pub mod masters;
 pub mod named_child;
-pub(crate) mod neighbours;
+pub mod neighbours;

@@ -6,12 +6,9 @@ use anyhow::{Result, anyhow, bail};
 use macvlan_common::mac::Mac;
 
 use crate::{
-    discovery::{containers::Containers, locked_master::LockedMaster},
-    kernel::{
-        netlink::Netlink,
-        netns::{Netns, NetnsRef},
-    },
-    model::{child::Child, child_name::ChildName, container::Container},
+    discovery::{containers::Containers, locked_master::LockedMaster, neighbours::Addresses},
+    kernel::netns::{Netns, NetnsRef},
+    model::{child::Child, child_name::ChildName, container::Container, printable::printable},
 };
 
 /// As many digits of a container's id as engines show.
@@ -62,18 +59,14 @@ impl<'locked> Known<'locked> {
     async fn of(locked: &'locked LockedMaster, text: &str) -> Self {
         let mut containers = Containers::default();
         let asked: Option<IpAddr> = text.parse().ok();
-        let strict = asked.and_then(|_| Netlink::open_strict().ok());
+        let mut known = asked.and_then(|_| Addresses::open().ok());
         let mut candidates = Vec::new();
         for child in locked.children() {
-            let mut addresses = Vec::new();
-            if let Some(strict) = &strict
-                && child.place.nsid.is_none_or(|nsid| nsid >= 0)
-                // A namespace that cannot be asked names nobody.
-                && let Ok(mut all) = strict.addresses(child.place.nsid).await
-            {
-                let nets = all.remove(&child.index).unwrap_or_default();
-                addresses = nets.into_iter().map(|net| net.address).collect();
-            }
+            let nets = match &mut known {
+                Some(known) => known.of_child(child).await,
+                None => Vec::new(),
+            };
+            let addresses = nets.into_iter().map(|net| net.address).collect();
             let container = containers.of(&child.place).await;
             candidates.push(Candidate { child, container, addresses });
         }
@@ -121,13 +114,10 @@ impl Candidate<'_> {
     fn describe(&self) -> String {
         let Child { name, mac, place, .. } = self.child;
         let home = match (&self.container, &place.label) {
-            (Some(Container { engine, id, name }), _) => {
-                let short = id.get(..SHORT_ID).unwrap_or(id);
-                format!("{engine}:{}", name.as_deref().unwrap_or(short))
-            }
-            (None, Some(label)) => format!("namespace {label}"),
+            (Some(container), _) => container.with_engine(),
+            (None, Some(label)) => format!("namespace {}", printable(label)),
             (None, None) => "the master's namespace".to_owned(),
         };
-        format!("{} ({mac}, {})", name.escape_debug(), home.escape_debug())
+        format!("{} ({mac}, {home})", printable(name))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use anyhow::Result;
@@ -13,9 +13,18 @@ use macvlan_common::{
 };
 
 use crate::{
-    kernel::netlink::{Netlink, address::Assigned, kind::Kind},
+    kernel::{
+        netlink::{
+            Netlink,
+            address::{Assigned, IpNet},
+            kind::Kind,
+            neighbour::Neighbour,
+        },
+        netns::place::Place,
+    },
     model::{
         child::Child,
+        held::{Network, ToldHolders},
         members::{AllowedAddresses, key_of},
         neighbours::{Told, ToldAddresses},
     },
@@ -31,6 +40,7 @@ type OfPlace = BTreeMap<u32, Vec<Assigned>>;
 pub struct Addresses {
     strict: Netlink,
     places: BTreeMap<Option<i32>, OfPlace>,
+    has_rivals: bool,
 }
 
 impl Addresses {
@@ -40,7 +50,29 @@ impl Addresses {
     ///
     /// When there is no socket to be had.
     pub fn open() -> Result<Self> {
-        Ok(Self { strict: Netlink::open_strict()?, places: BTreeMap::new() })
+        Ok(Self { strict: Netlink::open_strict()?, places: BTreeMap::new(), has_rivals: false })
+    }
+
+    /// What a child has, in the order of the kernel: of IPv4, then of IPv6. Nothing where its namespace cannot
+    /// be asked. One dump serves all children of a namespace.
+    pub async fn of_child(&mut self, child: &Child) -> Vec<IpNet> {
+        self.enter_unnumbered(&child.place).await;
+        let assigned = self.of(child.place.nsid, child.index).await;
+        assigned.iter().map(|assigned| assigned.net).collect()
+    }
+
+    /// Reads a namespace that has no number from inside.
+    async fn enter_unnumbered(&mut self, place: &Place) {
+        let is_unnumbered = place.nsid.is_some() && place.number().is_none();
+        if !is_unnumbered || self.places.contains_key(&place.nsid) {
+            return;
+        }
+        let inside = place.netns().and_then(|netns| Netlink::open_in(&netns.open().ok()?).ok());
+        if let Some(inside) = inside
+            && let Ok(read) = inside.assigned_addresses(None).await
+        {
+            self.places.insert(place.nsid, read);
+        }
     }
 
     /// Lets go of what is known of a namespace: it is read anew.
@@ -87,12 +119,29 @@ impl Addresses {
             };
             claims.add(self.of(nsid, child.index).await, owner);
         }
-        let gateways = self.strict.next_hops(index).await.unwrap_or_default();
+        let mut gateways = self.strict.next_hops(index).await.unwrap_or_default();
         let places: BTreeSet<Option<i32>> = children.iter().map(|child| child.place.nsid).collect();
         self.places.retain(|nsid, _| nsid.is_none() || places.contains(nsid));
         let mut told = claims.uncontested();
+        let has = |gateway: &IpAddr| match told.get(gateway) {
+            Some(Told::Owner(owner)) if *owner != mac => Some(*owner),
+            _ => None,
+        };
+        if gateways.iter().any(|gateway| has(gateway).is_some()) {
+            let neighbours = self.strict.neighbours(index).await.unwrap_or_default();
+            gateways.retain(|gateway| {
+                !has(gateway).is_some_and(|child| is_at(neighbours.get(gateway).copied(), child))
+            });
+        }
+        self.has_rivals = gateways.iter().any(|gateway| has(gateway).is_some());
         told.extend(gateways.into_iter().map(|gateway| (gateway, Told::Gateway)));
         told
+    }
+
+    /// Whether a child has the address of a gateway that is not known to be silent on the wire: should it be, no
+    /// event tells.
+    pub const fn has_rivals(&self) -> bool {
+        self.has_rivals
     }
 
     /// The addresses of those `children` that `members` hold to theirs: what netlink tells of them,
@@ -124,6 +173,59 @@ impl Addresses {
         allowed_of(&has, &hosts, before, is_held)
     }
 
+    /// What the programs for a wire of one MAC are to know of the master with this index: the addresses of those `children`
+    /// that are `members`, and of the host; the broadcast addresses of its networks; and which addresses children may
+    /// teach. What a container says of itself counts only on networks that the host's own routes lead to by this master:
+    /// where the host forwards, what is for others would be the container's otherwise. Of a family without such a route
+    /// nothing is forwarded there, and all counts.
+    ///
+    /// # Errors
+    ///
+    /// The routes cannot be listed.
+    pub async fn holders(
+        &mut self,
+        index: u32,
+        children: &[&Child],
+        members: &BTreeMap<Mac, Policy>,
+    ) -> Result<ToldHolders> {
+        self.forget(None);
+        let on_link = self.strict.networks_on_link(index).await?;
+        let mut told = ToldHolders { networks: teachable(&on_link), ..ToldHolders::default() };
+        let mut claims: BTreeMap<IpAddr, Option<Mac>> = BTreeMap::new();
+        for child in children.iter().filter(|child| child.up && members.contains_key(&child.mac)) {
+            if child.place.nsid.is_none() {
+                continue;
+            }
+            self.enter_unnumbered(&child.place).await;
+            for assigned in self.of(child.place.nsid, child.index).await.iter().take(MOST_OF_ONE) {
+                let address = assigned.net.address;
+                if !assigned.answers || !is_of_one(&address) || !may_teach(&told.networks, address) {
+                    continue;
+                }
+                let claim = claims.entry(address).or_insert(Some(child.mac));
+                if *claim != Some(child.mac) {
+                    *claim = None;
+                }
+            }
+        }
+        // What two have, the one that says so has.
+        let single = claims.into_iter().filter_map(|(address, claim)| Some((address, Some(claim?))));
+        told.holders.extend(single);
+        for (network, prefix) in &on_link {
+            if let IpAddr::V4(network) = network
+                && (1..=30).contains(prefix)
+            {
+                let last = u32::from(*network) | (u32::MAX >> prefix);
+                told.holders.insert(IpAddr::V4(last.into()), Some(Mac::BROADCAST));
+            }
+        }
+        // The host's own come before all.
+        let hosts = self.read(None).await.into_iter().flat_map(BTreeMap::values).flatten();
+        let hosts = hosts.map(|assigned| assigned.net.address).filter(is_of_one);
+        told.holders.extend(hosts.map(|address| (address, None)));
+        Ok(told)
+    }
+
     async fn of(&mut self, nsid: Option<i32>, index: u32) -> &[Assigned] {
         let place = self.read(nsid).await;
         place.and_then(|place| place.get(&index)).map_or(&[], Vec::as_slice)
@@ -141,6 +243,55 @@ impl Addresses {
         }
         self.places.get(&nsid)
     }
+}
+
+/// Whether a gateway that a child has the address of is that child. A container can give itself the address of the
+/// router on the wire: the host asks the wire alone, until nobody there has answered twice.
+fn is_at(gateway: Option<Neighbour>, child: Mac) -> bool {
+    gateway.is_some_and(|gateway| gateway == Neighbour::Silent || gateway.mac() == Some(child))
+}
+
+/// Whether a single host can have this address on a network.
+fn is_of_one(address: &IpAddr) -> bool {
+    !address.is_loopback() && !address.is_unspecified() && !address.is_multicast()
+}
+
+/// Which addresses children may teach where these networks are on the link.
+fn teachable(on_link: &BTreeSet<(IpAddr, u8)>) -> Vec<Network> {
+    let (v4, v6) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let link_local = (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10);
+    let is_local = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let has = |v4: bool| on_link.iter().any(|(address, _)| address.is_ipv4() == v4 && !is_local(address));
+    let untagged = |(address, prefix): (IpAddr, u8), may_teach| Network {
+        vlan: Some(0),
+        address: Some(address),
+        prefix,
+        may_teach,
+    };
+    let mut networks = vec![
+        Network { vlan: None, address: None, prefix: 0, may_teach: true },
+        untagged((v6, 0), !has(false)),
+        untagged((v4, 0), !has(true)),
+        untagged(link_local, true),
+    ];
+    networks.extend(on_link.iter().map(|network| untagged(*network, true)));
+    networks
+}
+
+/// What the longest of these prefixes says.
+fn may_teach(networks: &[Network], address: IpAddr) -> bool {
+    let is_in = |network: &&Network| match (network.address, address) {
+        (Some(IpAddr::V4(net)), IpAddr::V4(address)) => {
+            let shift = 32 - u32::from(network.prefix);
+            (u32::from(net) ^ u32::from(address)).checked_shr(shift).is_none_or(|differs| differs == 0)
+        }
+        (Some(IpAddr::V6(net)), IpAddr::V6(address)) => {
+            let shift = 128 - u32::from(network.prefix);
+            (u128::from(net) ^ u128::from(address)).checked_shr(shift).is_none_or(|differs| differs == 0)
+        }
+        _ => false,
+    };
+    networks.iter().filter(is_in).max_by_key(|network| network.prefix).is_none_or(|network| network.may_teach)
 }
 
 /// The first [`MOST_OF_ONE`] of these that a single host can have on a network.
@@ -236,6 +387,16 @@ mod tests {
         let many =
             AllowedAddresses::from([(one, (0..=255).map(|last| Address::v4([10, 9, 0, last])).collect())]);
         assert_eq!(allowed_of(&many, &set(&[]), &AllowedAddresses::new(), |_| true)[&one].len(), MOST_OF_ONE);
+    }
+
+    #[test]
+    fn a_gateway_is_the_child_where_the_wire_is_silent_or_the_child_is_used() {
+        let [child, router] = [1, 2].map(|last| Mac::new([2, 0, 0, 0, 0, last]));
+        assert!(is_at(Some(Neighbour::Silent), child));
+        assert!(
+            is_at(Some(Neighbour::Valid(child)), child) && is_at(Some(Neighbour::Permanent(child)), child)
+        );
+        assert!(!is_at(Some(Neighbour::Valid(router)), child) && !is_at(None, child));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    time::Duration,
 };
 
 use anyhow::Result;
-use macvlan_common::mac::Mac;
+use macvlan_common::{child::Policy, mac::Mac};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,11 +18,12 @@ use crate::{
         shim,
     },
     discovery::{
+        claims::claims,
         datapath::{FoundDatapath, look_for_datapath_or},
+        homes,
         neighbours::Addresses,
     },
     follow::{
-        fit::fit,
         notes::{Note, Report},
         snapshot::MasterSnapshot,
         tell,
@@ -34,12 +36,19 @@ use crate::{
     model::{
         child::Child,
         description::{Degraded, Description},
+        fit::fit,
         master::Master,
-        members::{Members, members},
-        status,
+        members::{Asked, Members, members},
+        status::{self, CLAIMED, UNSETTLED as UNSETTLED_TEXT},
     },
     policy::{change::PolicyChange, rules::Policies},
 };
+
+/// How long to leave a MAC or an address that is only claimed before looking again.
+const CLAIMS_PAUSE: Duration = Duration::from_secs(3);
+
+/// How long a child may be without a known container before people are told.
+const UNSETTLED: Duration = Duration::from_secs(3);
 
 /// A master that is there: what carries it, and what is to be written into its map.
 pub struct AttachedMaster {
@@ -67,6 +76,16 @@ pub struct AttachedMaster {
     former: BTreeMap<Mac, Mac>,
     /// Children whose rules are not known before their namespaces have names.
     nameless: BTreeSet<Mac>,
+    /// MACs that children only claim.
+    claimed: BTreeSet<Mac>,
+    /// MACs of devices that are gone since the last sync.
+    gone: BTreeSet<Mac>,
+    /// MACs of devices that came since, after another with that MAC had gone.
+    fresh: BTreeSet<Mac>,
+    /// Children whose containers are not known, since when, and whether people were told.
+    unsettled: BTreeMap<Mac, (Instant, bool)>,
+    /// Why not everybody told whose namespaces are.
+    pub silent: Option<String>,
     /// When to bring the map to what the kernel has.
     pub due: Option<Instant>,
     /// Addresses of the children and of the master.
@@ -93,7 +112,7 @@ impl AttachedMaster {
     /// When netlink refuses a socket.
     pub fn new(master: Master, policies: &Policies, adopts: bool, watcher: &Watcher) -> Result<Self> {
         let children = watcher.children(master.index);
-        let asked = children.iter().map(|child| (child.mac, policies.of(child.identity())));
+        let asked = children.iter().map(|child| (child.mac, policies.of(child.identity(&watcher.homes))));
         Ok(Self {
             overrides: asked.filter(|(_, policy)| !policy.is_empty()).collect(),
             master,
@@ -108,6 +127,11 @@ impl AttachedMaster {
             adopts,
             former: BTreeMap::new(),
             nameless: BTreeSet::new(),
+            claimed: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            unsettled: BTreeMap::new(),
+            silent: None,
             due: Some(Instant::now()),
             addresses: Addresses::open()?,
             warned: String::new(),
@@ -118,7 +142,16 @@ impl AttachedMaster {
     pub fn view(&self, watcher: &Watcher) -> MasterSnapshot {
         let children = watcher.children(self.master.index);
         let status = status::compose(&self.master, None, &self.description, &self.members, &children);
-        MasterSnapshot { status, pins: self.pins.clone(), totals: self.totals_by_mac(&children) }
+        // What was told to stay out is not missed.
+        let is_missed = |child: &&&Child| self.description.adopts || child.is_ours();
+        let macs: BTreeSet<Mac> = children.iter().filter(is_missed).map(|child| child.mac).collect();
+        let strange = status.children.iter().filter(|child| !child.adopted && macs.contains(&child.address));
+        MasterSnapshot {
+            unadopted: strange.count(),
+            is_up: self.master.up,
+            totals: self.totals_by_mac(&children),
+            ..MasterSnapshot::new(status, self.pins.clone())
+        }
     }
 
     /// Of two children with one MAC the one that is up has it (`macvlan_addr_busy`).
@@ -129,12 +162,14 @@ impl AttachedMaster {
         children.into_iter().filter_map(|child| Some((child.mac, totals(&child)?))).collect()
     }
 
-    /// Takes notice of addresses that changed: a shim leads to those of the children, with the master's.
+    /// Takes notice of addresses that changed: a shim leads to those of the children, with the master's; what comes from a
+    /// wire that carries one MAC is given to children by theirs.
     pub fn note_addresses(&mut self, changed: &BTreeSet<DeviceKey>, watcher: &Watcher) {
         let index = self.master.index;
         let is_of_ours =
             || watcher.children(index).iter().any(|child| changed.contains(&(child.place.nsid, child.index)));
-        if !watcher.shims(index).is_empty() && (changed.contains(&(None, index)) || is_of_ours()) {
+        let hangs_on_them = self.is_single() || !watcher.shims(index).is_empty();
+        if hangs_on_them && (changed.contains(&(None, index)) || is_of_ours()) {
             self.due = Some(Instant::now());
         }
     }
@@ -148,15 +183,19 @@ impl AttachedMaster {
     }
 
     /// A child that is new gets what the rules say; one that has another MAC keeps what it had.
-    pub fn note_child(&mut self, policies: &Policies, what: &What, child: &Child) {
+    pub fn note_child(&mut self, policies: &Policies, what: &What, child: &Child, watcher: &Watcher) {
         match what {
             What::Added => {
-                self.override_by_rules(policies, child);
+                if self.gone.contains(&child.mac) && !child.is_ours() {
+                    self.fresh.insert(child.mac);
+                }
+                self.override_by_rules(policies, child, watcher);
                 if policies.ask_where() && child.place.nsid.is_some() && child.place.label.is_none() {
                     self.nameless.insert(child.mac);
                 }
             }
             What::Removed => {
+                self.gone.insert(child.mac);
                 self.nameless.remove(&child.mac);
             }
             What::Readdressed(was) => {
@@ -174,13 +213,40 @@ impl AttachedMaster {
         }
         for child in watcher.children(self.master.index) {
             if child.place.label.is_some() && self.nameless.remove(&child.mac) {
-                self.override_by_rules(policies, child);
+                self.override_by_rules(policies, child, watcher);
             }
         }
     }
 
-    fn override_by_rules(&mut self, policies: &Policies, child: &Child) {
-        let policy = policies.of(child.identity());
+    /// Whether programs belong on devices of its children, now or once they come back.
+    pub fn guards(&self) -> bool {
+        let present = self.members.policies.iter();
+        let is_guarded = |policy: &Policy| policy.is_guarded() || policy.is_inspected();
+        present.map(|(_, policy)| policy).any(is_guarded) || self.members.kept.want_programs()
+    }
+
+    /// Whether its wire carries one MAC.
+    pub fn is_single(&self) -> bool {
+        self.description.single_mac
+    }
+
+    /// Whether what children may do hangs on whose their namespaces are.
+    pub fn asks_whose(&self, policies: &Policies) -> bool {
+        self.pins.is_some() && homes::matter(policies, &self.members)
+    }
+
+    /// Rules about containers, for children whose container is known now.
+    pub fn note_home(&mut self, policies: &Policies, nsid: i32, watcher: &Watcher) {
+        for child in watcher.children(self.master.index) {
+            if child.place.nsid == Some(nsid) {
+                self.override_by_rules(policies, child, watcher);
+                self.due = Some(Instant::now());
+            }
+        }
+    }
+
+    fn override_by_rules(&mut self, policies: &Policies, child: &Child, watcher: &Watcher) {
+        let policy = policies.of(child.identity(&watcher.homes));
         if !policy.is_empty() {
             let change = self.overrides.entry(child.mac).or_default();
             *change = policy.or(*change);
@@ -192,7 +258,12 @@ impl AttachedMaster {
     /// # Errors
     ///
     /// A map cannot be written, or the device is gone.
-    pub async fn sync(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<Synced> {
+    pub async fn sync(
+        &mut self,
+        policies: &Policies,
+        watcher: &Watcher,
+        report: Report<'_>,
+    ) -> Result<Synced> {
         let Some(_lock) = Lock::try_take(&self.master.key)? else { return Ok(Synced::Busy) };
         if self.pins.is_some()
             && let Err(error) = self.put_back_pins(watcher, report).await
@@ -202,6 +273,10 @@ impl AttachedMaster {
         }
         let found = look_for_datapath_or(watcher.netlink(), &self.master, || self.probes.refusal()).await;
         let FoundDatapath { attached, broken, refusal } = found;
+        // The BPF file system was unmounted while this looked.
+        if attached.is_err() && self.held.lacks_pins(watcher.netlink(), &self.master).await? {
+            return Ok(Synced::Busy);
+        }
         let was_refused = std::mem::replace(&mut self.refused, refusal.is_some());
         let mut bpf = match attached {
             Ok(bpf) => bpf,
@@ -223,25 +298,46 @@ impl AttachedMaster {
         }
         let children = watcher.children(self.master.index);
         let present = bpf.members().clone();
+        let claimed = claims(self.master.index, &children, &present, |mac| bpf.knew(mac)).await?;
         for (now, was) in &self.former {
-            if let Some(setting) = present.setting_of(*was) {
+            if let Some(mut setting) = present.settled_of(*was) {
+                // Who named the child did not mean this MAC.
+                setting.named &= !claimed.contains(now);
                 let change = self.overrides.entry(*now).or_default();
                 *change = change.or(setting);
             }
         }
         let Members { policies: known, own, .. } = present.clone();
-        let mut wanted =
-            members(&self.master, &children, present, bpf.description().adopts, &self.overrides)?;
-        let (policies, left_out) = fit(wanted.policies, &known, bpf.max_children() as usize);
-        wanted.own = self.addresses.own(self.master.index, &children, &policies, &own).await;
-        wanted.policies = policies;
+        let adopts = bpf.description().adopts;
+        let asked = Asked {
+            adopts,
+            changes: &self.overrides,
+            claimed: &claimed,
+            rules: Some(policies),
+            are_all_rules: true,
+            homes: &watcher.homes,
+            fresh: &self.fresh,
+            former: &self.former.values().copied().collect(),
+        };
+        let mut wanted = members(&self.master, &children, present, asked)?;
+        let left_out = fit(&mut wanted, &children, &known, bpf.max_children() as usize);
+        wanted.own = self.addresses.own(self.master.index, &children, &wanted.policies, &own).await;
         bpf.sync(&self.master, &wanted)?;
         let master = (self.master.index, self.master.mac);
         bpf.vouch(&children, &wanted.policies).await?;
         let owners = self.addresses.owners(master, &children, &wanted.policies).await;
         bpf.set_owners(&self.master, &owners)?;
+        if bpf.is_single() {
+            let told = self.addresses.holders(self.master.index, &children, &wanted.policies).await?;
+            bpf.set_holders(&self.master, &told)?.go_on();
+        }
+        bpf.keep_flood(&self.master, &watcher.floods(self.master.index), &children).await?;
         self.overrides.clear();
         self.former.clear();
+        self.gone.clear();
+        self.fresh.clear();
+        self.note_unsettled(&children, &wanted, report);
+        self.note_claims(&children, &claimed, report);
         if left_out > 0 {
             let text = format!(
                 "{}: {left_out} children are beyond the maximum of {}: they run as plain kernel macvlan; \
@@ -260,10 +356,45 @@ impl AttachedMaster {
         self.held.hold(bpf.pins())?;
         self.is_left = false;
         self.pins = Some(bpf.pins().to_owned());
-        tell::places(&self.master, (&self.members, &wanted), &children, report);
+        for change in tell::differing(&self.master, (&self.members, &wanted), &children) {
+            report(Note::Change(&change));
+        }
         self.members = wanted;
         self.totals.clear();
         Ok(Synced::Done)
+    }
+
+    /// Warns of children whose containers are not known for long.
+    fn note_unsettled(&mut self, children: &[&Child], members: &Members, report: Report<'_>) {
+        let is_unsettled = |mac: &Mac| members.policies.get(mac).is_some_and(|policy| policy.is_unsettled());
+        self.unsettled.retain(|mac, _| is_unsettled(mac));
+        for child in children.iter().filter(|child| is_unsettled(&child.mac)) {
+            let (since, is_told) = self.unsettled.entry(child.mac).or_insert((Instant::now(), false));
+            if !*is_told && since.elapsed() >= UNSETTLED {
+                *is_told = true;
+                let (master, title, mac) = (&self.master.name, child.title(), child.mac);
+                let why = self.silent.as_deref().unwrap_or("no engine tells all of it");
+                report(Note::Warning(format!("{master}: child {title} ({mac}): {UNSETTLED_TEXT}: {why}")));
+            }
+        }
+    }
+
+    /// Warns of children that claim a gateway's MAC.
+    fn note_claims(&mut self, children: &[&Child], claimed: &BTreeSet<Mac>, report: Report<'_>) {
+        for child in children.iter().filter(|child| claimed.contains(&child.mac)) {
+            if !self.claimed.contains(&child.mac) {
+                let (master, title, mac) = (&self.master.name, child.title(), child.mac);
+                report(Note::Warning(format!("{master}: child {title} has {CLAIMED}: {mac}")));
+            }
+        }
+        self.claimed.clone_from(claimed);
+    }
+
+    /// When to look again though no event comes: the MAC or the address that a gateway had may be a child's once
+    /// the host finds no gateway there.
+    pub fn due_again(&self) -> Option<Instant> {
+        let is_open = !self.claimed.is_empty() || self.addresses.has_rivals();
+        is_open.then(|| Instant::now() + CLAIMS_PAUSE)
     }
 
     /// Pins the data path again where its pins are gone and it is not.

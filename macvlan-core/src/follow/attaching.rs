@@ -24,8 +24,8 @@ pub fn obstacle(watcher: &Watcher, name: &str) -> Option<String> {
     }
 }
 
-/// Attaches, or brings the master and its children to what the configuration says; gives warnings. Another
-/// command is not waited for.
+/// Attaches, or brings the master and its children to what the configuration says; gives warnings, each
+/// with the master's name. Another command is not waited for.
 ///
 /// # Errors
 ///
@@ -39,7 +39,8 @@ async fn bring_about_in_time(wanted: &WantedMaster) -> Result<Vec<String>> {
     let mut master = wanted.config.clone();
     master.request.follows = true;
     if !wanted.configured {
-        return Ok(attach::attach(master.name.as_str(), &master.request).await?.warnings);
+        let warnings = attach::attach(master.name.as_str(), &master.request).await?.warnings;
+        return Ok(warnings.into_iter().map(|warning| format!("{}: {warning}", master.name)).collect());
     }
     let config = Config { masters: vec![master], ..Config::default() };
     let mut outcome = apply(&config, Access::Change).await?;

@@ -13,13 +13,17 @@ use crate::{
         attaching::{bring_about, obstacle, remove_pins},
         notes::{Note, Report},
         settings::WantedMaster,
-        snapshot::{MasterSnapshot, Tallies},
+        snapshot::{MasterSnapshot, Tallies, Waiting},
         watch::{
             change::{Change, Subject, What},
             watcher::Watcher,
         },
     },
-    kernel::{lock::Busy, netlink::events::changed::DeviceKey},
+    kernel::{
+        lock::{Busy, Lock},
+        netlink::events::changed::DeviceKey,
+        netns::place::Place,
+    },
 };
 
 /// How long to leave a master to another command before trying again.
@@ -37,6 +41,8 @@ pub struct FollowedMaster {
     state: State,
     /// When to attach as wanted, which another command was in the way of.
     held_up: Option<Instant>,
+    /// The device, by its key, that no other run follows meanwhile.
+    alone: Option<(String, Lock)>,
 }
 
 enum State {
@@ -49,7 +55,7 @@ enum State {
 impl FollowedMaster {
     /// One that is not there yet.
     pub fn waiting(wanted: WantedMaster) -> Self {
-        Self { wanted, state: State::Waiting(String::new()), held_up: None }
+        Self { wanted, state: State::Waiting(String::new()), held_up: None, alone: None }
     }
 
     /// Attaches, if the device is there and up.
@@ -74,9 +80,47 @@ impl FollowedMaster {
         self.wanted.config.name.as_str()
     }
 
-    /// Whether its rules ask where children live.
+    /// Whether its rules ask where children live, or whose.
     pub fn asks_where(&self) -> bool {
-        self.wanted.config.policies.ask_where()
+        let State::Attached(attached) = &self.state else { return false };
+        let policies = &self.wanted.config.policies;
+        policies.ask_where() || attached.asks_whose(policies)
+    }
+
+    /// Whether programs belong on devices of its children, now or once they come back.
+    pub fn guards(&self) -> bool {
+        matches!(&self.state, State::Attached(attached) if attached.guards())
+    }
+
+    /// Whether its wire carries one MAC.
+    pub fn is_single(&self) -> bool {
+        matches!(&self.state, State::Attached(attached) if attached.is_single())
+    }
+
+    /// Namespaces of children whose settings hang on whose they are.
+    pub fn homes_wanted(&self, watcher: &Watcher) -> Vec<Place> {
+        match &self.state {
+            State::Attached(attached) if attached.asks_whose(&self.wanted.config.policies) => {
+                let children = watcher.children(attached.master.index).into_iter();
+                let others = children.filter(|child| child.place.nsid.is_some());
+                others.map(|child| child.place.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes notice of whose a namespace is.
+    pub fn note_home(&mut self, nsid: i32, watcher: &Watcher) {
+        if let State::Attached(attached) = &mut self.state {
+            attached.note_home(&self.wanted.config.policies, nsid, watcher);
+        }
+    }
+
+    /// Takes notice of why not everybody told whose namespaces are.
+    pub fn note_silence(&mut self, why: Option<&str>) {
+        if let State::Attached(attached) = &mut self.state {
+            attached.silent = why.map(str::to_owned);
+        }
     }
 
     /// Its index, while it is there.
@@ -108,13 +152,28 @@ impl FollowedMaster {
         self.state = State::Waiting(why);
     }
 
+    /// Makes sure that no other run follows the device of this name.
+    async fn claim(&mut self, watcher: &Watcher) -> Result<()> {
+        let name = self.wanted.config.name.as_str();
+        // Attaching says what is wrong with it.
+        let Ok(master) = find_master(watcher.netlink(), name).await else { return Ok(()) };
+        let key = master.key.to_string();
+        if self.alone.as_ref().is_none_or(|(claimed, _)| *claimed != key) {
+            let lock = Lock::take_for_run(&master.key, name);
+            let lock = lock.with_context(|| format!("cannot follow {name:?}"))?;
+            self.alone = Some((key, lock));
+        }
+        Ok(())
+    }
+
     async fn attach(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<()> {
+        self.claim(watcher).await?;
         let brought = bring_about(&self.wanted).await;
         let is_busy = brought.as_ref().is_err_and(anyhow::Error::is::<Busy>);
         self.held_up = is_busy.then(|| Instant::now() + BUSY_ATTACHING);
         let name = self.name();
         for warning in brought? {
-            report(Note::Warning(format!("{name}: {warning}")));
+            report(Note::Warning(warning));
         }
         let master = find_master(watcher.netlink(), name).await;
         let master = master.with_context(|| format!("cannot follow {name:?}"))?;
@@ -161,10 +220,11 @@ impl FollowedMaster {
         match &change.subject {
             Subject::Child { child, .. } => {
                 attached.addresses.forget(child.place.nsid);
-                attached.note_child(&self.wanted.config.policies, &change.what, child);
+                attached.note_child(&self.wanted.config.policies, &change.what, child, watcher);
             }
             Subject::Device(_) if change.what == What::Removed => {
                 let master = std::mem::replace(&mut self.state, State::Waiting(String::new()));
+                self.alone = None;
                 if let State::Attached(attached) = master
                     && let Err(error) = remove_pins(watcher.netlink(), &attached.master).await
                 {
@@ -232,8 +292,8 @@ impl FollowedMaster {
         tallies.syncs.count();
         attached.apply_late_rules(&self.wanted.config.policies, watcher);
         let name = attached.master.name.clone();
-        match attached.sync(watcher, report).await {
-            Ok(Synced::Done) => attached.due = None,
+        match attached.sync(&self.wanted.config.policies, watcher, report).await {
+            Ok(Synced::Done) => attached.due = attached.due_again(),
             Ok(Synced::Busy) => attached.due = Some(Instant::now() + BUSY),
             Ok(Synced::Lost(reason)) => {
                 attached.warn(format!("{name}: attaching again: {reason}"), report);
@@ -277,9 +337,11 @@ impl FollowedMaster {
         Ok(detach::detach(&attached.master.name, false, Access::Change).await?.forgotten)
     }
 
-    /// What onlookers see.
-    pub fn view(&self, watcher: &Watcher) -> Option<MasterSnapshot> {
-        let State::Attached(attached) = &self.state else { return None };
-        Some(attached.view(watcher))
+    /// What onlookers see: of one that is not there, why.
+    pub fn view(&self, watcher: &Watcher) -> Result<MasterSnapshot, Waiting> {
+        match &self.state {
+            State::Attached(attached) => Ok(attached.view(watcher)),
+            State::Waiting(why) => Err(Waiting { name: self.name().to_owned(), why: why.clone() }),
+        }
     }
 }

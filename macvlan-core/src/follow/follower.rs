@@ -14,20 +14,24 @@ use tokio::{
 
 use crate::{
     commands::work::Work,
-    discovery::access::Access,
+    discovery::{access::Access, homes::Told},
     follow::{
         followed_master::FollowedMaster,
         notes::{Note, Report},
         privileges,
         service::ServiceManager,
         settings::{Reload, Settings},
-        snapshot::{MasterSnapshot, Snapshot, Tallies},
+        snapshot::{Snapshot, Tallies},
         watch::{
             change::{Change, Subject},
+            home_asker::HomeAsker,
             watcher::Watcher,
         },
     },
-    kernel::{lock, netlink::events::changed::Events},
+    kernel::{
+        lock,
+        netlink::{Netlink, events::changed::Events},
+    },
 };
 
 /// How often to look whether everything is as it should be, without an event.
@@ -44,6 +48,7 @@ pub struct Follower {
     settings: Settings,
     tallies: Arc<Tallies>,
     views: watch::Sender<Arc<Snapshot>>,
+    asker: HomeAsker,
 }
 
 impl Follower {
@@ -59,7 +64,9 @@ impl Follower {
     async fn attach_all(settings: Settings, tallies: Arc<Tallies>, report: Report<'_>) -> Result<Self> {
         let watcher = Watcher::open(Access::Change).await?;
         let (views, _) = watch::channel(Arc::default());
-        let mut follower = Self { watcher, masters: Vec::new(), settings, tallies, views };
+        // A socket of its own, for questions that are open beside others.
+        let asker = HomeAsker::new(Netlink::open()?);
+        let mut follower = Self { watcher, masters: Vec::new(), settings, tallies, views, asker };
         for wanted in follower.settings.masters.clone() {
             follower.masters.push(FollowedMaster::start(wanted, &follower.watcher, report).await?);
         }
@@ -67,6 +74,16 @@ impl Follower {
         let changes = follower.watcher.resync().await;
         follower.apply(&changes, report).await;
         Ok(follower)
+    }
+
+    /// Whether programs belong on devices of children, now or once they come back.
+    pub fn guards(&self) -> bool {
+        self.masters.iter().any(FollowedMaster::guards)
+    }
+
+    /// Whether the wire of a master carries one MAC.
+    pub fn is_single(&self) -> bool {
+        self.masters.iter().any(FollowedMaster::is_single)
     }
 
     /// What is known at any moment.
@@ -96,6 +113,7 @@ impl Follower {
             tokio::select! {
                 events = self.watcher.events() => self.follow(events?, report).await?,
                 () = until(retry) => self.sync(report).await,
+                told = self.asker.answers() => self.learn(told, report).await,
                 _ = check.tick() => self.check(report).await,
                 () = manager.watchdog() => {}
                 _ = signals.reload.recv() => self.reload(reload, &manager, report).await,
@@ -194,7 +212,27 @@ impl Follower {
                 followed.sync(&self.watcher, &self.tallies, report).await;
             }
         }
+        let places = self.masters.iter().flat_map(|followed| followed.homes_wanted(&self.watcher)).collect();
+        self.asker.wonder(places, &self.watcher.homes);
         self.publish();
+    }
+
+    /// Takes note of whose namespaces are, and settles what children may do by it.
+    async fn learn(&mut self, told: Told, report: Report<'_>) {
+        for (nsid, home) in told.homes {
+            if self.watcher.homes.learn(nsid, home) {
+                for followed in &mut self.masters {
+                    followed.note_home(nsid, &self.watcher);
+                }
+            }
+        }
+        if !told.lost.is_empty() {
+            self.watcher.name_places_anew(&told.lost).await;
+        }
+        for followed in &mut self.masters {
+            followed.note_silence(told.silent.as_deref());
+        }
+        self.sync(report).await;
     }
 
     /// Looks whether anything went wrong without an event: programs taken off, map changed, children
@@ -248,9 +286,14 @@ impl Follower {
 
     fn publish(&self) {
         if self.views.receiver_count() > 0 {
-            let views = self.masters.iter().filter_map(|followed| followed.view(&self.watcher));
-            let masters: Vec<MasterSnapshot> = views.collect();
-            self.views.send_replace(Arc::new(Snapshot { masters }));
+            let mut view = Snapshot::default();
+            for followed in &self.masters {
+                match followed.view(&self.watcher) {
+                    Ok(master) => view.masters.push(master),
+                    Err(waiting) => view.waiting.push(waiting),
+                }
+            }
+            self.views.send_replace(Arc::new(view));
         }
     }
 }

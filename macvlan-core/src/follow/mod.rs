@@ -6,7 +6,6 @@
 
 mod attached_master;
 mod attaching;
-mod fit;
 mod followed_master;
 pub mod follower;
 pub mod notes;

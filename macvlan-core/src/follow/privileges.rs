@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 use caps::{CapSet, Capability, CapsHashSet};
 
-use crate::{follow::settings::Settings, model::options::MissingChoice};
+use crate::{
+    follow::settings::Settings,
+    model::options::{MissingChoice, SingleMac},
+};
 
 /// What following needs:
 ///
@@ -18,19 +21,26 @@ const FOLLOWING: [Capability; 4] =
 /// (`setns(2)`).
 const ENTERING: Capability = Capability::CAP_SYS_ADMIN;
 
-/// Telling children that the host is at another MAC now, where a shim may come and go (`packet(7)`).
+/// Telling children that the host is at another MAC now, where a shim may come and go, and a wire that carries one MAC
+/// which that is (`packet(7)`).
 const ANNOUNCING: Capability = Capability::CAP_NET_RAW;
 
-/// Which capabilities these settings need.
-pub fn needed(settings: &Settings) -> CapsHashSet {
+/// Which capabilities these settings need; what children are held to beside them; and a wire that carries one MAC.
+pub fn needed(settings: &Settings, is_guarded: bool, is_single: bool) -> CapsHashSet {
     let mut needed: CapsHashSet = FOLLOWING.into_iter().collect();
     let mut children = settings.masters.iter().flat_map(|wanted| &wanted.config.request.children);
-    let guards = || settings.masters.iter().any(|wanted| wanted.config.policies.hold_to_addresses());
-    if children.any(|child| child.settings.netns.is_some()) || guards() {
+    let guards = || settings.masters.iter().any(|wanted| wanted.config.policies.want_programs());
+    if is_guarded || guards() || children.any(|child| child.settings.netns.is_some()) {
         needed.insert(ENTERING);
     }
-    let mut requests = settings.masters.iter().map(|wanted| &wanted.config.request);
-    if requests.any(|request| request.options.on_missing_bpf == Some(MissingChoice::Shim)) {
+    let mut options = settings.masters.iter().map(|wanted| &wanted.config.request.options);
+    let may_be_single = |choice: SingleMac| choice != SingleMac::Off;
+    if is_single
+        || options.any(|options| {
+            options.on_missing_bpf == Some(MissingChoice::Shim)
+                || options.single_mac.is_some_and(may_be_single)
+        })
+    {
         needed.insert(ANNOUNCING);
     }
     needed
@@ -39,7 +49,7 @@ pub fn needed(settings: &Settings) -> CapsHashSet {
 /// Whether these settings need a capability that was given up.
 pub fn lacks(settings: &Settings) -> bool {
     let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
-    !needed(settings).is_subset(&effective)
+    !needed(settings, false, false).is_subset(&effective)
 }
 
 /// Gives up every other capability of the calling thread, for good: threads and programs that it
@@ -84,7 +94,8 @@ mod tests {
         };
         let wanted = |child| WantedMaster { config: config(child), configured: true };
         let settings = |child| Settings { masters: vec![wanted(child)], ..Settings::default() };
-        assert!(!needed(&settings("web,mode=private")).contains(&ENTERING));
-        assert!(needed(&settings("web,netns=web")).contains(&ENTERING));
+        assert!(!needed(&settings("web,mode=private"), false, false).contains(&ENTERING));
+        assert!(needed(&settings("web,netns=web"), false, false).contains(&ENTERING));
+        assert!(needed(&settings("web,mode=private"), true, false).contains(&ENTERING));
     }
 }

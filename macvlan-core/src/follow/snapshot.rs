@@ -1,7 +1,7 @@
 //! What a follower knows of its masters at one moment, for those who only look: the exporter.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -13,8 +13,28 @@ use crate::{kernel::netlink::link::Totals, model::status::MasterStatus};
 /// Every master that is followed.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// In the order they were given.
+    /// Those that are attached to, in the order they were given.
     pub masters: Vec<MasterSnapshot>,
+    /// Those that are waited for, by the names they were given.
+    pub waiting: Vec<Waiting>,
+}
+
+impl Snapshot {
+    /// The masters that are not there, not up, or not attached to, each with the reason.
+    pub fn not_ready(&self) -> impl Iterator<Item = (&str, &str)> {
+        let down = self.masters.iter().filter(|master| !master.is_up);
+        let down = down.map(|master| (master.status.ifname.as_str(), "it is down"));
+        down.chain(self.waiting.iter().map(|waiting| (&*waiting.name, &*waiting.why)))
+    }
+}
+
+/// A master that is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its name.
+    pub name: String,
+    /// Why it is not attached to.
+    pub why: String,
 }
 
 /// One master that is followed.
@@ -26,6 +46,19 @@ pub struct MasterSnapshot {
     pub pins: Option<PathBuf>,
     /// What the kernel counted of each child by its MAC, where it carries them alone.
     pub totals: BTreeMap<Mac, Totals>,
+    /// Whether the device is administratively up.
+    pub is_up: bool,
+    /// Children that the data path should know and does not.
+    pub unadopted: usize,
+    /// Children of which nobody has asked yet which container they are in.
+    pub unnamed: BTreeSet<Mac>,
+}
+
+impl MasterSnapshot {
+    /// A master that is up and has adopted its children, by what `status` says and where its maps are pinned.
+    pub fn new(status: MasterStatus, pins: Option<PathBuf>) -> Self {
+        Self { status, pins, totals: BTreeMap::new(), is_up: true, unadopted: 0, unnamed: BTreeSet::new() }
+    }
 }
 
 /// What a follower has been through since it started. Every field only grows.

@@ -19,20 +19,77 @@ pub fn degraded(name: &str, before: &[Degraded], now: &[Degraded], report: Repor
     }
 }
 
-/// Tells whose MACs have come to be elsewhere between two looks, and whose are back.
-pub fn places(master: &Master, (before, now): (&Members, &Members), children: &[&Child], report: Report<'_>) {
-    for mac in before.elsewhere.symmetric_difference(&now.elsewhere) {
-        let Some(child) = children.iter().find(|child| child.mac == *mac) else { continue };
-        let what = if now.elsewhere.contains(mac) { What::Elsewhere } else { What::Here };
-        let (master, link) = (master.index, master.name.clone());
-        let subject = Subject::Child { master, link, child: Box::new((*child).clone()) };
-        report(Note::Change(&Change { what, subject }));
+/// What is different about these children between two looks at whom the data path of their master knows: whose
+/// MACs have come to be elsewhere and whose are back, and who reaches the host of late and who no longer.
+pub fn differing(master: &Master, (before, now): (&Members, &Members), children: &[&Child]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for child in children {
+        let mut note = |what| {
+            let (master, link) = (master.index, master.name.clone());
+            let subject = Subject::Child { master, link, child: Box::new((*child).clone()) };
+            changes.push(Change { what, subject });
+        };
+        let [was_elsewhere, is_elsewhere] =
+            [before, now].map(|members| members.elsewhere.contains(&child.mac));
+        if was_elsewhere != is_elsewhere {
+            note(if is_elsewhere { What::Elsewhere } else { What::Here });
+        }
+        let access = |members: &Members| Some(members.policies.get(&child.mac)?.host_access());
+        if let (Some(was), Some(is)) = (access(before), access(now))
+            && was != is
+        {
+            note(What::HostAccess(is));
+        }
     }
+    changes
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use macvlan_common::{
+        child::{Mode, Policy},
+        mac::Mac,
+    };
+
     use super::*;
+    use crate::{kernel::master_key::MasterKey, kernel::netns::Netns};
+
+    #[test]
+    fn what_the_programs_learn_and_others_set_is_told_of_known_children() {
+        let mac = Mac::new([2, 0, 0, 0, 0, 1]);
+        let (web, stranger) =
+            (Child::example("web", mac), Child::example("other", Mac::new([2, 0, 0, 0, 0, 2])));
+        let members = |on: bool, elsewhere: &[Mac]| Members {
+            policies: [(mac, Policy::new(Mode::Bridge, on))].into(),
+            elsewhere: BTreeSet::from_iter(elsewhere.iter().copied()),
+            ..Members::default()
+        };
+        let master = Master {
+            name: "eth0".into(),
+            index: 1,
+            mac: Mac::new([2, 0, 0, 0, 0, 9]),
+            mtu: 1500,
+            kind: None,
+            up: true,
+            carrier: true,
+            netns: Netns::current().unwrap(),
+            key: MasterKey::of(1).unwrap(),
+        };
+        let told = |before: &Members, now: &Members| -> Vec<What> {
+            differing(&master, (before, now), &[&web, &stranger])
+                .into_iter()
+                .map(|change| change.what)
+                .collect()
+        };
+        let all = [members(true, &[]), members(false, &[mac])];
+        assert_eq!(told(&all[0], &all[1]), [What::Elsewhere, What::HostAccess(false)]);
+        assert_eq!(told(&all[1], &all[0]), [What::Here, What::HostAccess(true)]);
+        assert!(told(&all[0], &all[0]).is_empty());
+        // Whom it knows of late only has no difference.
+        assert!(told(&Members::default(), &all[0]).is_empty());
+    }
 
     #[test]
     fn what_changes_is_told_once_and_a_reason_alone_is_no_change() {

@@ -168,3 +168,17 @@ pub fn remove_pin(path: &Path) -> Result<()> {
         _ => crash::point("removing a pin"),
     }
 }
+
+/// Names of what is in `directory`; none where it is not there.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {directory:?}")),
+    };
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}

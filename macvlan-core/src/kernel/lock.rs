@@ -125,6 +125,22 @@ impl Lock {
         }
     }
 
+    /// Takes the lock that a `run` holds for as long as it follows the master called `name`; other commands go
+    /// on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Another one follows it, or `/run` is full or read-only.
+    pub fn take_for_run(key: &MasterKey, name: &str) -> Result<Self> {
+        let path = PathBuf::from(DIRECTORY).join(format!("{key}.run"));
+        match Self::try_path(&path)? {
+            Some(lock) => Ok(lock),
+            None => bail!(
+                "another macvlan-ctl run follows {name:?} already; stop it first, or let it go on (it holds {path:?})"
+            ),
+        }
+    }
+
     /// Takes the lock of a container's attachment, of which this is a digest; `None` where its last holder
     /// does not let go of it within this time.
     ///

@@ -10,3 +10,4 @@ pub mod lock;
 pub mod master_key;
 pub mod netlink;
 pub mod netns;
+pub mod wireless;

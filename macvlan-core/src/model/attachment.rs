@@ -30,11 +30,16 @@ impl Attachment {
         Self { network: bounded(network), container: bounded(container), ifname: ifname.as_str().to_owned() }
     }
 
-    /// The one in this alias; `None` when it is nobody's.
+    /// The one in this alias; `None` when it is nobody's. A container writes its alias: what could not be a network,
+    /// a container or a device is no attachment, as plugins of others are told of it.
     pub fn of_alias(alias: &str) -> Option<Self> {
         let mut words = alias.strip_prefix(PREFIX)?.split(' ').map(str::to_owned);
         match (words.next(), words.next(), words.next(), words.next()) {
-            (Some(network), Some(container), Some(ifname), None) => Some(Self { network, container, ifname }),
+            (Some(network), Some(container), Some(ifname), None)
+                if is_kept(&network) && is_kept(&container) && ifname.parse::<IfName>().is_ok() =>
+            {
+                Some(Self { network, container, ifname })
+            }
             _ => None,
         }
     }
@@ -65,6 +70,20 @@ impl fmt::Display for Attachment {
     }
 }
 
+/// Whether an alias may name a network or container so: as the CNI specification has it, or as [`bounded`] does.
+fn is_kept(name: &str) -> bool {
+    match name.strip_prefix(DIGEST) {
+        Some(digest) => digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => name.len() <= LONGEST && is_cni_name(name),
+    }
+}
+
+/// Whether the CNI specification (1.1.0, section 2) allows this as the name of a network or the id of a container.
+pub fn is_cni_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+}
+
 fn bounded(name: &str) -> String {
     if name.len() <= LONGEST {
         return name.to_owned();
@@ -90,10 +109,25 @@ mod tests {
 
     #[test]
     fn an_alias_of_anybody_else_is_nobodys() {
-        for alias in ["", "macvlan-ctl", "macvlan-ctl cni", "macvlan-ctl cni a b", "macvlan-ctl cni a b c d"]
-        {
+        for rest in [
+            "",
+            " a b",
+            " a b c d",
+            " a ../../etc c",
+            " a -b c",
+            " a b\n c",
+            " a b c/d",
+            " /a b c",
+            " ~ab b c",
+        ] {
+            let alias = format!("macvlan-ctl cni{rest}");
+            assert_eq!(Attachment::of_alias(&alias), None, "{alias:?}");
+        }
+        for alias in ["", "macvlan-ctl"] {
             assert_eq!(Attachment::of_alias(alias), None, "{alias:?}");
         }
+        let longer = format!("macvlan-ctl cni a {} eth0", "b".repeat(LONGEST + 1));
+        assert_eq!(Attachment::of_alias(&longer), None, "none of ours is so long");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::{
         },
         netns::place::Place,
     },
-    model::{attachment::Attachment, master::Master},
-    policy::rules::Identity,
+    model::{attachment::Attachment, container::Container, flood::FloodDevice, master::Master},
+    policy::{home::Homes, rules::Identity},
 };
 
 /// A child of a master, as the kernel reports it.
@@ -47,10 +47,12 @@ pub struct Child {
     pub owned: bool,
     /// The CNI plugin made it, for whom: neither commands nor a configuration delete it.
     pub attachment: Option<Attachment>,
-    /// We began to make it and were stopped.
+    /// We began to make it and were stopped, or it is a flood device whose master has gone to another namespace.
     pub unfinished: bool,
     /// Its IP addresses, where somebody asked for them.
     pub addresses: Vec<IpNet>,
+    /// The container it belongs to, where somebody asked for it.
+    pub container: Option<Container>,
 }
 
 impl Child {
@@ -62,6 +64,9 @@ impl Child {
             _ => return None,
         };
         let attachment = link.alias.as_deref().and_then(Attachment::of_alias);
+        let is_half_made = link.group == UNFINISHED_GROUP && link.alias.is_none() && !link.up;
+        // Where it was made, it is no child.
+        let is_left_behind = place.nsid.is_some() && FloodDevice::was_made_as(&link);
         let owned = link.alias.as_deref() == Some(OWNER_ALIAS);
         Some(Self {
             index: link.index,
@@ -76,9 +81,10 @@ impl Child {
             protodown: link.protodown,
             owned,
             attachment,
-            unfinished: link.group == UNFINISHED_GROUP && link.alias.is_none() && !link.up,
+            unfinished: is_half_made || is_left_behind,
             name: link.name,
             addresses: Vec::new(),
+            container: None,
         })
     }
 
@@ -103,8 +109,8 @@ impl Child {
     }
 
     /// What rules tell it by.
-    pub fn identity(&self) -> Identity<'_> {
-        Identity { name: &self.name, mac: self.mac, place: &self.place }
+    pub fn identity<'a>(&'a self, homes: &'a Homes) -> Identity<'a> {
+        Identity { name: &self.name, mac: self.mac, place: &self.place, home: homes.of(&self.place) }
     }
 
     /// Whether both are one device.
@@ -112,11 +118,12 @@ impl Child {
         self.place == other.place && self.index == other.index
     }
 
-    /// How messages name it: `"web"`, or `"web" in netns "blue"`.
+    /// How messages name it: `"web"`, `"web" in netns "blue"`, or `"eth0" in container docker:web`.
     pub fn title(&self) -> String {
-        match &self.place.label {
-            Some(label) => format!("{:?} in netns {label:?}", self.name),
-            None => format!("{:?}", self.name),
+        match (&self.container, &self.place.label) {
+            (Some(container), _) => format!("{:?} in container {}", self.name, container.with_engine()),
+            (None, Some(label)) => format!("{:?} in netns {label:?}", self.name),
+            (None, None) => format!("{:?}", self.name),
         }
     }
 }
@@ -141,6 +148,7 @@ impl Child {
             attachment: None,
             unfinished: false,
             addresses: Vec::new(),
+            container: None,
         }
     }
 }

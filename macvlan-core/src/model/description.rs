@@ -68,11 +68,35 @@ impl Hairpin {
     }
 }
 
+/// How the host's broadcasts get to the children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostFlood {
+    /// Through a device of its own, where nobody else sees them.
+    Device,
+    /// Up through the master, where packet sockets see them: a child is in another mode than bridge, or there
+    /// is no device.
+    Master,
+    /// Not at all: no child hears the host.
+    Off,
+}
+
+impl HostFlood {
+    /// Its name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Master => "master",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// Something that is less than the best, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degraded {
     /// "datapath", "demux", "hairpin", "pins", "trace", "drop-unknown", "guard", "anti-spoof", "ra",
-    /// "dhcp-server", "passthru", or "ingress" and "egress", where others run before ours.
+    /// "dhcp-server", "passthru", "flood", or "ingress" and "egress", where others run before ours.
     pub feature: String,
     /// What would be best, or was asked for.
     pub wanted: String,
@@ -109,6 +133,8 @@ pub struct Description {
     pub demux: Demux,
     /// How host and children reach each other.
     pub hairpin: Hairpin,
+    /// How the host's broadcasts get to the children.
+    pub host_flood: HostFlood,
     /// What is less than the best.
     pub degraded: Vec<Degraded>,
     /// Whether children that others made belong to it.
@@ -117,6 +143,8 @@ pub struct Description {
     pub drop_unknown: DropUnknown,
     /// Whether the switch sends frames back out of the port they came in by.
     pub vepa_switch: bool,
+    /// Whether children speak with the master's MAC on the wire.
+    pub single_mac: bool,
     /// Whether requests for a known address go to its owner alone.
     pub directs: bool,
     /// Broadcast and multicast frames a second from the wire, and from each child; `None` is no limit.

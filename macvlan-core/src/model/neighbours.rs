@@ -12,7 +12,7 @@ pub enum Told {
     /// The host's own, on a master whose namespace has further devices of the master: each of them would
     /// answer the host itself.
     Own,
-    /// A next hop of the host's routes: it is on the wire.
+    /// A next hop of the host's routes, on the wire as far as anybody knows.
     Gateway,
 }
 

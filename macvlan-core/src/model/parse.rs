@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use macvlan_common::{child::Mode, mac::Mac};
 
 use crate::kernel::netlink::{ipnet::IpNet, kind::Kind};
@@ -73,7 +73,7 @@ pub fn parse_address(text: &str) -> Result<IpNet> {
 ///
 /// When it is no IP address.
 pub fn parse_gateway(text: &str) -> Result<IpAddr> {
-    text.parse().with_context(|| format!("gateway {text:?} is not an IP address"))
+    text.parse().map_err(|_| anyhow!("gateway {text:?} is not an IP address"))
 }
 
 /// The value of a setting that is a number.
@@ -82,7 +82,7 @@ pub fn parse_gateway(text: &str) -> Result<IpAddr> {
 ///
 /// When it is none from 0 to 2^32 - 1.
 pub fn number(key: &str, text: &str) -> Result<u32> {
-    text.parse().with_context(|| format!("{key} {text:?} is not a number"))
+    text.parse().map_err(|_| anyhow!("{key} {text:?} is not a whole number, or too large"))
 }
 
 pub(crate) fn on_off(key: &str, text: &str) -> Result<bool> {

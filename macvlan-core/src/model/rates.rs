@@ -97,6 +97,8 @@ mod tests {
     fn child(packets: u64) -> ChildStats {
         ChildStats {
             ifname: "web".into(),
+            netns: None,
+            netnsid: None,
             address: "02:00:00:00:00:01".parse().unwrap(),
             stats64: None,
             wire: Some(both(packets)),

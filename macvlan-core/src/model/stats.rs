@@ -63,6 +63,10 @@ pub struct ChildStats {
     /// Its MAC.
     #[serde(serialize_with = "mac_text")]
     pub address: Mac,
+    /// Name or path of its namespace, where one is known.
+    pub netns: Option<String>,
+    /// Id of its namespace, where it has one; without a name and an id it is the master's own.
+    pub netnsid: Option<i32>,
     /// The container it belongs to, where an engine says so.
     pub container: Option<Container>,
     /// In all, as the child's device counts itself: where the data path is the kernel's alone.

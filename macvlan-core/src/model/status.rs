@@ -6,11 +6,12 @@ use macvlan_common::{child::Policy, mac::Mac};
 use serde::Serialize;
 
 use crate::{
-    kernel::netlink::kind::Kind,
+    kernel::netlink::{ipnet::IpNet, kind::Kind},
     model::{
         child::{Child, mac_text},
         container::Container,
-        description::{Carrier, Degraded, Demux, Description, Hairpin},
+        description::{Carrier, Degraded, Demux, Description, Hairpin, HostFlood},
+        held::WireAddress,
         master::Master,
         members::Members,
         options::DropUnknown,
@@ -38,6 +39,8 @@ pub struct MasterStatus {
     pub hairpin: Hairpin,
     /// Whether requests for a known address go to its owner alone.
     pub directed_neigh: bool,
+    /// How the host's broadcasts get to the children: "device", "master" or "off".
+    pub host_flood: HostFlood,
     /// Broadcast and multicast frames a second from the wire, and from each child; `None` is no limit.
     pub storm_limit: Option<NonZeroU32>,
     /// What is less than the best, and why.
@@ -46,6 +49,8 @@ pub struct MasterStatus {
     pub drop_unknown: DropUnknown,
     /// Whether the switch sends frames back out of the port they came in by.
     pub vepa_switch: bool,
+    /// Whether children speak with the master's MAC on the wire.
+    pub single_mac: bool,
     /// All its children.
     pub children: Vec<ChildStatus>,
 }
@@ -85,6 +90,8 @@ pub struct ChildStatus {
     pub host_access: bool,
     /// Why not, where it does not.
     pub host_access_reason: Option<String>,
+    /// Whether its settings hang on its container, which is not known: it may the least meanwhile.
+    pub unsettled: bool,
     /// What else was set for it.
     #[serde(flatten)]
     pub policy: PolicyStatus,
@@ -92,6 +99,11 @@ pub struct ChildStatus {
     pub owned: bool,
     /// The container it belongs to, where an engine says so.
     pub container: Option<Container>,
+    /// Its IP addresses, where its namespace tells them.
+    pub addresses: Vec<IpNet>,
+    /// The addresses by which what comes from a wire of one MAC is given to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wire_addresses: Vec<WireAddress>,
 }
 
 /// What `status` says of a master in the namespace named `netns`, with a data path of this
@@ -114,10 +126,12 @@ pub fn compose(
         demux: description.demux,
         hairpin: description.hairpin,
         directed_neigh: description.directs,
+        host_flood: description.host_flood,
         storm_limit: description.storm_limit,
         degraded: description.degraded.clone(),
         drop_unknown: description.drop_unknown,
         vepa_switch: description.vepa_switch,
+        single_mac: description.single_mac,
         children,
     }
 }
@@ -138,7 +152,7 @@ fn describe_child(
         Some(_) => child.place.label.clone(),
     };
     let host_access_reason = match adopted {
-        true => no_host_access(policy, description),
+        true => no_host_access(child, master, policy, description),
         false => Some(match description.adopts || child.is_ours() {
             true => format!("not adopted: macvlan-ctl attach {master}, or run"),
             false => "not adopted: adopt is off".to_owned(),
@@ -159,26 +173,44 @@ fn describe_child(
             _ => child.up && !child.protodown,
         },
         elsewhere: members.elsewhere.contains(&child.mac),
-        host_owned: policy.is_hosts(),
+        host_owned: policy.is_hosts() && child.place.nsid.is_none(),
         adopted,
         host_access: host_access_reason.is_none(),
         host_access_reason,
+        unsettled: policy.is_unsettled(),
         policy: PolicyStatus::of(policy, members.rates_of(child.mac), &members.groups),
         owned: child.owned,
         container: None,
+        addresses: child.addresses.clone(),
+        wire_addresses: Vec::new(),
     }
 }
 
+/// What is wrong with a child that is left alone for its MAC.
+pub const CLAIMED: &str = "the MAC of a gateway of the host";
+
+/// What is wrong with a child that may the least for now.
+pub const UNSETTLED: &str = "its settings hang on its container, which is not known yet";
+
 /// Why a child with this policy does not reach the host through the hairpin, if so.
-fn no_host_access(policy: Policy, description: &Description) -> Option<String> {
+fn no_host_access(child: &Child, master: &str, policy: Policy, description: &Description) -> Option<String> {
     if description.hairpin == Hairpin::Off {
         let reason = description.degraded.iter().rev().find(|degraded| degraded.feature == "hairpin");
         return Some(reason.map_or("the hairpin is off".into(), |off| off.reason.clone()));
     }
     if policy.is_hosts() {
-        return Some("a device of the host's own".into());
+        return Some(match child.place.nsid {
+            None => "a device of the host's own".into(),
+            Some(_) => format!(
+                "it has {CLAIMED}; if it is that gateway: macvlan-ctl child set {master} {},host-access=on",
+                child.mac
+            ),
+        });
     }
-    (!policy.host_access()).then(|| "host-access is off".into())
+    (!policy.host_access()).then(|| match policy.is_unsettled() {
+        true => UNSETTLED.into(),
+        false => "host-access is off".into(),
+    })
 }
 
 #[cfg(test)]
@@ -199,10 +231,12 @@ mod tests {
             carrier: Carrier::Bpf,
             demux: Demux::Tc,
             hairpin: Hairpin::Tcx,
+            host_flood: HostFlood::Off,
             degraded: Vec::new(),
             adopts: true,
             drop_unknown: DropUnknown::Off,
             vepa_switch: false,
+            single_mac: false,
             directs: true,
             storm_limit: None,
         };

@@ -10,3 +10,4 @@ pub(crate) mod groups;
 pub(crate) mod planned;
 pub(crate) mod policies;
 pub(crate) mod room;
+pub(crate) mod single_mac;

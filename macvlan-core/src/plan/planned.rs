@@ -79,6 +79,11 @@ impl Target {
 }
 
 impl PlannedChild {
+    /// Whether it is up and is to be down.
+    pub fn is_taken_down(&self) -> bool {
+        self.change.up == Some(false)
+    }
+
     /// There already, and as it is to be.
     pub fn is_kept(&self) -> bool {
         self.existing.is_some()

@@ -55,7 +55,7 @@ pub(crate) async fn changes(
     children.sort_by_key(|child| child.up);
     for child in children {
         let change = changes.entry(child.mac).or_default();
-        *change = request.policies.of(child.identity()).or(*change);
+        *change = request.policies.of(child.identity(&locked.homes.homes)).or(*change);
     }
     for (mac, policy) in policies(locked, planned).await? {
         let change = changes.entry(mac).or_default();

@@ -20,12 +20,16 @@ pub fn refuse_missing(locked: &LockedMaster, request: &AttachRequest) -> Result<
     }
 }
 
-/// Refuses more children than the data path has, or will have, room for.
+/// Refuses more children than the data path has, or will have, room for. Whoever follows the master leaves out
+/// those that do not fit, and goes on.
 ///
 /// # Errors
 ///
 /// When they are.
 pub fn check_room(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Result<()> {
+    if request.follows {
+        return Ok(());
+    }
     let adopts = locked.wanted_options(request).adopt;
     let is_counted = |child: &&Child| {
         (adopts || child.is_ours())

@@ -83,6 +83,33 @@ impl PolicyChange {
         }
     }
 
+    /// Whether this needs a program on the child's own device.
+    pub fn wants_program(&self) -> bool {
+        let is_held = self.anti_spoof.is_some_and(|degree| degree != AntiSpoof::Off);
+        is_held || self.ra == Some(false) || self.dhcp_server == Some(false)
+    }
+
+    /// What this sets, but for what `other` sets as well.
+    pub fn without(self, other: &Self) -> Self {
+        fn unless<T, U>(own: Option<T>, other: &Option<U>) -> Option<T> {
+            own.filter(|_| other.is_none())
+        }
+        Self {
+            host_access: unless(self.host_access, &other.host_access),
+            sibling_access: unless(self.sibling_access, &other.sibling_access),
+            group: unless(self.group, &other.group),
+            anti_spoof: unless(self.anti_spoof, &other.anti_spoof),
+            vepa_reflect: unless(self.vepa_reflect, &other.vepa_reflect),
+            rate_rx: unless(self.rate_rx, &other.rate_rx),
+            rate_tx: unless(self.rate_tx, &other.rate_tx),
+            rate_scope: unless(self.rate_scope, &other.rate_scope),
+            ra: unless(self.ra, &other.ra),
+            dhcp_server: unless(self.dhcp_server, &other.dhcp_server),
+            host_control: unless(self.host_control, &other.host_control),
+            named: self.named,
+        }
+    }
+
     /// Everything as it is in `policy`, with these rates.
     pub fn of(policy: Policy, rates: RateLimits, groups: &Groups) -> Self {
         let reflection = if policy.reflection() { Reflection::Local } else { Reflection::Switch };

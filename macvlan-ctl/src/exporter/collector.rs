@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use macvlan_core::follow::snapshot::{Snapshot, Tallies, Tally};
+use macvlan_core::{
+    follow::snapshot::{Snapshot, Tallies, Tally},
+    model::printable::Printable,
+};
 use tokio::sync::watch;
 
 use crate::exporter::{
@@ -52,6 +55,17 @@ impl Collector {
     /// Whether somebody still follows the masters.
     pub fn is_followed(&self) -> bool {
         self.views.has_changed().is_ok()
+    }
+
+    /// The masters that are not there, not up or not attached to, each on a line with the reason; `None` when
+    /// all are.
+    pub fn not_ready(&self) -> Option<String> {
+        let view = Arc::clone(&self.views.borrow());
+        let lines: String = view
+            .not_ready()
+            .map(|(name, why)| format!("{}: {}\n", Printable(name), Printable(why)))
+            .collect();
+        Some(lines).filter(|lines| !lines.is_empty())
     }
 
     /// Asks the kernel for what [`text`](Self::text) cannot read itself. Gives the view that this was asked

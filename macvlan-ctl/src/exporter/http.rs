@@ -42,7 +42,7 @@ const HEADER_FIELDS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const HOME: &str = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>macvlan-ctl</title></head>\n\
-    <body><h1>macvlan-ctl</h1><p><a href=\"/metrics\">Metrics</a> <a href=\"/healthz\">Health</a></p></body></html>\n";
+    <body><h1>macvlan-ctl</h1><p><a href=\"/metrics\">Metrics</a> <a href=\"/healthz\">Health</a> <a href=\"/readyz\">Readiness</a></p></body></html>\n";
 
 /// Accepts clients for as long as this is polled.
 pub async fn accept(listener: &TcpListener, collector: Arc<Collector>) -> Infallible {
@@ -120,7 +120,7 @@ fn answer(
 ) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     let path = request.uri().path();
-    if !matches!(path, "/" | "/metrics" | "/healthz") {
+    if !matches!(path, "/" | "/metrics" | "/healthz" | "/readyz") {
         return response(StatusCode::NOT_FOUND, TEXT, "not found: try /metrics\n");
     }
     // hyper leaves the body of an answer to HEAD out.
@@ -134,10 +134,14 @@ fn answer(
             Ok(text) => response(StatusCode::OK, TEXT_FORMAT, text),
             Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error:#}\n")),
         },
-        "/healthz" if collector.is_followed() => response(StatusCode::OK, TEXT, "ok\n"),
-        "/healthz" => {
+        "/healthz" | "/readyz" if !collector.is_followed() => {
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "nobody follows the masters any more\n")
         }
+        "/healthz" => response(StatusCode::OK, TEXT, "ok\n"),
+        "/readyz" => match collector.not_ready() {
+            Some(reasons) => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons),
+            None => response(StatusCode::OK, TEXT, "ok\n"),
+        },
         _ => response(StatusCode::OK, "text/html; charset=utf-8", HOME),
     }
 }

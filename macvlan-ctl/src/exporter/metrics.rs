@@ -47,11 +47,8 @@ metrics! {
     BUILD_INFO = gauge "macvlan_build_info" ["version"],
         "The version of macvlan-ctl that serves these metrics; always 1.";
 
-    CHILD_INFO = gauge "macvlan_child_info" [
-            "master", "mac", "child", "mode", "kind", "netns", "netnsid", "container_engine",
-            "container_id", "container_name", "owned",
-        ],
-        "Who a child is: join by instance, master and mac; always 1.";
+    CHILD_INFO = gauge "macvlan_child_info" ["master", "mac", "container", "mode", "kind", "owned"],
+        "Who a child is, by what a restart leaves as it is: join by instance, master and mac; always 1.";
     CHILD_UP = gauge "macvlan_child_up" ["master", "mac"],
         "Whether a child is administratively up.";
     CHILD_HOST_ACCESS = gauge "macvlan_child_host_access" ["master", "mac"],
@@ -81,8 +78,16 @@ metrics! {
 
     MASTER_INFO = gauge "macvlan_master_info" ["master", "ifindex", "mac", "netns"],
         "Who a master is; always 1.";
+    MASTER_READY = gauge "macvlan_master_ready" ["master"],
+        "Whether a master that is followed is there, up and attached to; /readyz says why not.";
     MASTER_CHILDREN = gauge "macvlan_master_children" ["master"],
         "Children of a master that the data path knows; without one, all.";
+    MASTER_UNADOPTED = gauge "macvlan_master_unadopted_children" ["master"],
+        "Children of a master that the data path should know and does not.";
+    MASTER_MAC_CONFLICTS = gauge "macvlan_master_mac_conflicts" ["master"],
+        "MACs that more than one child of a master has.";
+    MASTER_ADDRESS_CONFLICTS = gauge "macvlan_master_address_conflicts" ["master"],
+        "IP addresses that two claim; requests for them go to everybody.";
     MASTER_UNKNOWN_UNICAST_PACKETS = counter "macvlan_master_unknown_unicast_packets_total" ["master"],
         "Unicast frames from the wire to nobody here.";
     MASTER_UNKNOWN_UNICAST_BYTES = counter "macvlan_master_unknown_unicast_bytes_total" ["master"],
@@ -109,7 +114,7 @@ metrics! {
     DATAPATH_READABLE = gauge "macvlan_datapath_readable" ["master"],
         "Whether the pinned maps of a master could be read; without them its counters are missing.";
 
-    SETTINGS = gauge "macvlan_master_settings_info" ["master", "drop_unknown", "vepa_switch", "directed_neigh"],
+    SETTINGS = gauge "macvlan_master_settings_info" ["master", "drop_unknown", "vepa_switch", "directed_neigh", "single_mac"],
         "What is set for a master, as status names it; always 1.";
     STORM_LIMIT = gauge "macvlan_master_storm_limit_packets" ["master"],
         "Broadcast and multicast frames a second that are let through from the wire and from each child; missing without a limit.";
@@ -163,9 +168,18 @@ mod tests {
 
     #[test]
     fn identity_stands_in_info_metrics_alone() {
-        let identity = |label: &&str| label.starts_with("container") || label.starts_with("netns");
-        for metric in ALL.iter().filter(|metric| metric.labels.iter().any(identity)) {
+        for metric in ALL.iter().filter(|metric| metric.labels.contains(&"container")) {
             assert!(metric.name.ends_with("_info"), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_child_that_a_restart_changes_is_a_label() {
+        let changes = ["child", "netns", "netnsid", "ifname", "ifindex", "container_id", "address"];
+        for metric in
+            ALL.iter().filter(|metric| metric.labels.contains(&"mac") && *metric.name != *MASTER_INFO.name)
+        {
+            assert!(!metric.labels.iter().any(|label| changes.contains(label)), "{}", metric.name);
         }
     }
 }

@@ -90,7 +90,7 @@ pub fn serve(
         let _inside = runtime.enter();
         tokio::net::TcpListener::from_std(listener).context("cannot serve metrics")?
     };
-    let (named, shown) = watch::channel(Arc::clone(&views.borrow()));
+    let (named, shown) = watch::channel(Arc::new(naming::unnamed(&views.borrow())));
     let collector = Arc::new(Collector::new(shown, tallies));
     let (stop, stopped) = oneshot::channel::<()>();
     let serve = move || {

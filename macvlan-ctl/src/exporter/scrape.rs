@@ -20,6 +20,8 @@ use macvlan_core::{
 pub struct Scrape {
     /// In the order of the view.
     pub masters: Vec<MasterScrape>,
+    /// Names of masters that are waited for.
+    pub waiting: Vec<String>,
     /// Masters that could not be read in this scrape.
     pub failures: u64,
     /// How long reading took.
@@ -33,6 +35,12 @@ pub struct MasterScrape {
     pub status: MasterStatus,
     /// What the kernel counted of each child by its MAC, where it carries them alone.
     pub totals: BTreeMap<Mac, Totals>,
+    /// Whether the device is administratively up.
+    pub is_up: bool,
+    /// Children that the data path should know and does not.
+    pub unadopted: usize,
+    /// Children whose containers have not been asked for yet.
+    pub unnamed: BTreeSet<Mac>,
     /// What its pins tell.
     pub reading: Reading,
     /// Frames that the kernel dropped on its receive side; `None` where it does not tell.
@@ -54,6 +62,8 @@ pub enum Reading {
         usage: Usage,
         /// What the programs have run.
         programs: Vec<ProgramRuns>,
+        /// How many IP addresses two claim.
+        contested: usize,
         /// The programs are those of this version of macvlan-ctl.
         is_current: bool,
     },
@@ -67,21 +77,25 @@ impl Scrape {
     pub fn take(view: &Snapshot) -> Self {
         let mut snapshot = Self::default();
         let mut names = BTreeSet::new();
-        for MasterSnapshot { status, pins, totals } in &view.masters {
-            if !names.insert(&status.ifname) {
+        for master in &view.masters {
+            let MasterSnapshot { status, pins, totals, is_up, unadopted, unnamed } = master.clone();
+            if !names.insert(status.ifname.clone()) {
                 snapshot.failures += 1;
                 continue;
             }
             let reading = match pins {
                 None => Reading::Unpinned,
-                Some(pins) => read(pins).unwrap_or_else(|error| {
+                Some(pins) => read(&pins).unwrap_or_else(|error| {
                     snapshot.failures += 1;
                     Reading::Failed(format!("{error:#}"))
                 }),
             };
-            let (status, totals) = (status.clone(), totals.clone());
-            snapshot.masters.push(MasterScrape { status, totals, reading, rx_dropped: None });
+            let rx_dropped = None;
+            let master = MasterScrape { status, totals, is_up, unadopted, unnamed, reading, rx_dropped };
+            snapshot.masters.push(master);
         }
+        let waiting = view.waiting.iter().map(|waiting| waiting.name.clone());
+        snapshot.waiting = waiting.filter(|name| names.insert(name.clone())).collect();
         snapshot
     }
 }
@@ -92,6 +106,7 @@ fn read(pins: &Path) -> Result<Reading> {
         counters: Box::new(reader.counters()?),
         usage: reader.usage()?,
         programs: reader.programs()?,
+        contested: reader.contested()?,
         is_current: reader.is_current(),
     })
 }

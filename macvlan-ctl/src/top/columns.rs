@@ -2,11 +2,13 @@
 
 use Measure::{RxBits, RxPackets, TxBits, TxPackets};
 use macvlan_common::counters::{DropReason, Path};
-use macvlan_core::model::{stats::BothWays, status::ChildStatus};
+use macvlan_core::model::{
+    known_by::short_netns, printable::printable, stats::BothWays, status::ChildStatus,
+};
 
 use crate::top::{
     model::{Row, bits},
-    text::{clean, si},
+    text::si,
 };
 
 /// What the table is about.
@@ -51,14 +53,14 @@ pub enum Measure {
 /// A column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
-    /// Name of the child in its own namespace.
+    /// What people know the child by.
     Name,
+    /// Its interface, in its own namespace.
+    Interface,
     /// Name of its master.
     Master,
     /// Its namespace.
     Netns,
-    /// Its container.
-    Container,
     /// Its MAC.
     Mac,
     /// Its mode.
@@ -93,7 +95,7 @@ impl Column {
             Self::Name => "CHILD",
             Self::Master => "MASTER",
             Self::Netns => "NETNS",
-            Self::Container => "CONTAINER",
+            Self::Interface => "IFACE",
             Self::Mac => "MAC",
             Self::Mode => "MODE",
             Self::Rate(_, RxPackets) => "RX p/s",
@@ -129,13 +131,13 @@ impl Column {
         )
     }
 
-    /// Columns of the screen it takes: of [`Column::History`] the least.
+    /// Columns of the screen it takes: of [`Column::Name`] and [`Column::History`] the least.
     pub const fn width(self) -> u16 {
         match self {
-            Self::Name => 15,
+            Self::Name => 14,
+            Self::Interface => 8,
             Self::Master => 9,
             Self::Netns => 12,
-            Self::Container => 16,
             Self::Mac => 17,
             Self::Mode => 8,
             Self::History => 10,
@@ -159,7 +161,7 @@ impl Column {
         match self {
             Self::History => String::new(),
             _ if self.is_number() => self.number(row).map_or("-".to_owned(), si),
-            _ => clean(&self.name(row)),
+            _ => self.name(row),
         }
     }
 
@@ -175,10 +177,10 @@ impl Column {
 
     fn name(self, row: &Row) -> String {
         match self {
-            Self::Name => row.about.ifname.clone(),
-            Self::Master => row.key.master.clone(),
+            Self::Name => row.name.clone(),
+            Self::Interface => printable(&row.about.ifname),
+            Self::Master => printable(&row.key.master),
             Self::Netns => netns(&row.about),
-            Self::Container => container(&row.about).unwrap_or_else(|| "-".to_owned()),
             Self::Mac => row.key.mac.to_string(),
             Self::Mode => row.about.mode.to_owned(),
             _ => String::new(),
@@ -197,23 +199,11 @@ impl Measure {
     }
 }
 
-/// The namespace of a child, as short as it stays telling.
+/// The namespace of a child, as short as it stays telling; `-` where nothing is known of it.
 pub fn netns(about: &ChildStatus) -> String {
     match (&about.netns, about.netnsid) {
-        (Some(name), _) => {
-            let name = ["/run/docker/netns/", "/run/netns/"]
-                .iter()
-                .find_map(|at| name.strip_prefix(at))
-                .unwrap_or(name);
-            name.to_owned()
-        }
+        (Some(netns), _) => short_netns(netns),
         (None, Some(id)) => format!("nsid {id}"),
         (None, None) => "-".to_owned(),
     }
-}
-
-/// The container of a child: its name or, without one, the head of its id.
-pub fn container(about: &ChildStatus) -> Option<String> {
-    let container = about.container.as_ref()?;
-    Some(container.name.clone().unwrap_or_else(|| container.id.chars().take(12).collect()))
 }

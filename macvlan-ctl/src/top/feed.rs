@@ -20,6 +20,7 @@ use macvlan_core::{
         containers::Containers,
         datapath::{datapath_of, find_datapath},
         masters,
+        neighbours::Addresses,
     },
     kernel::netlink::Netlink,
     model::{description::Description, master::Master, stats::MasterStats, status::MasterStatus},
@@ -45,6 +46,7 @@ pub struct Feed {
     name: Option<String>,
     netlink: Netlink,
     containers: Containers,
+    addresses: Addresses,
     known: Option<Known>,
     /// Why masters have no programs, by their keys: that is slow to find out.
     refusals: BTreeMap<String, String>,
@@ -67,11 +69,11 @@ impl Feed {
     ///
     /// A netlink socket cannot be opened.
     pub fn open(name: Option<&str>) -> Result<Self> {
-        let (netlink, containers) = (Netlink::open()?, Containers::default());
         Ok(Self {
             name: name.map(str::to_owned),
-            netlink,
-            containers,
+            netlink: Netlink::open()?,
+            containers: Containers::default(),
+            addresses: Addresses::open()?,
             known: None,
             refusals: BTreeMap::new(),
         })
@@ -112,6 +114,7 @@ impl Feed {
 
     /// Finds masters and children, and who they are.
     async fn look(&mut self, filters: BTreeMap<u32, Vec<Mac>>) -> Result<Known> {
+        self.addresses.forget_all();
         let observed = find_children(&self.netlink, Access::Read).await?;
         let masters = masters::masters(&self.netlink, &observed, self.name.as_deref()).await?;
         self.refusals.retain(|key, _| masters.iter().any(|master| master.key.to_string() == *key));
@@ -120,7 +123,7 @@ impl Feed {
             let children = observed.of(master.index);
             let datapath = self.datapath(master, &observed).await?;
             let mut status = status::describe(master, datapath.as_ref(), children);
-            status::name_containers(&mut status, children, &mut self.containers).await;
+            status::identify(&mut status, children, &mut self.containers, &mut self.addresses).await;
             all.push(status);
         }
         Ok(Known { since: Instant::now(), filters, observed, masters, status: Arc::new(all) })

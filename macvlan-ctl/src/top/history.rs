@@ -32,6 +32,11 @@ impl History {
     pub fn both(&self) -> impl DoubleEndedIterator<Item = u64> + ExactSizeIterator + Clone + '_ {
         self.0.iter().map(|(rx, tx)| rx.saturating_add(*tx))
     }
+
+    /// The highest of both together among the newest `samples`, bits per second.
+    pub fn highest(&self, samples: usize) -> u64 {
+        self.both().rev().take(samples).max().unwrap_or(0)
+    }
 }
 
 #[cfg(test)]
@@ -45,5 +50,6 @@ mod tests {
         assert_eq!(history.rx().len(), KEPT);
         assert_eq!(history.rx().next(), Some(1));
         assert_eq!(history.both().last(), Some(u64::MAX));
+        assert_eq!(history.highest(1), u64::MAX);
     }
 }

@@ -60,7 +60,7 @@ pub const HELP: [(&str, &str); 18] = [
     ("Up Down j k PgUp PgDn Home End", "select a child"),
     ("Enter", "show the selected child"),
     ("Esc", "back; in the table, no filter any more"),
-    ("/", "only what matches name, MAC, netns, container"),
+    ("/", "only what matches container, MAC, IP, interface"),
     ("< >, s", "sort by the column to the left, to the right"),
     ("N", "sort by name; again: by namespace"),
     ("B P", "sort by bits or packets received; again: sent"),

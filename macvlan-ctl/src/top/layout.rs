@@ -16,17 +16,26 @@ use crate::top::{
 pub struct Traits {
     /// They have more than one master.
     pub masters: bool,
-    /// Some belong to a container.
-    pub containers: bool,
+    /// Columns of the longest name.
+    pub name: usize,
+    /// Columns of the longest name of an interface.
+    pub interface: usize,
 }
 
+/// Columns before a row: what happened to it, and a blank.
+pub const MARK: u16 = 2;
+
 /// The columns of a view, left to right, each with its width. The name is always there; of the
-/// others the more telling ones, as far as they fit beside one mark and a blank after each.
+/// others the more telling ones, as far as they fit beside the mark and a blank after each. What is left
+/// makes room for longer names, then for the history.
 pub fn layout(view: View, screen: u16, traits: Traits) -> Vec<(Column, u16)> {
-    let mut room = screen.saturating_sub(1);
+    let mut room = screen.saturating_sub(MARK);
+    // A long name comes before much else, but not before everything.
+    let name = u16::try_from(traits.name).unwrap_or(u16::MAX).min(screen / 4).max(Column::Name.width());
+    let width_of = |column: Column| if column == Column::Name { name } else { column.width() };
     let mut chosen: Vec<Column> = Vec::new();
     for group in wanted(view, traits) {
-        let needed: u16 = group.iter().map(|column| column.width() + 1).sum();
+        let needed: u16 = group.iter().map(|column| width_of(*column) + 1).sum();
         // The last one needs no blank after it.
         if chosen.is_empty() || needed <= room + 1 {
             room = room.saturating_sub(needed);
@@ -34,13 +43,24 @@ pub fn layout(view: View, screen: u16, traits: Traits) -> Vec<(Column, u16)> {
         }
     }
     chosen.sort_by_key(|column| place(*column));
-    let widen = |column: Column| column.width() + if column == Column::History { room } else { 0 };
-    chosen.into_iter().map(|column| (column, widen(column))).collect()
+    let mut columns: Vec<(Column, u16)> =
+        chosen.into_iter().map(|column| (column, width_of(column))).collect();
+    for (column, wanted) in
+        [(Column::Name, traits.name), (Column::Interface, traits.interface), (Column::History, usize::MAX)]
+    {
+        let wanted = u16::try_from(wanted).unwrap_or(u16::MAX);
+        for (_, width) in columns.iter_mut().filter(|(shown, _)| *shown == column) {
+            let more = wanted.saturating_sub(*width).min(room);
+            *width += more;
+            room -= more;
+        }
+    }
+    columns
 }
 
 /// Groups of columns that come together or not at all, the most telling ones first.
 fn wanted(view: View, traits: Traits) -> Vec<Vec<Column>> {
-    use Column::{Container, DropRate, DropTotal, History, Mac, Master, Mode, Name, Netns, Rate, Total};
+    use Column::{DropRate, DropTotal, History, Interface, Mac, Master, Mode, Name, Netns, Rate, Total};
     let each = |measures: [Measure; 2]| {
         let paths = [Path::Wire, Path::Host, Path::Sibling].into_iter();
         paths.flat_map(|path| measures.map(|measure| Rate(Some(path), measure))).collect()
@@ -50,7 +70,7 @@ fn wanted(view: View, traits: Traits) -> Vec<Vec<Column>> {
         View::All => groups.extend([
             vec![Rate(None, RxBits), Rate(None, TxBits)],
             vec![DropRate(None)],
-            vec![Rate(None, RxPackets), Rate(None, TxPackets)],
+            vec![Interface],
         ]),
         View::Path(path) => {
             let path = Some(path);
@@ -65,7 +85,13 @@ fn wanted(view: View, traits: Traits) -> Vec<Vec<Column>> {
         groups.push(vec![Master]);
     }
     match view {
-        View::All => groups.extend([each([RxBits, TxBits]), vec![History], vec![DropTotal(None)]]),
+        View::All => groups.extend([
+            vec![Mac],
+            vec![History],
+            vec![Rate(None, RxPackets), Rate(None, TxPackets)],
+            vec![DropTotal(None)],
+            each([RxBits, TxBits]),
+        ]),
         View::Path(path) => {
             let measures = [RxPackets, RxBits, TxPackets, TxBits];
             groups.push(measures.map(|measure| Total(Some(path), measure)).to_vec());
@@ -74,13 +100,11 @@ fn wanted(view: View, traits: Traits) -> Vec<Vec<Column>> {
             groups.extend(DROP_REASONS.map(|reason| vec![DropRate(Some(reason)), DropTotal(Some(reason))]));
         }
     }
-    groups.push(vec![Netns]);
-    if traits.containers {
-        groups.push(vec![Container]);
-    }
-    groups.push(vec![Mac]);
     if view == View::All {
+        groups.push(vec![Netns]);
         groups.push(each([RxPackets, TxPackets]));
+    } else {
+        groups.extend([vec![Interface], vec![Mac], vec![Netns]]);
     }
     groups.push(vec![Mode]);
     groups
@@ -93,10 +117,10 @@ fn place(column: Column) -> (usize, usize) {
     let reason = |reason: Option<DropReason>| reason.map_or(0, |reason| 1 + reason as usize);
     match column {
         Column::Name => (0, 0),
-        Column::Master => (0, 1),
-        Column::Netns => (0, 2),
-        Column::Container => (0, 3),
-        Column::Mac => (0, 4),
+        Column::Interface => (0, 1),
+        Column::Mac => (0, 2),
+        Column::Master => (0, 3),
+        Column::Netns => (0, 4),
         Column::Mode => (0, 5),
         Column::Rate(on, what) => (1 + path(on), measure(what)),
         Column::Total(on, what) => (5 + path(on), measure(what)),

@@ -17,3 +17,5 @@ pub mod screen;
 #[cfg(test)]
 mod tests;
 mod text;
+
+pub use self::keys::HELP;

@@ -10,6 +10,7 @@ use macvlan_common::{
     mac::Mac,
 };
 use macvlan_core::model::{
+    known_by::{KnownBy, names},
     rates,
     stats::{BothWays, ChildStats, MasterStats, Pair},
     status::{ChildStatus, MasterStatus},
@@ -45,6 +46,8 @@ pub enum Phase {
 pub struct Row {
     /// Which.
     pub key: Key,
+    /// What people know it by.
+    pub name: String,
     /// Who it is.
     pub about: ChildStatus,
     /// What was counted of it.
@@ -108,6 +111,7 @@ impl Model {
             row.leave(sample.at);
             self.rows.entry(row.key.clone()).or_insert(row);
         }
+        self.name_rows();
         self.trouble = None;
         self.before = Some((sample.at, sample.stats.clone()));
         self.has_begun = true;
@@ -134,6 +138,20 @@ impl Model {
         }
     }
 
+    /// Gives every row the name that people know it by.
+    fn name_rows(&mut self) {
+        let own: BTreeMap<&str, Option<&str>> =
+            self.masters.iter().map(|row| (&*row.status.ifname, row.status.netns.as_deref())).collect();
+        let known = self
+            .rows
+            .values()
+            .map(|row| KnownBy::of(&row.about, own.get(row.key.master.as_str()).copied().flatten()));
+        let names = names(known);
+        for (row, name) in self.rows.values_mut().zip(names) {
+            row.name = name;
+        }
+    }
+
     fn take_children(
         &mut self,
         old: &mut BTreeMap<Key, Row>,
@@ -141,10 +159,15 @@ impl Model {
         status: &MasterStatus,
         (total, rate): (&MasterStats, &MasterStats),
     ) {
-        let about: BTreeMap<(Mac, &str), &ChildStatus> =
-            status.children.iter().map(|child| ((child.address, child.ifname.as_str()), child)).collect();
+        // Where a child lives is told apart by number alone: the master's own namespace may have a name.
+        let about: BTreeMap<(Mac, &str, Option<i32>), &ChildStatus> = status
+            .children
+            .iter()
+            .map(|child| ((child.address, child.ifname.as_str(), child.netnsid), child))
+            .collect();
         for (total, rate) in total.children.iter().zip(&rate.children) {
-            let Some(about) = about.get(&(total.address, total.ifname.as_str())) else { continue };
+            let key = (total.address, total.ifname.as_str(), total.netnsid);
+            let Some(about) = about.get(&key) else { continue };
             let key = Key { master: status.ifname.clone(), mac: total.address };
             if let Some(twin) = self.rows.get_mut(&key) {
                 // Of two with one MAC the one that is up has the traffic (`macvlan_addr_busy`).
@@ -160,7 +183,8 @@ impl Model {
                 None => (History::default(), Phase::Here),
             };
             let (about, total, rate) = ((*about).clone(), total.clone(), rate.clone());
-            self.rows.insert(key.clone(), Row { key, about, total, rate, history, phase });
+            let name = String::new();
+            self.rows.insert(key.clone(), Row { key, name, about, total, rate, history, phase });
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::top::{
-    columns::{Column, Measure, Value, View, container, netns},
+    columns::{Column, Measure, Value, View, netns},
     model::Row,
 };
 
@@ -57,7 +57,7 @@ impl Sort {
 }
 
 fn by_name(a: &Row, b: &Row) -> Ordering {
-    a.about.ifname.cmp(&b.about.ifname).then_with(|| a.key.cmp(&b.key))
+    a.name.cmp(&b.name).then_with(|| a.about.ifname.cmp(&b.about.ifname)).then_with(|| a.key.cmp(&b.key))
 }
 
 /// A text that rows must contain in one of their names, whatever the case.
@@ -90,7 +90,7 @@ impl Filter {
         self.0.clear();
     }
 
-    /// Whether a child is to be shown: by its name, MAC, namespace, container or master.
+    /// Whether a child is to be shown: by its container, MAC, addresses, interface, namespace or master.
     pub fn matches(&self, row: &Row) -> bool {
         if self.0.is_empty() {
             return true;
@@ -98,12 +98,19 @@ impl Filter {
         let wanted = self.0.to_lowercase();
         let has = |text: &str| text.to_lowercase().contains(&wanted);
         let about = &row.about;
-        has(&about.ifname)
+        has(&row.name)
+            || has(&about.ifname)
             || has(&row.key.mac.to_string())
             || has(&netns(about))
             || about.netns.as_deref().is_some_and(has)
-            || container(about).as_deref().is_some_and(has)
-            || about.container.as_ref().is_some_and(|container| has(&container.id))
+            || about.container.as_ref().is_some_and(|container| {
+                has(&container.id)
+                    || container
+                        .name
+                        .as_deref()
+                        .is_some_and(|name| has(&format!("{}:{name}", container.engine)))
+            })
+            || about.addresses.iter().any(|address| has(&address.to_string()))
             || has(&row.key.master)
     }
 }

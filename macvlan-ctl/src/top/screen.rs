@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use macvlan_core::model::printable::printable;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use crate::top::{
@@ -12,6 +13,7 @@ use crate::top::{
     layout::Traits,
     model::{Key, Model, Row},
     order::{Filter, Sort},
+    text::width,
 };
 
 /// Times between two looks that `+` and `-` walk through, in milliseconds.
@@ -159,11 +161,14 @@ impl Screen {
 
     /// What the rows have in common that decides about columns.
     pub(crate) fn traits(&self) -> Traits {
-        let mut rows = self.model.rows.values();
+        let longest = |text: fn(&Row) -> String| {
+            self.model.rows.values().map(|row| width(&text(row))).max().unwrap_or(0)
+        };
         let first = self.model.rows.keys().next().map(|key| &key.master);
         Traits {
             masters: self.model.rows.keys().any(|key| Some(&key.master) != first),
-            containers: rows.any(|row| row.about.container.is_some()),
+            name: longest(|row| row.name.clone()),
+            interface: longest(|row| printable(&row.about.ifname)),
         }
     }
 

@@ -10,52 +10,81 @@ use macvlan_common::{
     config::Config,
     counters::Path,
     decide::{Tables as _, decide},
+    flood::{is_flooded, tag_through},
     frame::{Frame, Hook},
-    tag::{Hairpin, Tag},
+    mac::is_group,
+    tag::{Hairpin, Sender, Tag},
     trace::{Judgement, Point},
     verdict::Action,
 };
 
 use super::{NEXT, copy_failed, guard_and_charge, next_or_lost, sender, size};
 use crate::{
-    account::charge_rx,
+    account::{charge, charge_rx},
     global::{__sk_buff, context_of, skb_of},
     guard,
     maps::Maps,
     neigh::{self, AskedByHost},
-    packet, presence, skb,
+    packet, presence, single_mac, skb,
     trace::macvlan_record,
 };
+
+/// `include/linux/netdevice.h`: what was sent has been dropped on its way.
+const NET_XMIT_DROP: i64 = 1;
 
 /// Down from the host or from a child, bound for the wire.
 #[classifier]
 pub fn macvlan_out(ctx: TcContext) -> i32 {
-    egress::<false>(&ctx)
+    egress::<false, false>(&ctx)
 }
 
 /// [`macvlan_out`], traced.
 #[classifier]
 pub fn macvlan_out_tr(ctx: TcContext) -> i32 {
-    egress::<true>(&ctx)
+    egress::<true, false>(&ctx)
+}
+
+/// [`macvlan_out`] to a wire that carries one MAC.
+#[classifier]
+pub fn macvlan_one_out(ctx: TcContext) -> i32 {
+    depart(&ctx, egress::<false, true>(&ctx))
+}
+
+/// [`macvlan_one_out`], traced.
+#[classifier]
+pub fn macvlan_oneo_tr(ctx: TcContext) -> i32 {
+    depart(&ctx, egress::<true, true>(&ctx))
 }
 
 #[inline(always)]
-fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
+fn egress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
     let Some(mut frame) = packet::whole_macs(ctx) else { return NEXT };
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
     if config.asks_senders() {
-        frame.sender = sender(ctx, &config);
+        frame.sender = sender(ctx, frame.src, &config);
+    } else if is_group(frame.dst) && is_flooded(skb::tag(ctx)) {
+        frame.sender = Sender::Flooded;
     }
     presence::wake(frame, &maps);
     let verdict = decide(Hook::Egress, frame, &maps);
-    if let Some(child) = verdict.tx {
+    if verdict.action == Action::End {
+        return TC_ACT_SHOT;
+    }
+    if let Some(child) = verdict.shown_here() {
         presence::sent(child, frame.dst);
     }
     let verdict = match verdict.sender_to_host() {
         Some(child) if guard::is_kept_from_host(ctx, child) => verdict.without_host(),
         _ => verdict,
     };
+    if SINGLE && let Some(kept) = single_mac::kept_from_wire(ctx, frame, &config, &verdict) {
+        charge(&kept, size(ctx, ctx.len()));
+        if TRACED {
+            macvlan_record(skb_of(ctx), frame.dst, frame.src, Judgement::encode(Point::Egress, &kept), false);
+        }
+        return TC_ACT_SHOT;
+    }
     let verdict = guard_and_charge::<true>(ctx, frame.src, &config, verdict, false);
     if TRACED {
         macvlan_record(skb_of(ctx), frame.dst, frame.src, Judgement::encode(Point::Egress, &verdict), false);
@@ -73,9 +102,7 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         action if action.drop_reason().is_some() => TC_ACT_SHOT,
         Action::Turn => turn(ctx, config.tag_of(Hairpin::Unicast)),
         // A child's own flood is for the siblings that may receive it, whatever it asks for.
-        Action::CopyToChildren if config.directs() && frame.src == config.master => {
-            macvlan_copy(skb_of(ctx), frame.dst)
-        }
+        Action::CopyToChildren if frame.src == config.master => macvlan_copy(skb_of(ctx), frame.dst),
         Action::CopyToChildren => {
             copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
             NEXT
@@ -88,6 +115,20 @@ fn egress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         Action::CopyMulticastToHost => copy_to_host(ctx, frame, &config, Hairpin::MulticastToHost),
         _ => NEXT,
     }
+}
+
+/// What goes on to a wire that carries one MAC is rewritten last: everybody here has it under its sender's own.
+#[inline(always)]
+fn depart(ctx: &TcContext, end: i32) -> i32 {
+    if end != NEXT {
+        return end;
+    }
+    let Some(frame) = packet::whole_macs(ctx) else { return NEXT };
+    let Some(maps) = Maps::open() else { return NEXT };
+    if !single_mac::is_rewritten(frame.src, &maps.config()) {
+        return NEXT;
+    }
+    single_mac::macvlan_leave(skb_of(ctx), frame.src)
 }
 
 /// A child that claims the address of the host's gateway: the host knows its gateway by what the wire says,
@@ -113,10 +154,11 @@ extern "C" fn macvlan_copy(skb: *mut __sk_buff, group: u64) -> i32 {
     let ctx = &context_of(skb);
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
-    let asked = match neigh::asked_by_host(ctx, &maps) {
+    let may_ask = config.directs() && neigh::may_tell(ctx, group);
+    let asked = match if may_ask { neigh::asked_by_host(ctx, &maps) } else { AskedByHost::Children } {
         AskedByHost::Child(asked) => asked,
         AskedByHost::Children => {
-            copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
+            flood(ctx, &config);
             return NEXT;
         }
         AskedByHost::Nobody => return NEXT,
@@ -130,6 +172,28 @@ extern "C" fn macvlan_copy(skb: *mut __sk_buff, group: u64) -> i32 {
     }
     copy_to_ingress(ctx, config.tag_of(Hairpin::Unicast));
     next_or_lost(ctx, packet::set_destination(ctx, group))
+}
+
+/// The host's broadcast goes to the children: through the flood device, where there is one, so that nobody else
+/// sees a copy; or it comes back up, and the driver floods it.
+#[inline(always)]
+fn flood(ctx: &TcContext, config: &Config) {
+    // On its way up, a tagged frame is a VLAN device's before it is a child's: as one from the wire is.
+    if config.flood == 0 || skb::is_tagged(ctx) || packet::is_vlan(ctx) || !copy_through(ctx, config.flood) {
+        copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
+    }
+}
+
+/// A copy is sent through the flood device of this index; the frame itself keeps what it came with. Gives
+/// whether that took it.
+#[inline(always)]
+fn copy_through(ctx: &TcContext, device: u32) -> bool {
+    with_copy_tagged(ctx, tag_through(device), |ctx| match ctx.clone_redirect(device, 0) {
+        // At the end of its way it is dropped, by us.
+        Ok(()) | Err(NET_XMIT_DROP) => true,
+        // The device is gone, or down: a negative number, or NET_XMIT_CN.
+        Err(_) => false,
+    })
 }
 
 /// The frame comes back up on the master, as if the wire had sent it, with our tag and without
@@ -159,14 +223,23 @@ fn copy_to_host(ctx: &TcContext, frame: Frame, config: &Config, kind: Hairpin) -
 /// A copy comes back up; the frame itself keeps what it came with.
 #[inline(always)]
 fn copy_to_ingress(ctx: &TcContext, copy_tag: Tag) {
+    with_copy_tagged(ctx, copy_tag, |ctx| {
+        if ctx.clone_redirect(skb::ifindex(ctx), u64::from(BPF_F_INGRESS)).is_err() {
+            copy_failed(ctx);
+        }
+    });
+}
+
+/// What `make` copies has this tag, and nothing that a sender may have set beside the frame.
+#[inline(always)]
+fn with_copy_tagged<T>(ctx: &TcContext, copy_tag: Tag, make: impl FnOnce(&TcContext) -> T) -> T {
     let (own_tag, own_mark, own_tstamp) = (skb::tag(ctx), skb::mark(ctx), skb::tstamp(ctx));
     skb::set_tag(ctx, copy_tag);
     ctx.set_mark(0);
     skb::set_tstamp(ctx, 0);
-    if ctx.clone_redirect(skb::ifindex(ctx), u64::from(BPF_F_INGRESS)).is_err() {
-        copy_failed(ctx);
-    }
+    let made = make(ctx);
     skb::set_tag(ctx, own_tag);
     ctx.set_mark(own_mark);
     skb::set_tstamp(ctx, own_tstamp);
+    made
 }

@@ -2,12 +2,14 @@
 
 use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
 use macvlan_common::{
+    config::Config,
     counters::Path,
     decide::{Tables as _, decide},
+    flood::tag_beyond,
     frame::{Frame, Hook},
     mac::is_group,
     plain::{Plain, plain},
-    tag::{Hairpin, Sender, Tag},
+    tag::{Hairpin, Sender},
     trace::{Judgement, Point},
     verdict::{Action, Verdict},
 };
@@ -16,8 +18,10 @@ use super::{NEXT, guard_and_charge, next_or_lost, sender, size};
 use crate::{
     account::{charge, charge_rx, charge_wire_rx},
     global::{__sk_buff, context_of, skb_of},
-    maps::Maps,
-    neigh, packet, presence, skb,
+    maps::{Maps, tell_other_mac},
+    neigh, packet, presence,
+    single_mac::{self, Arrival},
+    skb,
     trace::macvlan_record,
 };
 
@@ -29,23 +33,41 @@ const PACKET_OTHERHOST: u32 = 3;
 /// Up from the wire, from a sibling, or turned around.
 #[classifier]
 pub fn macvlan_in(ctx: TcContext) -> i32 {
-    ingress::<false>(&ctx)
+    ingress::<false, false>(&ctx)
 }
 
 /// [`macvlan_in`], traced.
 #[classifier]
 pub fn macvlan_in_tr(ctx: TcContext) -> i32 {
-    ingress::<true>(&ctx)
+    ingress::<true, false>(&ctx)
+}
+
+/// [`macvlan_in`] from a wire that carries one MAC.
+#[classifier]
+pub fn macvlan_one_in(ctx: TcContext) -> i32 {
+    ingress::<false, true>(&ctx)
+}
+
+/// [`macvlan_one_in`], traced.
+#[classifier]
+pub fn macvlan_onei_tr(ctx: TcContext) -> i32 {
+    ingress::<true, true>(&ctx)
 }
 
 #[inline(always)]
-fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
+fn ingress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
     if let Some(kind) = config.hairpin_of(skb::tag(ctx)) {
         return receive_turned(ctx, kind, &maps);
     }
-    if config.xdp_is_generic() {
+    if SINGLE {
+        match single_mac::arrives(ctx, &config) {
+            Arrival::Own => return drop_own::<TRACED>(ctx),
+            Arrival::Lost => return TC_ACT_SHOT,
+            Arrival::Here => {}
+        }
+    } else if config.xdp_is_generic() {
         return receive_behind_xdp::<TRACED>(ctx);
     }
     if TRACED {
@@ -63,11 +85,35 @@ fn ingress<const TRACED: bool>(ctx: &TcContext) -> i32 {
         }
         Some(Plain::Host) => NEXT,
         Some(Plain::Nobody) => {
-            let verdict = Verdict::unknown(&config);
-            charge(&verdict, size(ctx, ctx.len()));
+            let to_host = skb::is_to_host(ctx);
+            learn_mac(Frame { to_host, ..frame }, &config);
+            let verdict = Verdict::unknown_at_ingress(&config, to_host);
+            if verdict.counts() {
+                charge(&verdict, size(ctx, ctx.len()));
+            }
             receive(ctx, verdict.action)
         }
         None => macvlan_decide(skb_of(ctx)),
+    }
+}
+
+/// What was sent from here and comes back: whoever is here and is to hear it has heard it, under its sender's own MAC.
+#[inline(always)]
+fn drop_own<const TRACED: bool>(ctx: &TcContext) -> i32 {
+    let verdict = Verdict::new(Action::DropReflected);
+    charge(&verdict, size(ctx, ctx.len()));
+    if TRACED && let Some(frame) = packet::whole_macs(ctx) {
+        macvlan_record(skb_of(ctx), frame.dst, frame.src, Judgement::encode(Point::Ingress, &verdict), false);
+    }
+    TC_ACT_SHOT
+}
+
+/// The host has another MAC than that of the master: native XDP must not drop what is sent to it.
+#[inline(always)]
+fn learn_mac(frame: Frame, config: &Config) {
+    let is_other = frame.to_host && !is_group(frame.dst) && frame.dst != config.master;
+    if is_other && config.drops_unknown() && config.other_mac == 0 {
+        tell_other_mac();
     }
 }
 
@@ -93,8 +139,10 @@ fn judge<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let Some(maps) = Maps::open() else { return NEXT };
     let config = maps.config();
     if config.asks_senders() {
-        frame.sender = sender(ctx, &config);
+        frame.sender = sender(ctx, frame.src, &config);
     }
+    frame.to_host = skb::is_to_host(ctx);
+    learn_mac(frame, &config);
     presence::heard(ctx, frame, &maps);
     let judged = config.xdp_is_native() && is_judged(ctx, config.meta);
     let hook = if judged { Hook::Judged } else { Hook::Ingress };
@@ -112,8 +160,8 @@ fn judge<const TRACED: bool>(ctx: &TcContext) -> i32 {
 /// A frame that we turned around: the verdict is in the tag.
 #[inline(always)]
 fn receive_turned(ctx: &TcContext, kind: Hairpin, maps: &Maps) -> i32 {
-    const UNREAD: Frame = Frame { dst: 0, src: 0, sender: Sender::Unknown };
-    skb::set_tag(ctx, Tag::default());
+    const UNREAD: Frame = Frame { dst: 0, src: 0, sender: Sender::Unknown, to_host: false };
+    skb::set_tag(ctx, tag_beyond(kind));
     receive(ctx, decide(Hook::Turned(kind), UNREAD, maps).action)
 }
 
@@ -126,8 +174,9 @@ fn receive_behind_xdp<const TRACED: bool>(ctx: &TcContext) -> i32 {
     let Some(maps) = Maps::open() else { return NEXT };
     let headless = packet::whole_macs(ctx) != Some(frame);
     if maps.config().asks_senders() {
-        frame.sender = sender(ctx, &maps.config());
+        frame.sender = sender(ctx, frame.src, &maps.config());
     }
+    frame.to_host = skb::is_to_host(ctx);
     presence::heard(ctx, frame, &maps);
     let verdict = decide(Hook::AfterXdp, frame, &maps);
     let verdict = guard_and_charge::<false>(ctx, frame.src, &maps.config(), verdict, headless);

@@ -33,8 +33,8 @@ const VLAN_LEN: u64 = 4;
 
 /// What the tag proves of the sender. The tag is cleared: no program behind ours may reuse it.
 #[inline(always)]
-pub fn sender(ctx: &TcContext, config: &Config) -> Sender {
-    let sender = config.sender_of(skb::tag(ctx));
+pub fn sender(ctx: &TcContext, src: u64, config: &Config) -> Sender {
+    let sender = config.sender_of(src, skb::tag(ctx));
     if matches!(sender, Sender::Vouched) {
         skb::set_tag(ctx, Tag::default());
     }

@@ -90,6 +90,9 @@ impl Node {
         options.extend((security["readOnlyRootFilesystem"] == true).then(|| "--read-only".to_owned()));
         let no_more = security["allowPrivilegeEscalation"] == false;
         options.extend(no_more.then(|| "--security-opt=no-new-privileges".to_owned()));
+        // A kubelet confines nobody unasked; Podman has the profile of its runtime at hand.
+        let profile = &pod["securityContext"]["seccompProfile"]["type"];
+        options.extend((profile != "RuntimeDefault").then(|| "--security-opt=seccomp=unconfined".to_owned()));
         for (key, option) in [("drop", "--cap-drop"), ("add", "--cap-add")] {
             let names = list(&security["capabilities"][key]);
             options.extend(names.iter().map(|name| format!("{option}={}", word(name))));

@@ -3,6 +3,7 @@
 mod addresses;
 mod clients;
 mod errors;
+mod flood;
 mod guards;
 mod image;
 mod keys;

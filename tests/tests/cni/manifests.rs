@@ -156,6 +156,14 @@ fn the_agent_has_the_capabilities_of_the_unit_and_asks_nothing_of_the_api() {
     let security = &pod["containers"][0]["securityContext"];
     assert_eq!(security["capabilities"]["drop"][0], "ALL");
     assert_ne!(security["privileged"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    let paths = pod["volumes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|volume| volume["hostPath"]["path"].as_str());
+    let needed = ["/opt/cni/bin", "/etc/cni/net.d", "/sys/fs/bpf", "/run/macvlan-ctl", "/run/netns"];
+    assert_eq!(paths.collect::<Vec<_>>(), needed);
     let unit = fs::read_to_string(workspace().join(Path::new("deploy/systemd/macvlan-ctl.service")));
     let unit = unit.or_fail("read the unit");
     let bounds = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet="));

@@ -10,7 +10,7 @@ use macvlan_tests::{
 
 use super::{
     Everything, apply, assert_differs, assert_same, assert_up_to_date, child_table, configure,
-    default_routes, device, master, with_file,
+    default_routes, device, master, status_of_failure, with_file,
 };
 
 /// A lab with `web` as its file says, and nothing left out of it.
@@ -64,6 +64,23 @@ fn every_drift_is_found_and_put_right() {
         assert!(ping(&lab.host, web.ip.into()), "{line}");
         assert!(ping(&lab.host, web.ip6.into()), "{line}");
     }
+}
+
+#[test]
+fn a_child_in_another_mode_differs_also_where_the_data_path_knows_that() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let web = lab.newcomer("web");
+    lab.mounts().name_netns("web", &web.ns);
+    configure(&lab, master("") + &child_table(&web, "mode = \"bridge\""));
+    apply(&lab);
+    web.ns.ip("link set web type macvlan mode private");
+    // As a run does: then nothing but the file differs.
+    lab.ctl(&["attach", "eth0"]).succeeded();
+    assert_differs(&lab, &[&web], &["change macvlan \"web\" in netns \"web\": mode private to bridge"]);
+    apply(&lab);
+    assert_eq!(child(&status(&lab), "web")["mode"], "bridge");
+    assert_up_to_date(&lab);
 }
 
 #[test]
@@ -175,7 +192,7 @@ fn what_the_kernel_cannot_change_is_an_error_that_says_what_to_do() {
         configure(&lab, master("") + &child_table(&more, "") + &child_table(&web, lines));
         for command in ["check", "apply"] {
             let ran = with_file(&lab, command, &[]);
-            let message = ran.failed(1);
+            let message = ran.failed(status_of_failure(command));
             assert!(message.contains("cannot have child \"web\""), "{message}");
             assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         }

@@ -8,7 +8,8 @@ use macvlan_tests::{
 };
 
 use super::{
-    Everything, FILE, apply, assert_same, child_table, configure, default_routes, master, with_file,
+    Everything, FILE, apply, assert_same, child_table, configure, default_routes, master, status_of_failure,
+    with_file,
 };
 
 #[test]
@@ -89,7 +90,7 @@ fn nothing_is_done_on_any_master_when_one_cannot_be_as_the_file_says() {
         configure(&lab, first.clone() + &second);
         for command in ["check", "apply"] {
             let ran = with_file(&lab, command, &[]);
-            assert!(ran.failed(1).contains(part), "{}", ran.report());
+            assert!(ran.failed(status_of_failure(command)).contains(part), "{}", ran.report());
             assert_eq!(ran.stdout, "");
         }
         assert_same(&Everything::of(&lab, &[&web, &db]), &before, second);
@@ -151,7 +152,7 @@ fn hostile_files_are_refused_and_change_nothing() {
         configure(&lab, content);
         for command in ["check", "apply"] {
             let ran = with_file(&lab, command, &[]);
-            let message = ran.failed(1);
+            let message = ran.failed(status_of_failure(command));
             assert!(message.contains(FILE) && message.contains(part), "{part:?} in {message}");
         }
     }

@@ -46,6 +46,12 @@ fn with_file(lab: &Lab, command: &str, args: &[&str]) -> Ran {
     lab.ctl(&[&[command, "--config", FILE], args].concat())
 }
 
+/// The exit status of a command that cannot do as asked: for `check` that is no answer, which is another
+/// thing than a difference.
+fn status_of_failure(command: &str) -> i32 {
+    if command == "check" { 2 } else { 1 }
+}
+
 /// Applies the lab's configuration.
 #[track_caller]
 fn apply(lab: &Lab) -> Ran {

@@ -25,15 +25,15 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A keepalived that runs the virtual router 51 with this address, in a device of its own with the
-    /// virtual MAC.
+    /// A keepalived that runs the virtual router 51 with these addresses of one family, a line for each and with
+    /// their prefixes, in a device of its own with the virtual MAC.
     #[track_caller]
-    pub fn keepalived(lab: &Lab, at: &Station, priority: u8, address: &str) -> Self {
+    pub fn keepalived(lab: &Lab, at: &Station, priority: u8, addresses: &str) -> Self {
         let files = tempfile::tempdir().or_fail("make a directory");
         let config = format!(
             "global_defs {{\n vrrp_version 3\n}}\n\
              vrrp_instance router {{\n state BACKUP\n interface {}\n use_vmac\n virtual_router_id 51\n \
-             priority {priority}\n advert_int 0.5\n virtual_ipaddress {{\n  {address}/24\n }}\n}}\n",
+             priority {priority}\n advert_int 0.5\n virtual_ipaddress {{\n{addresses}\n }}\n}}\n",
             at.dev
         );
         fs::write(files.path().join("conf"), config).or_fail("write a configuration");

@@ -6,5 +6,6 @@ mod frr;
 mod host_owned;
 mod keepalived;
 mod moved;
+mod own_ears;
 mod scene;
 mod virtual_router;

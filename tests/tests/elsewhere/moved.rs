@@ -4,10 +4,12 @@ use macvlan_common::{child::Mode, counters::DropReason};
 use macvlan_tests::{
     attached::Attached,
     control::{child, named, status},
+    exporter::Exporter,
     fail::wait_for,
     lab::Lab,
     needs, require,
-    talk::ping,
+    sniff::Injector,
+    talk::{is_silent, ping},
 };
 
 use crate::scene::{CARRIERS, Carrier, announce, far, reaches};
@@ -75,6 +77,26 @@ fn the_last_place_that_spoke_has_the_mac() {
     attached.detach(&[]).succeeded();
 }
 
+/// What isolation drops was sent as well: else a sibling would reach it through the wire until it sends something
+/// else.
+#[test]
+fn a_frame_to_a_sibling_that_it_may_not_reach_brings_a_private_child_back() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let (web, db) = (lab.child("web", Mode::Private), lab.child("db", Mode::Private));
+    lab.introduce(&[&web, &db]);
+    let attached = Attached::new(&lab, &[]);
+    let elsewhere = || child(&status(&lab), "web")["elsewhere"] == true;
+    let there = far(&lab, web.mac, lab.newcomer("another").ip);
+    wait_for("it to be elsewhere", || {
+        announce(&there);
+        elsewhere().then_some(())
+    });
+    assert!(is_silent(&web, db.ip.into()), "it is isolated");
+    assert!(!elsewhere(), "it sent");
+    attached.detach(&[]).succeeded();
+}
+
 #[test]
 fn a_follower_tells_of_it() {
     needs!(require::lab, require::tc, require::binary);
@@ -86,6 +108,23 @@ fn a_follower_tells_of_it() {
     running.wait_for_line("is elsewhere: its MAC was heard on the wire");
     assert!(reaches(&web, &lab.host));
     running.wait_for_line("is here again");
+}
+
+#[test]
+fn a_scrape_shows_it() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
+    let exporter = Exporter::by_command(&lab);
+    let series = format!("macvlan_child_elsewhere{{master=\"eth0\",mac=\"{}\"}}", web.mac);
+    exporter.scrape_until("a child that is here", |scraped| scraped.get(&series) == Some(0.0));
+    let there = far(&lab, web.mac, lab.newcomer("another").ip);
+    exporter.scrape_until("it to be elsewhere", |scraped| {
+        announce(&there);
+        scraped.get(&series) == Some(1.0)
+    });
+    assert!(reaches(&web, &lab.host));
+    exporter.scrape_until("it to be back", |scraped| scraped.get(&series) == Some(0.0));
 }
 
 /// Held to its MAC on a wire that is not trusted, a child is where it is: the other one is a forger.
@@ -123,4 +162,25 @@ fn a_reflection_moves_nobody() {
     for station in &children {
         assert_eq!(child(&status(&lab), &station.dev)["elsewhere"], false, "{}", station.dev);
     }
+}
+
+/// QEMU and libvirt announce a machine that has come by reverse ARP alone (RFC 903), and without an address.
+#[test]
+fn a_machine_that_announces_itself_by_reverse_arp_alone_is_elsewhere() {
+    needs!(require::lab, require::tc, require::binary);
+    const RARP: [u8; 2] = [0x80, 0x35];
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
+    let attached = Attached::new(&lab, &[]);
+    assert!(ping(&web, lab.host.ip.into()));
+    let mac = web.mac.octets();
+    let head = [&[0xff; 6][..], &mac, &RARP].concat();
+    let request = [&[0, 1, 8, 0, 6, 4, 0, 3][..], &mac, &[0; 4], &mac, &[0; 4]].concat();
+    let frame = [head, request, vec![0; 18]].concat();
+    let wire = Injector::new(&lab.wire.ns, &lab.wire.dev);
+    wait_for("it to be elsewhere", || {
+        wire.send_times(&frame, 1);
+        (child(&status(&lab), "web")["elsewhere"] == true).then_some(())
+    });
+    attached.detach(&[]).succeeded();
 }

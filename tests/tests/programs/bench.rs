@@ -7,6 +7,7 @@ use macvlan_common::{
     config::Config,
     counters::Count,
     decide::decide,
+    flood::{FIRST_INDEX, tag_beyond, tag_through},
     frame::{Frame, Hook},
     gso,
     inspect::{cases::MemoryPacket, inspect, is_control},
@@ -39,6 +40,9 @@ pub const TC_ACT_REDIRECT: i32 = 7;
 pub const FOREIGN_MARK: u32 = 0x1234;
 pub const FOREIGN_TIME: u64 = 1_000_000_007;
 pub const FOREIGN_TAG: Tag = Tag { low: 0x1234, high: 0x5678 };
+
+/// The tag of what has gone through a flood device.
+pub const FLOODED: Tag = tag_through(FIRST_INDEX + 7);
 
 /// The largest frame that the programs get in one buffer in a test run.
 pub const ONE_BUFFER: usize = 3000;
@@ -148,7 +152,10 @@ impl<'ns> Bench<'ns> {
 
         // What XDP leaves to TC ingress is judged there, as if XDP had not been.
         let verdict = match case.verdict.action {
-            Action::Defer => decide(Hook::Ingress, case.frame, &case.world),
+            Action::Defer => {
+                let frame = frame_at(Hook::Ingress, case.frame.sender, &frame);
+                decide(Hook::Ingress, frame, &case.world)
+            }
             _ => case.verdict,
         };
         if verdict.action.drop_reason().is_none() {
@@ -167,7 +174,7 @@ impl<'ns> Bench<'ns> {
         frame: &[u8],
         offload: Offload,
     ) -> Result<(), String> {
-        let macs = Frame { dst: key(&frame[..6]), src: key(&frame[6..12]), sender };
+        let macs = frame_at(hook, sender, frame);
         let verdict = judge(hook, macs, world, &MemoryPacket { frame, own: &self.own });
         let described = |what: String| {
             format!("{what}\n{hook:?}, {offload:?}, {} bytes {:02x?}\n{verdict:?}", frame.len(), &frame[..14])
@@ -219,7 +226,7 @@ impl<'ns> Bench<'ns> {
     ) -> Result<(), String> {
         let tags = match hook {
             Hook::Turned(kind) => vec![world.config.tag_of(kind)],
-            _ if sender == Sender::Vouched => vec![world.config.vouching_tag()],
+            _ if sender == Sender::Vouched => vec![world.config.vouching_tag(key(&frame[6..12]))],
             _ => Self::foreign_tags(&world.config).to_vec(),
         };
         for tag in tags {
@@ -229,10 +236,14 @@ impl<'ns> Bench<'ns> {
 
             let dropped = verdict.action.drop_reason().is_some();
             // What was said is said once.
-            let heard = matches!(hook, Hook::Turned(_)) || sender == Sender::Vouched;
+            let left = match hook {
+                Hook::Turned(kind) => tag_beyond(kind),
+                _ if sender == Sender::Vouched => Tag::default(),
+                _ => tag,
+            };
             same("action", run.action, if dropped { TC_ACT_SHOT } else { TC_ACT_UNSPEC })?;
             same("mark", run.mark, FOREIGN_MARK)?;
-            same("tag", run.tag, if heard { Tag::default() } else { tag })?;
+            same("tag", run.tag, left)?;
             same("frame", &run.frame[..], frame)?;
             let expected = charged(&before, verdict, size_of_skb(frame, offload));
             same("counters", self.programs.counters(), expected)?;
@@ -250,19 +261,27 @@ impl<'ns> Bench<'ns> {
     ) -> Result<(), String> {
         // What a sender sets has no say, nor what lies where our tag does, not even our own.
         let turned = world.config.tag_of(Hairpin::Unicast);
-        let (vouched, unsaid) = (
-            [(FOREIGN_MARK, world.config.vouching_tag())],
+        let (vouched, flooded, unsaid) = (
+            [(FOREIGN_MARK, world.config.vouching_tag(key(&frame[6..12])))],
+            [(FOREIGN_MARK, FLOODED)],
             [(0, Tag::default()), (FOREIGN_MARK, FOREIGN_TAG), (FOREIGN_MARK, turned)],
         );
         let is_vouched = sender == Sender::Vouched;
-        for (mark, tag) in if is_vouched { &vouched[..] } else { &unsaid[..] }.iter().copied() {
+        let said = match sender {
+            Sender::Vouched => &vouched[..],
+            Sender::Flooded => &flooded[..],
+            Sender::Unknown => &unsaid[..],
+        };
+        for (mark, tag) in said.iter().copied() {
             let before = self.programs.counters();
 
             let run = self.run(names::EGRESS, &self.skb(frame, offload, mark, tag))?;
 
             let tag = if is_vouched { Tag::default() } else { tag };
             let (action, left, time) = match verdict.action {
-                action if action.drop_reason().is_some() => (TC_ACT_SHOT, (mark, tag), FOREIGN_TIME),
+                action if action.drop_reason().is_some() || action == Action::End => {
+                    (TC_ACT_SHOT, (mark, tag), FOREIGN_TIME)
+                }
                 Action::Turn => (TC_ACT_REDIRECT, (0, turned), 0),
                 Action::Pass
                 | Action::CopyToChildren
@@ -349,6 +368,10 @@ impl<'ns> Bench<'ns> {
 pub fn judge(hook: Hook, macs: Frame, world: &mut World, bytes: &MemoryPacket<'_>) -> Verdict<usize> {
     let is_tagged = matches!(bytes.frame[12..14], [0x81, 0x00] | [0x88, 0xa8]);
     let verdict = world.judge(hook, macs, is_tagged, now());
+    // What may tell TC ingress of another MAC of the host is not dropped in XDP.
+    if hook == Hook::Xdp && verdict.action == Action::DropUnknown && may_be_answer(bytes.frame) {
+        return Verdict::new(Action::Defer);
+    }
     let may_control = |child: usize| world.children[child].policy.host_control();
     let verdict = match verdict.sender_to_host() {
         Some(child) if !may_control(child) && is_control(bytes) => verdict.without_host(),
@@ -358,6 +381,21 @@ pub fn judge(hook: Hook, macs: Frame, world: &mut World, bytes: &MemoryPacket<'_
     let policy = world.children[sender].policy;
     let refused = policy.is_inspected().then(|| inspect(policy, macs.src, bytes)).flatten();
     refused.map_or(verdict, |reason| Verdict::refused(reason, sender))
+}
+
+/// A frame as a hook meets it; every device here has the MAC of [`HOST`].
+pub fn frame_at(hook: Hook, sender: Sender, bytes: &[u8]) -> Frame {
+    let to_host = bytes[..6] == HOST.octets() && matches!(hook, Hook::Ingress | Hook::AfterXdp);
+    Frame { dst: key(&bytes[..6]), src: key(&bytes[6..12]), sender, to_host }
+}
+
+/// Whether a frame is ARP or ICMPv6 without a VLAN tag.
+fn may_be_answer(frame: &[u8]) -> bool {
+    match frame[12..14] {
+        [0x08, 0x06] => true,
+        [0x86, 0xdd] => frame.get(20) == Some(&58),
+        _ => false,
+    }
 }
 
 /// Says where the programs know a child to be elsewhere than the world does.
@@ -434,7 +472,8 @@ fn macs(frame: Frame) -> [Mac; 2] {
     [Mac::from_key(frame.dst), Mac::from_key(frame.src)]
 }
 
-fn key(bytes: &[u8]) -> u64 {
+/// The key of the MAC in these bytes.
+pub fn key(bytes: &[u8]) -> u64 {
     let bytes: [u8; 6] = bytes.try_into().or_fail("read a MAC");
     Mac::new(bytes).key()
 }

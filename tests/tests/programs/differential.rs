@@ -11,9 +11,11 @@ use std::{
 
 use macvlan_common::{
     counters::Count,
+    flood::tag_beyond,
     frame::Hook,
     names,
     tag::{Hairpin, Sender, Tag},
+    verdict::Action,
 };
 use macvlan_tests::{
     fail::{OrFail as _, wait_for},
@@ -24,10 +26,11 @@ use macvlan_tests::{
 
 use crate::{
     bench::{
-        Bench, FOREIGN_MARK, FOREIGN_TAG, FOREIGN_TIME, Offload, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC,
-        XDP_DROP, XDP_PASS, charged, in_bench, runs_as_skb, same, same_presences, size_of_skb,
+        Bench, FLOODED, FOREIGN_MARK, FOREIGN_TAG, FOREIGN_TIME, Offload, TC_ACT_REDIRECT, TC_ACT_SHOT,
+        TC_ACT_UNSPEC, XDP_DROP, XDP_PASS, charged, in_bench, key, runs_as_skb, same, same_presences,
+        size_of_skb,
     },
-    model::{self, Model, Outcome},
+    model::{self, FrameResult, Model},
     neighbourhood::{self, Neighbourhood},
     random,
 };
@@ -72,8 +75,8 @@ fn work(bench: &mut Bench<'_>, seed: u64, worlds: usize, failed: &AtomicBool) {
 fn load_twins(bench: &mut Bench<'_>) {
     for (plain, traced) in names::TRACED {
         let loaded = match plain {
-            names::INGRESS | names::EGRESS => tc_mut(&mut bench.programs.ebpf, traced).load(),
-            _ => xdp_mut(&mut bench.programs.ebpf, traced).load(),
+            names::XDP | names::XDP_FRAGS => xdp_mut(&mut bench.programs.ebpf, traced).load(),
+            _ => tc_mut(&mut bench.programs.ebpf, traced).load(),
         };
         loaded.or_fail(format!("load {traced}"));
     }
@@ -131,7 +134,7 @@ pub fn check(
     model: &mut Model,
     hook: Hook,
     bytes: &[u8],
-) -> Result<Outcome, String> {
+) -> Result<FrameResult, String> {
     bench.programs.set_world(&model.world);
     neighbourhood.set(model);
     let mut expected = Expected { counters: bench.programs.counters(), copies: Vec::new() };
@@ -164,7 +167,7 @@ struct Expected {
 }
 
 impl Expected {
-    fn charge(&mut self, outcome: &Outcome, size: Count) {
+    fn charge(&mut self, outcome: &FrameResult, size: Count) {
         self.counters = charged(&self.counters, &outcome.verdict, size);
         if let Some((child, path)) = outcome.directed {
             self.counters.children[child].rx[path as usize].add(size);
@@ -226,9 +229,15 @@ impl Met {
         let sender = random::sender(rng, world, hook);
         let tag = match hook {
             Hook::Turned(kind) => world.config.tag_of(kind),
-            _ if sender == Sender::Vouched => world.config.vouching_tag(),
+            _ if sender == Sender::Vouched => world.config.vouching_tag(key(&bytes[6..12])),
+            _ if sender == Sender::Flooded => FLOODED,
             // What a sender sets has no say, nor what lies where our tag does, not even our own.
-            Hook::Egress => rng.pick(&[Tag::default(), FOREIGN_TAG, world.config.tag_of(Hairpin::Unicast)]),
+            Hook::Egress => rng.pick(&[
+                Tag::default(),
+                FOREIGN_TAG,
+                world.config.tag_of(Hairpin::Unicast),
+                world.config.vouching_tag(key(&bytes[6..12]) ^ 0x0200),
+            ]),
             _ => rng.pick(&Bench::foreign_tags(&world.config)),
         };
         let mark = rng.pick(&[0, FOREIGN_MARK]);
@@ -239,7 +248,7 @@ impl Met {
         size_of_skb(&self.bytes, self.offload)
     }
 
-    fn run_xdp(&self, bench: &Bench<'_>, model: &Model, outcome: &Outcome) -> Result<(), String> {
+    fn run_xdp(&self, bench: &Bench<'_>, model: &Model, outcome: &FrameResult) -> Result<(), String> {
         let run = bench.programs.run_xdp(self.program, &self.bytes, self.bytes.len());
 
         let verdict = &outcome.verdict;
@@ -257,7 +266,7 @@ impl Met {
         &self,
         bench: &Bench<'_>,
         model: &Model,
-        outcome: &Outcome,
+        outcome: &FrameResult,
         expected: &mut Expected,
     ) -> Result<(), String> {
         let run = bench.run(self.program, &bench.skb(&self.bytes, self.offload, self.mark, self.tag))?;
@@ -269,9 +278,14 @@ impl Met {
             readdressed[..6].copy_from_slice(&mac.octets());
         }
         // What was said is said once.
-        let heard = matches!(self.hook, Hook::Turned(_)) || self.sender == Sender::Vouched;
-        let left = (self.mark, if heard { Tag::default() } else { self.tag });
+        let left = match self.hook {
+            Hook::Turned(kind) => tag_beyond(kind),
+            _ if self.sender == Sender::Vouched => Tag::default(),
+            _ => self.tag,
+        };
+        let left = (self.mark, left);
         let (action, left, time) = match (outcome.verdict.action.drop_reason(), outcome.hairpin) {
+            _ if outcome.verdict.action == Action::End => (TC_ACT_SHOT, left, FOREIGN_TIME),
             (Some(_), _) => (TC_ACT_SHOT, left, FOREIGN_TIME),
             (None, Some(kind)) if is_turned => (TC_ACT_REDIRECT, (0, config.tag_of(kind)), 0),
             _ => (TC_ACT_UNSPEC, left, FOREIGN_TIME),

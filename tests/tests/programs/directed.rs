@@ -20,7 +20,7 @@ use macvlan_tests::{
 use crate::{
     bench::{Bench, in_bench},
     differential::check,
-    model::{Model, Outcome},
+    model::{FrameResult, Model},
     neighbourhood::{Neighbourhood, STALL, without_neighbours},
 };
 
@@ -63,7 +63,7 @@ impl Asked<'_, '_> {
 
     /// What becomes of a frame at a hook, in the programs as by the model.
     #[track_caller]
-    fn at(&mut self, hook: Hook, bytes: &[u8]) -> Outcome {
+    fn at(&mut self, hook: Hook, bytes: &[u8]) -> FrameResult {
         // A busy machine may stop between the model's look at the clock and the programs': then it is tried anew.
         for _ in 0..20 {
             let mut model = without_neighbours(self.world.clone());

@@ -11,6 +11,7 @@ mod model;
 mod neighbourhood;
 mod random;
 mod rates;
+mod single_mac;
 
 use std::{collections::BTreeSet, fs};
 
@@ -23,7 +24,7 @@ use macvlan_common::{
     config::Config,
     counters::Count,
     decide::decide,
-    frame::{Frame, Hook},
+    frame::Hook,
     names,
     tag::Sender,
 };
@@ -38,15 +39,24 @@ use macvlan_tests::{
     rng::{self, Rng},
 };
 
-use crate::bench::{DEVICE, ONE_BUFFER, Offload, XDP_PASS, charged, in_bench, runs_as_skb, size_of_skb};
+use crate::bench::{
+    DEVICE, ONE_BUFFER, Offload, XDP_PASS, charged, frame_at, in_bench, runs_as_skb, size_of_skb,
+};
 
 #[test]
 fn every_program_loads() {
     needs!(require::lab);
-    let plain = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS];
+    let plain = [
+        names::XDP,
+        names::XDP_FRAGS,
+        names::INGRESS,
+        names::EGRESS,
+        names::SINGLE_INGRESS,
+        names::SINGLE_EGRESS,
+    ];
     let mut expected: BTreeSet<&str> = plain.into_iter().collect();
     expected.extend(plain.into_iter().filter_map(names::traced));
-    expected.insert(names::CHILD_EGRESS);
+    expected.extend([names::CHILD_EGRESS, names::FLOOD_INGRESS, names::FLOOD_EGRESS, names::OWN_INGRESS]);
     let bytes = fs::read(object()).or_fail("read the BPF object");
     let mut object = Ebpf::load(&bytes).or_fail("load the BPF object");
     let named: BTreeSet<String> = object.programs().map(|(name, _)| name.to_owned()).collect();
@@ -165,11 +175,7 @@ fn a_jumbo_frame_in_several_buffers_is_judged_in_xdp() {
         let run = programs.run_xdp(names::XDP_FRAGS, &frame, ONE_BUFFER);
 
         assert_eq!((run.action, run.frame.len()), (XDP_PASS, len));
-        let verdict = decide(
-            Hook::Xdp,
-            Frame { dst: child.key(), src: cases::OUTSIDE.key(), sender: Sender::Unknown },
-            &world,
-        );
+        let verdict = decide(Hook::Xdp, frame_at(Hook::Xdp, Sender::Unknown, &frame), &world);
         let size = Count { packets: 1, bytes: len as u64 };
         assert_eq!(programs.counters(), charged(&before, &verdict, size));
     }

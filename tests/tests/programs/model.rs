@@ -21,7 +21,7 @@ use macvlan_common::{
 };
 use macvlan_tests::frames::{ARP, ETH_HLEN, IPV6};
 
-use crate::bench::judge;
+use crate::bench::{frame_at, judge};
 
 /// A pace at which no bucket fills up again while a test runs: a frame in 18 minutes.
 const SETTLED: u64 = 1 << 40;
@@ -34,7 +34,7 @@ pub const fn settled_pace(frames: u64) -> Pace {
 
 /// What is left of a frame when a hook is done with it.
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome {
+pub struct FrameResult {
     /// Who is charged, and what happens.
     pub verdict: Verdict<usize>,
     /// The child that a directed request is charged to besides.
@@ -64,18 +64,21 @@ pub struct Model {
 
 impl Model {
     /// Judges a frame at a hook, and learns from it.
-    pub fn judge(&mut self, (hook, sender): (Hook, Sender), bytes: &[u8]) -> Outcome {
-        let frame = Frame { dst: key(&bytes[..6]), src: key(&bytes[6..12]), sender };
+    pub fn judge(&mut self, (hook, sender): (Hook, Sender), bytes: &[u8]) -> FrameResult {
+        let frame = frame_at(hook, sender, bytes);
         // Nobody has an address of his own: who is held to his may send none.
         let verdict = judge(hook, frame, &mut self.world, &MemoryPacket { frame: bytes, own: &[] });
         if matches!(verdict.action.drop_reason(), Some(DropReason::RaGuard | DropReason::DhcpGuard)) {
-            return Outcome::of(verdict);
+            return FrameResult::of(verdict);
+        }
+        if verdict.action == Action::End {
+            return FrameResult::of(verdict);
         }
         let sender = if hook == Hook::Egress { verdict.tx } else { None };
         if verdict.may_be_storm() && self.is_too_much(sender) {
-            return Outcome::of(Verdict::storm(sender));
+            return FrameResult::of(Verdict::storm(sender));
         }
-        let mut outcome = Outcome::of(verdict);
+        let mut outcome = FrameResult::of(verdict);
         let directs = self.world.config.directs();
         match hook {
             Hook::Ingress | Hook::AfterXdp if directs && verdict.action == Action::Pass => {
@@ -109,7 +112,7 @@ impl Model {
         false
     }
 
-    fn direct_from_wire(&mut self, frame: Frame, bytes: &[u8], outcome: &mut Outcome) {
+    fn direct_from_wire(&mut self, frame: Frame, bytes: &[u8], outcome: &mut FrameResult) {
         let is_local = frame.src == self.world.config.master || self.world.may_be_child(frame.src);
         if !is_group(frame.dst) || is_local {
             return;
@@ -131,7 +134,7 @@ impl Model {
         }
     }
 
-    fn direct_from_host(&mut self, bytes: &[u8], outcome: &mut Outcome) {
+    fn direct_from_host(&mut self, bytes: &[u8], outcome: &mut FrameResult) {
         let said = read(bytes);
         if self.owners.get(&said.asked).is_some_and(Owner::is_for_wire) {
             (outcome.hairpin, outcome.is_copied) = (None, false);
@@ -215,7 +218,7 @@ impl Model {
     }
 }
 
-impl Outcome {
+impl FrameResult {
     fn of(verdict: Verdict<usize>) -> Self {
         let hairpin = verdict.action.hairpin();
         let is_copied = verdict.action.fate() == Fate::Copy;
@@ -256,9 +259,4 @@ fn read(bytes: &[u8]) -> Neighbours {
         _ => None,
     }
     .unwrap_or_default()
-}
-
-/// The key of a MAC in a frame.
-pub fn key(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte))
 }

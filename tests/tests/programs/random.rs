@@ -85,6 +85,8 @@ pub fn sender(rng: &mut Rng, world: &World, hook: Hook) -> Sender {
     let can_be_told = matches!(hook, Hook::Ingress | Hook::AfterXdp | Hook::Egress);
     if world.config.asks_senders() && can_be_told && rng.one_in(2) {
         Sender::Vouched
+    } else if hook == Hook::Egress && rng.one_in(4) {
+        Sender::Flooded
     } else {
         Sender::Unknown
     }

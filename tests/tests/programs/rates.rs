@@ -3,7 +3,7 @@
 use macvlan_common::{
     cases::{HOST, OUTSIDE, World, WorldChild},
     child::{Mode, Policy},
-    counters::{Count, DropReason, Path},
+    counters::{Count, DROP_REASONS, DropReason, Path},
     mac::Mac,
     names,
     rate::{Meter, Meters},
@@ -241,6 +241,6 @@ fn what_is_off_limits_nothing() {
         assert_eq!(tc(bench, names::INGRESS, DB, WEB, Skb::default()).action, TC_ACT_SHOT);
         let counters = bench.programs.counters();
         assert_eq!((dropped(bench, 0), dropped(bench, 1)), (0, 1), "the receiver's rate");
-        assert_eq!(counters.totals.drops, [Count::default(); 8]);
+        assert_eq!(counters.totals.drops, [Count::default(); DROP_REASONS.len()]);
     });
 }

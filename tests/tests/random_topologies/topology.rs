@@ -55,7 +55,7 @@ impl Topology {
         let at = rng.below(next.members.len());
         match rng.below(6) {
             0 | 1 => next.members[at].is_up ^= true,
-            2 if !next.members[at].is_hosts => next.members[at].mode = mode(rng),
+            2 => next.members[at].mode = mode(rng),
             3 => next.twin = if next.twin.is_some() { None } else { Some(next.random_twin(rng)) },
             4 => {
                 let other = rng.below(next.members.len());
@@ -94,7 +94,7 @@ impl Topology {
 
 fn member(rng: &mut Rng) -> Member {
     let is_hosts = rng.one_in(6);
-    Member { mode: if is_hosts { Mode::Bridge } else { mode(rng) }, is_up: !rng.one_in(5), is_hosts }
+    Member { mode: mode(rng), is_up: !rng.one_in(5), is_hosts }
 }
 
 fn mode(rng: &mut Rng) -> Mode {

@@ -103,7 +103,8 @@ impl Pty {
     /// The line of the table with the child of this name, its mark first.
     pub fn row(&self, name: &str) -> Option<String> {
         let is_it = |line: &String| {
-            line.strip_prefix([' ', '+', 'x']).is_some_and(|line| line.split(' ').next() == Some(name))
+            let row = [' ', '+', 'x'].into_iter().find_map(|mark| line.strip_prefix(mark)?.strip_prefix(' '));
+            row.is_some_and(|row| cells_of(row, name).is_some())
         };
         self.lines().into_iter().find(is_it)
     }
@@ -203,4 +204,12 @@ fn winsize(columns: u16, lines: u16) -> Winsize {
 
 fn nonzero(number: u16) -> NonZeroU16 {
     NonZeroU16::new(number).or_fail("use a terminal of no size")
+}
+
+/// The cells of a row from that on which names a child: by its interface, with or without its namespace.
+pub fn cells_of<'row>(row: &'row str, name: &str) -> Option<Vec<&'row str>> {
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    let is_name = |cell: &&str| cell.rsplit('/').next() == Some(name);
+    let at = cells.iter().take(2).position(is_name)?;
+    Some(cells[at..].to_vec())
 }

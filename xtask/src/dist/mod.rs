@@ -3,6 +3,7 @@
 
 mod binary;
 mod deb;
+mod manual;
 mod stage;
 
 use std::{

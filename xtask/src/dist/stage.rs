@@ -9,11 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::Binaries;
+use super::{Binaries, manual};
 use crate::command::{read, run};
 
 const DOC: &str = "usr/share/doc/macvlan-ctl";
-const MAN: &str = "usr/share/man/man8";
+const MAN: &str = "usr/share/man";
 
 /// The command, and the plugin where Debian has plugins; `install-cni` looks there too.
 const CONTROL: &str = "usr/bin/macvlan-ctl";
@@ -36,8 +36,17 @@ const FILES: [(&str, &str, bool); 6] = [
     ("CHANGELOG.md", "usr/share/doc/macvlan-ctl/changelog.gz", true),
 ];
 
-/// The example of a configuration, for as long as the project has one.
-const EXAMPLE: &str = "deploy/config.toml";
+/// Examples, which go to a directory of their own.
+const EXAMPLES: [&str; 4] = [
+    "deploy/config.toml",
+    "deploy/grafana/macvlan-ctl.json",
+    "deploy/prometheus/macvlan-ctl.rules.yml",
+    "deploy/prometheus/prometheus.yml",
+];
+
+/// Pages for people, and the directory of the others.
+const README: &str = "README.md";
+const PAGES: &str = "docs";
 
 /// Fills `tree` with everything but the package's own data.
 ///
@@ -51,8 +60,15 @@ pub fn fill(root: &Path, binaries: &Binaries, tree: &Path) -> Result<()> {
         let content = read_file(&root.join(from))?;
         put(&if compressed { gzip(&root.join(from))? } else { content }, &tree.join(to), 0o644)?;
     }
-    if root.join(EXAMPLE).is_file() {
-        put(&read_file(&root.join(EXAMPLE))?, &tree.join(DOC).join("examples/config.toml"), 0o644)?;
+    for example in EXAMPLES {
+        let name = Path::new(example).file_name().context("an example has no name")?;
+        put(&read_file(&root.join(example))?, &tree.join(DOC).join("examples").join(name), 0o644)?;
+    }
+    put(&read_file(&root.join(README))?, &tree.join(DOC).join(README), 0o644)?;
+    let pages_of_docs = fs::read_dir(root.join(PAGES)).context("cannot list the pages")?;
+    for page in pages_of_docs {
+        let page = page.context("cannot list the pages")?;
+        put(&read_file(&page.path())?, &tree.join(DOC).join(PAGES).join(page.file_name()), 0o644)?;
     }
     for (shell, to) in COMPLETIONS {
         let script = read(Command::new(binary).args(["generate", "completions", shell]))?;
@@ -60,20 +76,25 @@ pub fn fill(root: &Path, binaries: &Binaries, tree: &Path) -> Result<()> {
     }
     // Empty: where the configuration goes is plain to see, and purging knows what to look into.
     directory(&tree.join("etc/macvlan-ctl"))?;
-    pages(binary, &tree.join(MAN))
+    pages(root, binary, &tree.join(MAN))
 }
 
-/// Writes the manual pages and compresses each.
-fn pages(binary: &Path, man: &Path) -> Result<()> {
-    directory(man)?;
-    run(Command::new(binary).args(["generate", "man"]).arg(man))?;
-    for entry in fs::read_dir(man).with_context(|| format!("cannot list '{}'", man.display()))? {
-        let page = entry.with_context(|| format!("cannot list '{}'", man.display()))?.path();
-        let compressed = gzip(&page)?;
-        fs::remove_file(&page).with_context(|| format!("cannot remove '{}'", page.display()))?;
-        put(&compressed, &page.with_added_extension("gz"), 0o644)?;
+/// Writes the manual pages, and puts each compressed into the directory of its section.
+fn pages(root: &Path, binary: &Path, man: &Path) -> Result<()> {
+    let written = man.join("written");
+    directory(&written)?;
+    run(Command::new(binary).args(["generate", "man"]).arg(&written))?;
+    put(manual::of_plugin(root)?.as_bytes(), &written.join("macvlan-cni.8"), 0o644)?;
+    let cannot_list = || format!("cannot list '{}'", written.display());
+    for entry in fs::read_dir(&written).with_context(cannot_list)? {
+        let page = entry.with_context(cannot_list)?.path();
+        let section =
+            page.extension().and_then(|section| section.to_str()).context("a page has no section")?;
+        let name = page.file_name().context("a page has no name")?;
+        let place = man.join(format!("man{section}")).join(name).with_added_extension("gz");
+        put(&gzip(&page)?, &place, 0o644)?;
     }
-    Ok(())
+    fs::remove_dir_all(&written).with_context(|| format!("cannot remove '{}'", written.display()))
 }
 
 /// The file as `gzip` packs it, without its name and time.

@@ -10,6 +10,7 @@ mod imports;
 mod layers;
 mod machine_names;
 mod modules;
+mod named_tests;
 mod packages;
 mod required;
 mod resolve;
@@ -27,6 +28,7 @@ pub fn check(root: &Path) -> Result<()> {
     println!("{}", figures::table(&structure.figures));
     let mut faults = required::faults(root)?;
     faults.extend(machine_names::faults(root)?);
+    faults.extend(named_tests::faults(root)?);
     faults.extend(structure.faults);
     match faults.as_slice() {
         [] => Ok(()),

@@ -7,8 +7,8 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Result, bail};
-use macvlan_core::kernel::ifname::IfName;
+use anyhow::{Error, Result, anyhow, bail};
+use macvlan_core::{kernel::ifname::IfName, model::printable::Printable};
 
 use crate::{
     bench::{
@@ -153,7 +153,7 @@ impl Client {
         lines.say(&request)?;
         let port = match lines.hear()? {
             Some(Answer::Ready(port)) => port,
-            Some(Answer::Failed(reason)) => bail!("the other node: {reason}"),
+            Some(Answer::Failed(reason)) => return Err(failed(&reason)),
             _ => bail!("the other node says nothing of use"),
         };
         let there = SocketAddr::new(self.server.ip(), port);
@@ -186,7 +186,7 @@ impl Client {
                         let counting = scope.spawn(|| udp::count(&socket, &over));
                         let sent = done(&mut lines);
                         over.store(true, Ordering::Relaxed);
-                        Ok::<_, anyhow::Error>((joined(counting)?, sent?))
+                        Ok::<_, Error>((joined(counting)?, sent?))
                     })?;
                     // The server sends for as long as it was asked to.
                     let time = effort.time.min(start.elapsed());
@@ -221,7 +221,22 @@ fn run_streams(streams: Vec<TcpStream>, back: bool, effort: &Effort) -> Result<f
 fn done(lines: &mut Lines) -> Result<f64> {
     match lines.hear()? {
         Some(Answer::Done(value)) => Ok(value),
-        Some(Answer::Failed(reason)) => bail!("the other node: {reason}"),
+        Some(Answer::Failed(reason)) => Err(failed(&reason)),
         _ => bail!("the other node broke off"),
+    }
+}
+
+/// What the other node gives as its reason. It may be anybody's.
+fn failed(reason: &str) -> Error {
+    anyhow!("the other node: {}", Printable(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_node_cannot_write_on_the_screen() {
+        assert_eq!(failed("a\x1b[2Jb").to_string(), "the other node: a\\u{1b}[2Jb");
     }
 }

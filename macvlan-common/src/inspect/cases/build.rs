@@ -14,6 +14,14 @@ pub fn tagged(tags: usize, ethertype: u16, packet: &[u8]) -> Vec<u8> {
     [&tag.repeat(tags)[..], &ethertype.to_be_bytes(), packet].concat()
 }
 
+/// LLC and SNAP of this organisation before a packet, behind so many tags of this EtherType.
+pub fn snapped(tag: u16, tags: usize, vendor: [u8; 3], ethertype: u16, packet: &[u8]) -> Vec<u8> {
+    let tag = [tag.to_be_bytes(), [0, 5]].concat();
+    let len = (8 + packet.len()) as u16;
+    let snap = [&[0xaa, 0xaa, 3], &vendor[..], &ethertype.to_be_bytes()].concat();
+    [&tag.repeat(tags)[..], &len.to_be_bytes(), &snap, packet].concat()
+}
+
 /// The EtherType behind up to two tags; `None` when the frame ends before.
 pub fn network_layer(frame: &[u8]) -> Option<u16> {
     let at = |at| MemoryPacket { frame, own: &[] }.half(at);
@@ -63,6 +71,16 @@ pub fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
 /// An ICMPv6 message of this type with a target, as neighbour discovery has.
 pub fn message(kind: u8, target: [u8; 16]) -> Vec<u8> {
     [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &target].concat()
+}
+
+/// The same with options behind the target.
+pub fn with_options(kind: u8, target: [u8; 16], options: &[Vec<u8>]) -> Vec<u8> {
+    [message(kind, target), options.concat()].concat()
+}
+
+/// An option with a link-layer address: 1 the source's, 2 the target's.
+pub fn link_layer(kind: u8, mac: Mac) -> Vec<u8> {
+    [&[kind, 1][..], &mac.octets()].concat()
 }
 
 /// An extension header of eight bytes before `payload`.

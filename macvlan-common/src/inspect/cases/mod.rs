@@ -4,7 +4,7 @@
 mod build;
 mod world;
 
-use self::build::{arp, behind, fragment, ipv4_with, message};
+use self::build::{arp, behind, fragment, ipv4_with, link_layer, message, snapped, with_options};
 pub use self::build::{frame, ipv4, ipv6, network_layer, tagged, udp};
 pub use self::world::{CHILD, FOREIGN4, FOREIGN6, MemoryPacket, OWN4, OWN6, PEER};
 use self::world::{NONE4, NONE6};
@@ -42,6 +42,8 @@ pub fn all() -> Vec<Case> {
         table.arp();
         table.ipv4();
         table.ipv6();
+        table.link_layer();
+        table.llc();
         table.policy = open.with_ra(false);
         table.routers();
         table.policy = open.with_dhcp_server(false);
@@ -57,6 +59,10 @@ pub fn all() -> Vec<Case> {
     ] {
         table.policy = policy;
         table.case("three tags: not understood", IPV4, ipv4(OWN4, 6, 0, &[0; 20]), Some(reason));
+        table.wrapped("LLC for IP itself", 0x8100, [0x06, 0x06], [0; 3], (IPV4, &[]), Some(reason));
+        table.wrapped("LLC for ARP itself", 0x8100, [0x98, 0x98], [0; 3], (ARP, &[]), Some(reason));
+        let tagged = (0x8100, &[0, 5, 8, 0][..]);
+        table.wrapped("a tag behind SNAP", 0x8100, [0xaa, 0xaa], [0; 3], tagged, Some(reason));
     }
     table.cases
 }
@@ -137,7 +143,7 @@ impl Table {
             ("solicitation as another", FOREIGN6, 58, message(135, OWN6), SPOOFED),
             ("probe for duplicates", NONE6, 58, message(135, OWN6), None),
             ("group joined without address", NONE6, 0, behind(58, &message(143, NONE6)), None),
-            ("router asked for without address", NONE6, 58, message(133, NONE6), None),
+            ("router asked for without address", NONE6, 58, message(133, NONE6)[..8].to_vec(), None),
             ("no address, advertising", NONE6, 58, message(136, OWN6), SPOOFED),
             ("no address, other protocol", NONE6, 17, udp(1, 2, &[]), SPOOFED),
             ("no address, a later fragment", NONE6, 44, fragment(58, 1, false, &[135; 24]), SPOOFED),
@@ -152,7 +158,7 @@ impl Table {
                 SPOOFED,
             ),
             ("advertisement cut short", OWN6, 58, message(136, OWN6)[..20].to_vec(), SPOOFED),
-            ("a router is no forger", OWN6, 58, message(134, NONE6), None),
+            ("a router is no forger", OWN6, 58, message(134, NONE6)[..16].to_vec(), None),
             ("too many headers", OWN6, 60, behind(60, &[60, 0, 0, 0, 0, 0, 0, 0].repeat(9)), SPOOFED),
         ] {
             self.case(row, IPV6, ipv6(source, next, &payload), verdict);
@@ -160,6 +166,79 @@ impl Table {
         let mut packet = ipv6(OWN6, 6, &[0; 20]);
         packet[0] = 0x40;
         self.case("bad version", IPV6, packet, SPOOFED);
+    }
+
+    /// What discovers neighbours and routers names nobody else's MAC.
+    fn link_layer(&mut self) {
+        let mine = |kind| link_layer(kind, CHILD);
+        let other = |kind| link_layer(kind, PEER);
+        let nonce = vec![14, 1, 1, 2, 3, 4, 5, 6];
+        let long = [vec![1, 2], CHILD.octets().to_vec(), vec![0; 8]].concat();
+        for (row, kind, options, verdict) in [
+            ("its MAC", 135, vec![mine(1)], None),
+            ("its MAC", 136, vec![mine(2)], None),
+            ("its MAC behind another option", 135, vec![nonce.clone(), mine(1)], None),
+            ("another's MAC", 135, vec![other(1)], SPOOFED),
+            ("another's MAC", 136, vec![other(2)], SPOOFED),
+            ("another's MAC as a source", 136, vec![other(1)], SPOOFED),
+            ("another's MAC behind its own", 136, vec![mine(2), other(2)], SPOOFED),
+            ("another's MAC behind another option", 135, vec![nonce.clone(), other(1)], SPOOFED),
+            ("a longer address", 135, vec![long], SPOOFED),
+            ("an empty option", 135, vec![vec![14, 0, 0, 0, 0, 0, 0, 0], mine(1)], SPOOFED),
+            ("an option cut short", 135, vec![vec![1, 1, 2, 3]], None),
+            ("as many options as are walked over", 135, vec![nonce.clone(); 16], None),
+            ("more options", 135, vec![nonce.clone(); 17], SPOOFED),
+        ] {
+            self.case(row, IPV6, ipv6(OWN6, 58, &with_options(kind, OWN6, &options)), verdict);
+        }
+        for (row, kind, len, options, verdict) in [
+            ("router asked for: its MAC", 133, 8, mine(1), None),
+            ("router asked for: another's MAC", 133, 8, other(1), SPOOFED),
+            ("router: its MAC", 134, 16, mine(1), None),
+            ("router: another's MAC", 134, 16, other(1), SPOOFED),
+        ] {
+            let message = [&message(kind, NONE6)[..len], &options].concat();
+            self.case(row, IPV6, ipv6(OWN6, 58, &message), verdict);
+        }
+        let redirect = [message(137, FOREIGN6), FOREIGN6.to_vec(), other(2)].concat();
+        self.case("a redirect names another's MAC", IPV6, ipv6(OWN6, 58, &redirect), None);
+    }
+
+    /// IP and ARP behind LLC and SNAP; and behind tags of before 802.1ad.
+    fn llc(&mut self) {
+        const SNAP: [u8; 2] = [0xaa, 0xaa];
+        let [own, foreign] = [OWN4, FOREIGN4].map(|source| ipv4(source, 6, 0, &[0; 20]));
+        let answer = arp([0, 1, 8, 0], [6, 4], 2, CHILD, FOREIGN4);
+        let foreign6 = ipv6(FOREIGN6, 6, &[0; 20]);
+        for tag in [0x8100, 0x9100] {
+            for (row, saps, vendor, inner, verdict) in [
+                ("SNAP, own address", SNAP, [0; 3], (IPV4, &own), None),
+                ("SNAP, another's address", SNAP, [0; 3], (IPV4, &foreign), SPOOFED),
+                ("SNAP of bridges, another's address", SNAP, [0, 0, 0xf8], (IPV4, &foreign), SPOOFED),
+                ("SNAP to a group, another's address", [0xab, 0xaa], [0; 3], (IPV4, &foreign), SPOOFED),
+                ("SNAP, another's IPv6 address", SNAP, [0; 3], (IPV6, &foreign6), SPOOFED),
+                ("SNAP, ARP for another", SNAP, [0; 3], (ARP, &answer), SPOOFED),
+                ("SNAP of a vendor", SNAP, [0, 0, 0x0c], (IPV4, &foreign), None),
+                ("spanning tree", [0x42, 0x42], [0; 3], (IPV4, &foreign), None),
+            ] {
+                self.wrapped(row, tag, saps, vendor, (inner.0, inner.1), verdict);
+            }
+        }
+    }
+
+    fn wrapped(
+        &mut self,
+        row: &'static str,
+        tag: u16,
+        saps: [u8; 2],
+        vendor: [u8; 3],
+        (kind, packet): (u16, &[u8]),
+        verdict: Option<DropReason>,
+    ) {
+        let tags = self.tags.min(2);
+        let mut behind_macs = snapped(tag, tags, vendor, kind, packet);
+        behind_macs[tags * 4 + 2..][..2].copy_from_slice(&saps);
+        self.cases.push(Case { row, policy: self.policy, frame: frame(&behind_macs), verdict });
     }
 
     fn routers(&mut self) {

@@ -193,7 +193,7 @@ pub fn judge_namespaces(namespaces: &Namespaces) -> Finding {
 mod tests {
     use super::*;
     use crate::model::{
-        description::{Demux, Hairpin},
+        description::{Demux, Hairpin, HostFlood},
         options::DropUnknown,
     };
 
@@ -208,10 +208,12 @@ mod tests {
             carrier: Carrier::Bpf,
             demux: Demux::Tc,
             hairpin: Hairpin::Tcx,
+            host_flood: HostFlood::Off,
             degraded,
             adopts,
             drop_unknown: DropUnknown::Off,
             vepa_switch: false,
+            single_mac: false,
             directs: true,
             storm_limit: None,
         }

@@ -11,9 +11,7 @@ use netlink_packet_route::{
 use crate::{
     commands::doctor::{
         finding::{Finding, Status},
-        offloads, uplink,
-        wifi::{self, Wireless},
-        xdp,
+        offloads, uplink, wifi, xdp,
     },
     discovery::masters::master_of_link,
     kernel::{
@@ -22,6 +20,7 @@ use crate::{
             Netlink,
             link::{Link, ListOptions},
         },
+        wireless::{self, Wireless},
     },
 };
 
@@ -79,7 +78,7 @@ impl Device {
             driver: ethtool.as_ref().and_then(Ethtool::driver),
             offloads: ethtool.as_ref().and_then(|ethtool| ethtool.offloads().ok()),
             xdp: xdp::abilities(link.index).ok().flatten(),
-            wireless: wifi::role(link.index).ok().flatten(),
+            wireless: wireless::role(link.index).ok().flatten(),
             bridge_netfilter: bridge_netfilter(link.kind.as_deref()),
         })
     }

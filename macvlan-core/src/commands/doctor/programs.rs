@@ -2,18 +2,26 @@
 
 use crate::{
     commands::doctor::finding::{Finding, Status},
-    datapath::bpf::hooks::on_device::{Hook, OnDevice, OnHook},
+    datapath::bpf::hooks::on_device::{DeviceHook, OnDevice, OnHook},
 };
 
 /// What the programs mean that are not `ours`, which is `None` where our own cannot be told.
 pub fn judge(programs: &OnDevice, ours: Option<&[u32]>) -> Vec<Finding> {
     let mut findings = vec![
-        judge_hooks(programs, ours, "foreign-xdp", &[Hook::Xdp], Status::Warning, XDP, Some(XDP_REMEDY)),
+        judge_hooks(
+            programs,
+            ours,
+            "foreign-xdp",
+            &[DeviceHook::Xdp],
+            Status::Warning,
+            XDP,
+            Some(XDP_REMEDY),
+        ),
         judge_hooks(
             programs,
             ours,
             "foreign-tcx",
-            &[Hook::TcxIngress, Hook::TcxEgress],
+            &[DeviceHook::TcxIngress, DeviceHook::TcxEgress],
             Status::Note,
             TCX,
             None,
@@ -22,7 +30,7 @@ pub fn judge(programs: &OnDevice, ours: Option<&[u32]>) -> Vec<Finding> {
             programs,
             ours,
             "foreign-clsact",
-            &[Hook::ClsactIngress, Hook::ClsactEgress],
+            &[DeviceHook::ClsactIngress, DeviceHook::ClsactEgress],
             Status::Note,
             CLSACT,
             None,
@@ -46,7 +54,7 @@ fn judge_hooks(
     programs: &OnDevice,
     ours: Option<&[u32]>,
     check: &str,
-    hooks: &[Hook],
+    hooks: &[DeviceHook],
     status: Status,
     reason: &str,
     remedy: Option<&str>,
@@ -72,9 +80,9 @@ fn judge_hooks(
 
 fn describe(program: &OnHook) -> String {
     let hook = match program.hook {
-        Hook::Xdp => "",
-        Hook::TcxIngress | Hook::ClsactIngress => " at ingress",
-        Hook::TcxEgress | Hook::ClsactEgress => " at egress",
+        DeviceHook::Xdp => "",
+        DeviceHook::TcxIngress | DeviceHook::ClsactIngress => " at ingress",
+        DeviceHook::TcxEgress | DeviceHook::ClsactEgress => " at egress",
     };
     format!("{}{hook}", program.title())
 }
@@ -83,7 +91,7 @@ fn describe(program: &OnHook) -> String {
 mod tests {
     use super::*;
 
-    fn on(hook: Hook, id: u32) -> OnHook {
+    fn on(hook: DeviceHook, id: u32) -> OnHook {
         OnHook { hook, id: Some(id), name: Some(format!("p{id}")) }
     }
 
@@ -95,7 +103,8 @@ mod tests {
     #[test]
     fn our_own_programs_are_not_foreign_whatever_their_name() {
         use Status::{Note, Ok, Warning};
-        let all = || vec![on(Hook::Xdp, 1), on(Hook::TcxEgress, 2), on(Hook::ClsactIngress, 3)];
+        let all =
+            || vec![on(DeviceHook::Xdp, 1), on(DeviceHook::TcxEgress, 2), on(DeviceHook::ClsactIngress, 3)];
         assert_eq!(statuses(all(), Some(&[1, 2, 3])), [Ok, Ok, Ok]);
         assert_eq!(statuses(all(), Some(&[])), [Warning, Note, Note]);
         assert_eq!(statuses(all(), Some(&[1, 3])), [Ok, Note, Ok]);
@@ -104,13 +113,16 @@ mod tests {
 
     #[test]
     fn who_cannot_see_our_pins_accuses_nobody() {
-        assert_eq!(statuses(vec![on(Hook::Xdp, 1)], None), [Status::Note, Status::Ok, Status::Ok]);
+        assert_eq!(statuses(vec![on(DeviceHook::Xdp, 1)], None), [Status::Note, Status::Ok, Status::Ok]);
     }
 
     #[test]
     fn a_program_is_listed_with_id_name_and_side() {
         let programs = OnDevice {
-            programs: vec![on(Hook::TcxEgress, 7), OnHook { hook: Hook::ClsactEgress, id: None, name: None }],
+            programs: vec![
+                on(DeviceHook::TcxEgress, 7),
+                OnHook { hook: DeviceHook::ClsactEgress, id: None, name: None },
+            ],
             tcx_hidden: None,
         };
         let found = judge(&programs, Some(&[]));

@@ -18,7 +18,8 @@ struct Uplink {
     remedy: &'static str,
 }
 
-const CLOUD: &str = "no switch helps there: use ipvlan or routed addresses for the children";
+const CLOUD: &str = "macvlan-ctl attach NAME --single-mac, and give the card each child's address there (a secondary \
+                     private address, an alias range); or routed addresses";
 
 /// By vendor first, as a driver such as virtio_net serves many.
 const UPLINKS: [Uplink; 7] = [

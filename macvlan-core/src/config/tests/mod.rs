@@ -7,7 +7,9 @@ use macvlan_common::child::{Mode, Policy};
 use crate::{
     config::*,
     kernel::netlink::kind::Kind,
-    model::options::{DropUnknown, MissingChoice, OptionValues, Options, StormLimit, TcChoice, XdpChoice},
+    model::options::{
+        DropUnknown, MissingChoice, OptionValues, Options, SingleMac, StormLimit, TcChoice, XdpChoice,
+    },
     policy::{change::PolicyChange, groups::Groups, rate::RateLimits},
 };
 
@@ -54,6 +56,7 @@ fn every_key_is_understood() {
         storm-limit = 5
         drop-unknown = "on"
         vepa-switch = true
+        single-mac = "auto"
         max-children = 0x10
         require-bpf = true
         prune = true
@@ -153,6 +156,7 @@ fn options_that_are_not_the_default() -> Options {
         max_children: Some(16),
         drop_unknown: Some(DropUnknown::On),
         vepa_switch: Some(true),
+        single_mac: Some(SingleMac::Auto),
         on_missing_bpf: Some(MissingChoice::Fail),
     }
 }

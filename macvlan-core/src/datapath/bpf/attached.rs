@@ -17,7 +17,10 @@ use crate::{
             describe::{OnMaster, describe, guard_flags},
             directory::directory,
             hooks::{on_device::OnDevice, pinned, strays},
-            maps::tables::{self, Maps},
+            maps::{
+                holders::HolderTable,
+                tables::{self, Maps},
+            },
             moved,
             record::{Lasting, Record},
         },
@@ -26,6 +29,7 @@ use crate::{
     model::{
         counters::Counters,
         description::{Degraded, Description},
+        held::Held,
         master::Master,
         members::Members,
         neighbours::ToldAddresses,
@@ -45,6 +49,8 @@ pub struct Bpf {
     pub(crate) netlink: Netlink,
     /// The programs were brought to this version; those on children's own devices are to be, too.
     pub(crate) renewed: bool,
+    /// The wire is to be told where the children's addresses are, for that has changed.
+    pub(crate) is_new_to_wire: bool,
     /// What the master itself told when it was looked at.
     pub(crate) on_master: OnMaster,
 }
@@ -117,7 +123,17 @@ impl Bpf {
         let members = maps.members()?;
         let description = describe(&record, &maps, &members.policies, &directory, &on_master)?;
         let netlink = netlink.clone();
-        Ok(Self { directory, maps, record, members, description, netlink, renewed: false, on_master })
+        Ok(Self {
+            directory,
+            maps,
+            record,
+            members,
+            description,
+            netlink,
+            renewed: false,
+            is_new_to_wire: false,
+            on_master,
+        })
     }
 
     /// Makes it know one child more, with its policy and its rates, or less without these.
@@ -133,6 +149,9 @@ impl Bpf {
         groups: Groups,
     ) -> Result<()> {
         self.maps.sync_one(master, mac, member, groups)?;
+        if self.record.single && member.is_none() {
+            HolderTable::open(&self.directory)?.forget(mac)?;
+        }
         let members = self.maps.members()?;
         self.now_holds(members)
     }
@@ -161,6 +180,15 @@ impl Bpf {
     /// How many children fit.
     pub fn max_children(&self) -> u32 {
         self.maps.max_children()
+    }
+
+    /// Whether a child with this MAC was there, and went.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn knew(&self, mac: Mac) -> Result<bool> {
+        self.maps.knew(mac)
     }
 
     /// Whether a trace was killed and left its programs: attaching again puts the others back.
@@ -192,6 +220,19 @@ impl Bpf {
     pub fn pins(&self) -> &Path {
         &self.directory
     }
+}
+
+/// What is less where settings cannot be kept for all children that are gone.
+pub const KEPT: &str = "kept settings";
+
+/// Says what is forgotten for want of room.
+fn kept_no_more(lost: &[String]) -> Option<Degraded> {
+    let reason = format!(
+        "no room to keep the settings of {} that are gone: {}; should they come back, set them again",
+        lost.len(),
+        lost.join(", ")
+    );
+    (!lost.is_empty()).then(|| Degraded::new(KEPT, "all", "the latest", reason))
 }
 
 /// Whether something of ours is pinned for `master`.
@@ -249,12 +290,19 @@ impl Datapath for Bpf {
 
     fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
         self.maps.set_guard(guard_flags(&self.record, &members.policies))?;
-        self.maps.sync(master, members)?;
+        // Under the MAC that the master had, host and children are strangers to the wire.
+        self.is_new_to_wire |= self.record.single && self.maps.master()? != master.mac;
+        let lost = self.maps.sync(master, members)?;
+        self.on_master.degraded.extend(kept_no_more(&lost));
         self.now_holds(members.clone())
     }
 
     fn counters(&self) -> Result<Counters> {
         self.maps.counters()
+    }
+
+    fn held(&self) -> Result<Vec<Held>> {
+        if self.record.single { HolderTable::open(&self.directory)?.held() } else { Ok(Vec::new()) }
     }
 
     fn detach<'a>(&'a mut self, master: &'a Master) -> LocalBoxFuture<'a, Result<()>> {

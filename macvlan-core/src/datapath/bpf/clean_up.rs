@@ -25,6 +25,8 @@ impl Bpf {
     /// A pin cannot be removed, or the kernel refuses to delete a filter or the clsact qdisc; all other
     /// parts are removed.
     pub async fn remove(&mut self, master: &Master) -> Result<()> {
+        // What is on its way through the flood device is to find the end of it.
+        self.maps.set_flood(0)?;
         let leaving = self.directory.with_file_name(format!("{}{LEAVING}", master.key));
         bpffs::remove_directory(&leaving)?;
         fs::rename(&self.directory, &leaving)

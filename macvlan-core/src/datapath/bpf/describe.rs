@@ -12,7 +12,7 @@ use macvlan_common::{
 use crate::{
     datapath::bpf::{maps::tables::Maps, record::Record, traced},
     model::{
-        description::{Carrier, Degraded, Description, Hairpin},
+        description::{Carrier, Degraded, Description, Hairpin, HostFlood},
         keyword::Keyword,
         master::Master,
         options::DropUnknown,
@@ -50,14 +50,17 @@ pub fn describe(
     on_master: &OnMaster,
 ) -> Result<Description> {
     let has_passthru = members.values().any(|policy| policy.mode() == Mode::Passthru);
+    let config = maps.read_config()?;
     let mut description = Description {
         carrier: Carrier::Bpf,
         demux: record.demux,
         hairpin: record.hairpin,
+        host_flood: host_flood(&config, members),
         degraded: record.degraded.clone(),
         adopts: record.options.adopt,
         drop_unknown: record.options.drop_unknown,
         vepa_switch: record.options.vepa_switch,
+        single_mac: record.single && !has_passthru,
         directs: record.options.directed_neigh && !has_passthru,
         storm_limit: record.options.storm_limit.per_second(),
     };
@@ -78,9 +81,20 @@ pub fn describe(
             "a passthru child bears the host's MAC: nobody can tell their frames apart",
         ));
     }
+    let asks_other = |policy: &Policy| matches!(policy.mode(), Mode::Passthru | Mode::Source);
+    if record.single && members.values().any(asks_other) {
+        let got = if has_passthru { "off" } else { "on, but for those in mode source" };
+        description.degraded.push(Degraded::new(
+            "single-mac",
+            "on",
+            got,
+            "a child in mode source or passthru takes frames by other things than IP addresses",
+        ));
+    }
+    description.degraded.extend(crowded(maps, members)?);
     description.degraded.extend(traced::degraded(record, directory));
     description.degraded.extend(on_master.degraded.iter().cloned());
-    let known = maps.master()?;
+    let known = Mac::from_key(config.master);
     if known != on_master.mac && description.hairpin != Hairpin::Off {
         description.degraded.push(Degraded::new(
             "hairpin",
@@ -104,6 +118,30 @@ pub fn describe(
         description.hairpin = Hairpin::Off;
     }
     Ok(description)
+}
+
+/// The children that have more addresses than they may use.
+fn crowded(maps: &Maps, members: &BTreeMap<Mac, Policy>) -> Result<Vec<Degraded>> {
+    let held = members.values().filter(|policy| policy.is_held_to_addresses()).count();
+    let crowded = if held == 0 { BTreeMap::new() } else { maps.own.used_up(held)? };
+    let degraded = |(mac, count): (Mac, usize)| {
+        let used = format!("{count} addresses");
+        let reason = format!(
+            "child {mac} has {count} addresses, which is its share, or more: frames from others are dropped"
+        );
+        Degraded::new("anti-spoof", "every address", &used, reason)
+    };
+    Ok(crowded.into_iter().map(degraded).collect())
+}
+
+fn host_flood(config: &Flags, members: &BTreeMap<Mac, Policy>) -> HostFlood {
+    let hears_host = Flags::flags_of(members.values().copied()) & Flags::FLOOD != 0;
+    let has_passthru = members.values().any(|policy| policy.mode() == Mode::Passthru);
+    match (hears_host && !has_passthru, config.flood) {
+        (false, _) => HostFlood::Off,
+        (true, 0) => HostFlood::Master,
+        (true, _) => HostFlood::Device,
+    }
 }
 
 /// The settings of the programs that do not follow from the children alone.

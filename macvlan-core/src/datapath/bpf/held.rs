@@ -10,14 +10,14 @@ use std::{
         fd::OwnedFd,
         unix::fs::{DirEntryExt as _, symlink},
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
 
 use crate::{
     datapath::bpf::{
-        directory::{BUILDING, CLSACT_MARK, LEAVING, directory},
+        directory::{BUILDING, LEAVING, directory},
         hooks::{
             child_programs,
             link::{open_pinned, pin_open},
@@ -37,7 +37,8 @@ pub struct Held {
     files: BTreeMap<String, (u64, OwnedFd)>,
     /// The programs on the master's hooks.
     programs: Vec<u32>,
-    owns_clsact: bool,
+    /// Marks beside them, and what these lead to.
+    marks: BTreeMap<String, PathBuf>,
 }
 
 impl Held {
@@ -47,12 +48,12 @@ impl Held {
     ///
     /// A pin cannot be opened: the file system may be on its way.
     pub fn hold(&mut self, directory: &Path) -> Result<()> {
-        let (mut pins, mut opened, mut owns_clsact) = (BTreeMap::new(), BTreeMap::new(), false);
+        let (mut pins, mut opened, mut marks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for entry in fs::read_dir(directory).with_context(|| format!("cannot read {directory:?}"))? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if name == CLSACT_MARK {
-                owns_clsact = true;
+            if let Ok(target) = fs::read_link(entry.path()) {
+                marks.insert(name, target);
             } else if !child_programs::is_pin(&name) {
                 if self.files.get(&name).is_none_or(|(inode, _)| *inode != entry.ino()) {
                     opened.insert(name.clone(), (entry.ino(), open_pinned(&entry.path())?));
@@ -63,40 +64,52 @@ impl Held {
         if !opened.is_empty() {
             self.programs = pinned::of_master(directory);
         }
-        self.owns_clsact = owns_clsact;
+        self.marks = marks;
         self.files.retain(|name, (inode, _)| pins.get(name) == Some(inode));
         self.files.extend(opened);
         Ok(())
     }
 
-    /// Pins what was held again where nobody took it off `master`, though nothing is pinned for that any
-    /// more. Gives whether it was so.
+    /// Whether nothing is pinned for `master` any more, and nobody took off it what was held.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone.
+    pub async fn lacks_pins(&self, netlink: &Netlink, master: &Master) -> Result<bool> {
+        let half = [BUILDING, LEAVING].map(|suffix| half(master, suffix));
+        let is_half_done = half.iter().any(|path| fs::exists(path).unwrap_or(false));
+        if self.files.is_empty() || fs::exists(directory(master)).unwrap_or(true) || is_half_done {
+            return Ok(false);
+        }
+        let there = OnDevice::read(netlink, master.index).await?;
+        Ok(there.programs.iter().any(|program| program.is_of(&self.programs)))
+    }
+
+    /// Pins what was held again where it [lacks pins](Self::lacks_pins). Gives whether it was so.
     ///
     /// # Errors
     ///
     /// The BPF file system cannot be mounted or written to. What is held stays in place.
     pub async fn put_back(&self, netlink: &Netlink, master: &Master) -> Result<bool> {
-        let own = directory(master);
-        let half = [BUILDING, LEAVING].map(|suffix| own.with_file_name(format!("{}{suffix}", master.key)));
-        let is_half_done = half.iter().any(|path| fs::exists(path).unwrap_or(false));
-        if self.files.is_empty() || fs::exists(&own).unwrap_or(true) || is_half_done {
-            return Ok(false);
-        }
-        let there = OnDevice::read(netlink, master.index).await?;
-        if !there.programs.iter().any(|program| program.is_of(&self.programs)) {
+        if !self.lacks_pins(netlink, master).await? {
             return Ok(false);
         }
         bpffs::prepare()?;
-        let building = &half[0];
+        let building = &half(master, BUILDING);
         fs::create_dir_all(building).with_context(|| format!("cannot make {building:?}"))?;
         for (name, (_, file)) in &self.files {
             pin_open(&building.join(name), file)?;
         }
-        if self.owns_clsact {
-            let mark = building.join(CLSACT_MARK);
-            symlink("ours", &mark).with_context(|| format!("cannot make {mark:?}"))?;
+        for (name, target) in &self.marks {
+            let mark = building.join(name);
+            symlink(target, &mark).with_context(|| format!("cannot make {mark:?}"))?;
         }
-        fs::rename(building, &own).with_context(|| format!("cannot rename {building:?}"))?;
+        fs::rename(building, directory(master)).with_context(|| format!("cannot rename {building:?}"))?;
         Ok(true)
     }
+}
+
+/// A directory of a master that is not whole.
+fn half(master: &Master, suffix: &str) -> PathBuf {
+    directory(master).with_file_name(format!("{}{suffix}", master.key))
 }

@@ -11,7 +11,10 @@ use crate::{
         clean_up::take_off,
         describe::{OnMaster, describe, guard_flags},
         directory::{BUILDING, CLSACT_MARK, directory},
-        hooks::{pinned, tc::Hooks},
+        hooks::{
+            pinned,
+            tc::{Hooks, Variant},
+        },
         load::pin_maps,
         maps::tables::Maps,
         object,
@@ -54,7 +57,19 @@ impl Bpf {
             crash::point("naming a pin directory whole")?;
             let description = describe(&record, &maps, &members.policies, &directory, &on_master)?;
             let (directory, netlink, members) = (directory.clone(), netlink.clone(), members.clone());
-            Ok(Self { directory, maps, record, members, description, netlink, renewed: false, on_master })
+            let is_new_to_wire = record.single;
+            let renewed = false;
+            Ok(Self {
+                directory,
+                maps,
+                record,
+                members,
+                description,
+                netlink,
+                renewed,
+                is_new_to_wire,
+                on_master,
+            })
         });
         if whole.is_err() {
             let left = if fs::exists(&building).unwrap_or(true) { &building } else { &directory };
@@ -75,6 +90,7 @@ impl Bpf {
     ) -> Result<(Maps, Record, OnMaster)> {
         fs::create_dir_all(building).with_context(|| format!("cannot make {building:?}"))?;
         crash::point("making a pin directory")?;
+        let single = prepared.is_single();
         let mut object = prepared.object()?;
         pin_maps(&object, building)?;
         crash::point("pinning the maps")?;
@@ -91,10 +107,12 @@ impl Bpf {
             owns_clsact: false,
             netns_inode: master.netns.id().inode(),
             degraded: Vec::new(),
+            single,
+            flood: None,
         };
         maps.set_guard(guard_flags(&record, &members.policies))?;
-        maps.sync(master, members)?;
-        let mut hooks = Hooks::pin(&mut object, building)?;
+        let _ = maps.sync(master, members)?;
+        let mut hooks = Hooks::pin(&mut object, building, Variant { single, traced: false })?;
         let (hairpin, reason) = hooks
             .attach_tc(netlink, master, options.tc, |owns_clsact| {
                 record.owns_clsact = owns_clsact;
@@ -104,6 +122,7 @@ impl Bpf {
                 maps.write_record(&record.to_text()?)
             })
             .await?;
+        maps.set_attached()?;
         record.hairpin = hairpin;
         record.degraded.extend(reason);
         let (demux, reason) = hooks.attach_xdp(master, options.xdp, &mut maps)?;

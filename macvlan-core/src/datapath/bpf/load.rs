@@ -20,12 +20,16 @@ pub fn load_new(max_children: u32) -> Result<Ebpf> {
     loader.map_max_entries(names::PRESENCE, max_children);
     loader.map_max_entries(names::WIRE_RX, max_children);
     loader.map_max_entries(names::RETIRED, max_children);
+    // By their MACs, and by their containers.
+    loader.map_max_entries(names::KEPT, max_children.saturating_mul(2));
     loader.map_max_entries(names::METERS, max_children);
     // Beside the children's buckets, the wire's.
     loader.map_max_entries(names::STORM, max_children.saturating_add(1));
     loader.map_max_entries(names::OWNERS, neighbour_table::room_beside(max_children));
     loader.map_max_entries(names::OWN, neighbour_table::room_beside(max_children));
     loader.map_max_entries(names::PLACES, neighbour_table::room_beside(max_children));
+    loader.map_max_entries(names::HOLDERS, neighbour_table::room_beside(max_children));
+    loader.map_max_entries(names::TAUGHT, neighbour_table::room_beside(max_children));
     load(loader)
 }
 

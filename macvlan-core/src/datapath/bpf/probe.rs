@@ -12,7 +12,7 @@ use aya::{
 
 use crate::{
     datapath::bpf::{
-        hooks::tc::Hooks,
+        hooks::tc::{Hooks, Variant},
         load::no_maps,
         object::{allow_memory, keep_rings_small, object},
     },
@@ -89,7 +89,7 @@ pub fn probe(depth: Depth) -> Result<()> {
     let mut loader = EbpfLoader::new();
     keep_rings_small(&mut loader);
     let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
-    Hooks::verify(&mut object, false)
+    Hooks::verify(&mut object, Variant::default())
 }
 
 /// Whether the kernel takes a map and a program from us at all. Why not, our own tell.

@@ -101,6 +101,15 @@ impl Reader {
         })
     }
 
+    /// How many IP addresses two claim at the moment.
+    ///
+    /// # Errors
+    ///
+    /// The map of addresses cannot be read.
+    pub fn contested(&self) -> Result<usize> {
+        self.maps.owners.count_contested()
+    }
+
     /// What the programs have run so far. A program that is not pinned is left out: XDP, where TC
     /// demultiplexes.
     ///

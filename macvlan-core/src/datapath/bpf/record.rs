@@ -63,6 +63,21 @@ pub struct Record {
     pub netns_inode: u64,
     /// What is less than the best.
     pub degraded: Vec<Degraded>,
+    /// Its programs are those for a wire that carries one MAC.
+    #[serde(default)]
+    pub single: bool,
+    /// The flood device that was made, in use or not.
+    #[serde(default)]
+    pub flood: Option<Flood>,
+}
+
+/// A flood device that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flood {
+    /// Its index.
+    pub index: u32,
+    /// SHA-256 of the object that its programs came from.
+    pub object: String,
 }
 
 impl Record {
@@ -107,6 +122,10 @@ impl Record {
     }
 }
 
+/// Behind the object while its programs are replaced by those of another kind of wire: whoever finds it then replaces
+/// them all.
+pub const CHANGING: &str = "+changing";
+
 /// Tells traced programs apart: a version that knows nothing of them takes them for foreign, and
 /// replaces them too.
 pub const TRACED: &str = "+trace";
@@ -137,6 +156,8 @@ mod tests {
             owns_clsact: true,
             netns_inode: 1,
             degraded: Vec::new(),
+            single: false,
+            flood: None,
         };
         let text = record.to_text().unwrap();
         let lasting = Lasting::from_text(&text).unwrap();

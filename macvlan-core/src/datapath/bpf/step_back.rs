@@ -67,7 +67,7 @@ impl Bpf {
             }
             Err(error) => note(Err(error), "the programs on children's devices"),
         }
-        note(self.maps.sync(master, &members), "the children in the maps");
+        note(self.maps.sync(master, &members).map(drop), "the children in the maps");
         note(self.maps.put_back(&image), "the settings");
         let others = child_programs::take_off_others(&self.directory, children, &members.policies, &by);
         note(others, "the programs on children's devices");

@@ -15,7 +15,7 @@ use macvlan_common::{mac::Mac, names, trace::TraceCounts};
 use crate::{
     datapath::bpf::{
         attached::Bpf,
-        hooks::tc::Hooks,
+        hooks::tc::{Hooks, Variant},
         load::{load_object, loader, no_maps},
         maps::tables,
         object::{self, keep_rings_small},
@@ -124,7 +124,8 @@ impl Bpf {
     }
 
     fn replace_programs(&self, master: &Master, object: &mut Ebpf, traced: bool) -> Result<()> {
-        let mut hooks = Hooks::load_beside(object, &self.directory, traced)?;
+        let mut hooks =
+            Hooks::load_beside(object, &self.directory, Variant { single: self.record.single, traced })?;
         hooks.replace_tc(master, self.record.hairpin)?;
         hooks.replace_xdp(self.record.demux)
     }

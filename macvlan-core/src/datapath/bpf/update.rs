@@ -13,10 +13,12 @@ use crate::{
             hooks::{
                 child_programs::{self, ChildPrograms},
                 order, pinned,
-                tc::{self, Hooks},
+                tc::{self, Hooks, Variant},
             },
             load::load_object,
             object,
+            record::CHANGING,
+            single_mac::is_single,
         },
         choose::{XdpPlan, plan_xdp},
     },
@@ -99,6 +101,14 @@ impl Bpf {
         if self.is_behind() {
             changes.push(format!("put the program at ingress of {name:?} first again"));
         }
+        if is_single(&wanted, master) != self.record.single {
+            changes.push(match self.record.single {
+                true => format!("give the children on {name:?} their own MACs on the wire again"),
+                false => format!("give the children on {name:?} its MAC on the wire, {}", master.mac),
+            });
+        } else if wanted.single_mac != present.single_mac {
+            changes.push(format!("set single-mac of {name:?} to {}", wanted.single_mac.as_str()));
+        }
         if !self.record.is_current() {
             changes.push(format!("bring the programs on {name:?} to this version"));
         }
@@ -122,11 +132,25 @@ impl Bpf {
             XdpPlan::Try(demux) => demux,
         };
         // A running trace puts the plain programs back itself.
+        let single = is_single(&wanted, master);
+        let (begins, ends) = (single && !self.record.single, self.record.single && !single);
         let is_current = self.record.is_current() || self.is_being_traced();
-        if !is_current || self.record.demux != demux {
-            let mut object = load_object(&self.directory)?;
-            let mut hooks = Hooks::load_beside(&mut object, &self.directory, false)?;
-            hooks.replace_tc(master, self.record.hairpin)?;
+        if !is_current || self.record.demux != demux || begins || ends {
+            let directory = self.directory.clone();
+            let mut object = load_object(&directory)?;
+            let mut hooks = Hooks::load_beside(&mut object, &directory, Variant { single, traced: false })?;
+            if begins || ends {
+                self.record.object = format!("{}{CHANGING}", object::digest());
+                self.maps.write_record(&self.record.to_text()?)?;
+            }
+            if begins {
+                self.begin_single(master, &mut hooks)?;
+            } else if ends {
+                self.end_single(master, &mut hooks).await?;
+            } else {
+                hooks.replace_tc(master, self.record.hairpin)?;
+            }
+            self.record.single = single;
             if self.record.demux != demux || hooks.replace_xdp(demux).is_err() {
                 hooks.detach_xdp(&mut self.maps)?;
                 let (demux, reason) = hooks.attach_xdp(master, xdp, &mut self.maps)?;

@@ -9,7 +9,6 @@
 //! Nothing is kept of it but itself: it is told by its alias, on a device in the master's own
 //! namespace. A container that gives its child that alias hides nothing.
 
-mod announce;
 mod contents;
 mod wanted;
 
@@ -23,10 +22,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use macvlan_common::mac::Mac;
 
 use crate::{
-    datapath::shim::{
+    datapath::{
         announce::{Audience, announce},
-        contents::{Contents, Step},
-        wanted::{Host, decide},
+        shim::{
+            contents::{Contents, Step},
+            wanted::{Host, decide},
+        },
     },
     kernel::netlink::{KernelError, Netlink, link::Link},
     model::{

@@ -1,7 +1,7 @@
 //! What engines say of their containers, over their sockets: the Docker Engine API, which Podman
 //! speaks as well.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result};
 use hyper::header::{HeaderMap, SERVER};
@@ -14,6 +14,7 @@ use crate::{
         http::{self, get},
     },
     kernel::netns::NetnsId,
+    policy::home::Origin,
 };
 
 /// Most bytes of a list of containers, which takes about one KiB for each.
@@ -45,6 +46,8 @@ pub struct Listed {
     pub joined: Option<String>,
     /// It has a network namespace of its own, as far as the list tells.
     pub has_netns: bool,
+    /// What it was made of, where that is told.
+    pub origin: Option<Origin>,
 }
 
 /// Asks the engine at `socket` for its running containers.
@@ -93,6 +96,8 @@ struct ListEntry {
     id: String,
     names: Option<Vec<String>>,
     host_config: Option<HostConfig>,
+    image: Option<String>,
+    labels: Option<BTreeMap<String, Option<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -111,7 +116,10 @@ impl ListEntry {
         let joined = mode.strip_prefix("container:");
         let has_netns = joined.is_none() && mode != "host";
         let joined = joined.filter(|id| is_id(id)).map(str::to_owned);
-        is_id(&self.id).then_some(Listed { id: self.id, name, joined, has_netns })
+        let labels = self.labels.unwrap_or_default().into_iter();
+        let labels = labels.map(|(key, value)| format!("{key}={}", value.unwrap_or_default())).collect();
+        let origin = self.image.map(|image| Origin { image, labels });
+        is_id(&self.id).then_some(Listed { id: self.id, name, joined, has_netns, origin })
     }
 }
 
@@ -163,12 +171,19 @@ mod tests {
     #[test]
     fn a_container_is_listed_by_id_and_name() {
         let json = format!(
-            r#"{{"Id":"{ID}","Names":["/db/link","/web"],"HostConfig":{{"NetworkMode":"container:{OTHER}"}}}}"#
+            r#"{{"Id":"{ID}","Names":["/db/link","/web"],"HostConfig":{{"NetworkMode":"container:{OTHER}"}},
+            "Image":"nginx:1","Labels":{{"tier":"front","empty":null}}}}"#
         );
-        let expected =
-            Listed { id: ID.into(), name: Some("web".into()), joined: Some(OTHER.into()), has_netns: false };
+        let labels = vec!["empty=".to_owned(), "tier=front".to_owned()];
+        let expected = Listed {
+            id: ID.into(),
+            name: Some("web".into()),
+            joined: Some(OTHER.into()),
+            has_netns: false,
+            origin: Some(Origin { image: "nginx:1".into(), labels }),
+        };
         assert_eq!(listed(&json), Some(expected));
-        let nameless = Listed { id: ID.into(), name: None, joined: None, has_netns: true };
+        let nameless = Listed { id: ID.into(), name: None, joined: None, has_netns: true, origin: None };
         assert_eq!(listed(&format!(r#"{{"Id":"{ID}"}}"#)), Some(nameless.clone()));
         assert_eq!(listed(&format!(r#"{{"Id":"{ID}","Names":null,"HostConfig":null}}"#)), Some(nameless));
     }

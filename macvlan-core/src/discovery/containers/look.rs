@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use futures_util::future::join_all;
 use tokio::{task::spawn_blocking, time::timeout};
 
@@ -20,6 +20,7 @@ use crate::{
     },
     kernel::netns::NetnsId,
     model::container::Container,
+    policy::home::{Facts, Home},
 };
 
 /// How long reading files may take, and then an engine for everything that it is asked.
@@ -56,6 +57,8 @@ pub struct Look {
     stored: HashMap<String, Listed>,
     /// Id by namespace: by an engine's word alone.
     inspected: HashMap<NetnsId, String>,
+    /// Why not all of it was seen.
+    pub silent: Option<String>,
 }
 
 impl Look {
@@ -64,19 +67,21 @@ impl Look {
         let storage = storage.to_owned();
         // Many small files on a large machine: not on the thread that follows events.
         let files = spawn_blocking(move || (containers_by_netns(), stored(&storage)));
-        let (mentions, stored) =
-            timeout(PATIENCE, files).await.map(Result::ok).ok().flatten().unwrap_or_default();
+        let read = timeout(PATIENCE, files).await.map(Result::ok).ok().flatten();
+        let silent = read.is_none().then(|| "the processes could not be looked through in time".to_owned());
+        let (mentions, stored) = read.unwrap_or_default();
         let mentioned: BTreeSet<&str> =
             mentions.values().flatten().map(|mention| mention.id.as_str()).collect();
         let told = join_all(sources.iter_mut().map(|source| source.ask(&mentioned))).await;
 
-        let mut look = Self { mentions, ..Self::default() };
+        let mut look = Self { mentions, silent, ..Self::default() };
         look.stored = stored.into_iter().map(|listed| (listed.id.clone(), listed)).collect();
         for told in told {
             for listed in told.listed {
                 look.listed.entry(listed.id.clone()).or_insert((told.engine, listed));
             }
             look.inspected.extend(told.inspected);
+            look.silent = look.silent.or(told.silent);
         }
         look
     }
@@ -95,6 +100,34 @@ impl Look {
         Some(Container { engine: mention.engine?, id: mention.id.clone(), name })
     }
 
+    /// Whose a namespace is, to decide by: the outermost cgroup of its processes tells, as a container can make
+    /// others below its own. Nobody's it is where all was seen and nobody has it.
+    pub fn home(&self, netns: NetnsId) -> Home {
+        for mention in self.mentions.get(&netns).into_iter().flatten() {
+            match (self.listed.get(&mention.id), mention.engine) {
+                (Some((engine, listed)), _) => return self.facts(engine, listed),
+                (None, Some(engine)) => {
+                    let name = self.stored.get(&mention.id).and_then(|stored| stored.name.clone());
+                    let id = mention.id.clone();
+                    return Home::Container(Facts { engine, id, name, origin: None });
+                }
+                (None, None) => {}
+            }
+        }
+        match self.inspected.get(&netns).and_then(|id| self.listed.get(id)) {
+            Some((engine, listed)) => self.facts(engine, listed),
+            None if self.silent.is_some() => Home::Unknown,
+            None => Home::Nobody,
+        }
+    }
+
+    fn facts(&self, engine: &'static str, listed: &Listed) -> Home {
+        let joined = listed.joined.as_ref().and_then(|id| self.listed.get(id));
+        let (engine, listed) = joined.map_or((engine, listed), |(engine, listed)| (*engine, listed));
+        let Listed { id, name, origin, .. } = listed.clone();
+        Home::Container(Facts { engine, id, name, origin })
+    }
+
     /// The container itself, or the one whose network it has joined.
     fn owner(&self, engine: &'static str, listed: &Listed) -> Container {
         let joined = listed.joined.as_ref().and_then(|id| self.listed.get(id));
@@ -109,13 +142,20 @@ struct Told {
     engine: &'static str,
     listed: Vec<Listed>,
     inspected: HashMap<NetnsId, String>,
+    silent: Option<String>,
 }
 
 impl Source {
+    /// Asks it again, though it was to be left alone.
+    pub fn wake(&mut self) {
+        self.rests_until = None;
+    }
+
     /// Asks for all containers, and for the namespaces of those that no process `mentioned`.
     async fn ask(&mut self, mentioned: &BTreeSet<&str>) -> Told {
         let mut told = Told::default();
         if self.rests_until.is_some_and(|until| Instant::now() < until) {
+            told.silent = Some(format!("the engine at \"{}\" did not answer well", self.path.display()));
             return told;
         }
         // No engine there is the ordinary case, and costs nothing to find out.
@@ -130,12 +170,16 @@ impl Source {
                     told.inspected.insert(netns, id.clone());
                 }
             }
+            let hidden = told.listed.iter().filter(silent).count();
+            ensure!(hidden <= MAX_INSPECTED, "the processes of {hidden} containers cannot be seen");
             Result::<_>::Ok(())
         });
         let outcome = asked.await.context("no answer in time").flatten();
         self.rests_until = outcome.as_ref().err().map(|_| Instant::now() + REST);
         if let Err(error) = outcome {
-            log::debug!("cannot ask the engine at \"{}\": {error:#}", self.path.display());
+            let silent = format!("cannot ask the engine at \"{}\": {error:#}", self.path.display());
+            log::debug!("{silent}");
+            told.silent = Some(silent);
         }
         told
     }

@@ -3,7 +3,8 @@
 //! Best effort, from what is there: the cgroups of the processes in a namespace name their
 //! container, the engines' sockets and Podman's files give the name that belongs to the id, and for a
 //! container whose cgroups do not tell, its engine says which namespace it has. Nothing here is
-//! ever required, an error, or used for a decision.
+//! ever required or an error. What decides by it asks for [`homes`](Containers::homes): an answer is a fact there, or
+//! it is none.
 
 mod cgroup;
 mod engine;
@@ -25,6 +26,7 @@ use crate::{
     discovery::containers::look::{Look, Source},
     kernel::netns::{NetnsId, place::Place},
     model::container::Container,
+    policy::home::Home,
 };
 
 /// How long an answer holds: a container can be renamed.
@@ -86,6 +88,17 @@ impl Containers {
         let until = Instant::now() + if container.is_some() { HOLDS } else { HOLDS_NOT };
         self.answers.insert(key, Answer { until, container: container.clone() });
         container
+    }
+
+    /// Whose these namespaces are, as far as everybody who knows tells now; and why not all of them do.
+    /// Takes two seconds at most.
+    pub async fn homes(&mut self, asked: &[(i32, NetnsId)]) -> (Vec<(i32, Home)>, Option<String>) {
+        self.sources.iter_mut().for_each(Source::wake);
+        let look = Look::around(&mut self.sources, &self.storage).await;
+        let homes = asked.iter().map(|(nsid, netns)| (*nsid, look.home(*netns))).collect();
+        let silent = look.silent.clone();
+        self.look = Some((Instant::now(), look));
+        (homes, silent)
     }
 
     async fn look(&mut self) -> &Look {

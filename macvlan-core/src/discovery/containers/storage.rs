@@ -59,7 +59,7 @@ struct Entry {
 impl Entry {
     fn into_listed(self) -> Option<Listed> {
         let name = self.names.unwrap_or_default().iter().find_map(|name| valid_name(name));
-        is_id(&self.id).then_some(Listed { id: self.id, name, joined: None, has_netns: false })
+        is_id(&self.id).then_some(Listed { id: self.id, name, joined: None, has_netns: false, origin: None })
     }
 }
 

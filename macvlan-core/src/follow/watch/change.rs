@@ -5,7 +5,10 @@ use std::fmt;
 use macvlan_common::mac::Mac;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use crate::{kernel::netlink::link::Link, model::child::Child};
+use crate::{
+    kernel::netlink::link::Link,
+    model::{child::Child, printable::Printable},
+};
 
 /// What happened to a child or a master.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +37,14 @@ pub enum What {
     Elsewhere,
     /// It has sent since its MAC was heard on the wire.
     Here,
+    /// It is known now which container it is in.
+    Container,
+    /// Whether it reaches the host was changed, to this.
+    HostAccess(bool),
+    /// A data path is on the master now.
+    Attached,
+    /// The data path is off the master.
+    Detached,
     /// It has another owner, state of making, carrier or protodown now: of no interest to people.
     Marked,
 }
@@ -54,6 +65,10 @@ impl What {
             Self::Addresses => "addresses",
             Self::Elsewhere => "elsewhere",
             Self::Here => "here",
+            Self::Container => "container",
+            Self::HostAccess(_) => "host-access",
+            Self::Attached => "attached",
+            Self::Detached => "detached",
             Self::Marked => "marked",
         }
     }
@@ -65,6 +80,7 @@ impl What {
             Self::Readdressed(was) => Some(was.to_string()),
             Self::Mode(was) => Some((*was).to_owned()),
             Self::Mtu(was) => Some(was.to_string()),
+            Self::HostAccess(is) => Some(if *is { "off" } else { "on" }.to_owned()),
             _ => None,
         }
     }
@@ -163,11 +179,12 @@ impl fmt::Display for Change {
         let was = self.what.was().unwrap_or_default();
         match &self.subject {
             Subject::Child { link, child, .. } => {
-                write!(f, "{link}: child {} ({}, {})", child.title(), child.mac, child.mode.as_str())?;
+                let (link, title, mode) = (Printable(link), child.title(), child.mode.as_str());
+                write!(f, "{link}: child {title} ({}, {mode})", child.mac)?;
                 match &self.what {
                     What::Added => f.write_str(" added"),
                     What::Removed => f.write_str(" removed"),
-                    What::Moved(_) => write!(f, " moved from {was}"),
+                    What::Moved(_) => write!(f, " moved from {}", Printable(&was)),
                     What::Renamed(_) => write!(f, " renamed from {was:?}"),
                     What::Readdressed(_) => write!(f, " has a new MAC, it was {was}"),
                     What::Mode(_) => write!(f, " has a new mode, it was {was}"),
@@ -181,11 +198,15 @@ impl fmt::Display for Change {
                     }
                     What::Elsewhere => f.write_str(" is elsewhere: its MAC was heard on the wire"),
                     What::Here => f.write_str(" is here again"),
+                    What::Container => f.write_str(" has its name now"),
+                    What::HostAccess(true) => f.write_str(" reaches the host now"),
+                    What::HostAccess(false) => f.write_str(" no longer reaches the host"),
+                    what @ (What::Attached | What::Detached) => write!(f, " {}", what.as_str()),
                     What::Marked => f.write_str(" marked"),
                 }
             }
             Subject::Device(link) => {
-                write!(f, "{}: device", link.name)?;
+                write!(f, "{}: device", Printable(&link.name))?;
                 match &self.what {
                     What::Readdressed(_) => {
                         let mac = link.mac.map(|mac| mac.to_string()).unwrap_or_default();
@@ -219,6 +240,10 @@ impl Serialize for Change {
                 map.serialize_entry("up", &child.up)?;
                 let addresses: Vec<String> = child.addresses.iter().map(ToString::to_string).collect();
                 map.serialize_entry("addresses", &addresses)?;
+                map.serialize_entry("container", &child.container)?;
+                if let What::HostAccess(is) = &self.what {
+                    map.serialize_entry("host_access", is)?;
+                }
             }
             Subject::Device(link) => {
                 map.serialize_entry("ifname", &link.name)?;

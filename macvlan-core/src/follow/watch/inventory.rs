@@ -14,7 +14,7 @@ use crate::{
         netlink::{events::changed::DeviceKey, ipnet::IpNet, link::Link},
         netns::place::Place,
     },
-    model::{child::Child, shim::Shim},
+    model::{child::Child, flood::FloodDevice, shim::Shim},
 };
 
 /// Devices of one namespace, and the children on them in all namespaces.
@@ -26,6 +26,8 @@ pub struct Inventory {
     devices: BTreeMap<u32, Link>,
     /// By their own index: our shims and the indexes of their masters.
     shims: BTreeMap<u32, (u32, Shim)>,
+    /// Our flood devices, likewise.
+    floods: BTreeMap<u32, (u32, FloodDevice)>,
 }
 
 impl Inventory {
@@ -34,6 +36,13 @@ impl Inventory {
         let (nsid, index) = key;
         if nsid.is_none() {
             self.shims.remove(&index);
+        }
+        let flood = link
+            .as_ref()
+            .filter(|_| nsid.is_none())
+            .and_then(|link| link.lower.zip(FloodDevice::from_link(link)));
+        if nsid.is_none() && (flood.is_some() || self.floods.contains_key(&index)) {
+            return self.set_flood(index, flood);
         }
         let Some(link) = link else {
             let device = if nsid.is_none() { self.remove_device(index) } else { None };
@@ -63,6 +72,22 @@ impl Inventory {
         }
     }
 
+    /// A flood device is now so, or gone: its master is to be looked at.
+    fn set_flood(&mut self, index: u32, flood: Option<(u32, FloodDevice)>) -> Vec<Change> {
+        let before = match flood.clone() {
+            Some(flood) => self.floods.insert(index, flood),
+            None => self.floods.remove(&index),
+        };
+        let masters: BTreeSet<u32> = match before == flood {
+            true => BTreeSet::new(),
+            false => before.iter().chain(&flood).map(|(master, _)| *master).collect(),
+        };
+        let links = masters.iter().filter_map(|master| self.devices.get(master));
+        let about =
+            |link: &Link| Change { what: What::Marked, subject: Subject::Device(Box::new(link.clone())) };
+        links.map(about).collect()
+    }
+
     fn set_child(&mut self, key: DeviceKey, master: u32, mut child: Child) -> Vec<Change> {
         self.take_number(key, master, child.mac);
         let before = self.children.get(&key).filter(|(above, _)| *above == master).map(|(_, child)| child);
@@ -72,6 +97,8 @@ impl Inventory {
             changes.push(self.about(What::Added, master, child));
             return changes;
         };
+        // What was finished once is: a container could shed its settings otherwise.
+        child.unfinished &= before.unfinished;
         child.addresses.clone_from(&before.addresses);
         child.place.label = child.place.label.or_else(|| before.place.label.clone());
         let differences = differences(before, &child);
@@ -148,6 +175,13 @@ impl Inventory {
         let shims = observed.shims.into_iter();
         let shims = shims.flat_map(|(master, shims)| shims.into_iter().map(move |shim| (master, shim)));
         self.shims = shims.map(|(master, shim)| (shim.index, (master, shim))).collect();
+        let floods = observed.floods.into_iter();
+        let floods = floods.flat_map(|(master, all)| all.into_iter().map(move |flood| (master, flood)));
+        let floods: BTreeMap<u32, _> = floods.map(|(master, flood)| (flood.index, (master, flood))).collect();
+        let known: BTreeSet<u32> = self.floods.keys().chain(floods.keys()).copied().collect();
+        for index in known {
+            changes.extend(self.set_flood(index, floods.get(&index).cloned()));
+        }
         let mut present = BTreeSet::new();
         for (master, children) in observed.children {
             for child in children {
@@ -225,9 +259,20 @@ impl Inventory {
         self.children.values().filter(|(above, _)| *above == master).map(|(_, child)| child).collect()
     }
 
+    /// The devices that have children.
+    pub fn masters(&self) -> impl Iterator<Item = &Link> {
+        let indexes: BTreeSet<u32> = self.children.values().map(|(master, _)| *master).collect();
+        self.devices.values().filter(move |link| indexes.contains(&link.index))
+    }
+
     /// The shims of the master with this index.
     pub fn shims(&self, master: u32) -> Vec<Shim> {
         self.shims.values().filter(|(above, _)| *above == master).map(|(_, shim)| shim.clone()).collect()
+    }
+
+    /// The flood devices of the master with this index.
+    pub fn floods(&self, master: u32) -> Vec<FloodDevice> {
+        self.floods.values().filter(|(above, _)| *above == master).map(|(_, flood)| flood.clone()).collect()
     }
 
     /// The device of this index.
@@ -245,7 +290,9 @@ impl Inventory {
         filters.iter().filter(|(index, _)| self.is_master(**index)).any(|(index, macs)| {
             let shims = self.shims(*index);
             let children = self.children(*index).into_iter().map(|child| child.mac);
-            let known: BTreeSet<Mac> = children.chain(shims.iter().map(|shim| shim.mac)).collect();
+            let floods = self.floods(*index).into_iter().map(|flood| flood.mac);
+            let known: BTreeSet<Mac> =
+                children.chain(shims.iter().map(|shim| shim.mac)).chain(floods).collect();
             macs.iter().any(|mac| !known.contains(mac))
         })
     }

@@ -15,6 +15,7 @@ use crate::{
         netlink::link::ListOptions,
         netns::known::{Known, held_open, known},
     },
+    policy::home::Homes,
 };
 
 /// How soon to look at everything again, after that failed.
@@ -90,6 +91,8 @@ impl Watcher {
         let observed = find_children(&self.netlink, self.access).await?;
         let links = self.netlink.links(ListOptions::default()).await?;
         self.names.replace(observed.labels());
+        // Their numbers may be others' by now.
+        self.homes = Homes::default();
         Ok(change::join_moves(self.inventory.replace(observed, links)))
     }
 

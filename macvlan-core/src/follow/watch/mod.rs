@@ -6,7 +6,10 @@
 //! leads to a look at everything.
 
 pub mod change;
+pub mod container_names;
+pub mod datapath_watch;
 mod device_move;
+pub(crate) mod home_asker;
 mod inventory;
 mod look;
 mod moves;

@@ -64,6 +64,14 @@ impl NamespaceNames {
         self.learn(named);
     }
 
+    /// Those whose names lead nowhere, or that were looked for in vain, are looked for again as soon as that may be.
+    pub fn hope(&mut self, nsids: &[i32]) {
+        for nsid in nsids {
+            self.labels.remove(nsid);
+            self.nameless.remove(nsid);
+        }
+    }
+
     /// Whether one of these has no name and is worth a search now.
     pub fn wants_names(&self, mut nsids: impl Iterator<Item = i32>) -> bool {
         let now = Instant::now();

@@ -21,7 +21,8 @@ use crate::{
         },
         link::Link,
     },
-    model::{child::Child, shim::Shim},
+    model::{child::Child, flood::FloodDevice, shim::Shim},
+    policy::home::Homes,
 };
 
 pub use crate::follow::watch::change::{Change, What};
@@ -41,6 +42,8 @@ pub struct Watcher {
     pub(crate) access: Access,
     pub(crate) inventory: Inventory,
     pub(crate) names: NamespaceNames,
+    /// Whose the namespaces are, as far as somebody asked.
+    pub homes: Homes,
     /// Announcements of masters less the changes that explain them, and since when.
     pub(crate) unexplained: Option<(i64, Instant)>,
     /// A child is known to be somewhere that nobody told of.
@@ -67,6 +70,7 @@ impl Watcher {
             access,
             inventory: Inventory::default(),
             names: NamespaceNames::default(),
+            homes: Homes::default(),
             unexplained: None,
             lost: false,
             transit: Vec::new(),
@@ -120,6 +124,7 @@ impl Watcher {
         let mut changes = Vec::new();
         for nsid in &events.gone {
             self.names.forget(*nsid);
+            self.homes.forget(*nsid);
             changes.extend(self.inventory.namespace_gone(*nsid));
         }
         let mut dirty: BTreeSet<DeviceKey> = events.devices.clone();
@@ -191,14 +196,31 @@ impl Watcher {
         }
     }
 
+    /// The same for these, also where none was found a moment ago, or one that leads nowhere now: something waits
+    /// for it.
+    pub async fn name_places_anew(&mut self, nsids: &[i32]) {
+        self.names.hope(nsids);
+        self.name_places().await;
+    }
+
     /// The children of the master with this index.
     pub fn children(&self, master: u32) -> Vec<&Child> {
         self.inventory.children(master)
     }
 
+    /// The devices of the watcher's own namespace that have children.
+    pub fn masters(&self) -> impl Iterator<Item = &Link> {
+        self.inventory.masters()
+    }
+
     /// The shims of the master with this index: one, unless a run was killed.
     pub fn shims(&self, master: u32) -> Vec<Shim> {
         self.inventory.shims(master)
+    }
+
+    /// The flood devices of the master with this index: one, unless a run was killed.
+    pub fn floods(&self, master: u32) -> Vec<FloodDevice> {
+        self.inventory.floods(master)
     }
 
     /// The device of this index in the watcher's own namespace.

@@ -1,49 +1,45 @@
-//! Datagrams into messages, so that nothing is lost in silence: the usual codec throws away what is cut
-//! off, and whoever asked takes the rest for the whole.
+//! Datagrams into messages, so that nothing is lost in silence: whoever asked must not take the rest of what
+//! was cut off for the whole.
 
-use std::{fmt::Debug, io};
+use std::mem;
 
-use bytes::BytesMut;
-use netlink_packet_core::{
-    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
-};
-use rtnetlink::proto::{NetlinkCodec, NetlinkMessageCodec};
+use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+
+use crate::kernel::netlink::legible::make_legible;
+
+/// What is said over route netlink.
+pub type Message = NetlinkMessage<RouteNetlinkMessage>;
 
 /// Bytes of the header of a message (`struct nlmsghdr`).
 const HEADER: usize = 16;
 
-/// Gives a message that is cut off, or whose length makes no sense, as [`NetlinkPayload::Overrun`] to
-/// whoever asked.
-pub struct CheckedCodec;
-
-impl NetlinkMessageCodec for CheckedCodec {
-    fn decode<T>(datagram: &mut BytesMut) -> io::Result<Option<NetlinkMessage<T>>>
-    where
-        T: NetlinkDeserializable + Debug,
-    {
-        while !datagram.is_empty() {
-            let Some(len) = whole_message(datagram) else {
-                let header = header_of_cut(datagram);
-                datagram.clear();
-                return Ok(Some(NetlinkMessage::new(header, NetlinkPayload::Overrun(Vec::new()))));
-            };
-            let padded = len.next_multiple_of(4).min(datagram.len());
-            let message = datagram.split_to(padded);
-            match NetlinkMessage::deserialize(message.get(..len).unwrap_or_default()) {
-                Ok(message) => return Ok(Some(message)),
-                // An object of a kind that only a later kernel has is none that we are after.
-                Err(error) => log::debug!("passing over a netlink message that makes no sense: {error}"),
-            }
+/// The messages of a datagram. One that is cut off, or whose length makes no sense, is given as
+/// [`NetlinkPayload::Overrun`].
+///
+/// Names may hold any byte, and whoever owns a device gives it names: a device whose name or alias is no UTF-8
+/// is read with a `?` for each byte that is in the way ([`make_legible`]).
+pub fn messages(mut datagram: &mut [u8]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    while !datagram.is_empty() {
+        let Some(len) = whole_message(datagram) else {
+            messages.push(NetlinkMessage::new(header_of_cut(datagram), NetlinkPayload::Overrun(Vec::new())));
+            break;
+        };
+        let padded = len.next_multiple_of(4).min(datagram.len());
+        let (message, rest) = mem::take(&mut datagram).split_at_mut(padded);
+        datagram = rest;
+        let message = &mut message[..len];
+        let decoded = NetlinkMessage::deserialize(message).or_else(|error| {
+            if make_legible(message) { NetlinkMessage::deserialize(message) } else { Err(error) }
+        });
+        match decoded {
+            Ok(message) => messages.push(message),
+            // An object of a kind that only a later kernel has is none that we are after.
+            Err(error) => log::debug!("passing over a netlink message that makes no sense: {error}"),
         }
-        Ok(None)
     }
-
-    fn encode<T>(message: NetlinkMessage<T>, buffer: &mut BytesMut) -> io::Result<()>
-    where
-        T: NetlinkSerializable + Debug,
-    {
-        NetlinkCodec::encode(message, buffer)
-    }
+    messages
 }
 
 /// The length of the first message, if all of it is there.
@@ -66,21 +62,15 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_route::RouteNetlinkMessage;
     use proptest::prelude::*;
 
     use super::*;
 
     proptest! {
         #[test]
-        fn any_datagram_is_read_to_its_end(bytes: Vec<u8>) {
-            let mut datagram = BytesMut::from(&bytes[..]);
-            let mut messages = 0;
-            while let Ok(Some(_)) = CheckedCodec::decode::<RouteNetlinkMessage>(&mut datagram) {
-                messages += 1;
-                prop_assert!(messages <= bytes.len());
-            }
-            prop_assert!(datagram.is_empty());
+        fn any_datagram_is_read_to_its_end(mut datagram: Vec<u8>) {
+            let most = datagram.len();
+            prop_assert!(messages(&mut datagram).len() <= most);
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use std::{
     collections::VecDeque,
-    io,
-    sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use bytes::BufMut;
 use netlink_packet_route::{RouteNetlinkMessage, nsid::NsidMessage};
-use netlink_sys::{AsyncSocket, Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use crate::kernel::netlink::{DUMP_TRIES, Netlink};
+use crate::kernel::netlink::{DUMP_TRIES, Netlink, exchange::Peer};
 
 const MULTIPART: u16 = 2;
 
@@ -24,73 +24,37 @@ const ERROR: u16 = 2;
 const NEW_NSID: u16 = libc::RTM_NEWNSID;
 
 /// A kernel that answers each request with the next of these lists of datagrams.
-struct Kernel {
-    socket: Socket,
-    state: Arc<Mutex<State>>,
-}
-
 #[derive(Default)]
-struct State {
+struct Scripted {
     scripts: VecDeque<Vec<Datagram>>,
-    asked: usize,
     waiting: VecDeque<Vec<u8>>,
-    waker: Option<Waker>,
+    /// Requests so far, whose number whoever made this sees.
+    asked: Arc<AtomicUsize>,
 }
 
 /// A datagram for a request with this sequence number.
 type Datagram = Box<dyn Fn(u32) -> Vec<u8> + Send>;
 
-impl AsyncSocket for Kernel {
-    fn socket_ref(&self) -> &Socket {
-        &self.socket
+impl fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a script")
     }
+}
 
-    fn socket_mut(&mut self) -> &mut Socket {
-        &mut self.socket
-    }
-
-    fn new(_: isize) -> io::Result<Self> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn poll_send(&self, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
-    }
-
-    fn poll_send_to(&self, _: &mut Context<'_>, request: &[u8], _: &SocketAddr) -> Poll<io::Result<usize>> {
-        let mut state = self.state.lock().unwrap();
-        state.asked += 1;
+impl Peer for Scripted {
+    fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let sequence = u32::from_ne_bytes(request[8..12].try_into().unwrap());
-        let script = state.scripts.pop_front().unwrap_or_default();
-        state.waiting.extend(script.iter().map(|datagram| datagram(sequence)));
-        state.waker.take().into_iter().for_each(Waker::wake);
-        Poll::Ready(Ok(request.len()))
+        let script = self.scripts.pop_front().unwrap_or_default();
+        self.waiting.extend(script.iter().map(|datagram| datagram(sequence)));
+        Ok(())
     }
 
-    fn poll_recv<B: BufMut>(&self, context: &mut Context<'_>, buffer: &mut B) -> Poll<io::Result<()>> {
-        self.poll_recv_from(context, buffer).map(|received| received.map(drop))
-    }
-
-    fn poll_recv_from<B: BufMut>(
-        &self,
-        context: &mut Context<'_>,
-        buffer: &mut B,
-    ) -> Poll<io::Result<SocketAddr>> {
-        let mut state = self.state.lock().unwrap();
-        match state.waiting.pop_front() {
-            Some(datagram) => {
-                buffer.put_slice(&datagram);
-                Poll::Ready(Ok(SocketAddr::new(0, 0)))
-            }
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    fn poll_recv_from_full(&self, _: &mut Context<'_>) -> Poll<io::Result<(Vec<u8>, SocketAddr)>> {
-        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let datagram = self.waiting.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        let len = datagram.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&datagram[..len]);
+        Ok(datagram.len())
     }
 }
 
@@ -141,14 +105,11 @@ fn cut_off() -> Vec<Datagram> {
 
 fn ask(scripts: Vec<Vec<Datagram>>) -> (anyhow::Result<usize>, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let state = Arc::new(Mutex::new(State { scripts: scripts.into(), ..State::default() }));
-        let kernel = Kernel { socket: Socket::new(NETLINK_ROUTE).unwrap(), state: Arc::clone(&state) };
-        let netlink = Netlink::over(kernel);
-        let objects = netlink.dump(RouteNetlinkMessage::GetNsId(NsidMessage::default())).await;
-        let asked = state.lock().unwrap().asked;
-        (objects.map(|objects| objects.len()), asked)
-    })
+    let kernel = Scripted { scripts: scripts.into(), ..Scripted::default() };
+    let asked = Arc::clone(&kernel.asked);
+    let netlink = Netlink::with(kernel);
+    let objects = runtime.block_on(netlink.dump(RouteNetlinkMessage::GetNsId(NsidMessage::default())));
+    (objects.map(|objects| objects.len()), asked.load(Ordering::Relaxed))
 }
 
 #[track_caller]
@@ -194,6 +155,46 @@ fn no_answer_or_one_without_an_end_is_not_waited_for_forever() {
     assert!(told(vec![vec![Box::new(|sequence| object(sequence, 0))]]).contains("no answer"));
     // A header that is cut cannot even be told whose it is.
     assert!(told(vec![vec![Box::new(|sequence| object(sequence, 0)[..9].to_vec())]]).contains("no answer"));
+}
+
+#[test]
+fn what_is_left_of_one_answer_is_not_taken_for_the_next() {
+    // The second try finds what the first, which was cut off, has not read.
+    let mut cut = cut_off();
+    cut.extend(whole());
+    assert_eq!(ask(vec![cut, whole()]).0.unwrap(), 2);
+}
+
+#[test]
+fn changes_are_asked_for_together_and_answered_one_by_one() {
+    let answers = |codes: &'static [(u32, i32)]| -> Vec<Datagram> {
+        let answer = |(number, code): &(u32, i32)| -> Datagram {
+            let (number, code) = (*number, *code);
+            let body = move || [&code.to_ne_bytes()[..], &[0; 16]].concat();
+            Box::new(move |first| message(ERROR, 0, first + number, &body()))
+        };
+        codes.iter().map(answer).collect()
+    };
+    let change = |scripts: Vec<Vec<Datagram>>, count: usize| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let kernel = Scripted { scripts: scripts.into(), ..Scripted::default() };
+        let asked = Arc::clone(&kernel.asked);
+        let netlink = Netlink::with(kernel);
+        let requests = (0..count).map(|_| (RouteNetlinkMessage::NewNsId(NsidMessage::default()), 0));
+        let answers = runtime.block_on(netlink.change_all(requests.collect()));
+        let told = answers.into_iter().map(|answer| answer.map_err(|error| error.to_string()));
+        (told.collect::<Vec<_>>(), asked.load(Ordering::Relaxed))
+    };
+    let (told, asked) = change(vec![answers(&[(0, 0), (2, 0), (1, -libc::EPERM)])], 3);
+    assert_eq!(asked, 1);
+    assert!(told[0].is_ok() && told[2].is_ok(), "{told:?}");
+    assert!(told[1].as_ref().unwrap_err().to_lowercase().contains("not permitted"), "{told:?}");
+    let (told, _) = change(vec![answers(&[(1, 0)])], 3);
+    let unknown = "the kernel gives no answer".to_owned();
+    assert_eq!(told, [Err(unknown.clone()), Ok(()), Err(unknown)]);
+    // After a refusal no further window is asked for.
+    let (told, asked) = change(vec![answers(&[(0, -libc::EPERM)])], 200);
+    assert_eq!((told.len(), asked), (super::WINDOW, 1));
 }
 
 #[test]

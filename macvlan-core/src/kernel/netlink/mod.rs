@@ -1,18 +1,21 @@
-//! Route netlink: one request at a time, kernel reasons kept, interrupted dumps repeated.
+//! Route netlink: kernel reasons kept, many requests in one system call, interrupted dumps repeated.
 
 pub(crate) mod address;
 pub(crate) mod clsact;
 mod codec;
 pub(crate) mod events;
+mod exchange;
 mod fdb;
+pub(crate) mod flood;
 pub mod holdings;
 #[cfg(test)]
 mod hostile;
 pub mod ipnet;
 pub mod kind;
+mod legible;
 pub mod link;
 pub mod macvlan;
-mod neighbour;
+pub mod neighbour;
 mod nsid;
 pub(crate) mod route;
 pub(crate) mod shim;
@@ -20,38 +23,43 @@ pub(crate) mod sockets;
 
 use std::{
     fmt, io,
-    os::fd::{FromRawFd, IntoRawFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
-use futures_util::{Stream, StreamExt as _, future::join_all};
+use anyhow::{Context, Result, anyhow, bail};
 use netlink_packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::{AsyncSocket, Socket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
-use rtnetlink::proto::{ConnectionHandle, from_socket_with_codec};
-use tokio::time::timeout;
+use tokio::task::coop::consume_budget;
 
-use crate::kernel::{crash, errno::errno, netlink::codec::CheckedCodec, netns::Netns};
+use crate::kernel::{
+    crash,
+    errno::errno,
+    netlink::{
+        codec::Message,
+        exchange::{Exchange, Kernel, Peer},
+    },
+    netns::Netns,
+};
 
 /// How often an interrupted dump is begun anew, and how long to wait before: it doubles each time.
 const DUMP_TRIES: u32 = 12;
 
 const DUMP_PAUSE: Duration = Duration::from_micros(250);
 
-/// How many requests are under way at once: their answers fit a socket's smallest usual buffer
+/// How many requests go in one system call: their answers fit a socket's smallest usual buffer
 /// (`net.core.rmem_default`), some 1 KiB each.
 const WINDOW: usize = 64;
 
-/// How long the kernel may take for one message: far longer than it does.
-const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(60) };
-
 /// A route netlink socket in one network namespace.
+///
+/// Every call is over before another task runs, but for the pauses between tries of a dump. Many of them, one
+/// after the other, let other tasks run in between.
 #[derive(Debug, Clone)]
 pub struct Netlink {
-    handle: ConnectionHandle<RouteNetlinkMessage>,
+    exchange: Arc<Mutex<Exchange>>,
 }
 
 /// What the kernel answered to a refused request.
@@ -76,13 +84,13 @@ impl fmt::Display for KernelError {
 impl std::error::Error for KernelError {}
 
 impl Netlink {
-    /// A socket in the namespace of the calling thread. Must be called inside a tokio runtime.
+    /// A socket in the namespace of the calling thread.
     ///
     /// # Errors
     ///
-    /// When the socket cannot be made.
+    /// No socket is left.
     pub fn open() -> Result<Self> {
-        Self::from_socket(new_socket().context("cannot open a netlink socket")?)
+        Self::over(false)
     }
 
     /// A socket in the namespace of the calling thread whose dumps heed every filter of the request:
@@ -90,39 +98,31 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// When the socket cannot be made.
+    /// No socket is left, or this kernel cannot be strict.
     pub fn open_strict() -> Result<Self> {
-        let strict = || -> io::Result<Socket> {
-            let socket = new_socket()?;
-            socket.set_netlink_get_strict_chk(true)?;
-            Ok(socket)
-        };
-        Self::from_socket(strict().context("cannot open a netlink socket")?)
+        Self::over(true)
     }
 
-    /// A socket in another namespace. Must be called inside a tokio runtime.
+    /// A socket in another namespace.
     ///
     /// # Errors
     ///
-    /// When the namespace cannot be entered.
+    /// The namespace cannot be entered, or no socket is left.
     pub fn open_in(netns: &Netns) -> Result<Self> {
-        let socket = netns.run(|| new_socket().context("cannot open a netlink socket"))?;
-        Self::from_socket(socket)
+        netns.run(Self::open)
     }
 
-    fn from_socket(socket: Socket) -> Result<Self> {
-        // SAFETY: the descriptor was just given up by its only owner.
-        let socket = unsafe { TokioSocket::from_raw_fd(socket.into_raw_fd()) };
-        Ok(Self::over(socket))
+    fn over(strict: bool) -> Result<Self> {
+        Ok(Self::with(Kernel::open(strict).context("cannot open a netlink socket")?))
     }
 
-    fn over<S: AsyncSocket + Send + 'static>(socket: S) -> Self {
-        let (mut connection, handle, _) = from_socket_with_codec::<_, _, CheckedCodec>(socket);
-        // An answer that does not end so is no whole answer.
-        connection.set_forward_ack(true);
-        connection.set_forward_done(true);
-        tokio::spawn(connection);
-        Self { handle }
+    fn with(peer: impl Peer + 'static) -> Self {
+        Self { exchange: Arc::new(Mutex::new(Exchange::with(peer))) }
+    }
+
+    fn exchange(&self) -> MutexGuard<'_, Exchange> {
+        // Whoever panicked meanwhile left an answer unread, which the next request throws away.
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request that changes something, and waits until the kernel has done it.
@@ -131,31 +131,34 @@ impl Netlink {
     ///
     /// [`KernelError`] when the kernel refuses.
     pub async fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
-        crash::before("a netlink request")?;
-        let mut request = NetlinkMessage::from(message);
-        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let mut answers = self.handle.request(request, kernel())?;
-        loop {
-            match next(&mut answers).await? {
-                NetlinkPayload::Error(error) => {
-                    crash::stop("a netlink request");
-                    return check(&error);
-                }
-                NetlinkPayload::Overrun(_) => bail!("{CUT_OFF}"),
-                _ => {}
-            }
-        }
+        self.change_all(vec![(message, flags)]).await.pop().context("the kernel was not asked")?
     }
 
-    /// Makes many requests that change something, in this order, without waiting for the answer to one
-    /// before the next is sent. Gives the answers in the same order; after a window in which one was
-    /// refused, no more is asked, and the rest have none.
+    /// Makes many requests that change something, in this order, a window of them in one system call. Gives the
+    /// answers in the same order; after a window in which one was refused, no more is asked, and the rest have
+    /// none.
     pub async fn change_all(&self, requests: Vec<(RouteNetlinkMessage, u16)>) -> Vec<Result<()>> {
         let mut answers = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() && answers.iter().all(Result::is_ok) {
-            let window = requests.by_ref().take(WINDOW);
-            answers.extend(join_all(window.map(|(message, flags)| self.change(message, flags))).await);
+            consume_budget().await;
+            answers.extend(self.change_window(requests.by_ref().take(WINDOW)));
+        }
+        answers
+    }
+
+    fn change_window(&self, requests: impl Iterator<Item = (RouteNetlinkMessage, u16)>) -> Vec<Result<()>> {
+        let mut answers = Vec::new();
+        let mut asked = Vec::new();
+        for (message, flags) in requests {
+            answers.push(crash::before("a netlink request"));
+            if answers.last().is_some_and(Result::is_ok) {
+                asked.push(request(message, NLM_F_ACK | flags));
+            }
+        }
+        let mut told = acknowledgements(&mut self.exchange(), asked).into_iter();
+        for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
+            *answer = told.next().unwrap_or_else(|| Err(anyhow!(CUT_OFF)));
         }
         answers
     }
@@ -167,10 +170,12 @@ impl Netlink {
     /// [`KernelError`] when the kernel refuses.
     pub async fn get(&self, message: RouteNetlinkMessage) -> Result<Option<RouteNetlinkMessage>> {
         crash::before("asking for an object")?;
-        let mut request = NetlinkMessage::from(message);
-        request.header.flags = NLM_F_REQUEST;
-        let mut answers = self.handle.request(request, kernel())?;
-        match next(&mut answers).await? {
+        consume_budget().await;
+        let mut exchange = self.exchange();
+        exchange.ask(vec![request(message, 0)])?;
+        let (_, answer) = exchange.answer()?;
+        exchange.finish();
+        match answer.payload {
             NetlinkPayload::InnerMessage(message) => Ok(Some(message)),
             NetlinkPayload::Error(error) => check(&error).map(|()| None),
             NetlinkPayload::Overrun(_) => bail!("{CUT_OFF}"),
@@ -193,10 +198,8 @@ impl Netlink {
             if attempt > 0 {
                 tokio::time::sleep(DUMP_PAUSE * (1 << attempt)).await;
             }
-            let mut request = NetlinkMessage::from(message.clone());
-            request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-            let mut answers = self.handle.request(request, kernel())?;
-            match whole(&mut answers).await? {
+            consume_budget().await;
+            match whole(&mut self.exchange(), request(message.clone(), NLM_F_DUMP))? {
                 Dump::Whole(objects) => return Ok(objects),
                 Dump::Interrupted => {
                     trouble = "the kernel's tables kept changing while they were read: try again";
@@ -217,47 +220,61 @@ enum Dump {
 
 const CUT_OFF: &str = "the kernel's answer was cut off: try again";
 
-type Answers<'a> = &'a mut (dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Unpin + Send);
+fn request(message: RouteNetlinkMessage, flags: u16) -> Message {
+    let mut request = NetlinkMessage::from(message);
+    request.header.flags = NLM_F_REQUEST | flags;
+    request
+}
 
-async fn whole(answers: Answers<'_>) -> Result<Dump> {
+/// Asks for changes, and gives what the kernel says of each, in the same order. After an answer that was lost
+/// there may be none for the rest.
+fn acknowledgements(exchange: &mut Exchange, requests: Vec<Message>) -> Vec<Result<()>> {
+    let mut told: Vec<Option<Result<()>>> = requests.iter().map(|_| None).collect();
+    let mut failed = exchange.ask(requests).err();
+    while failed.is_none() && told.iter().any(Option::is_none) {
+        match exchange.answer().map(|(number, answer)| (number, answer.payload)) {
+            Ok((number, NetlinkPayload::Error(error))) => {
+                crash::stop("a netlink request");
+                told[number] = Some(check(&error));
+            }
+            Ok((_, NetlinkPayload::Overrun(_))) => failed = Some(anyhow!(CUT_OFF)),
+            Ok(_) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    let Some(failed) = failed else {
+        exchange.finish();
+        return told.into_iter().flatten().collect();
+    };
+    // What is not known to be done may be done: each says so in the same words.
+    told.into_iter().map(|one| one.unwrap_or_else(|| Err(anyhow!("{failed:#}")))).collect()
+}
+
+fn whole(exchange: &mut Exchange, request: Message) -> Result<Dump> {
+    exchange.ask(vec![request])?;
     let (mut objects, mut interrupted) = (Vec::new(), false);
     loop {
-        let answer = within_patience(answers).await?;
+        let (_, answer) = exchange.answer()?;
         interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
         match answer.payload {
             NetlinkPayload::InnerMessage(object) => objects.push(object),
-            NetlinkPayload::Error(error) => check(&error)?,
+            NetlinkPayload::Error(error) => {
+                exchange.finish();
+                check(&error)?;
+            }
             NetlinkPayload::Overrun(_) => return Ok(Dump::CutOff),
-            // `netlink_dump_done` in net/netlink/af_netlink.c: an error may come only now.
-            NetlinkPayload::Done(done) if done.code < 0 => return Err(refusal(done.code, None)),
-            NetlinkPayload::Done(_) if interrupted => return Ok(Dump::Interrupted),
-            NetlinkPayload::Done(_) => return Ok(Dump::Whole(objects)),
+            NetlinkPayload::Done(done) => {
+                exchange.finish();
+                return match done.code {
+                    // `netlink_dump_done` in net/netlink/af_netlink.c: an error may come only now.
+                    code if code < 0 => Err(refusal(code, None)),
+                    _ if interrupted => Ok(Dump::Interrupted),
+                    _ => Ok(Dump::Whole(objects)),
+                };
+            }
             _ => {}
         }
     }
-}
-
-async fn next(answers: Answers<'_>) -> Result<NetlinkPayload<RouteNetlinkMessage>> {
-    Ok(within_patience(answers).await?.payload)
-}
-
-/// The next message. The kernel answers at once or, with the RTNL taken by others, soon.
-async fn within_patience(answers: Answers<'_>) -> Result<NetlinkMessage<RouteNetlinkMessage>> {
-    let answer = timeout(PATIENCE, answers.next()).await;
-    answer.context("the kernel gives no answer")?.context("the kernel gave no whole answer")
-}
-
-/// Where requests go.
-fn kernel() -> SocketAddr {
-    SocketAddr::new(0, 0)
-}
-
-fn new_socket() -> io::Result<Socket> {
-    let socket = Socket::new(NETLINK_ROUTE)?;
-    // Both only make errors clearer: a kernel without them is as good.
-    let _ = socket.set_cap_ack(true);
-    let _ = socket.set_ext_ack(true);
-    Ok(socket)
 }
 
 fn check(error: &ErrorMessage) -> Result<()> {

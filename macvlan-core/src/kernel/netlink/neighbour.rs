@@ -1,4 +1,4 @@
-//! Permanent neighbours of one device.
+//! Neighbours of one device.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -13,6 +13,27 @@ use nix::errno::Errno;
 
 use crate::kernel::netlink::{Netlink, fdb::mac_of, kernel_errno};
 
+/// What the kernel knows of one neighbour (`NUD_*` in include/uapi/linux/neighbour.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Neighbour {
+    /// Somebody said so.
+    Permanent(Mac),
+    /// It was learnt, and frames are sent there.
+    Valid(Mac),
+    /// It has not answered more than one request.
+    Silent,
+}
+
+impl Neighbour {
+    /// Where frames to it go.
+    pub const fn mac(self) -> Option<Mac> {
+        match self {
+            Self::Permanent(mac) | Self::Valid(mac) => Some(mac),
+            Self::Silent => None,
+        }
+    }
+}
+
 impl Netlink {
     /// The permanent neighbours of the device with this index.
     ///
@@ -20,6 +41,21 @@ impl Netlink {
     ///
     /// The device is gone.
     pub async fn permanent_neighbours(&self, index: u32) -> Result<BTreeMap<IpAddr, Mac>> {
+        let all = self.neighbours(index).await?.into_iter();
+        Ok(all
+            .filter_map(|(ip, neighbour)| match neighbour {
+                Neighbour::Permanent(mac) => Some((ip, mac)),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// The neighbours of the device with this index.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone.
+    pub async fn neighbours(&self, index: u32) -> Result<BTreeMap<IpAddr, Neighbour>> {
         let mut all = BTreeMap::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = NeighbourMessage::default();
@@ -33,10 +69,8 @@ impl Netlink {
             for object in objects {
                 if let RouteNetlinkMessage::NewNeighbour(entry) = object
                     && entry.header.ifindex == index
-                    && entry.header.state == NeighbourState::Permanent
-                    && let Some(mac) = mac_of(&entry)
                 {
-                    all.extend(ip_of(&entry).map(|ip| (ip, mac)));
+                    all.extend(ip_of(&entry).zip(neighbour(&entry)));
                 }
             }
         }
@@ -79,6 +113,18 @@ fn message(index: u32, ip: IpAddr) -> NeighbourMessage {
     message.header.family = family;
     message.attributes.push(NeighbourAttribute::Destination(address));
     message
+}
+
+fn neighbour(entry: &NeighbourMessage) -> Option<Neighbour> {
+    match entry.header.state {
+        NeighbourState::Failed => Some(Neighbour::Silent),
+        NeighbourState::Incomplete => {
+            let asked = |attribute: &NeighbourAttribute| matches!(attribute, NeighbourAttribute::Probes(2..));
+            entry.attributes.iter().any(asked).then_some(Neighbour::Silent)
+        }
+        NeighbourState::Permanent => mac_of(entry).map(Neighbour::Permanent),
+        _ => mac_of(entry).map(Neighbour::Valid),
+    }
 }
 
 fn ip_of(entry: &NeighbourMessage) -> Option<IpAddr> {

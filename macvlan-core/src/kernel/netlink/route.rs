@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
     route::{
         RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
         RouteVia,
@@ -72,6 +72,17 @@ impl Netlink {
     pub async fn next_hops(&self, index: u32) -> Result<BTreeSet<IpAddr>> {
         let routes = self.dump_routes(index, RouteHeader::RT_TABLE_UNSPEC).await?;
         Ok(routes.iter().flat_map(|route| next_hops_through(&route.attributes, index)).collect())
+    }
+
+    /// The networks on the link of the device with this index, by the routes of all tables: those that it reaches
+    /// without a gateway. The socket must be a strict one (see [`open_strict`](Self::open_strict)).
+    ///
+    /// # Errors
+    ///
+    /// As of [`next_hops`](Self::next_hops).
+    pub async fn networks_on_link(&self, index: u32) -> Result<BTreeSet<(IpAddr, u8)>> {
+        let routes = self.dump_routes(index, RouteHeader::RT_TABLE_UNSPEC).await?;
+        Ok(routes.iter().filter_map(|route| network_on_link(route, index)).collect())
     }
 
     /// Makes a route to a host through a device; one of ours that is there already is left as it is.
@@ -161,6 +172,24 @@ fn next_hops(attributes: &[RouteAttribute]) -> Vec<IpAddr> {
         _ => None,
     };
     attributes.iter().filter_map(address).collect()
+}
+
+fn network_on_link(route: &RouteMessage, index: u32) -> Option<(IpAddr, u8)> {
+    let has_gateway = !next_hops_through(&route.attributes, index).is_empty();
+    let is_through = route.attributes.contains(&RouteAttribute::Oif(index));
+    if route.header.kind != RouteType::Unicast || has_gateway || !is_through {
+        return None;
+    }
+    let to = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => ip_of(address),
+        _ => None,
+    });
+    let any = match route.header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let to = to.unwrap_or(any);
+    (!to.is_multicast()).then_some((to, route.header.destination_prefix_length))
 }
 
 fn host_route(route: RouteMessage) -> Option<HostRoute> {

@@ -93,7 +93,7 @@ impl NetnsRef {
             (Self::Pid(pid), io::ErrorKind::NotFound) => anyhow!("no process {pid}"),
             _ => anyhow!("cannot open network namespace \"{}\": {}", path.display(), errno(&error)),
         })?;
-        Netns::from_file(file).with_context(|| format!("\"{}\" is not a network namespace", path.display()))
+        Netns::from_file(file).with_context(|| format!("cannot use \"{}\"", path.display()))
     }
 }
 
@@ -157,7 +157,7 @@ impl Netns {
         // SAFETY: NS_GET_NSTYPE takes no argument and only reads from the file descriptor.
         let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
         if kind != libc::CLONE_NEWNET {
-            bail!("not a network namespace file");
+            bail!("it is not a network namespace: see \"ip netns list\"");
         }
         let meta = file.metadata()?;
         Ok(Self { file, id: NetnsId { device: meta.dev(), inode: meta.ino() } })
@@ -279,7 +279,9 @@ mod tests {
     fn what_is_no_namespace_is_not_opened() {
         let message = |text: &str| format!("{:#}", text.parse::<NetnsRef>().unwrap().open().unwrap_err());
         assert_eq!(message("no-such-ns"), "no network namespace \"no-such-ns\": see \"ip netns list\"");
-        assert!(message("/proc/self/status").contains("is not a network namespace"));
-        assert!(message("/proc/self/ns/mnt").contains("is not a network namespace"));
+        let no_namespace =
+            |path| format!("cannot use {path:?}: it is not a network namespace: see \"ip netns list\"");
+        assert_eq!(message("/proc/self/status"), no_namespace("/proc/self/status"));
+        assert_eq!(message("/proc/self/ns/mnt"), no_namespace("/proc/self/ns/mnt"));
     }
 }

@@ -107,6 +107,39 @@ impl Keyword for DropUnknown {
     }
 }
 
+/// `--single-mac`: whether children speak with the master's MAC on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SingleMac {
+    /// With their own.
+    #[default]
+    Off,
+    /// With the master's.
+    On,
+    /// With the master's where the wire certainly carries no other.
+    Auto,
+}
+
+impl Keyword for SingleMac {
+    const ALL: &'static [Self] = &[Self::Off, Self::On, Self::Auto];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Auto => "auto",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Off => "Each child has its own MAC on the wire",
+            Self::On => "All have the device's there; what comes back is given to them by IP address",
+            Self::Auto => "On where the device is a Wi-Fi station, else off",
+        }
+    }
+}
+
 /// `--on-missing-bpf`: what to do where BPF is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingChoice {

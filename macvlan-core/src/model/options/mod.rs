@@ -11,7 +11,7 @@ use macvlan_common::limit::MOST_FRAMES;
 use serde::{Deserialize, Serialize};
 
 use crate::model::keyword::Keyword;
-pub use crate::model::options::choice::{DropUnknown, MissingChoice, TcChoice, XdpChoice};
+pub use crate::model::options::choice::{DropUnknown, MissingChoice, SingleMac, TcChoice, XdpChoice};
 
 /// Children that fit unless told otherwise.
 pub const DEFAULT_MAX_CHILDREN: u32 = 4096;
@@ -39,6 +39,8 @@ pub struct Options {
     pub drop_unknown: Option<DropUnknown>,
     /// Whether the switch sends frames back out of the port they came in by.
     pub vepa_switch: Option<bool>,
+    /// Whether children speak with the master's MAC on the wire.
+    pub single_mac: Option<SingleMac>,
     /// What to do where BPF is unavailable. Left out, a shim that is there is kept.
     pub on_missing_bpf: Option<MissingChoice>,
 }
@@ -56,6 +58,7 @@ impl Options {
             max_children,
             drop_unknown,
             vepa_switch,
+            single_mac,
             on_missing_bpf,
         } = self;
         Self {
@@ -67,6 +70,7 @@ impl Options {
             max_children: max_children.or(other.max_children),
             drop_unknown: drop_unknown.or(other.drop_unknown),
             vepa_switch: vepa_switch.or(other.vepa_switch),
+            single_mac: single_mac.or(other.single_mac),
             on_missing_bpf: on_missing_bpf.or(other.on_missing_bpf),
         }
     }
@@ -83,6 +87,7 @@ impl Options {
             max_children: _,
             drop_unknown,
             vepa_switch,
+            single_mac,
             // It says what to do where no data path is that could hold it.
             on_missing_bpf: _,
         } = self;
@@ -94,6 +99,7 @@ impl Options {
             storm_limit: storm_limit.unwrap_or(present.storm_limit),
             drop_unknown: drop_unknown.unwrap_or(present.drop_unknown),
             vepa_switch: vepa_switch.unwrap_or(present.vepa_switch),
+            single_mac: single_mac.unwrap_or(present.single_mac),
         }
     }
 }
@@ -118,6 +124,8 @@ pub struct OptionValues {
     pub directed_neigh: bool,
     /// `--storm-limit`.
     pub storm_limit: StormLimit,
+    /// `--single-mac`.
+    pub single_mac: SingleMac,
 }
 
 impl Default for OptionValues {
@@ -130,6 +138,7 @@ impl Default for OptionValues {
             vepa_switch: false,
             directed_neigh: true,
             storm_limit: StormLimit::Off,
+            single_mac: SingleMac::Off,
         }
     }
 }
@@ -138,7 +147,8 @@ impl OptionValues {
     /// Those that are not the default, as the command line has them: "storm-limit 1000".
     pub fn unusual(&self) -> Vec<String> {
         let usual = Self::default();
-        let Self { xdp, tc, adopt, drop_unknown, vepa_switch, directed_neigh, storm_limit } = *self;
+        let Self { xdp, tc, adopt, drop_unknown, vepa_switch, directed_neigh, storm_limit, single_mac } =
+            *self;
         let on_off = |on| if on { "on" } else { "off" };
         [
             (xdp != usual.xdp).then(|| format!("xdp {}", xdp.as_str())),
@@ -149,6 +159,7 @@ impl OptionValues {
             storm_limit.per_second().map(|limit| format!("storm-limit {limit}")),
             (drop_unknown != usual.drop_unknown).then(|| format!("drop-unknown {}", drop_unknown.as_str())),
             (vepa_switch != usual.vepa_switch).then(|| format!("vepa-switch {}", on_off(vepa_switch))),
+            (single_mac != usual.single_mac).then(|| format!("single-mac {}", single_mac.as_str())),
         ]
         .into_iter()
         .flatten()

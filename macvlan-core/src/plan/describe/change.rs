@@ -4,7 +4,7 @@ use macvlan_common::child::Policy;
 
 use crate::{
     discovery::locked_master::LockedMaster,
-    model::{child::Child, members::Members},
+    model::{child::Child, flood::flood_name, members::Members},
     plan::{
         describe::{step::Step, words::told},
         planned::PlannedChild,
@@ -74,9 +74,14 @@ pub fn detach(locked: &LockedMaster, deletes_children: bool) -> Vec<Step> {
 /// What a command that changes anything first removes.
 pub fn leftovers(locked: &LockedMaster) -> Vec<Step> {
     let unfinished = locked.children().iter().filter(|child| child.unfinished);
-    unfinished
+    let mut steps: Vec<Step> = unfinished
         .map(|child| Step::change(format!("delete {}, which was left half made", told(child))))
-        .collect()
+        .collect();
+    if locked.attached.is_err() && !locked.floods().is_empty() {
+        let name = flood_name(&locked.master);
+        steps.push(Step::change(format!("delete {name:?}, which was left behind")));
+    }
+    steps
 }
 
 /// What is set for a child that is there.

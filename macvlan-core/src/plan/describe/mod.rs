@@ -3,6 +3,7 @@
 pub(crate) mod change;
 pub(crate) mod forgotten;
 pub mod step;
+pub(crate) mod unsettled;
 mod words;
 
 use std::collections::BTreeMap;
@@ -80,7 +81,9 @@ async fn shim(locked: &LockedMaster, request: &AttachRequest) -> Result<Vec<Step
         return Ok(vec![Step::change(format!("make shim {name:?}, a macvlan of the host's own"))]);
     };
     let children: Vec<&Child> = locked.children().iter().collect();
-    let known = |child: &&Child| Some((child.mac, request.policies.of(child.identity()).host_access?));
+    let known = |child: &&Child| {
+        Some((child.mac, request.policies.of(child.identity(&locked.homes.homes)).host_access?))
+    };
     let mut access: BTreeMap<Mac, bool> = children.iter().filter_map(known).collect();
     if !locked.wanted_options(request).adopt {
         shim::keep_strangers(&mut access, &children);
@@ -113,7 +116,7 @@ fn members(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Vec<S
         }
         let planned = plan.children.iter().find(|planned| is_planned(planned, child));
         let is_named = planned.is_some()
-            || request.policies.of(child.identity()).named
+            || request.policies.of(child.identity(&locked.homes.homes)).named
             || present.policies.get(&child.mac).is_some_and(|policy| policy.is_named());
         if child.is_hosts() && !is_named {
             leaving.remove(&child.mac);
@@ -123,19 +126,21 @@ fn members(locked: &LockedMaster, request: &AttachRequest, plan: &Plan) -> Vec<S
         leaving.remove(&child.mac);
         leaving.remove(&mac);
         let known = [child.mac, mac].into_iter().find(|mac| present.policies.contains_key(mac));
-        steps.extend(member(child, planned, request, known, &present));
+        steps.extend(member(locked, child, planned, request, known, &present));
     }
     steps.extend(leaving.keys().map(|mac| Step::change(format!("forget {mac}, which is no child any more"))));
     steps
 }
 
 fn member(
+    locked: &LockedMaster,
     child: &Child,
     planned: Option<&PlannedChild>,
     request: &AttachRequest,
     known: Option<Mac>,
     members: &Members,
 ) -> Vec<Step> {
+    let homes = &locked.homes.homes;
     let change = planned.map(|planned| planned.change).unwrap_or_default();
     let after = Child {
         mac: change.mac.unwrap_or(child.mac),
@@ -143,7 +148,7 @@ fn member(
         ..child.clone()
     };
     let asked = planned.map(|planned| planned.settings.policy).unwrap_or_default();
-    let asked = asked.or(request.policies.of(after.identity()));
+    let asked = asked.or(request.policies.of(after.identity(homes)));
     let known = known.and_then(|mac| Some((mac, *members.policies.get(&mac)?)));
     let Some((mac, present)) = known else {
         if change.mac.is_some() {
@@ -155,6 +160,10 @@ fn member(
         return vec![Step::change(format!("{verb} {} ({}){phrases}", told(child), child.mac))];
     };
     let mut steps = policy(child, asked.differing(present, members.rates_of(mac), &members.groups));
+    if present.is_unsettled() && homes.of(&child.place).is_named() {
+        steps
+            .push(Step::change(format!("settle what {} may do, as its container is known now", told(child))));
+    }
     if present.mode() != child.mode && change.mode.is_none() {
         steps.push(Step::change(format!("follow {} to mode {}", told(child), child.mode.as_str())));
     }

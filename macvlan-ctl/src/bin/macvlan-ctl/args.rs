@@ -20,33 +20,36 @@ use macvlan_core::{
 };
 
 use crate::{
-    keyword::on_off,
+    keyword::{number, on_off},
     options::DatapathOptions,
     spec_help::{CHANGED_CHILD, KNOWN_CHILD, NEW_CHILD},
 };
 
+/// What stands above the options that every command takes.
+const GLOBAL: &str = "Options of every command";
+
 /// Lets a Linux host and its macvlan children talk, with BPF on the master.
 #[derive(Debug, Parser)]
-#[command(version, infer_subcommands = true, propagate_version = true, max_term_width = 100)]
+#[command(version, infer_subcommands = true, propagate_version = true, max_term_width = 80)]
 #[command(
-    after_help = "Exit status: 0 done, with a warning where less than asked for was possible; 1 failed; 2 usage."
+    after_help = "Exit status: 0 done, 1 failed, 2 usage; where less than asked for was possible,\n0 with a warning. Of check: 0 the same, 1 differs, 2 cannot tell."
 )]
 pub struct Cli {
     /// Work inside this network namespace: a name of "ip netns", a path or a process id. Left out: where
     /// you are.
-    #[arg(short = 'n', long, global = true, value_name = "NETNS")]
+    #[arg(short = 'n', long, global = true, help_heading = GLOBAL, value_name = "NETNS")]
     pub netns: Option<NetnsRef>,
 
     /// Print JSON. Left out: text for people.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 
     /// Say what is done. Left out: warnings and notes alone.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub verbose: bool,
 
     /// Print no warnings and no notes. Left out: they are printed.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, help_heading = GLOBAL, conflicts_with = "verbose")]
     pub quiet: bool,
 
     /// What to do.
@@ -74,7 +77,7 @@ pub enum Command {
         /// The device. Left out: all with children or a data path.
         master: Option<String>,
         /// Show rates per second, every so many seconds. Left out: totals, once.
-        #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+        #[arg(short, long, value_name = "SECONDS", value_parser = number(1..=86_400_u32))]
         watch: Option<u32>,
     },
     /// Attach, then follow children and devices as they come and go.
@@ -88,7 +91,7 @@ pub enum Command {
         #[command(flatten)]
         extent: Extent,
     },
-    /// Say whether `apply` would change anything: exit status 1 if so.
+    /// Say whether `apply` would change anything: exit status 1 if so, 2 if that cannot be told.
     Check {
         /// Where the configuration is. Left out: /etc/macvlan-ctl/config.toml.
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, hide_default_value = true)]
@@ -99,7 +102,7 @@ pub enum Command {
         /// The device. Left out: all with children or a data path.
         master: Option<String>,
         /// Seconds between two looks. Left out: 1.
-        #[arg(short, long, value_name = "SECONDS", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=3600))]
+        #[arg(short, long, value_name = "SECONDS", default_value_t = 1, hide_default_value = true, value_parser = number(1..=3600_u32))]
         interval: u32,
     },
     /// Print what happens to children and devices, as lines or lines of JSON.
@@ -239,11 +242,11 @@ pub struct Trace {
     pub child: Option<ChildName>,
 
     /// One frame in so many, on each CPU. Left out: 1, every frame.
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = number(1..=u32::MAX))]
     pub sample: u32,
 
     /// Stop after so many frames. Left out: go on until stopped.
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = number(1..=u64::MAX))]
     pub count: Option<u64>,
 
     /// Write frames that are dropped or turned around into this new file, for Wireshark; "-" is
@@ -453,6 +456,39 @@ mod tests {
         }
         for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
             check(below, &format!("{name} {}", below.get_name()), checked);
+        }
+    }
+
+    /// The help of a command and of those below it.
+    fn helps(command: &Command, all: &mut Vec<(String, String)>) {
+        let name = command.get_bin_name().unwrap_or_default().to_owned();
+        let mut narrow = command.clone().term_width(80);
+        for help in [narrow.render_help(), narrow.render_long_help()] {
+            all.push((name.clone(), help.to_string()));
+        }
+        command.get_subcommands().filter(|below| !below.is_hide_set()).for_each(|below| helps(below, all));
+    }
+
+    #[test]
+    fn every_help_fits_80_columns_and_has_the_options_of_every_command_apart() {
+        let (mut command, mut all) = (Cli::command(), Vec::new());
+        command.build();
+        helps(&command, &mut all);
+        assert!(all.len() > 40, "only {} were found", all.len());
+        for (name, help) in &all {
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{name}: {line}");
+            }
+            // clap's own "help" has no options.
+            if !name.split(' ').any(|word| word == "help") {
+                let (own, global) = help.split_once(GLOBAL).unwrap_or_else(|| panic!("{name}: {help}"));
+                for option in ["--netns", "--json", "--verbose", "--quiet"] {
+                    assert!(
+                        global.contains(option) && !own.contains(&format!("  {option} ")),
+                        "{name}: {help}"
+                    );
+                }
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod complete;
 mod keyword;
 mod options;
 mod outcome;
@@ -22,7 +23,13 @@ use crate::{
     output::{print_children, print_status},
 };
 
+/// musl's allocator maps and unmaps memory for nearly every netlink message.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
+    complete::answer();
     let cli = Cli::parse();
     match start(&cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,9 +39,17 @@ fn main() -> ExitCode {
             Some(usage) => usage.exit(),
             None => {
                 eprintln!("macvlan-ctl: {error:#}");
-                ExitCode::FAILURE
+                failure(&cli.command, &error)
             }
         },
+    }
+}
+
+/// 1; for `check`, which answers a question, 2 where it cannot.
+fn failure(command: &Command, error: &anyhow::Error) -> ExitCode {
+    match command {
+        Command::Check { .. } if !error.is::<apply::Differs>() => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
     }
 }
 

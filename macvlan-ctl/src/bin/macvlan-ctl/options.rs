@@ -3,10 +3,11 @@
 
 use clap::Args;
 use macvlan_core::model::options::{
-    DropUnknown, MOST_CHILDREN, MissingChoice, Options, StormLimit, TcChoice, XdpChoice, parse_storm_limit,
+    DropUnknown, MOST_CHILDREN, MissingChoice, Options, SingleMac, StormLimit, TcChoice, XdpChoice,
+    parse_storm_limit,
 };
 
-use crate::keyword::{keyword, on_off};
+use crate::keyword::{keyword, number, on_off};
 
 /// Options of the data path.
 #[derive(Debug, Args)]
@@ -42,7 +43,7 @@ pub struct DatapathOptions {
     storm_limit: Option<StormLimit>,
 
     /// How many children fit; it can only change after a detach. Left out: as it is or, at first, 4096.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CHILDREN)))]
+    #[arg(long, value_name = "N", value_parser = number(1..=MOST_CHILDREN))]
     max_children: Option<u32>,
 
     /// Drop unicast from the wire to nobody here; on is refused while something else on the device needs
@@ -54,6 +55,11 @@ pub struct DatapathOptions {
     /// out: as it is or, at first, off.
     #[arg(long, value_name = "on|off", hide_possible_values = true, value_parser = on_off(), num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     vepa_switch: Option<bool>,
+
+    /// Whether children have the device's MAC on the wire instead of their own: for Wi-Fi stations and other
+    /// uplinks that carry one MAC; see docs/single-mac.md. Left out: as it is or, at first, off.
+    #[arg(long, value_parser = keyword::<SingleMac>(), num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    single_mac: Option<SingleMac>,
 
     /// What to do where BPF is unavailable. Left out: as it is or, at first, plain.
     #[arg(long, value_parser = keyword::<MissingChoice>())]
@@ -78,6 +84,7 @@ impl DatapathOptions {
             max_children,
             drop_unknown,
             vepa_switch,
+            single_mac,
             on_missing_bpf,
             require_bpf,
         } = *self;
@@ -90,6 +97,7 @@ impl DatapathOptions {
             max_children,
             drop_unknown,
             vepa_switch,
+            single_mac,
             on_missing_bpf: require_bpf.then_some(MissingChoice::Fail).or(on_missing_bpf),
         }
     }

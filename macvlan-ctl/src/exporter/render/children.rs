@@ -94,20 +94,16 @@ fn rate_limits(
 fn identities(snapshot: &Scrape, text: &mut String) -> Result<()> {
     let mut family = Family::new(&metrics::CHILD_INFO);
     for master in &snapshot.masters {
-        for child in by_mac(master).values() {
+        // A name that is not known yet would be a series of its own.
+        for child in by_mac(master).values().filter(|child| !master.unnamed.contains(&child.address)) {
             let container = child.container.as_ref();
             family.add(
                 &[
                     &master.status.ifname,
                     &child.address.to_string(),
-                    &child.ifname,
+                    container.and_then(|container| container.name.as_deref()).unwrap_or_default(),
                     child.mode,
                     child.kind.as_str(),
-                    child.netns.as_deref().unwrap_or_default(),
-                    &child.netnsid.map(|id| id.to_string()).unwrap_or_default(),
-                    container.map_or("", |container| container.engine),
-                    container.map_or("", |container| &container.id),
-                    container.and_then(|container| container.name.as_deref()).unwrap_or_default(),
                     word(child.owned),
                 ],
                 1.0,

@@ -1,8 +1,11 @@
 //! What is told of each master, its data path and its BPF objects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use macvlan_common::counters::{Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters};
+use macvlan_common::{
+    counters::{Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters},
+    mac::Mac,
+};
 use macvlan_core::model::{
     description::{Carrier, Degraded},
     keyword::Keyword,
@@ -24,9 +27,32 @@ pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
         let labels = [&*status.ifname, &status.ifindex.to_string(), &status.address.to_string(), netns];
         family.add(&labels, 1.0);
     })?;
+    let mut family = Family::new(&metrics::MASTER_READY);
+    for master in &snapshot.masters {
+        family.add(&[&master.status.ifname], flag(master.is_up));
+    }
+    for name in &snapshot.waiting {
+        family.add(&[name], flag(false));
+    }
+    family.write(text)?;
     each(snapshot, text, &metrics::MASTER_CHILDREN, |family, master| {
         let children = master.status.children.iter().filter(|child| child.adopted).count();
         family.add(&[&master.status.ifname], children as f64);
+    })?;
+    each(snapshot, text, &metrics::MASTER_UNADOPTED, |family, master| {
+        family.add(&[&master.status.ifname], master.unadopted as f64);
+    })?;
+    each(snapshot, text, &metrics::MASTER_MAC_CONFLICTS, |family, master| {
+        let mut counts: BTreeMap<Mac, usize> = BTreeMap::new();
+        for child in &master.status.children {
+            *counts.entry(child.address).or_default() += 1;
+        }
+        let conflicts = counts.values().filter(|count| **count > 1).count();
+        family.add(&[&master.status.ifname], conflicts as f64);
+    })?;
+    each(snapshot, text, &metrics::MASTER_ADDRESS_CONFLICTS, |family, master| {
+        let Reading::Whole { contested, .. } = &master.reading else { return };
+        family.add(&[&master.status.ifname], *contested as f64);
     })?;
     write_counters(snapshot, text)?;
     write_datapath(snapshot, text)?;
@@ -126,7 +152,8 @@ fn write_datapath(snapshot: &Scrape, text: &mut String) -> Result<()> {
 fn write_settings(snapshot: &Scrape, text: &mut String) -> Result<()> {
     each(snapshot, text, &metrics::SETTINGS, |family, MasterScrape { status, .. }| {
         let (switch, directed) = (word(status.vepa_switch), word(status.directed_neigh));
-        family.add(&[&status.ifname, status.drop_unknown.as_str(), switch, directed], 1.0);
+        let single = word(status.single_mac);
+        family.add(&[&status.ifname, status.drop_unknown.as_str(), switch, directed, single], 1.0);
     })?;
     each(snapshot, text, &metrics::STORM_LIMIT, |family, MasterScrape { status, .. }| {
         if let Some(limit) = status.storm_limit {

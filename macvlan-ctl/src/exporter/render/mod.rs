@@ -4,7 +4,7 @@ mod boolean;
 mod children;
 mod masters;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use macvlan_core::follow::snapshot::Tallies;
 use prometheus::Result;

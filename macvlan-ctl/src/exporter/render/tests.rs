@@ -15,7 +15,7 @@ use macvlan_core::{
     model::{
         container::Container,
         counters::Counters,
-        description::{Carrier, Degraded, Demux, Hairpin},
+        description::{Carrier, Degraded, Demux, Hairpin, HostFlood},
         options::DropUnknown,
         status::{ChildStatus, MasterStatus},
     },
@@ -35,6 +35,8 @@ fn count(packets: u64) -> Count {
 
 fn child() -> ChildStatus {
     ChildStatus {
+        addresses: Vec::new(),
+        wire_addresses: Vec::new(),
         ifname: "eth0".into(),
         ifindex: 7,
         netns: Some("web".into()),
@@ -50,6 +52,7 @@ fn child() -> ChildStatus {
         adopted: true,
         host_access: true,
         host_access_reason: None,
+        unsettled: false,
         policy: PolicyStatus {
             rate_rx: Some("1mbit+2kpps".parse().unwrap()),
             rate_tx: Some("12bit".parse().unwrap()),
@@ -64,7 +67,7 @@ fn child() -> ChildStatus {
     }
 }
 
-fn attached() -> MasterScrape {
+pub fn attached() -> MasterScrape {
     let status = MasterStatus {
         ifname: "eno1".into(),
         ifindex: 2,
@@ -74,21 +77,45 @@ fn attached() -> MasterScrape {
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
         directed_neigh: true,
+        host_flood: HostFlood::Device,
         storm_limit: std::num::NonZero::new(5000),
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "not supported by the driver")],
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
+        single_mac: false,
         children: vec![child()],
     };
     let counters = ChildCounters {
         rx: [count(1), count(2), count(3)],
         tx: [count(4), count(5), count(6)],
-        drops: [count(7), count(8), count(20), count(21), count(16), count(24), count(25), count(26)],
+        drops: [
+            count(7),
+            count(8),
+            count(20),
+            count(21),
+            count(16),
+            count(24),
+            count(25),
+            count(26),
+            count(30),
+            count(31),
+        ],
     };
     let master = MasterCounters {
         unknown_unicast: count(9),
         flood: [count(10), count(11), count(12)],
-        drops: [count(13), count(14), count(22), count(23), count(17), count(27), count(28), count(29)],
+        drops: [
+            count(13),
+            count(14),
+            count(22),
+            count(23),
+            count(17),
+            count(27),
+            count(28),
+            count(29),
+            count(32),
+            count(33),
+        ],
         copy_failed: count(15),
     };
     let reading = Reading::Whole {
@@ -99,9 +126,18 @@ fn attached() -> MasterScrape {
         }),
         usage: Usage { map: "MACVLAN_CHILD", entries: 1, max_entries: 4096 },
         programs: vec![ProgramRuns { program: "macvlan_in", runs: 16, time: Duration::from_nanos(1700) }],
+        contested: 2,
         is_current: true,
     };
-    MasterScrape { status, totals: BTreeMap::new(), reading, rx_dropped: Some(30) }
+    MasterScrape {
+        status,
+        totals: BTreeMap::new(),
+        is_up: true,
+        unadopted: 1,
+        unnamed: BTreeSet::new(),
+        reading,
+        rx_dropped: Some(30),
+    }
 }
 
 fn unread(reading: Reading) -> MasterScrape {
@@ -109,7 +145,8 @@ fn unread(reading: Reading) -> MasterScrape {
 }
 
 fn written(masters: Vec<MasterScrape>) -> String {
-    let snapshot = Scrape { masters, failures: 0, duration: Duration::from_millis(2) };
+    let duration = Duration::from_millis(2);
+    let snapshot = Scrape { masters, waiting: vec!["eth7".into()], failures: 0, duration };
     let tallies = Tallies::default();
     tallies.events.count();
     render(&snapshot, &tallies, OwnCounts { errors: 18, evicted: 19 }).unwrap()
@@ -153,6 +190,9 @@ fn what_cannot_be_known_is_absent_rather_than_zero() {
             "macvlan_datapath_info",
             "macvlan_master_children",
             "macvlan_master_info",
+            "macvlan_master_mac_conflicts",
+            "macvlan_master_ready",
+            "macvlan_master_unadopted_children",
             "macvlan_master_settings_info",
             "macvlan_master_storm_limit_packets",
             "macvlan_master_kernel_rx_dropped_packets_total",
@@ -181,22 +221,37 @@ fn what_only_the_kernel_counts_is_of_all_paths() {
 #[test]
 fn without_masters_there_is_still_something_to_scrape() {
     let text = written(Vec::new());
-    assert!(!text.contains("master="));
+    let with_master: Vec<_> = samples(&text).into_iter().filter(|line| line.contains("master=")).collect();
+    assert_eq!(with_master, ["macvlan_master_ready{master=\"eth7\"} 0"]);
     assert!(text.contains("\nmacvlan_follower_events_total 1\n"));
 }
 
 #[test]
 fn two_children_of_one_mac_are_one_identity_that_of_the_child_that_is_up() {
     let mut master = attached();
-    let down = |netnsid, ifname: &str| ChildStatus { up: false, netnsid, ifname: ifname.into(), ..child() };
+    let down = |netnsid, ifname: &str| ChildStatus {
+        up: false,
+        netnsid,
+        ifname: ifname.into(),
+        container: None,
+        ..child()
+    };
     master.status.children.insert(0, down(Some(1), "thief"));
     master.status.children.push(down(None, "other"));
     let text = written(vec![master]);
     let identities: Vec<_> =
         samples(&text).into_iter().filter(|line| line.starts_with("macvlan_child_info{")).collect();
     assert_eq!(identities.len(), 1, "{identities:#?}");
-    assert!(identities[0].contains("child=\"eth0\""), "{identities:#?}");
+    assert!(identities[0].contains("container=\"my"), "{identities:#?}");
+    assert!(text.contains("\nmacvlan_master_mac_conflicts{master=\"eno1\"} 1\n"));
     assert!(text.contains("\nmacvlan_master_children{master=\"eno1\"} 3\n"));
+}
+
+#[test]
+fn a_child_whose_container_nobody_has_asked_for_is_counted_and_has_no_identity_yet() {
+    let text = written(vec![MasterScrape { unnamed: [WEB].into(), ..attached() }]);
+    assert!(!text.contains("macvlan_child_info{"), "{text}");
+    assert!(text.contains("\nmacvlan_child_up{master=\"eno1\",mac=\"02:00:00:00:00:17\"} 1\n"), "{text}");
 }
 
 #[test]

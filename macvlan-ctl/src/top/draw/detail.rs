@@ -1,15 +1,20 @@
 //! One child, with all that is known of it.
 
 use macvlan_common::counters::{DROP_REASONS, PATHS, Path};
-use macvlan_core::model::stats::{BothWays, Pair};
+use macvlan_core::model::{
+    container::Container,
+    printable::printable,
+    stats::{BothWays, Pair},
+};
 use ratatui::style::Style;
+use textwrap::Options;
 
 use crate::top::{
-    columns::{container, netns},
+    columns::netns,
     draw::pen::Pen,
     model::{Phase, Row, bits},
     screen::Screen,
-    text::{bars, clean, join_fitting, si, width},
+    text::{bars, join_fitting, si, width},
 };
 
 /// Columns of a number and the blank before it.
@@ -46,14 +51,14 @@ fn draw_identity(screen: &Screen, row: &Row, pen: &mut Pen<'_>) {
         Phase::New(_) => ("new", theme.newcomer()),
         Phase::Gone(_) => ("gone", theme.faint()),
     };
-    let engine = about.container.as_ref().map_or("", |container| container.engine);
     let on = |is_on: bool| if is_on { "on" } else { "off" };
     let first = [
-        format!("{} on {}", clean(&about.ifname), clean(&row.key.master)),
+        row.name.clone(),
         phase.to_owned(),
+        format!("{} on {}", printable(&about.ifname), printable(&row.key.master)),
         row.key.mac.to_string(),
-        format!("netns {}", clean(&netns(about))),
-        container(about).map_or(String::new(), |name| format!("{engine} container {}", clean(&name))),
+        format!("netns {}", netns(about)),
+        about.container.as_ref().map_or(String::new(), Container::with_engine),
     ];
     let second = [
         format!("{} {}", about.kind.as_str(), about.mode),
@@ -68,6 +73,21 @@ fn draw_identity(screen: &Screen, row: &Row, pen: &mut Pen<'_>) {
     pen.line(&line(&first), style);
     if pen.lines() > PATH_LINES {
         pen.line(&line(&second), theme.faint());
+    }
+    draw_facts("addresses", about.addresses.iter().map(ToString::to_string).collect(), theme.faint(), pen);
+    draw_facts("guards and rates", about.policy.phrases(), theme.faint(), pen);
+}
+
+/// As many lines as the facts take, where there is room for them and the paths.
+fn draw_facts(what: &str, facts: Vec<String>, style: Style, pen: &mut Pen<'_>) {
+    if facts.is_empty() {
+        return;
+    }
+    let text = format!("{what}: {}", facts.iter().map(|fact| printable(fact)).collect::<Vec<_>>().join(", "));
+    for line in textwrap::wrap(&text, Options::new(pen.columns()).subsequent_indent("  ")) {
+        if pen.lines() > PATH_LINES {
+            pen.line(&line, style);
+        }
     }
 }
 
@@ -148,7 +168,7 @@ fn draw_chart(
     let columns = pen.columns();
     let highest = values.clone().rev().take(columns).max().unwrap_or(0);
     pen.line(&format!("{what}, at most {} b/s", si(highest)), screen.theme.heading());
-    for bar in bars(values, columns, lines - 1, screen.theme.unicode) {
+    for bar in bars(values, highest, (columns, lines - 1), screen.theme.unicode) {
         pen.line(&bar, screen.theme.bars());
     }
 }

@@ -1,12 +1,12 @@
 //! The lines above the table: what is shown, and the masters.
 
-use macvlan_core::model::{description::Carrier, stats::Pair};
+use macvlan_core::model::{description::Carrier, printable::printable, stats::Pair};
 
 use crate::top::{
     draw::{pen::Pen, theme::Theme},
     model::{MasterRow, bits},
     screen::{Mode, Screen},
-    text::{clean, join_fitting, si},
+    text::{join_fitting, si},
 };
 
 /// What is shown and how; below it what went wrong, if anything.
@@ -31,7 +31,7 @@ pub(crate) fn title(screen: &Screen, pen: &mut Pen<'_>) {
     let text = join_fitting(parts.iter().map(String::as_str), "  ", columns);
     pen.line(&text, theme.strong());
     if let Some(trouble) = &screen.model.trouble {
-        pen.line(&format!("{}; trying again", clean(trouble)), theme.bad());
+        pen.line(&format!("{}; trying again", printable(trouble)), theme.bad());
     }
 }
 
@@ -74,7 +74,7 @@ fn identity(master: &MasterRow) -> Vec<String> {
     let children =
         if master.children == 1 { "1 child".to_owned() } else { format!("{} children", master.children) };
     vec![
-        format!("{}: {carrier}", clean(&status.ifname)),
+        format!("{}: {carrier}", printable(&status.ifname)),
         format!("demux {}", status.demux.as_str()),
         format!("hairpin {}", status.hairpin.as_str()),
         degraded,

@@ -5,7 +5,7 @@ use ratatui::style::Style;
 use crate::top::{
     columns::Column,
     draw::pen::Pen,
-    layout::{groups, layout},
+    layout::{MARK, groups, layout},
     model::{Phase, Row},
     screen::Screen,
     text::{bars, cut, width},
@@ -41,8 +41,11 @@ pub(crate) fn table(screen: &mut Screen, pen: &mut Pen<'_>) {
         };
         pen.line(text, screen.theme.faint());
     }
+    // One scale for all: bars that are as high mean as much.
+    let samples = columns.iter().find(|(column, _)| *column == Column::History).map_or(0, |(_, wide)| *wide);
+    let highest = rows.iter().map(|row| row.history.highest(samples.into())).max().unwrap_or(0);
     for (place, row) in rows.iter().enumerate().skip(screen.offset).take(pen.lines()) {
-        draw_row(screen, row, &columns, pen);
+        draw_row(screen, row, highest, &columns, pen);
         if Some(place) == selected {
             pen.style_last_line(screen.theme.chosen());
         }
@@ -51,7 +54,7 @@ pub(crate) fn table(screen: &mut Screen, pen: &mut Pen<'_>) {
 
 fn draw_groups(screen: &Screen, columns: &[(Column, u16)], pen: &mut Pen<'_>) {
     // Below the mark of a row.
-    let mut text = " ".to_owned();
+    let mut text = " ".repeat(MARK.into());
     for (name, columns) in groups(columns) {
         let room = columns - 1;
         let rule = if screen.theme.unicode { "─" } else { "-" };
@@ -67,7 +70,7 @@ fn draw_groups(screen: &Screen, columns: &[(Column, u16)], pen: &mut Pen<'_>) {
 
 fn draw_titles(screen: &Screen, columns: &[(Column, u16)], pen: &mut Pen<'_>) {
     let theme = screen.theme;
-    let mut spans = vec![(" ".to_owned(), theme.heading())];
+    let mut spans = vec![(" ".repeat(MARK.into()), theme.heading())];
     for (column, columns) in columns {
         let is_sorted = screen.sort.column == *column;
         let mut title = column.title().to_owned();
@@ -81,19 +84,20 @@ fn draw_titles(screen: &Screen, columns: &[(Column, u16)], pen: &mut Pen<'_>) {
     pen.spans(spans.iter().map(|(text, style)| (text.as_str(), *style)));
 }
 
-fn draw_row(screen: &Screen, row: &Row, columns: &[(Column, u16)], pen: &mut Pen<'_>) {
+/// `highest` is what fills the history, bits per second.
+fn draw_row(screen: &Screen, row: &Row, highest: u64, columns: &[(Column, u16)], pen: &mut Pen<'_>) {
     let theme = screen.theme;
     let (mark, style) = match row.phase {
-        Phase::Here => (" ", Style::new()),
-        Phase::New(_) => ("+", theme.newcomer()),
-        Phase::Gone(_) => ("x", theme.faint()),
+        Phase::Here => ("  ", Style::new()),
+        Phase::New(_) => ("+ ", theme.newcomer()),
+        Phase::Gone(_) => ("x ", theme.faint()),
     };
     let mut spans = vec![(mark.to_owned(), style)];
     for (column, columns) in columns {
         let wide = usize::from(*columns);
         let (text, own) = match column {
             Column::History => {
-                let bars = bars(row.history.both(), wide, 1, theme.unicode);
+                let bars = bars(row.history.both(), highest, (wide, 1), theme.unicode);
                 (bars.concat(), theme.bars())
             }
             Column::DropRate(reason) => {

@@ -104,8 +104,10 @@ fn a_filter_looks_at_every_name() {
         ("00:02", vec!["db"]),
         ("mail-ns", vec!["mail"]),
         ("run/netns/db", vec!["db"]),
-        ("shop", vec!["web"]),
-        ("9abcdef", vec!["web"]),
+        ("docker:db", vec!["db"]),
+        ("9abcdef1", vec!["web"]),
+        ("10.9.0.3", vec!["mail"]),
+        ("fd09::2", vec!["db"]),
         ("eth0", vec!["web", "db", "mail"]),
         ("nobody", vec![]),
     ] {
@@ -161,7 +163,7 @@ fn when_the_selected_one_is_hidden_its_place_is_selected() {
     let mut show = busy();
     show.types("jj");
     assert_eq!(show.selected().as_deref(), Some("mail"));
-    show.types("/b");
+    show.types("/b-ns");
     assert_eq!(show.selected().as_deref(), Some("db"));
     show.press(KeyCode::Esc);
     assert_eq!(show.selected().as_deref(), Some("mail"));

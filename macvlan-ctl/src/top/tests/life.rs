@@ -53,7 +53,7 @@ fn who_comes_begins_at_0_and_is_marked_for_a_while() {
     let mut show = busy();
     show.reads(&[who("web", 1, 1200), who("late", 4, 5000)]);
     assert_eq!(rx_frames(&show, 4), Some(0));
-    let marked = |show: &mut Show| show.lines(80, 24).iter().any(|line| line.starts_with("+late"));
+    let marked = |show: &mut Show| show.lines(80, 24).iter().any(|line| line.starts_with("+ late"));
     assert!(marked(&mut show));
     show.reads(&[who("web", 1, 1200), who("late", 4, 6000)]);
     assert_eq!(rx_frames(&show, 4), Some(1100));
@@ -70,8 +70,8 @@ fn who_goes_is_shown_faint_for_a_while() {
     let terminal = show.terminal(80, 24);
     let buffer = terminal.backend().buffer();
     let line = (0..24).find(|y| buffer[(0, *y)].symbol() == "x").unwrap();
-    assert!(buffer[(1, line)].modifier.contains(Modifier::DIM));
-    assert!(show.lines(80, 24)[usize::from(line)].starts_with("xdb "));
+    assert!(buffer[(2, line)].modifier.contains(Modifier::DIM));
+    assert!(show.lines(80, 24)[usize::from(line)].starts_with("x db "));
     assert_eq!(rx_frames(&show, 2), None);
     show.waits(4);
     assert!(row(&show, 2).is_some());
@@ -94,7 +94,7 @@ fn a_master_that_goes_is_told_of_and_waited_for() {
     show.fails();
     let lines = show.lines(80, 24);
     assert_eq!(lines[1], "cannot tell of \"eth0\": no such device; trying again");
-    assert!(lines.iter().any(|line| line.starts_with("xweb")));
+    assert!(lines.iter().any(|line| line.starts_with("x web")));
     show.waits(5);
     assert!(show.screen.model.rows.is_empty());
     assert!(show.lines(80, 24).iter().any(|line| line.contains("no children")));
@@ -125,7 +125,7 @@ fn the_open_child_may_go() {
     let mut show = busy();
     show.press(KeyCode::Enter);
     show.reads(&[who("db", 2, 50)]);
-    assert!(show.lines(80, 24)[1].starts_with("web on eth0  gone"));
+    assert!(show.lines(80, 24)[1].starts_with("web  gone  eth0 on eth0"));
     show.waits(5);
     assert_eq!(show.names(), ["db"]);
 }
@@ -134,7 +134,8 @@ fn the_open_child_may_go() {
 fn of_two_with_one_mac_the_one_that_is_up_is_shown() {
     for downs in [0, 1] {
         let mut show = Show::new();
-        let (mut status, stats) = master("eth0", &[who("one", 1, 7), who("two", 1, 7)]);
+        let (mut status, mut stats) = master("eth0", &[who("one", 1, 7), who("two", 1, 7)]);
+        (status.children[1].netnsid, stats.children[1].netnsid) = (Some(2), Some(2));
         status.children[downs].up = false;
         show.reads_masters(vec![(status, stats)]);
         assert_eq!(show.names(), [["two", "one"][downs]]);
@@ -163,11 +164,38 @@ fn two_masters_may_have_children_of_one_mac() {
 #[test]
 fn a_name_cannot_write_on_the_screen() {
     let mut show = Show::new();
-    show.reads(&[who("a\x1b[31mb\u{202e}c", 1, 0)]);
-    let lines = show.lines(80, 24);
-    assert!(lines.iter().any(|line| line.starts_with(" a?[31mb?c ")), "{lines:#?}");
+    let (mut status, mut stats) = master("eth0", &[who("a\x1b[1mb\nc", 1, 0)]);
+    for ifname in [&mut status.children[0].ifname, &mut stats.children[0].ifname] {
+        *ifname = "e\u{202e}\r".into();
+    }
+    show.reads_masters(vec![(status, stats)]);
+    let escaped = (r"a\u{1b}[1mb\nc", r"e\u{202e}\r");
+    let lines = show.lines(120, 24);
+    let begin = format!("  {} {} ", escaped.0, escaped.1);
+    assert!(lines.iter().any(|line| line.starts_with(&begin)), "{lines:#?}");
     show.press(KeyCode::Enter);
-    assert!(show.lines(80, 24)[1].starts_with("a?[31mb?c on eth0"));
+    assert!(show.lines(120, 24)[1].starts_with(&format!("{}  {} on eth0", escaped.0, escaped.1)));
+}
+
+#[test]
+fn without_a_container_the_namespace_and_the_interface_name_a_child() {
+    let mut show = Show::new();
+    let (mut status, mut stats) = master("eth0", &[who("web", 1, 0), who("db", 2, 0)]);
+    status.children.iter_mut().for_each(|child| child.container = None);
+    // The second is in the master's own namespace, which has a name as well.
+    status.netns = status.children[1].netns.clone();
+    (status.children[1].netnsid, stats.children[1].netnsid) = (None, None);
+    show.reads_masters(vec![(status, stats)]);
+    assert_eq!(show.names(), ["eth0", "web-ns/eth0"]);
+}
+
+#[test]
+fn the_engine_is_told_where_two_have_a_container_of_one_name() {
+    let mut show = Show::new();
+    let (mut status, stats) = master("eth0", &[who("web", 1, 0), who("web", 2, 0), who("db", 3, 0)]);
+    status.children[1].container.as_mut().unwrap().engine = "podman";
+    show.reads_masters(vec![(status, stats)]);
+    assert_eq!(show.names(), ["db", "docker:web", "podman:web"]);
 }
 
 #[test]

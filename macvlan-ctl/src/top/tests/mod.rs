@@ -18,7 +18,7 @@ use macvlan_core::{
     kernel::netlink::kind::Kind,
     model::{
         container::Container,
-        description::{Carrier, Degraded, Demux, Hairpin},
+        description::{Carrier, Degraded, Demux, Hairpin, HostFlood},
         options::DropUnknown,
         stats::{BothWays, ChildStats, MasterStats, Pair},
         status::{ChildStatus, MasterStatus},
@@ -38,7 +38,7 @@ use crate::top::{
     screen::{Reaction, Screen},
 };
 
-/// A child in the making: its name, the last byte of its MAC, and frames counted on all paths.
+/// A child in the making: the name of its container, the last byte of its MAC, and frames counted on all paths.
 #[derive(Clone, Copy)]
 struct Who {
     name: &'static str,
@@ -60,16 +60,16 @@ fn pair(packets: u64) -> Pair {
 }
 
 fn about(who: Who) -> ChildStatus {
-    let container = (who.name == "web").then(|| Container {
+    let container = Container {
         engine: "docker",
-        id: "0123456789abcdef".into(),
-        name: Some("shop-1".into()),
-    });
+        id: format!("{:064x}", 0x9abc_def0 + u64::from(who.byte)),
+        name: Some(who.name.into()),
+    };
     ChildStatus {
-        ifname: who.name.into(),
+        ifname: "eth0".into(),
         ifindex: 7,
         netns: Some(format!("/run/netns/{}-ns", who.name)),
-        netnsid: Some(0),
+        netnsid: Some(who.byte.into()),
         address: mac(who.byte),
         mode: "bridge",
         kind: Kind::Macvlan,
@@ -81,9 +81,15 @@ fn about(who: Who) -> ChildStatus {
         adopted: true,
         host_access: true,
         host_access_reason: None,
+        unsettled: false,
         policy: PolicyStatus::default(),
         owned: true,
-        container,
+        container: Some(container),
+        wire_addresses: Vec::new(),
+        addresses: vec![
+            format!("10.9.0.{}/24", who.byte).parse().unwrap(),
+            format!("fd09::{:x}/64", who.byte).parse().unwrap(),
+        ],
     }
 }
 
@@ -91,7 +97,9 @@ fn about(who: Who) -> ChildStatus {
 fn counted(who: Who) -> ChildStats {
     let both = |rx, tx| Some(BothWays { rx: pair(rx), tx: pair(tx) });
     ChildStats {
-        ifname: who.name.into(),
+        ifname: "eth0".into(),
+        netns: Some(format!("/run/netns/{}-ns", who.name)),
+        netnsid: Some(who.byte.into()),
         address: mac(who.byte),
         stats64: None,
         wire: both(who.frames, who.frames / 2),
@@ -119,10 +127,12 @@ fn master(name: &str, children: &[Who]) -> (MasterStatus, MasterStats) {
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
         directed_neigh: true,
+        host_flood: HostFlood::Device,
         storm_limit: None,
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "veth copies")],
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
+        single_mac: false,
         children: children.iter().map(|child| about(*child)).collect(),
     };
     let stats = MasterStats {
@@ -208,11 +218,11 @@ impl Show {
 
     /// The names in the table, from the top.
     fn names(&mut self) -> Vec<String> {
-        let known = self.screen.model.rows.values().map(|row| row.about.ifname.clone());
+        let known = self.screen.model.rows.values().map(|row| row.name.clone());
         let known: Vec<String> = known.collect();
         let lines = self.lines(80, 24);
         let name = |line: &String| {
-            let row = line.strip_prefix([' ', '+', 'x'])?;
+            let row = ["  ", "+ ", "x "].iter().find_map(|mark| line.strip_prefix(mark))?;
             row.split_whitespace().next().map(str::to_owned)
         };
         lines.iter().filter_map(name).filter(|name| known.contains(name)).collect()
@@ -227,7 +237,7 @@ impl Show {
             ends == [true, true]
         };
         let row = (0..24).find(|y| is_reversed(*y))?;
-        let text: String = (1..16).map(|x| buffer[(x, row)].symbol()).collect();
+        let text: String = (2..16).map(|x| buffer[(x, row)].symbol()).collect();
         Some(text.trim_end().to_owned())
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     datapath::bpf::{
         hooks::{
             link::detach_link,
-            refusal::{Hook, flat, reason, refused},
+            refusal::{Mechanism, flat, reason, refused},
         },
         load::loader,
         object::{keep_rings_small, object},
@@ -110,7 +110,8 @@ impl<'a> Copies<'a> {
         program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;
         let options = TcAttachOptions::TcxOrder(LinkOrder::last());
         let id = program.attach_with_options(&child.name, TcAttachType::Egress, options);
-        let id = id.map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Hook::Tcx, &error)))?;
+        let id =
+            id.map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Mechanism::Tcx, &error)))?;
         Ok(program.take_link(id)?.try_into()?)
     }
 }

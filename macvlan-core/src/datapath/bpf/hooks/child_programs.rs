@@ -3,11 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
     path::Path,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use macvlan_common::{
     child::{Mode, Policy},
     mac::Mac,
@@ -18,7 +17,7 @@ use crate::{
         child_copies::{Copies, Globals, HELD, SEEN, pin_name},
         link::{detach_link, pinned_link_ifindex, pinned_link_program},
     },
-    kernel::netlink::Netlink,
+    kernel::{bpffs, netlink::Netlink},
     model::{child::Child, description::Degraded},
 };
 
@@ -166,12 +165,7 @@ pub fn program_ids(directory: &Path) -> Vec<u32> {
 }
 
 fn pins(directory: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {directory:?}")),
-    };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names = bpffs::names_in(directory)?.into_iter();
     Ok(names.filter(|name| is_pin(name)).collect())
 }
 

@@ -3,9 +3,11 @@
 mod child_copies;
 pub(crate) mod child_programs;
 mod device_pin;
+pub(crate) mod flood_programs;
 pub(crate) mod link;
 pub(crate) mod on_device;
 pub(crate) mod order;
+pub mod own_programs;
 pub(crate) mod pinned;
 pub(crate) mod refusal;
 pub(crate) mod step_back;

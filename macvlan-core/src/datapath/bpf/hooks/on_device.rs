@@ -20,7 +20,7 @@ use crate::{
 
 /// A hook of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hook {
+pub enum DeviceHook {
     /// XDP, in the driver, the stack or the NIC.
     Xdp,
     /// TCX ingress.
@@ -37,7 +37,7 @@ pub enum Hook {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnHook {
     /// Where.
-    pub hook: Hook,
+    pub hook: DeviceHook,
     /// Its id; `None` for a filter without eBPF.
     pub id: Option<u32>,
     /// Its name, where the kernel tells, and it was asked.
@@ -72,10 +72,10 @@ pub enum Side {
 impl Side {
     /// Its hooks, in the order in which a frame passes them (`sch_handle_ingress` and
     /// `sch_handle_egress` in net/core/dev.c).
-    const fn hooks(self) -> [Hook; 2] {
+    const fn hooks(self) -> [DeviceHook; 2] {
         match self {
-            Self::Ingress => [Hook::TcxIngress, Hook::ClsactIngress],
-            Self::Egress => [Hook::TcxEgress, Hook::ClsactEgress],
+            Self::Ingress => [DeviceHook::TcxIngress, DeviceHook::ClsactIngress],
+            Self::Egress => [DeviceHook::TcxEgress, DeviceHook::ClsactEgress],
         }
     }
 }
@@ -98,11 +98,11 @@ impl OnDevice {
     pub async fn read(netlink: &Netlink, index: u32) -> Result<Self> {
         let mut found = Self::default();
         let mut add = |hook, id| found.programs.push(OnHook { hook, id, name: None });
-        xdp_programs(netlink, index).await?.into_iter().for_each(|id| add(Hook::Xdp, Some(id)));
+        xdp_programs(netlink, index).await?.into_iter().for_each(|id| add(DeviceHook::Xdp, Some(id)));
         let mut hidden = None;
         let sides = [
-            (bpf_attach_type::BPF_TCX_INGRESS, Hook::TcxIngress),
-            (bpf_attach_type::BPF_TCX_EGRESS, Hook::TcxEgress),
+            (bpf_attach_type::BPF_TCX_INGRESS, DeviceHook::TcxIngress),
+            (bpf_attach_type::BPF_TCX_EGRESS, DeviceHook::TcxEgress),
         ];
         for (side, hook) in sides {
             match tcx_programs(index, side) {
@@ -112,7 +112,7 @@ impl OnDevice {
         }
         for filter in netlink.clsact_filters(index).await? {
             let ingress = filter.hook == clsact::Direction::Ingress;
-            add(if ingress { Hook::ClsactIngress } else { Hook::ClsactEgress }, filter.program);
+            add(if ingress { DeviceHook::ClsactIngress } else { DeviceHook::ClsactEgress }, filter.program);
         }
         found.tcx_hidden = hidden;
         Ok(found)
@@ -133,12 +133,12 @@ impl OnDevice {
     }
 
     /// What is on one of these hooks.
-    pub fn on<'a>(&'a self, hooks: &'a [Hook]) -> impl Iterator<Item = &'a OnHook> {
+    pub fn on<'a>(&'a self, hooks: &'a [DeviceHook]) -> impl Iterator<Item = &'a OnHook> {
         self.programs.iter().filter(|program| hooks.contains(&program.hook))
     }
 
     /// Whether one of these programs is on this hook.
-    pub fn has(&self, hook: Hook, programs: &[u32]) -> bool {
+    pub fn has(&self, hook: DeviceHook, programs: &[u32]) -> bool {
         self.on(&[hook]).any(|program| program.is_of(programs))
     }
 
@@ -190,12 +190,12 @@ mod tests {
         let on = |hook, id| OnHook { hook, id, name: None };
         let there = OnDevice {
             programs: vec![
-                on(Hook::TcxIngress, Some(1)),
-                on(Hook::TcxIngress, Some(2)),
-                on(Hook::TcxEgress, Some(3)),
-                on(Hook::ClsactEgress, None),
-                on(Hook::ClsactEgress, Some(4)),
-                on(Hook::ClsactEgress, Some(5)),
+                on(DeviceHook::TcxIngress, Some(1)),
+                on(DeviceHook::TcxIngress, Some(2)),
+                on(DeviceHook::TcxEgress, Some(3)),
+                on(DeviceHook::ClsactEgress, None),
+                on(DeviceHook::ClsactEgress, Some(4)),
+                on(DeviceHook::ClsactEgress, Some(5)),
             ],
             tcx_hidden: None,
         };

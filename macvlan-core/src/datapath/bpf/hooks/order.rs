@@ -50,20 +50,24 @@ fn list(ahead: &[&OnHook]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datapath::bpf::hooks::on_device::Hook;
+    use crate::datapath::bpf::hooks::on_device::DeviceHook;
 
     #[test]
     fn programs_ahead_are_named_and_those_behind_are_not() {
         let on = |hook, id: u32| OnHook { hook, id: Some(id), name: Some(format!("p{id}")) };
         let mut there = OnDevice {
-            programs: vec![on(Hook::TcxIngress, 1), on(Hook::TcxEgress, 2), on(Hook::TcxEgress, 9)],
+            programs: vec![
+                on(DeviceHook::TcxIngress, 1),
+                on(DeviceHook::TcxEgress, 2),
+                on(DeviceHook::TcxEgress, 9),
+            ],
             tcx_hidden: None,
         };
         assert_eq!(degraded(&there, &[1, 2], "eth0"), []);
-        there.programs.insert(1, on(Hook::TcxEgress, 7));
+        there.programs.insert(1, on(DeviceHook::TcxEgress, 7));
         let [egress] = &degraded(&there, &[1, 2], "eth0")[..] else { panic!("one side") };
         assert_eq!((&*egress.feature, &*egress.got), ("egress", "behind program 7 (p7)"));
-        there.programs.insert(0, on(Hook::TcxIngress, 8));
+        there.programs.insert(0, on(DeviceHook::TcxIngress, 8));
         let [_, ingress] = &degraded(&there, &[1, 2], "eth0")[..] else { panic!("both sides") };
         assert_eq!((&*ingress.feature, &*ingress.got), ("ingress", "behind program 8 (p8)"));
         assert!(ingress.reason.contains("macvlan-ctl attach eth0"), "{}", ingress.reason);
@@ -72,7 +76,7 @@ mod tests {
     #[test]
     fn many_programs_are_counted() {
         let all: Vec<OnHook> =
-            (1..=5).map(|id| OnHook { hook: Hook::TcxEgress, id: Some(id), name: None }).collect();
+            (1..=5).map(|id| OnHook { hook: DeviceHook::TcxEgress, id: Some(id), name: None }).collect();
         let ahead: Vec<&OnHook> = all.iter().collect();
         assert_eq!(list(&ahead), "program 1, program 2, program 3 and 2 more");
     }

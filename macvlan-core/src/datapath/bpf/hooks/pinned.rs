@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use aya::programs::SchedClassifier;
+use aya::programs::ProgramInfo;
 use macvlan_common::names;
 
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
         hooks::{
             child_programs, device_pin,
             link::{detach_link, pinned_link_ifindex, pinned_link_program},
-            on_device::{Hook, OnDevice},
-            order, strays,
+            on_device::{DeviceHook, OnDevice},
+            order, own_programs, strays,
             tc::{FILTER_HANDLE, LINK_EGRESS, LINK_INGRESS, LINK_XDP, PRIORITY_EGRESS, PRIORITY_INGRESS},
         },
         record::Record,
@@ -47,11 +47,13 @@ pub async fn verify(
             links.extend([LINK_INGRESS, LINK_EGRESS]);
             // Who may not list them has only the links' word.
             if there.tcx_hidden.is_none() {
-                hooks.extend([(Hook::TcxIngress, "TCX ingress"), (Hook::TcxEgress, "TCX egress")]);
+                hooks
+                    .extend([(DeviceHook::TcxIngress, "TCX ingress"), (DeviceHook::TcxEgress, "TCX egress")]);
             }
         }
         Hairpin::Clsact => {
-            hooks.extend([(Hook::ClsactIngress, "TC ingress"), (Hook::ClsactEgress, "TC egress")]);
+            hooks
+                .extend([(DeviceHook::ClsactIngress, "TC ingress"), (DeviceHook::ClsactEgress, "TC egress")]);
         }
         Hairpin::Shim | Hairpin::Off => {}
     }
@@ -63,7 +65,7 @@ pub async fn verify(
     if matches!(record.demux, Demux::XdpNative | Demux::XdpGeneric) {
         links.push(LINK_XDP);
         let ours = pinned_link_program(&directory.join(LINK_XDP))?;
-        if !there.has(Hook::Xdp, &[ours]) {
+        if !there.has(DeviceHook::Xdp, &[ours]) {
             bail!("somebody removed our XDP program from {:?}", master.name);
         }
     }
@@ -100,7 +102,8 @@ pub async fn remove(netlink: &Netlink, master: &Master, directory: &Path, owns_c
     let ingress = detach_link(&directory.join(LINK_INGRESS));
     // Last: while the master's programs are there, they drop what these have not vouched for.
     let children = child_programs::remove(directory);
-    egress.and(xdp).and(filters).and(ingress).and(children)
+    let own = own_programs::remove(netlink, directory, master).await;
+    egress.and(xdp).and(filters).and(ingress).and(children).and(own)
 }
 
 /// The indexes of the devices that the master's links are on, in whatever namespace; 0 where one has none.
@@ -144,10 +147,9 @@ pub fn program_ids(directory: &Path) -> Vec<u32> {
 fn our_programs(directory: &Path) -> Vec<u32> {
     let mut programs = Vec::new();
     for name in [names::INGRESS, names::EGRESS] {
-        for file in [name.to_owned(), format!("{name}_new")] {
-            let program = SchedClassifier::from_pin(directory.join(file)).ok();
-            programs.extend(program.and_then(|program| program.info().ok()).map(|info| info.id()));
-        }
+        let pins = [name.to_owned(), format!("{name}_new")].map(|file| directory.join(file));
+        let present = pins.iter().filter(|pin| pin.exists());
+        programs.extend(present.filter_map(|pin| ProgramInfo::from_pin(pin).ok()).map(|info| info.id()));
     }
     programs
 }

@@ -21,9 +21,9 @@ pub fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
     }
 }
 
-/// Where a program is attached, or what is put there for it.
+/// By what a program is attached to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hook {
+pub enum Mechanism {
     /// The device's XDP hook, which takes one program.
     Xdp,
     /// A list of TCX programs, which takes each once.
@@ -33,7 +33,7 @@ pub enum Hook {
 }
 
 /// Why an attach was refused: the kernel's error, without aya's way there.
-pub fn reason(hook: Hook, error: &ProgramError) -> String {
+pub fn reason(mechanism: Mechanism, error: &ProgramError) -> String {
     let raw = match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         ProgramError::TcError(TcError::NetlinkError(error)) => error.raw_os_error(),
@@ -41,19 +41,19 @@ pub fn reason(hook: Hook, error: &ProgramError) -> String {
         ProgramError::XdpError(XdpError::NetlinkError(error)) => error.raw_os_error(),
         _ => None,
     };
-    raw.map_or_else(|| flat(error), |raw| word(hook, Errno::from_raw(raw)))
+    raw.map_or_else(|| flat(error), |raw| word(mechanism, Errno::from_raw(raw)))
 }
 
-/// What the kernel means by this error at this hook.
-fn word(hook: Hook, errno: Errno) -> String {
-    let word = match (hook, errno) {
-        (Hook::Xdp, Errno::EBUSY | Errno::EEXIST) => "another XDP program is attached",
+/// What the kernel means by this error of this mechanism.
+fn word(mechanism: Mechanism, errno: Errno) -> String {
+    let word = match (mechanism, errno) {
+        (Mechanism::Xdp, Errno::EBUSY | Errno::EEXIST) => "another XDP program is attached",
         // `bpf_mprog_attach` in kernel/bpf/mprog.c.
-        (Hook::Tcx, Errno::EEXIST) => "the same program is attached already",
-        (Hook::Tcx, Errno::EBUSY) => "a link of another program holds its place",
-        (Hook::Tcx, Errno::ERANGE) => "the device has as many TCX programs as it can",
-        (Hook::Filter, Errno::EBUSY | Errno::EEXIST) => "another TC filter has its priority and handle",
-        (Hook::Filter, Errno::ENOENT) => "somebody removed the clsact qdisc",
+        (Mechanism::Tcx, Errno::EEXIST) => "the same program is attached already",
+        (Mechanism::Tcx, Errno::EBUSY) => "a link of another program holds its place",
+        (Mechanism::Tcx, Errno::ERANGE) => "the device has as many TCX programs as it can",
+        (Mechanism::Filter, Errno::EBUSY | Errno::EEXIST) => "another TC filter has its priority and handle",
+        (Mechanism::Filter, Errno::ENOENT) => "somebody removed the clsact qdisc",
         (_, Errno::EOPNOTSUPP) => "not supported by the driver",
         (_, Errno::EINVAL) => "not supported by the kernel or the driver",
         (_, errno) => return errno.desc().to_lowercase(),
@@ -90,22 +90,22 @@ mod tests {
 
     #[test]
     fn a_hook_that_is_taken_is_named() {
-        let busy = |hook, errno| {
+        let busy = |mechanism, errno| {
             let io_error = io::Error::from_raw_os_error(errno);
-            reason(hook, &ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error }))
+            reason(mechanism, &ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error }))
         };
         for errno in [libc::EBUSY, libc::EEXIST] {
-            assert_eq!(busy(Hook::Xdp, errno), "another XDP program is attached");
-            for hook in [Hook::Tcx, Hook::Filter] {
-                assert!(!busy(hook, errno).contains("XDP"), "{hook:?}: {}", busy(hook, errno));
+            assert_eq!(busy(Mechanism::Xdp, errno), "another XDP program is attached");
+            for mechanism in [Mechanism::Tcx, Mechanism::Filter] {
+                assert!(!busy(mechanism, errno).contains("XDP"), "{mechanism:?}: {}", busy(mechanism, errno));
             }
         }
-        assert_eq!(busy(Hook::Tcx, libc::ERANGE), "the device has as many TCX programs as it can");
+        assert_eq!(busy(Mechanism::Tcx, libc::ERANGE), "the device has as many TCX programs as it can");
     }
 
     #[test]
     fn an_error_of_another_call_is_told_as_the_kernel_says_it() {
         let error = ProgramError::TcError(TcError::IoError(io::Error::from_raw_os_error(libc::ENODEV)));
-        assert_eq!(reason(Hook::Filter, &error), "no such device");
+        assert_eq!(reason(Mechanism::Filter, &error), "no such device");
     }
 }

@@ -17,10 +17,10 @@ use crate::{
                 detach_link, open_pinned, pin_open, pinned_link_id, pinned_link_ifindex, pinned_link_program,
                 update_pinned_link,
             },
-            refusal::{Hook, flat, reason},
+            refusal::{Mechanism, flat, reason},
             tc::{
-                FILTER_HANDLE, Hooks, LINK_EGRESS, LINK_INGRESS, LINK_XDP, PRIORITY_EGRESS, PRIORITY_INGRESS,
-                PROGRAM_XDP, attach_pinned,
+                BESIDE, FILTER_HANDLE, Hooks, LINK_EGRESS, LINK_INGRESS, LINK_XDP, PRIORITY_EGRESS,
+                PRIORITY_INGRESS, PROGRAM_XDP, Variant, attach_pinned,
             },
         },
         load::load_object,
@@ -72,6 +72,9 @@ impl OnHooks {
     ///
     /// A program cannot be attached or pinned.
     pub fn put_back_tc(&mut self, directory: &Path, master: &Master, hairpin: Hairpin) -> Result<()> {
+        for name in BESIDE {
+            bpffs::remove_pin(&directory.join(format!("{name}_new")))?;
+        }
         for (name, program, id) in &mut self.tc {
             let (pin, beside) = (directory.join(*name), directory.join(format!("{name}_new")));
             let pinned = SchedClassifier::from_pin(&pin).ok();
@@ -84,13 +87,16 @@ impl OnHooks {
                 (TcAttachType::Egress, PRIORITY_EGRESS, LINK_EGRESS)
             };
             if is_own {
-                // Taken off to be put first, and not put back.
-                if hairpin == Hairpin::Tcx && !fs::exists(directory.join(link))? {
+                // Taken off to be put first, and not put back: its pin may be there still.
+                let link = directory.join(link);
+                let is_on = || pinned_link_ifindex(&link).is_ok_and(|index| index == master.index);
+                if hairpin == Hairpin::Tcx && !is_on() {
+                    bpffs::remove_pin(&link)?;
                     attach_pinned(directory, master, name)?;
                 }
                 continue;
             }
-            let place = if hairpin == Hairpin::Tcx { Hook::Tcx } else { Hook::Filter };
+            let place = if hairpin == Hairpin::Tcx { Mechanism::Tcx } else { Mechanism::Filter };
             let link: SchedClassifierLink = match hairpin {
                 Hairpin::Tcx => FdLink::from(PinnedLink::from_pin(directory.join(link))?).try_into()?,
                 Hairpin::Clsact => {
@@ -152,7 +158,7 @@ impl OnHooks {
             Demux::Tc | Demux::Kernel => return Ok(()),
         };
         let mut object = load_object(directory)?;
-        let mut hooks = Hooks { object: &mut object, directory, traced: false };
+        let mut hooks = Hooks { object: &mut object, directory, variant: Variant::default() };
         hooks.detach_xdp(maps)?;
         match hooks.attach_xdp(master, choice, maps)? {
             (now, _) if now == demux => Ok(()),

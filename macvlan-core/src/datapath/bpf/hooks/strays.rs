@@ -22,7 +22,14 @@ pub fn of(there: &OnDevice) -> Vec<u32> {
 
 fn is_ours(info: &ProgramInfo) -> bool {
     let twins = names::TRACED.iter().flat_map(|(program, twin)| [*program, *twin]);
-    let mut known = twins.chain([names::INGRESS, names::EGRESS, names::XDP, names::XDP_FRAGS]);
+    let mut known = twins.chain([
+        names::INGRESS,
+        names::EGRESS,
+        names::XDP,
+        names::XDP_FRAGS,
+        names::SINGLE_INGRESS,
+        names::SINGLE_EGRESS,
+    ]);
     let is_named = info.name_as_str().is_some_and(|name| known.any(|ours| ours == name));
     let maps = || info.map_ids().ok().flatten().unwrap_or_default();
     let is_config = |id: u32| MapInfo::from_id(id).is_ok_and(|map| map.name_as_str() == Some(names::CONFIG));
@@ -33,7 +40,12 @@ fn is_ours(info: &ProgramInfo) -> bool {
 pub fn detach_links(programs: &[u32]) {
     let egress: Vec<u32> = loaded_programs()
         .filter_map(Result::ok)
-        .filter(|info| programs.contains(&info.id()) && info.name_as_str() == Some(names::EGRESS))
+        .filter(|info| {
+            programs.contains(&info.id())
+                && info
+                    .name_as_str()
+                    .is_some_and(|name| [names::EGRESS, names::SINGLE_EGRESS].contains(&name))
+        })
         .map(|info| info.id())
         .collect();
     let links = loaded_links().filter_map(Result::ok);

@@ -17,7 +17,7 @@ use crate::{
     datapath::bpf::hooks::{
         device_pin,
         link::detach_link,
-        refusal::{Hook, flat, reason, refused},
+        refusal::{Mechanism, flat, reason, refused},
     },
     kernel::{bpffs, crash, netlink::Netlink},
     model::{
@@ -47,37 +47,57 @@ pub const PRIORITY_EGRESS: u16 = u16::MAX;
 /// "mv" in the handle tells our filters apart in `tc filter show`.
 pub const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x6d76);
 
+/// The programs for devices of the host's own, the flood device first: small, and without traced twins.
+pub const BESIDE: [&str; 3] = [names::FLOOD_INGRESS, names::FLOOD_EGRESS, names::OWN_INGRESS];
+
+/// The programs that are pinned under their names.
+const PINNED: [&str; 5] = [names::INGRESS, names::EGRESS, BESIDE[0], BESIDE[1], BESIDE[2]];
+
+/// Which programs stand for those of the usual names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Variant {
+    /// The wire carries one MAC.
+    pub single: bool,
+    /// The traced twin of each.
+    pub traced: bool,
+}
+
+impl Variant {
+    /// What the object calls the program that is pinned as `name`.
+    pub fn name_in_object(self, name: &str) -> Result<&str> {
+        let name = if self.single { names::single(name).unwrap_or(name) } else { name };
+        if self.traced { traced_twin(name) } else { Ok(name) }
+    }
+}
+
 /// The loaded programs, and where they are pinned.
 pub struct Hooks<'a> {
     pub(crate) object: &'a mut Ebpf,
     pub(crate) directory: &'a Path,
-    /// Takes the traced twin of each program.
-    pub(crate) traced: bool,
+    pub(crate) variant: Variant,
 }
 
 impl<'a> Hooks<'a> {
     /// Pins the TC programs, which are loaded, so that filters can be told to be ours by their program even
     /// if this process is killed.
-    pub fn pin(object: &'a mut Ebpf, directory: &'a Path) -> Result<Self> {
-        let mut hooks = Self { object, directory, traced: false };
-        for name in [names::INGRESS, names::EGRESS] {
-            let pin = hooks.directory.join(name);
-            hooks
-                .classifier(name)?
-                .pin(&pin)
-                .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
-            crash::point("pinning a program")?;
+    pub fn pin(object: &'a mut Ebpf, directory: &'a Path, variant: Variant) -> Result<Self> {
+        let mut hooks = Self { object, directory, variant };
+        for name in PINNED {
+            hooks.pin_program(name, &hooks.directory.join(name))?;
         }
         Ok(hooks)
     }
 
-    /// Loads the TC programs, or their traced twins, each on a thread: the verifier takes its time for each, and
-    /// uses one processor.
-    pub fn verify(object: &mut Ebpf, traced: bool) -> Result<()> {
-        let mut wanted = [names::INGRESS, names::EGRESS];
-        for name in wanted.iter_mut().filter(|_| traced) {
-            *name = traced_twin(name)?;
-        }
+    fn pin_program(&mut self, name: &str, pin: &Path) -> Result<()> {
+        let pinned = self.classifier(name)?.pin(pin);
+        pinned.map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
+        crash::point("pinning a program")
+    }
+
+    /// Loads the TC programs of this variant, each on a thread: the verifier takes its time for each, and
+    /// uses one processor. It takes next to none for those of devices beside it.
+    pub fn verify(object: &mut Ebpf, variant: Variant) -> Result<()> {
+        let wanted = [variant.name_in_object(names::INGRESS)?, variant.name_in_object(names::EGRESS)?];
         let mut programs: Vec<_> = object.programs_mut().filter(|(name, _)| wanted.contains(name)).collect();
         programs.sort_by_key(|(name, _)| *name);
         let verify = |(name, program): (&str, &mut Program)| -> Result<()> {
@@ -90,32 +110,34 @@ impl<'a> Hooks<'a> {
             let panicked = |_| Err(anyhow!("the loading of a program panicked"));
             let verified = threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked));
             verified.fold(Ok(()), Result::and)
-        })
+        })?;
+        let small = object.programs_mut().filter(|(name, _)| !variant.traced && BESIDE.contains(name));
+        small.map(verify).fold(Ok(()), Result::and)
     }
 
-    /// Loads the TC programs, or their traced twins, where others are pinned already: their pins are
-    /// replaced.
-    pub fn load_beside(object: &'a mut Ebpf, directory: &'a Path, traced: bool) -> Result<Self> {
-        Self::verify(object, traced)?;
-        let mut hooks = Self { object, directory, traced };
+    /// Loads the TC programs of this variant where others are pinned already: their pins are replaced.
+    pub fn load_beside(object: &'a mut Ebpf, directory: &'a Path, variant: Variant) -> Result<Self> {
+        Self::verify(object, variant)?;
+        let mut hooks = Self { object, directory, variant };
         for name in [names::INGRESS, names::EGRESS] {
             let beside = hooks.directory.join(format!("{name}_new"));
             bpffs::remove_pin(&beside)?;
-            hooks
-                .classifier(name)?
-                .pin(&beside)
-                .map_err(|error| anyhow!("cannot pin program {name}: {}", flat(&error)))?;
-            crash::point("pinning a program")?;
+            hooks.pin_program(name, &beside)?;
+        }
+        // They are not on the master: whoever keeps the devices beside it puts these there.
+        for name in BESIDE.iter().filter(|_| !variant.traced) {
+            let (pin, beside) = (directory.join(name), directory.join(format!("{name}_new")));
+            bpffs::remove_pin(&beside)?;
+            hooks.pin_program(name, &beside)?;
+            fs::rename(&beside, &pin).with_context(|| format!("cannot rename {beside:?}"))?;
+            crash::point("replacing the pin of a program")?;
         }
         Ok(hooks)
     }
 
     /// What the object calls the program that is pinned as `name`.
     pub(crate) fn name_in_object<'n>(&self, name: &'n str) -> Result<&'n str> {
-        if !self.traced {
-            return Ok(name);
-        }
-        traced_twin(name)
+        self.variant.name_in_object(name)
     }
 
     fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier> {
@@ -168,7 +190,7 @@ impl<'a> Hooks<'a> {
             (names::EGRESS, TcAttachType::Egress, LinkOrder::last(), LINK_EGRESS),
         ];
         for (name, hook, order, pin) in hooks {
-            attach_link(self.classifier(name)?, master, hook, order, &directory.join(pin))?;
+            attach_link(self.classifier(name)?, &master.name, hook, order, &directory.join(pin))?;
         }
         Ok(())
     }
@@ -178,22 +200,14 @@ impl<'a> Hooks<'a> {
         device_pin::pin(self.directory, master.index)?;
         crash::point("pinning the map of the device")?;
         if add {
-            qdisc_add_clsact(&master.name).map_err(|error| no_clsact(master, &error))?;
-            crash::point("adding a clsact qdisc")?;
+            add_clsact(&master.name)?;
         }
         let hooks = [
             (names::INGRESS, TcAttachType::Ingress, PRIORITY_INGRESS),
             (names::EGRESS, TcAttachType::Egress, PRIORITY_EGRESS),
         ];
         for (name, hook, priority) in hooks {
-            let program = self.classifier(name)?;
-            let options = NlOptions { priority, handle: FILTER_HANDLE, classid: None };
-            let id = program
-                .attach_with_options(&master.name, hook, TcAttachOptions::Netlink(options))
-                .map_err(|error| anyhow!("cannot add a TC filter: {}", reason(Hook::Filter, &error)))?;
-            // The filter stays: aya would remove it when the link is dropped.
-            std::mem::forget(program.take_link(id)?);
-            crash::point("adding a TC filter")?;
+            attach_filter(self.classifier(name)?, &master.name, hook, priority)?;
         }
         Ok(())
     }
@@ -201,38 +215,41 @@ impl<'a> Hooks<'a> {
     /// Puts the programs of this object where those pinned in the directory are, packet by packet
     /// without a gap.
     pub fn replace_tc(&mut self, master: &Master, hairpin: Hairpin) -> Result<()> {
-        let hooks = [
-            (names::INGRESS, TcAttachType::Ingress, PRIORITY_INGRESS, LINK_INGRESS),
-            (names::EGRESS, TcAttachType::Egress, PRIORITY_EGRESS, LINK_EGRESS),
-        ];
-        for (name, hook, priority, pin) in hooks {
-            let (place, link): (Hook, SchedClassifierLink) = match hairpin {
-                Hairpin::Tcx => {
-                    let pinned = PinnedLink::from_pin(self.directory.join(pin))?;
-                    (Hook::Tcx, FdLink::from(pinned).try_into()?)
-                }
-                Hairpin::Clsact => (
-                    Hook::Filter,
-                    SchedClassifierLink::attached(&master.name, hook, priority, FILTER_HANDLE, None)?,
-                ),
-                Hairpin::Shim | Hairpin::Off => return Ok(()),
-            };
-            let program = self.classifier(name)?;
-            let id = program
-                .attach_to_link(link)
-                .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(place, &error)))?;
-            let link = program.take_link(id)?;
-            if hairpin == Hairpin::Clsact {
-                // The filter stays, whatever fails from here on.
-                std::mem::forget(link);
+        self.replace_tc_program(names::INGRESS, master, hairpin)?;
+        self.replace_tc_program(names::EGRESS, master, hairpin)
+    }
+
+    /// The same for one of the two.
+    pub fn replace_tc_program(&mut self, name: &str, master: &Master, hairpin: Hairpin) -> Result<()> {
+        let (hook, priority, pin) = match name {
+            names::INGRESS => (TcAttachType::Ingress, PRIORITY_INGRESS, LINK_INGRESS),
+            _ => (TcAttachType::Egress, PRIORITY_EGRESS, LINK_EGRESS),
+        };
+        let (place, link): (Mechanism, SchedClassifierLink) = match hairpin {
+            Hairpin::Tcx => {
+                let pinned = PinnedLink::from_pin(self.directory.join(pin))?;
+                (Mechanism::Tcx, FdLink::from(pinned).try_into()?)
             }
-            crash::point("replacing a program")?;
-            let beside = self.directory.join(format!("{name}_new"));
-            fs::rename(&beside, self.directory.join(name))
-                .with_context(|| format!("cannot rename {beside:?}"))?;
-            crash::point("replacing the pin of a program")?;
+            Hairpin::Clsact => (
+                Mechanism::Filter,
+                SchedClassifierLink::attached(&master.name, hook, priority, FILTER_HANDLE, None)?,
+            ),
+            Hairpin::Shim | Hairpin::Off => return Ok(()),
+        };
+        let program = self.classifier(name)?;
+        let id = program
+            .attach_to_link(link)
+            .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(place, &error)))?;
+        let link = program.take_link(id)?;
+        if hairpin == Hairpin::Clsact {
+            // The filter stays, whatever fails from here on.
+            std::mem::forget(link);
         }
-        Ok(())
+        crash::point("replacing a program")?;
+        let beside = self.directory.join(format!("{name}_new"));
+        fs::rename(&beside, self.directory.join(name))
+            .with_context(|| format!("cannot rename {beside:?}"))?;
+        crash::point("replacing the pin of a program")
     }
 }
 
@@ -257,33 +274,77 @@ pub fn attach_pinned(directory: &Path, master: &Master, name: &str) -> Result<()
         names::INGRESS => (TcAttachType::Ingress, LinkOrder::first(), LINK_INGRESS),
         _ => (TcAttachType::Egress, LinkOrder::last(), LINK_EGRESS),
     };
-    let mut program = SchedClassifier::from_pin(directory.join(name))
-        .map_err(|error| anyhow!("cannot open program {name}: {}", flat(&error)))?;
-    attach_link(&mut program, master, hook, order, &directory.join(pin))
+    let mut program = open_pinned_program(directory, name)?;
+    attach_link(&mut program, &master.name, hook, order, &directory.join(pin))
 }
 
-fn attach_link(
+/// The TC program that is pinned in `directory` under its name.
+///
+/// # Errors
+///
+/// Nothing is pinned there, or the process lacks `CAP_BPF`.
+pub fn open_pinned_program(directory: &Path, name: &str) -> Result<SchedClassifier> {
+    SchedClassifier::from_pin(directory.join(name))
+        .map_err(|error| anyhow!("cannot open program {name}: {}", flat(&error)))
+}
+
+/// Attaches a program to a TCX hook of the device of this name, and pins its link.
+///
+/// # Errors
+///
+/// The device is gone, the kernel has no TCX, or something is pinned there.
+pub fn attach_link(
     program: &mut SchedClassifier,
-    master: &Master,
+    device: &str,
     hook: TcAttachType,
     order: LinkOrder,
     pin: &Path,
 ) -> Result<()> {
     let id = program
-        .attach_with_options(&master.name, hook, TcAttachOptions::TcxOrder(order))
-        .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Hook::Tcx, &error)))?;
+        .attach_with_options(device, hook, TcAttachOptions::TcxOrder(order))
+        .map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Mechanism::Tcx, &error)))?;
     crash::point("attaching a TCX link")?;
     let link: FdLink = program.take_link(id)?.try_into()?;
     link.pin(pin).map_err(|error| anyhow!("cannot pin a TCX link: {}", flat(&error)))?;
     crash::point("pinning a TCX link")
 }
 
+/// Gives the device of this name a clsact qdisc.
+///
+/// # Errors
+///
+/// The device is gone, has one, or the kernel knows none.
+pub fn add_clsact(device: &str) -> Result<()> {
+    qdisc_add_clsact(device).map_err(|error| no_clsact(device, &error))?;
+    crash::point("adding a clsact qdisc")
+}
+
+/// Attaches a program to a hook of the clsact qdisc of the device of this name. The filter stays when this
+/// process ends.
+///
+/// # Errors
+///
+/// There is no such qdisc, or the place of the filter is taken.
+pub fn attach_filter(
+    program: &mut SchedClassifier,
+    device: &str,
+    hook: TcAttachType,
+    priority: u16,
+) -> Result<()> {
+    let options = NlOptions { priority, handle: FILTER_HANDLE, classid: None };
+    let id = program
+        .attach_with_options(device, hook, TcAttachOptions::Netlink(options))
+        .map_err(|error| anyhow!("cannot add a TC filter: {}", reason(Mechanism::Filter, &error)))?;
+    // aya would remove it when the link is dropped.
+    std::mem::forget(program.take_link(id)?);
+    crash::point("adding a TC filter")
+}
+
 fn traced_twin(name: &str) -> Result<&'static str> {
     names::traced(name).with_context(|| format!("program {name} has no traced twin"))
 }
 
-fn no_clsact(master: &Master, error: &TcError) -> anyhow::Error {
-    let name = &master.name;
+fn no_clsact(name: &str, error: &TcError) -> anyhow::Error {
     match error {
         TcError::NetlinkError(error) if error.raw_os_error() == Some(libc::EEXIST) => {
             anyhow!(

@@ -15,7 +15,7 @@ use crate::{
         bpf::{
             hooks::{
                 link::detach_link,
-                refusal::{Hook, flat, reason, refused},
+                refusal::{Mechanism, flat, reason, refused},
                 tc::{Hooks, LINK_XDP, PROGRAM_XDP},
             },
             maps::tables::Maps,
@@ -75,7 +75,7 @@ impl Hooks<'_> {
         program.load().map_err(|error| refused(name, &error))?;
         let id = program
             .attach_to_if_index(master.index, mode)
-            .map_err(|error| anyhow!("cannot attach XDP: {}", reason(Hook::Xdp, &error)))?;
+            .map_err(|error| anyhow!("cannot attach XDP: {}", reason(Mechanism::Xdp, &error)))?;
         let link: XdpLink = program.take_link(id)?;
         // On a kernel without XDP links (before 5.9) the program would end with this process.
         let link = FdLink::try_from(link).context("the kernel has no XDP links")?;
@@ -113,7 +113,7 @@ impl Hooks<'_> {
         let link: XdpLink = FdLink::from(pinned).try_into()?;
         let id = program
             .attach_to_link(link)
-            .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(Hook::Xdp, &error)))?;
+            .map_err(|error| anyhow!("cannot replace program {name}: {}", reason(Mechanism::Xdp, &error)))?;
         crash::point("replacing the XDP program")?;
         // The pin holds the link.
         drop(program.take_link(id)?);

@@ -2,9 +2,12 @@
 
 mod allowed_addresses;
 mod batch;
+mod clock;
 mod filter;
+pub(crate) mod holders;
 pub(crate) mod image;
 mod index;
+mod kept;
 mod meters;
 pub(crate) mod neighbour_table;
 mod retired;

@@ -9,13 +9,10 @@ use macvlan_common::{
     mac::Mac,
     neigh::{LIFETIME, Owner, mac_of},
 };
-use nix::{
-    errno::Errno,
-    time::{ClockId, clock_gettime},
-};
+use nix::errno::Errno;
 
 use crate::{
-    datapath::bpf::maps::batch::Batch,
+    datapath::bpf::maps::{batch::Batch, clock},
     model::{members::key_of, neighbours::ToldAddresses},
 };
 
@@ -61,7 +58,7 @@ impl NeighbourTable {
     ///
     /// The map cannot be read or written.
     pub fn set(&mut self, told: &ToldAddresses, speakers: &BTreeSet<Mac>) -> Result<()> {
-        let now = now()?;
+        let now = clock::monotonic()?;
         let mut missing: BTreeMap<Address, Owner> =
             told.iter().map(|(address, told)| (key_of(*address), told.owner(now))).collect();
         for (address, owner) in self.all()? {
@@ -87,6 +84,16 @@ impl NeighbourTable {
             }
         }
         self.forget_places(speakers)
+    }
+
+    /// How many addresses two claim.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn count_contested(&self) -> Result<usize> {
+        let now = clock::monotonic()?;
+        Ok(self.all()?.iter().filter(|(_, owner)| owner.contested != 0 && !owner.is_over(now)).count())
     }
 
     fn all(&self) -> Result<Vec<(Address, Owner)>> {
@@ -163,13 +170,6 @@ pub fn gone(removed: Result<(), MapError>) -> Result<()> {
         }
         Err(error) => Err(error).context("cannot forget an address"),
     }
-}
-
-/// The clock of `bpf_ktime_get_ns`.
-fn now() -> Result<u64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("cannot read the clock")?;
-    let seconds = u64::try_from(now.tv_sec()).unwrap_or_default();
-    Ok(seconds * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap_or_default())
 }
 
 #[cfg(test)]

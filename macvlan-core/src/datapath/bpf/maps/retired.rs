@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, Map, MapData, MapError};
 use macvlan_common::{child::Retired, counters::ChildCounters};
-use nix::time::{ClockId, clock_gettime};
 
-use crate::datapath::bpf::maps::batch::Batch;
+use crate::datapath::bpf::maps::{batch::Batch, clock};
 
 /// The counters of children that are gone, by MAC key; as many as there may be children.
 pub struct RetiredCounters {
@@ -33,9 +32,7 @@ impl RetiredCounters {
     ///
     /// The map cannot be written.
     pub fn keep(&mut self, key: u64, counters: ChildCounters) -> Result<()> {
-        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).context("cannot read the clock")?;
-        let since = u64::try_from(now.tv_sec()).unwrap_or_default() * 1_000_000_000
-            + u64::try_from(now.tv_nsec()).unwrap_or_default();
+        let since = clock::since_boot()?;
         let retired = Retired { since, counters };
         match self.map.insert(key, retired, 0) {
             Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::E2BIG) => {

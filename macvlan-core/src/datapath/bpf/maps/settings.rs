@@ -1,6 +1,9 @@
 //! The settings that the programs read with every frame.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use anyhow::{Context as _, Result};
 use macvlan_common::{
@@ -17,7 +20,8 @@ use crate::{
 };
 
 impl Maps {
-    /// The secrets by which our programs know frames again. Drawn once, before any program is attached.
+    /// The secrets by which our programs know frames again. Drawn once, before any program is attached; the
+    /// programs are told so.
     ///
     /// # Errors
     ///
@@ -25,8 +29,26 @@ impl Maps {
     pub fn draw_secrets(&mut self) -> Result<()> {
         // Neither half of the secret, nor the metadata, may look like "none".
         let secret = u64::from(random(1)?) << 32 | u64::from(random(1 << 8)?);
-        let config = Config { secret, meta: random(1)?, ..Config::default() };
+        let config = Config { secret, meta: random(1)?, flags: Config::ATTACHING, ..Config::default() };
         self.config.set(0, config, 0).context("cannot write the configuration map")
+    }
+
+    /// Tells the programs that those of TC are in place.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read or written.
+    pub fn set_attached(&mut self) -> Result<()> {
+        self.change_config(|config| Config { flags: config.flags & !Config::ATTACHING, ..config })
+    }
+
+    /// What the programs are told of their settings.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn read_config(&self) -> Result<Config> {
+        self.config.get(&0, 0).context("cannot read the configuration map")
     }
 
     /// The MAC that the programs know the master by.
@@ -35,12 +57,12 @@ impl Maps {
     ///
     /// The map cannot be read.
     pub fn master(&self) -> Result<Mac> {
-        let config = self.config.get(&0, 0).context("cannot read the configuration map")?;
-        Ok(Mac::from_key(config.master))
+        Ok(Mac::from_key(self.read_config()?.master))
     }
 
-    /// What follows from the master and from its children, by their keys; `misses_some`: the device of one
-    /// is down.
+    /// What follows from the master and from its children, by their keys, of which those in `absent` have
+    /// devices that are down. While one that is up is in another mode than bridge, nothing goes through a
+    /// flood device: it gives no frame to such a child.
     ///
     /// # Errors
     ///
@@ -49,16 +71,40 @@ impl Maps {
         &mut self,
         master: &Master,
         members: &BTreeMap<u64, Policy>,
-        misses_some: bool,
+        absent: &BTreeSet<u64>,
     ) -> Result<()> {
+        let is_up = |key: &u64| !absent.contains(key);
+        let misses_some = members.keys().any(|key| !is_up(key));
+        let is_flooded = |policy: &Policy| policy.is_hosts() || policy.mode() == Mode::Bridge;
+        let floods = members.iter().all(|(key, policy)| !is_up(key) || is_flooded(policy));
         let with_mode = |mode: Mode| members.iter().find(|(_, policy)| policy.mode() == mode);
         let flags = Config::flags_of(members.values().copied());
         self.change_config(|config| Config {
             master: master.mac.key(),
             passthru: with_mode(Mode::Passthru).map_or(0, |(key, _)| *key),
             flags: config.flags & !Config::OF_CHILDREN | flags | if misses_some { Config::ABSENT } else { 0 },
+            flood: if floods { config.flood } else { 0 },
+            other_mac: if config.master == master.mac.key() { config.other_mac } else { 0 },
             ..config
         })
+    }
+
+    /// The index of the flood device that the programs use; 0 without.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn flood(&self) -> Result<u32> {
+        Ok(self.read_config()?.flood)
+    }
+
+    /// Lets the programs use the flood device of this index; 0: none.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read or written.
+    pub fn set_flood(&mut self, index: u32) -> Result<()> {
+        self.change_config(|config| Config { flood: index, ..config })
     }
 
     /// Sets those of [`Config::DROP_UNKNOWN`] and [`Config::VEPA_SWITCH`] that are in `flags`, and

@@ -32,12 +32,13 @@ impl Maps {
     ///
     /// Each step leaves what the programs can work with: a new child's policy is written before
     /// it can be looked up, rates before the policy that tells of them; its place in the index and its filter
-    /// bit are set last and cleared first. One whose device is down has neither.
+    /// bit are set last and cleared first. One whose device is down has neither. Gives what is not kept for children
+    /// that come back, for want of room.
     ///
     /// # Errors
     ///
     /// There are more children than fit, or a map cannot be read or written.
-    pub fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
+    pub fn sync(&mut self, master: &Master, members: &Members) -> Result<Vec<String>> {
         let wanted = &members.policies;
         if wanted.len() > self.max_children as usize {
             bail!(
@@ -47,6 +48,8 @@ impl Maps {
                 wanted.len().next_power_of_two()
             );
         }
+        // Before what it is kept of: who is stopped here has forgotten nothing.
+        let lost = self.kept.write(&members.kept, |keeper| members.kept.is_in_use(keeper, wanted))?;
         let allowed = self.own.allow(&members.own)?;
         let named = self.groups()?;
         self.name_groups(&named, &members.groups)?;
@@ -65,7 +68,7 @@ impl Maps {
         self.write_index(&mut index, slots.iter().filter_map(up))?;
         self.write_filter(&mut filter, slots.keys().copied().filter(is_up))?;
         for (key, member) in present.iter().filter(|(key, _)| !stays(key)) {
-            self.retire(*key, member.slot)?;
+            self.retire(*key, member)?;
         }
 
         let used: BTreeSet<u32> = slots.values().copied().collect();
@@ -105,9 +108,10 @@ impl Maps {
         }
         self.write_filter(&mut filter, wanted_keys.keys().copied().filter(is_up))?;
         self.write_index(&mut index, slots.iter().filter_map(up))?;
-        self.write_config(master, &wanted_keys, wanted_keys.keys().any(|key| !is_up(key)))?;
+        self.write_config(master, &wanted_keys, &absent)?;
         self.forget_groups(&named, &members.groups)?;
-        self.own.forget_others(&allowed, &members.own)
+        self.own.forget_others(&allowed, &members.own)?;
+        Ok(lost)
     }
 
     /// Makes the maps hold one child more, with its policy and its rates, or less without these, and
@@ -149,7 +153,7 @@ impl Maps {
             (Some(present), None) => {
                 self.write_bucket(key, slots().filter(|(other, _)| *other != key))?;
                 self.write_filter_word(key, up.clone().map(|(key, _)| key).filter(|other| **other != key))?;
-                self.retire(key, present.slot)?;
+                self.retire(key, present)?;
                 self.meters.forget(present.slot)?;
             }
             (None, Some((policy, limits))) => {
@@ -166,8 +170,8 @@ impl Maps {
             }
             (None, None) => return Ok(()),
         }
-        let misses_some = present.iter().any(|(key, member)| !is_up(key, member));
-        self.write_config(master, &wanted, misses_some)?;
+        let absent = present.iter().filter(|(key, member)| !is_up(key, member)).map(|(key, _)| *key);
+        self.write_config(master, &wanted, &absent.collect())?;
         self.forget_groups(&named, &groups.used_by(wanted.values()))
     }
 
@@ -241,12 +245,15 @@ impl Maps {
     }
 
     /// Removes a child, and keeps what it counted.
-    fn retire(&mut self, key: u64, slot: u32) -> Result<()> {
-        let shares = self.children.get(&key, 0).context("cannot read the counters of a child")?;
-        let mut counters = sum(&shares);
-        self.wire_rx.add_to(&mut counters, slot)?;
-        self.retired.keep(key, counters)?;
-        crash::point("keeping the counters of a child that goes")?;
+    fn retire(&mut self, key: u64, member: &Member) -> Result<()> {
+        // One that was left alone has no claim to its MAC when it comes back.
+        if !member.policy.is_hosts() {
+            let shares = self.children.get(&key, 0).context("cannot read the counters of a child")?;
+            let mut counters = sum(&shares);
+            self.wire_rx.add_to(&mut counters, member.slot)?;
+            self.retired.keep(key, counters)?;
+            crash::point("keeping the counters of a child that goes")?;
+        }
         self.children.remove(&key).context("cannot remove a child from the map")?;
         crash::point("removing a child from the map")?;
         Ok(())

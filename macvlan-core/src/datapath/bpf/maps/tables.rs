@@ -21,7 +21,7 @@ use macvlan_common::{
 
 use crate::{
     datapath::bpf::maps::{
-        allowed_addresses::AllowedAddressMap, batch::Batch, meters::MeterMap,
+        allowed_addresses::AllowedAddressMap, batch::Batch, kept::KeptMap, meters::MeterMap,
         neighbour_table::NeighbourTable, retired::RetiredCounters, wire_rx::WireRx,
     },
     kernel::crash,
@@ -48,6 +48,7 @@ pub struct Maps {
     pub(crate) own: AllowedAddressMap,
     pub(crate) pace: Array<MapData, Pace>,
     pub(crate) meters: MeterMap,
+    pub(crate) kept: KeptMap,
     pub(crate) max_children: u32,
 }
 
@@ -107,6 +108,7 @@ impl Maps {
             record: Map::Array(open(names::RECORD)?).try_into()?,
             pace: Map::Array(open(names::PACE)?).try_into()?,
             meters: MeterMap::new(meters)?,
+            kept: KeptMap::new(open(names::KEPT)?)?,
             retired: RetiredCounters::new(open(names::RETIRED)?, max_children)?,
             groups: Map::HashMap(groups).try_into()?,
             own: AllowedAddressMap::new(own, own_room)?,
@@ -136,7 +138,12 @@ impl Maps {
     ///
     /// A map cannot be read.
     pub fn members(&self) -> Result<Members> {
-        let mut members = Members { groups: self.groups()?, own: self.own.read()?, ..Members::default() };
+        let mut members = Members {
+            groups: self.groups()?,
+            own: self.own.read()?,
+            kept: self.kept.read()?,
+            ..Members::default()
+        };
         let meters = self.meters.all()?;
         for (key, Member { slot, policy, presence }) in self.entries()? {
             let mac = Mac::from_key(key);
@@ -209,6 +216,15 @@ impl Maps {
         self.owners.set(told, speakers)
     }
 
+    /// Whether a child with this MAC was there, and went.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn knew(&self, mac: Mac) -> Result<bool> {
+        Ok(self.retired.of(mac.key())?.is_some())
+    }
+
     /// All counters, summed over the CPUs.
     ///
     /// # Errors
@@ -262,6 +278,11 @@ pub fn read_record(directory: &Path) -> Result<String> {
     String::from_utf8(text.to_vec()).context("the record is not text")
 }
 
-fn open(directory: &Path, name: &str) -> Result<MapData> {
+/// A map that is pinned in `directory`.
+///
+/// # Errors
+///
+/// It is not there, or the process lacks `CAP_BPF`.
+pub(crate) fn open(directory: &Path, name: &str) -> Result<MapData> {
     MapData::from_pin(directory.join(name)).with_context(|| format!("cannot open pinned map {name}"))
 }

@@ -1,11 +1,12 @@
 //! `apply` and `check`.
 
 use std::{
+    fmt,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use macvlan_core::{
     commands::apply::{self, Applied},
     config::Config,
@@ -25,13 +26,30 @@ pub async fn apply(cli: &Cli, path: &Path, access: Access) -> Result<()> {
     Err(anyhow!("{}", failures.join("; ")))
 }
 
-/// Says whether that would change anything.
+/// The machine is not as the file says: the one failure of `check` that is an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Differs {
+    path: PathBuf,
+    steps: usize,
+}
+
+impl fmt::Display for Differs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, steps } = self;
+        let plural = if *steps == 1 { "" } else { "s" };
+        write!(f, "{path:?} differs from this machine in {steps} step{plural}; see: macvlan-ctl apply")
+    }
+}
+
+impl std::error::Error for Differs {}
+
+/// Says whether that would change anything; [`Differs`] where it would.
 pub async fn check(cli: &Cli, path: &Path) -> Result<()> {
     let outcome = apply::apply(&Config::read(path)?, Access::Read).await?;
     print(cli, &outcome)?;
     match outcome.steps.len() {
         0 => Ok(()),
-        count => bail!("{path:?} differs from this machine in {count} steps; see: macvlan-ctl apply"),
+        steps => Err(Differs { path: path.to_owned(), steps }.into()),
     }
 }
 

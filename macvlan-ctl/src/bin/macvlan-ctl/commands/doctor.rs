@@ -3,9 +3,12 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Result, bail};
-use macvlan_core::commands::doctor::{
-    examine,
-    finding::{Finding, Status},
+use macvlan_core::{
+    commands::doctor::{
+        examine,
+        finding::{Finding, Status},
+    },
+    model::printable::{Printable, printable},
 };
 use textwrap::Options;
 
@@ -33,18 +36,16 @@ fn count(findings: &[Finding], status: Status) -> usize {
     findings.iter().filter(|finding| finding.status == status).count()
 }
 
-/// The machine first, then each device; what is well in one line, unless all is asked for.
+/// The machine first, then each device; of what is well only the number, unless all is asked for.
 fn text(findings: &[Finding], verbose: bool) -> String {
     let mut text = String::new();
-    let mut section = None;
-    for finding in findings {
-        if section != Some(&finding.ifname) {
-            let title = finding.ifname.as_deref().unwrap_or("this machine");
-            let gap = if section.is_some() { "\n" } else { "" };
-            text += &format!("{gap}{title}:\n");
-            section = Some(&finding.ifname);
-        }
-        text += &entry(finding, verbose);
+    for section in findings.chunk_by(|a, b| a.ifname == b.ifname) {
+        let title = section[0].ifname.as_deref().unwrap_or("this machine");
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text += &format!("{gap}{}:\n", Printable(title));
+        let shown = section.iter().filter(|finding| verbose || finding.status != Status::Ok);
+        let entries: String = shown.map(|finding| entry(finding, verbose)).collect();
+        text += if entries.is_empty() { "  all is well\n" } else { &entries };
     }
     let counts = Status::ALL.map(|status| counted(count(findings, status), status));
     text + &format!("\n{}\n", counts.join(", "))
@@ -70,8 +71,8 @@ fn entry(finding: &Finding, verbose: bool) -> String {
 
 fn wrapped(text: &str, first: &str, others: &str) -> String {
     // A container may give its device a name that talks to terminals.
-    let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    textwrap::fill(&text, Options::new(WIDTH).initial_indent(first).subsequent_indent(others)) + "\n"
+    textwrap::fill(&printable(text), Options::new(WIDTH).initial_indent(first).subsequent_indent(others))
+        + "\n"
 }
 
 #[cfg(test)]
@@ -81,7 +82,7 @@ mod tests {
     #[test]
     fn a_name_cannot_talk_to_the_terminal() {
         let finding = Finding::new(Status::Warning, "mac-clash", "a\x1b[2J, b\n", "so");
-        assert!(text(&[finding], false).contains("mac-clash: a?[2J, b?"));
+        assert!(text(&[finding], false).contains(r"mac-clash: a\u{1b}[2J, b\n"));
     }
 
     #[test]
@@ -93,11 +94,13 @@ mod tests {
         ];
         let short = text(&findings, false);
         assert!(short.lines().all(|line| line.len() <= WIDTH), "{short}");
-        assert!(short.starts_with(
-            "this machine:\n  ok       bpf-maps: made\n\nfifteen-bytes!!:\n  problem  state: a"
-        ));
+        assert!(short.starts_with("this machine:\n  all is well\n\nfifteen-bytes!!:\n  problem  state: a"));
         assert!(short.ends_with("\n1 ok, 0 notes, 0 warnings, 1 problem\n"), "{short}");
         assert_eq!(short.matches("why: ").count(), 1);
-        assert_eq!(text(&findings, true).matches("why: ").count(), 2);
+        let all = text(&findings, true);
+        assert!(
+            all.starts_with("this machine:\n  ok       bpf-maps: made\n")
+                && all.matches("why: ").count() == 2
+        );
     }
 }

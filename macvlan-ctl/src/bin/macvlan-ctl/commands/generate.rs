@@ -1,10 +1,6 @@
 //! `generate`: man pages and completions, from the definition of the command line.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use anyhow::{Context, Result};
 use clap::{Command, CommandFactory as _};
@@ -14,22 +10,26 @@ use clap_mangen::{
 };
 use macvlan_common::neigh::LIFETIME;
 
-use crate::args::{Cli, Generate};
+use crate::{
+    args::{Cli, Generate},
+    commands::terms,
+    complete,
+};
 
 /// The name of the program and of its first page.
 const NAME: &str = "macvlan-ctl";
+
+/// The name of the page about the configuration.
+const CONFIGURATION: &str = "macvlan-ctl-config";
+
+/// A configuration with every key.
+const EXAMPLE: &str = include_str!("../../../../../deploy/config.toml");
 
 /// Writes what was asked for.
 pub fn generate(what: &Generate) -> Result<()> {
     match what {
         Generate::Man { directory } => write_pages(directory),
-        Generate::Completions { shell } => {
-            // Into memory first: the generator panics where it cannot write.
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), NAME, &mut script);
-            io::stdout().write_all(&script)?;
-            Ok(())
-        }
+        Generate::Completions { shell } => complete::write_script(*shell, &mut io::stdout()),
     }
 }
 
@@ -50,7 +50,23 @@ fn pages() -> Result<Vec<(String, Vec<u8>)>> {
     root.build();
     let mut pages = Vec::new();
     collect(&root, NAME, &mut pages)?;
+    pages.push((format!("{CONFIGURATION}.5"), configuration()?));
     Ok(pages)
+}
+
+/// The page about the configuration: the example in the package, which has every key with its default.
+fn configuration() -> Result<Vec<u8>> {
+    let mut roff = Roff::new();
+    roff.control("SH", ["NAME"]);
+    roff.text([roman(format!("{CONFIGURATION} - what run, apply and check bring a machine to"))]);
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([roman(crate::args::DEFAULT_CONFIG)]);
+    roff.control("SH", ["DESCRIPTION"]);
+    literal(&mut roff, EXAMPLE);
+    let mut page = title(CONFIGURATION, 5).into_bytes();
+    roff.to_writer(&mut page)?;
+    see_also(CONFIGURATION).to_writer(&mut page)?;
+    Ok(page)
 }
 
 fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
@@ -70,7 +86,7 @@ fn is_shown(command: &Command) -> bool {
 
 fn page(command: &Command, name: &str, below: &[&Command]) -> Result<Vec<u8>> {
     let man = Man::new(command.clone().subcommand_value_name("command"));
-    let mut page = title(name).into_bytes();
+    let mut page = title(name, 8).into_bytes();
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
@@ -82,6 +98,12 @@ fn page(command: &Command, name: &str, below: &[&Command]) -> Result<Vec<u8>> {
         && name != NAME
     {
         notes(&help.to_string()).to_writer(&mut page)?;
+    }
+    if let Some((title, meanings)) = terms::of_page(name) {
+        let mut roff = Roff::new();
+        roff.control("SH", [title]);
+        definitions(&mut roff, &meanings);
+        roff.to_writer(&mut page)?;
     }
     addresses(name).to_writer(&mut page)?;
     examples(name).to_writer(&mut page)?;
@@ -95,9 +117,10 @@ fn page(command: &Command, name: &str, below: &[&Command]) -> Result<Vec<u8>> {
 
 /// The page's title, without a date: pages of the same version are the same whenever they were made.
 /// Written here because clap_mangen drops an empty date, and takes the version for it.
-fn title(name: &str) -> String {
+fn title(name: &str, section: u8) -> String {
     let (title, version) = (name.to_uppercase(), env!("CARGO_PKG_VERSION"));
-    format!(".TH {title} 8 \"\" \"{NAME} {version}\" \"System administration\"\n")
+    let manual = if section == 5 { "File formats" } else { "System administration" };
+    format!(".TH {title} {section} \"\" \"{NAME} {version}\" \"{manual}\"\n")
 }
 
 fn commands(name: &str, below: &[&Command]) -> Roff {
@@ -178,14 +201,18 @@ fn examples(name: &str) -> Roff {
 }
 
 fn exit_status(name: &str) -> Roff {
+    let wrong = match name {
+        "macvlan-ctl-check" => "That cannot be told, or the command line is wrong.",
+        _ => "The command line is wrong.",
+    };
     let (done, failed) = match name {
         "macvlan-ctl-doctor" => ("No problem was found.", "A problem was found, or looking failed."),
-        "macvlan-ctl-check" => ("Nothing would change.", "Something would change, or looking failed."),
+        "macvlan-ctl-check" => ("Nothing would change.", "Something would change."),
         _ => ("Done, with a warning where less than asked for was possible.", "Failed."),
     };
     let mut roff = Roff::new();
     roff.control("SH", ["EXIT STATUS"]);
-    definitions(&mut roff, &[("0", done), ("1", failed), ("2", "The command line is wrong.")]);
+    definitions(&mut roff, &[("0", done), ("1", failed), ("2", wrong)]);
     roff
 }
 
@@ -212,7 +239,8 @@ fn definitions(roff: &mut Roff, entries: &[(&str, &str)]) {
 }
 
 fn see_also(name: &str) -> Roff {
-    let mut others = vec!["ip-link(8)", "tc-bpf(8)"];
+    let mut others = vec!["macvlan-ctl-config(5)", "ip-link(8)", "tc-bpf(8)"];
+    others.retain(|other| !other.starts_with(&format!("{name}(")));
     if name != NAME {
         others.insert(0, "macvlan-ctl(8)");
     }
@@ -244,11 +272,26 @@ mod tests {
         assert_eq!(told, ["macvlan-ctl-attach.8", "macvlan-ctl-run.8"]);
         for (name, page) in &pages {
             let page = String::from_utf8(page.clone()).unwrap();
-            for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "SEE ALSO"] {
-                let heading = |line: &str| line.trim_start_matches(".SH ").trim_matches('"') == section;
+            let of_commands = if name.ends_with(".8") { &["OPTIONS", "EXIT STATUS"][..] } else { &[] };
+            for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"].iter().chain(of_commands) {
+                let heading = |line: &str| line.trim_start_matches(".SH ").trim_matches('"') == *section;
                 assert!(page.lines().any(heading), "{name} has no {section}");
             }
         }
+        for (name, section, terms) in [
+            ("macvlan-ctl-top.8", "KEYS", &["quit", "show the selected child"][..]),
+            ("macvlan-ctl-trace.8", "VERDICTS", &["turned around at the master", "dhcp_guard"]),
+            ("macvlan-ctl-stats.8", "DROP REASONS", &["isolated", "storm", "rate"]),
+        ] {
+            let (_, page) = pages.iter().find(|(page, _)| page == name).unwrap();
+            let page = String::from_utf8_lossy(page);
+            assert!(page.contains(section), "{name} has no {section}");
+            terms.iter().for_each(|term| assert!(page.contains(term), "{name} lacks {term}"));
+        }
+        let (name, page) = pages.last().unwrap();
+        let page = String::from_utf8_lossy(page);
+        assert_eq!(name, "macvlan-ctl-config.5");
+        assert!(page.contains("storm\\-limit") || page.contains("storm-limit"), "{page}");
         let first = String::from_utf8(pages[0].1.clone()).unwrap();
         assert!(first.contains("FILES") && first.contains("EXAMPLES"));
     }

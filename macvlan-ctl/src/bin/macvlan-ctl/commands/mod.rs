@@ -12,5 +12,7 @@ pub mod install_cni;
 pub mod monitor;
 pub mod run;
 pub mod stats;
+pub mod teller;
+mod terms;
 pub mod top;
 pub mod trace;

@@ -11,15 +11,22 @@ use macvlan_core::{
     discovery::access::Access,
     follow::watch::{
         change::{Change, Subject, What},
+        container_names::ContainerNames,
+        datapath_watch::DatapathWatch,
         watcher::Watcher,
     },
+    kernel::netlink::link::Link,
 };
 use serde::Serialize;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::{args::Cli, output::print_json};
 
 /// How often to look whether anything was missed.
 const CHECK: Duration = Duration::from_secs(5);
+
+/// How often to look at what no event tells: data paths, what their programs learn, names of containers.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One line of JSON.
 #[derive(Serialize)]
@@ -39,18 +46,41 @@ pub async fn monitor(cli: &Cli, names: &[String]) -> Result<()> {
             None => bail!("cannot watch {name:?}: no such device; see: ip link"),
         }
     }
-    let mut check = tokio::time::interval(CHECK);
+    let (mut check, mut look) = (interval(CHECK), interval(LOOK));
+    let (mut containers, mut datapaths) = (ContainerNames::default(), DatapathWatch::default());
     loop {
         let changes = tokio::select! {
             events = watcher.events() => watcher.digest(events?).await?.1,
             _ = check.tick() => watcher.check().await,
+            _ = look.tick() => {
+                let links = watched(&watcher, names, &masters);
+                let mut changes = datapaths.look(&watcher, &links).await;
+                changes.extend(containers.news().await);
+                changes
+            }
         };
         watcher.name_places().await;
         for change in &changes {
             if concerns(change, names, &mut masters) && (cli.verbose || change.what != What::Marked) {
-                print(cli, &watcher.named(change))?;
+                let mut named = watcher.named(change);
+                containers.name(&mut named).await;
+                print(cli, &named)?;
             }
         }
+    }
+}
+
+fn interval(period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// The devices whose data paths are watched.
+fn watched(watcher: &Watcher, names: &[String], masters: &BTreeSet<u32>) -> Vec<Link> {
+    match names {
+        [] => watcher.masters().cloned().collect(),
+        _ => masters.iter().filter_map(|index| watcher.device(*index).cloned()).collect(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `run`.
 
 use std::{
+    cell::OnceCell,
     io::{self, Write as _},
     net::SocketAddr,
     path::Path,
@@ -26,6 +27,7 @@ use macvlan_ctl::exporter;
 
 use crate::{
     args::{Cli, DEFAULT_CONFIG, MetricsAt, Run},
+    commands::teller::Teller,
     outcome::note_forgotten,
     output::print_json,
 };
@@ -36,12 +38,16 @@ pub async fn run(cli: &Cli, args: &Run) -> Result<()> {
     let settings = settings(args, &config)?;
     let listener = metrics_at(args, &config).map(exporter::bind).transpose()?;
     let tallies = Arc::new(Tallies::default());
-    let mut report = |note: Note<'_>| tell(cli, &note);
-    let needed = privileges::needed(&settings);
-    let mut follower = Follower::start(settings, Arc::clone(&tallies), &mut report).await?;
+    let teller = OnceCell::new();
+    let mut report = |note: Note<'_>| tell(cli, teller.get(), &note);
+    let mut follower = Follower::start(settings.clone(), Arc::clone(&tallies), &mut report).await?;
+    let needed = privileges::needed(&settings, follower.guards(), follower.is_single());
     // Later that would take a capability that is given up, where BPF is unavailable before.
     allow_memory();
     privileges::keep_only(&needed)?;
+    // Only now, so that the thread has no more rights than this one.
+    let json = cli.json;
+    let _ = teller.set(Teller::start(move |change| print_change(json, change))?);
     let following = follower.views();
     let served = listener.map(|listener| exporter::serve(listener, following, tallies)).transpose()?;
     let reload = || self::config(args).and_then(|config| self::settings(args, &config));
@@ -94,17 +100,26 @@ fn wanted(args: &Run, config: &Config, name: IfName) -> WantedMaster {
     WantedMaster { config: master, configured: configured.is_some() }
 }
 
-/// Warnings and notes go to standard error, changes to standard output.
-fn tell(cli: &Cli, note: &Note<'_>) {
+/// Warnings and notes go to standard error, changes to standard output: by the teller, once there is one.
+fn tell(cli: &Cli, teller: Option<&Teller>, note: &Note<'_>) {
     match note {
         Note::Warning(text) => eprintln!("macvlan-ctl: warning: {text}"),
         Note::Info(_) | Note::Forgotten(_) if cli.quiet => {}
         Note::Forgotten(settings) => note_forgotten(cli, "forgotten", settings),
         Note::Info(text) => eprintln!("macvlan-ctl: {text}"),
         Note::Change(change) if cli.quiet || !(cli.verbose || is_notable(change)) => {}
-        // Whoever reads them may stop reading: that is no reason to stop.
-        Note::Change(change) if cli.json => drop(print_json(change)),
-        Note::Change(change) => drop(writeln!(io::stdout(), "{change}")),
+        Note::Change(change) => match teller {
+            Some(teller) => teller.tell(change),
+            None => print_change(cli.json, change),
+        },
+    }
+}
+
+/// Whoever reads it may stop reading: that is no reason to stop.
+fn print_change(json: bool, change: &Change) {
+    match json {
+        true => drop(print_json(change)),
+        false => drop(writeln!(io::stdout(), "{change}")),
     }
 }
 
@@ -122,7 +137,8 @@ mod tests {
 
     const FILE: &str = "metrics = \"127.0.0.1:9100\"\ndetach-on-exit = true\n\
         [[master]]\nname = \"eth0\"\nxdp = \"off\"\ntc = \"clsact\"\nadopt = false\ndirected-neigh = false\n\
-        storm-limit = 5\nmax-children = 16\ndrop-unknown = \"on\"\nvepa-switch = true\non-missing-bpf = \"shim\"";
+        storm-limit = 5\nmax-children = 16\ndrop-unknown = \"on\"\nvepa-switch = true\n\
+        single-mac = true\non-missing-bpf = \"shim\"";
 
     fn run_of(line: &str) -> Run {
         let cli = Cli::try_parse_from(["macvlan-ctl", "run"].into_iter().chain(line.split_whitespace()));
@@ -148,6 +164,7 @@ mod tests {
             "--max-children=4096",
             "--drop-unknown=off",
             "--vepa-switch=off",
+            "--single-mac=auto",
             "--on-missing-bpf=plain",
         ];
         for line in lines {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::Result;
@@ -17,7 +17,7 @@ pub async fn stats(cli: &Cli, master: Option<&str>, watch: Option<u32>) -> Resul
     let mut before = stats::stats(master, &mut containers).await?;
     let mut then = Instant::now();
     let Some(seconds) = watch else {
-        return print_stats(cli.json, &before, false);
+        return print_stats(cli.json, &before, None);
     };
     let mut ticks = tokio::time::interval(Duration::from_secs(seconds.into()));
     // After a late look the next is a whole interval later: no rate over next to no time.
@@ -32,7 +32,8 @@ pub async fn stats(cli: &Cli, master: Option<&str>, watch: Option<u32>) -> Resul
             // Home, then clear below: no flicker.
             print!("\x1b[H\x1b[J");
         }
-        print_stats(cli.json, &rates(&now, &before, elapsed), true)?;
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        print_stats(cli.json, &rates(&now, &before, elapsed), Some(&time))?;
         before = now;
     }
 }

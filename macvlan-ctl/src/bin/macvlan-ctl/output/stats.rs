@@ -3,20 +3,40 @@
 use std::io::{self, Write as _};
 
 use anyhow::Result;
-use macvlan_core::model::stats::{BothWays, ChildStats, MasterStats, Pair};
+use macvlan_core::model::{
+    container::Container,
+    known_by::{KnownBy, names},
+    printable::printable,
+    stats::{BothWays, ChildStats, MasterStats, Pair},
+};
+use serde::Serialize;
 
 use crate::output::{
     json::print_json,
-    table::{container_cell, fit, table},
+    table::{fit, room, table},
 };
 
-/// `stats`: totals, or `per_second` when they are rates.
-pub fn print_stats(json: bool, shown: &[MasterStats], per_second: bool) -> Result<()> {
+/// A master's rates, as `stats -j --watch` prints them.
+#[derive(Serialize)]
+struct AtTime<'a> {
+    time: &'a str,
+    #[serde(flatten)]
+    master: &'a MasterStats,
+}
+
+/// `stats`: totals or, with the time (RFC 3339) that they are of, rates.
+pub fn print_stats(json: bool, shown: &[MasterStats], time: Option<&str>) -> Result<()> {
     if json {
-        return print_json(shown);
+        return match time {
+            Some(time) => print_json(&shown.iter().map(|master| AtTime { time, master }).collect::<Vec<_>>()),
+            None => print_json(shown),
+        };
     }
-    let per_second = if per_second { "/s" } else { "" };
+    let per_second = if time.is_some() { "/s" } else { "" };
     let mut out = io::stdout().lock();
+    if let Some(time) = time {
+        writeln!(out, "{time}")?;
+    }
     if shown.is_empty() {
         writeln!(out, "no device has macvlan children")?;
     }
@@ -32,7 +52,7 @@ pub fn print_stats(json: bool, shown: &[MasterStats], per_second: bool) -> Resul
 fn print_master(out: &mut impl io::Write, master: &MasterStats, per_second: &str) -> Result<()> {
     let pair =
         |pair: &Pair| format!("{}{per_second} ({}B{per_second})", count(pair.packets), count(pair.bytes));
-    writeln!(out, "{}:", master.ifname)?;
+    writeln!(out, "{}:", printable(&master.ifname))?;
     if let Some(dropped) = master.kernel_rx_dropped.filter(|dropped| *dropped > 0) {
         writeln!(
             out,
@@ -44,7 +64,7 @@ fn print_master(out: &mut impl io::Write, master: &MasterStats, per_second: &str
     else {
         writeln!(out, "  plain kernel macvlan: nothing is counted by path")?;
         if master.children.iter().any(|child| child.stats64.is_some()) {
-            writeln!(out, "{}", stats_table(&master.children, per_second))?;
+            writeln!(out, "{}", stats_table(&master.children, per_second, room()))?;
         }
         return Ok(());
     };
@@ -52,19 +72,19 @@ fn print_master(out: &mut impl io::Write, master: &MasterStats, per_second: &str
     for (origin, flood) in floods {
         writeln!(out, "  broadcast and multicast from {origin} {}", pair(flood))?;
     }
-    for (reason, dropped) in drops {
+    for (reason, dropped) in drops.iter().filter(|(_, dropped)| dropped.packets > 0) {
         writeln!(out, "  dropped as {reason} {}", pair(dropped))?;
     }
     if let Some(failed) = master.copy_failed.filter(|failed| failed.packets > 0) {
         writeln!(out, "  broadcasts not copied for lack of memory {}", pair(&failed))?;
     }
     if !master.children.is_empty() {
-        writeln!(out, "{}", stats_table(&master.children, per_second))?;
+        writeln!(out, "{}", stats_table(&master.children, per_second, room()))?;
     }
     Ok(())
 }
 
-fn stats_table(children: &[ChildStats], per_second: &str) -> String {
+fn stats_table(children: &[ChildStats], per_second: &str, room: Option<usize>) -> String {
     let title = |text: &str| format!("{text}{per_second}");
     let mut records = vec![[
         "CHILD".to_owned(),
@@ -74,9 +94,16 @@ fn stats_table(children: &[ChildStats], per_second: &str) -> String {
         title("TX PKTS"),
         title("TX BYTES"),
     ]];
-    for child in children {
-        let container = child.container.as_ref().map(container_cell);
-        let mut names = [Some(child.ifname.clone()), container].into_iter().flatten();
+    for (child, name) in children.iter().zip(names(children.iter().map(KnownBy::counted))) {
+        let known = KnownBy::counted(child);
+        // Below the name that people know, where that is: without a container the name says it.
+        let container = child.container.as_ref();
+        let place = [
+            container.map(|_| printable(&child.ifname)),
+            container.map(Container::with_engine).filter(|with_engine| *with_engine != name),
+            container.and(known.home()),
+        ];
+        let mut names = [Some(name)].into_iter().chain(place).flatten();
         let paths = [("wire", child.wire), ("host", child.host), ("sibling", child.sibling)];
         let shown: &[_] = if child.stats64.is_some() { &[("all", child.stats64)] } else { &paths };
         for &(path, counted) in shown {
@@ -103,7 +130,7 @@ fn stats_table(children: &[ChildStats], per_second: &str) -> String {
             records.push([empty(), format!("dropped: {reason}"), packets, bytes, empty(), empty()]);
         }
     }
-    fit(&mut records, 0);
+    fit(&mut records, 0, room);
     table(records, 2..6)
 }
 
@@ -124,8 +151,6 @@ fn count(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use macvlan_core::model::container::Container;
-
     use super::*;
     use crate::output::table::WIDTH;
 
@@ -148,6 +173,8 @@ mod tests {
         let both = BothWays { rx: pair, tx: pair };
         ChildStats {
             ifname: "web".into(),
+            netns: None,
+            netnsid: None,
             address: "02:00:00:00:00:01".parse().unwrap(),
             container: None,
             stats64: None,
@@ -164,20 +191,50 @@ mod tests {
     }
 
     #[test]
-    fn a_container_stands_below_its_child() {
+    fn a_container_stands_above_its_interface_and_namespace() {
         let mut child = child(1);
+        (child.ifname, child.netns) = ("eth0".into(), Some("/run/docker/netns/0123456789ab".into()));
         child.container = container("web");
-        let table = stats_table(&[child], "");
-        let [_, first, second, ..] = table.lines().collect::<Vec<_>>()[..] else { panic!("{table}") };
-        assert!(first.starts_with("web        wire"), "{table}");
-        assert!(second.starts_with("docker:web host"), "{table}");
+        let table = stats_table(&[child.clone()], "", None);
+        let [_, rows @ ..] = &table.lines().collect::<Vec<_>>()[..] else { panic!("{table}") };
+        for (row, begin) in rows.iter().zip([
+            "web          wire",
+            "eth0         host",
+            "docker:web   sibling",
+            "0123456789ab",
+        ]) {
+            assert!(row.starts_with(begin), "{table}");
+        }
+        child.container = None;
+        let table = stats_table(&[child], "", None);
+        assert!(table.lines().nth(1).is_some_and(|row| row.starts_with("0123456789ab/eth0 wire")), "{table}");
     }
 
     #[test]
-    fn the_table_fits_80_columns() {
+    fn only_drops_that_occurred_have_a_line() {
+        let pair = |packets| Pair { packets, bytes: packets * 60 };
+        let master = MasterStats {
+            ifname: "eth0".into(),
+            unknown_unicast: Some(pair(0)),
+            flood: Some([].into()),
+            drops: Some([("reflected", pair(2)), ("storm", pair(0))].into()),
+            copy_failed: None,
+            kernel_rx_dropped: None,
+            children: Vec::new(),
+        };
+        let mut text = Vec::new();
+        print_master(&mut text, &master, "").unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text, "eth0:\n  unknown unicast 0 (0B)\n  dropped as reflected 2 (120B)\n");
+    }
+
+    #[test]
+    fn the_table_fits_80_columns_where_they_are_all_there_are() {
         let mut widest = child(u64::MAX / 60);
         widest.ifname = "fifteen-bytes!!".into();
         widest.container = container(&"a-long-name-".repeat(20));
-        assert!(stats_table(&[widest], "/s").lines().all(|line| line.len() <= WIDTH));
+        let table = |room| stats_table(&[widest.clone()], "/s", room);
+        assert!(table(Some(WIDTH)).lines().all(|line| line.len() <= WIDTH));
+        assert!(table(None).contains(&"a-long-name-".repeat(20)));
     }
 }

@@ -4,16 +4,18 @@ use std::io::{self, Write as _};
 
 use anyhow::Result;
 use macvlan_core::model::{
-    description::Carrier,
+    description::{Carrier, HostFlood},
     keyword::Keyword,
+    known_by::{KnownBy, names, short_netns},
     options::DropUnknown,
-    status::{ChildStatus, MasterStatus},
+    printable::printable,
+    status::{ChildStatus, MasterStatus, UNSETTLED},
 };
 use textwrap::Options;
 
 use crate::output::{
     json::print_json,
-    table::{WIDTH, container_cell, fit, table},
+    table::{WIDTH, fit, room, table},
 };
 
 /// `status`.
@@ -29,7 +31,8 @@ pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
         if number > 0 {
             writeln!(out)?;
         }
-        writeln!(out, "{} ({}, index {}):", status.ifname, status.address, status.ifindex)?;
+        let name = printable(&status.ifname);
+        writeln!(out, "{name} ({}, index {}):", status.address, status.ifindex)?;
         let datapath = if status.datapath == Carrier::Bpf { "bpf" } else { "kernel" };
         let (demux, hairpin) = (status.demux.as_str(), status.hairpin.as_str());
         write!(out, "  datapath {datapath}, demux {demux}, hairpin {hairpin}")?;
@@ -47,12 +50,17 @@ pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
         if status.drop_unknown != DropUnknown::Off {
             writeln!(out, "  drop-unknown {}", status.drop_unknown.as_str())?;
         }
+        if status.host_flood == HostFlood::Master {
+            writeln!(out, "  the host's broadcasts come back up on {} for the children", status.ifname)?;
+        }
+        if status.single_mac {
+            writeln!(out, "  children have {} on the wire", status.address)?;
+        }
         if status.vepa_switch {
             writeln!(out, "  the switch is reflective")?;
         }
         if !status.children.is_empty() {
-            writeln!(out, "{}", children_table(&status.children))?;
-            print_policies(&mut out, &status.children)?;
+            print_table(&mut out, status)?;
         }
     }
     Ok(())
@@ -64,36 +72,42 @@ pub fn print_children(json: bool, statuses: &[MasterStatus]) -> Result<()> {
     if json {
         return print_json(&children);
     }
-    if !children.is_empty() {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{}", children_table(children.iter().copied()))?;
-        print_policies(&mut out, children)?;
+    let mut out = io::stdout().lock();
+    for status in statuses.iter().filter(|status| !status.children.is_empty()) {
+        print_table(&mut out, status)?;
     }
     Ok(())
 }
 
-/// A line for each child of which more was said than whether it may talk to the host, or that is not adopted.
-fn print_policies<'a>(
-    out: &mut impl io::Write,
-    children: impl IntoIterator<Item = &'a ChildStatus>,
-) -> Result<()> {
-    for child in children {
+/// The children of a master; below them, by the names that people know, a line for each that has addresses,
+/// and one for each of which more was said than whether it may talk to the host, or that is not adopted.
+fn print_table(out: &mut impl io::Write, status: &MasterStatus) -> Result<()> {
+    writeln!(out, "{}", children_table(&status.children, room()))?;
+    let names = names(status.children.iter().map(|child| KnownBy::of(child, status.netns.as_deref())));
+    for (child, name) in status.children.iter().zip(names) {
+        let addresses = child.addresses.iter().map(ToString::to_string).collect();
         let mut phrases = child.policy.phrases();
         phrases.extend(child.host_access_reason.clone().filter(|_| !child.adopted));
-        if !phrases.is_empty() {
-            let text = format!("{}: {}", child.ifname, phrases.join(", "));
-            writeln!(out, "{}", textwrap::fill(&text, Options::new(WIDTH).subsequent_indent("  ")))?;
+        phrases.extend(child.unsettled.then(|| UNSETTLED.to_owned()));
+        let on_wire: Vec<String> = child.wire_addresses.iter().map(ToString::to_string).collect();
+        let on_wire =
+            if on_wire.is_empty() { on_wire } else { vec![format!("on the wire {}", on_wire.join(", "))] };
+        for facts in [addresses, on_wire, phrases] as [Vec<String>; 3] {
+            if !facts.is_empty() {
+                let text = format!("{name}: {}", facts.join(", "));
+                writeln!(out, "{}", textwrap::fill(&text, Options::new(WIDTH).subsequent_indent("  ")))?;
+            }
         }
     }
     Ok(())
 }
 
-fn children_table<'a>(children: impl IntoIterator<Item = &'a ChildStatus>) -> String {
+fn children_table(children: &[ChildStatus], room: Option<usize>) -> String {
     let titles = ["CHILD", "NETNS", "MODE", "MAC", "MTU", "STATE", "HOST", "BY"];
     let mut records = vec![titles.map(str::to_owned)];
     for child in children {
         records.push([
-            child.ifname.clone(),
+            printable(&child.ifname),
             namespace_cell(child),
             child.mode.to_owned(),
             child.address.to_string(),
@@ -103,7 +117,7 @@ fn children_table<'a>(children: impl IntoIterator<Item = &'a ChildStatus>) -> St
             if child.owned { "us" } else { "other" }.to_owned(),
         ]);
     }
-    fit(&mut records, 1);
+    fit(&mut records, 1, room);
     table(records, 4..5)
 }
 
@@ -129,8 +143,8 @@ fn host_cell(child: &ChildStatus) -> &'static str {
 /// The container or, where there is none, the namespace.
 fn namespace_cell(child: &ChildStatus) -> String {
     match (&child.container, &child.netns, child.netnsid) {
-        (Some(container), _, _) => container_cell(container),
-        (None, Some(name), _) => name.strip_prefix("/run/docker/netns/").unwrap_or(name).to_owned(),
+        (Some(container), _, _) => container.with_engine(),
+        (None, Some(name), _) => short_netns(name),
         (None, None, Some(id)) => format!("nsid {id}"),
         (None, None, None) => "-".to_owned(),
     }
@@ -145,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_fits_80_columns() {
+    fn the_table_fits_80_columns_where_they_are_all_there_are() {
         let mut status = ChildStatus {
             ifname: "fifteen-bytes!!".into(),
             ifindex: 1,
@@ -162,21 +176,25 @@ mod tests {
             adopted: true,
             host_access: true,
             host_access_reason: None,
+            unsettled: false,
             policy: PolicyStatus::default(),
             owned: false,
             container: None,
+            addresses: Vec::new(),
+            wire_addresses: Vec::new(),
         };
         let fits = |status: &ChildStatus| {
-            let table = children_table([status]);
+            let table = children_table(std::slice::from_ref(status), Some(WIDTH));
             assert!(table.lines().all(|line| line.len() <= WIDTH), "{table}");
             table
         };
-        assert!(fits(&status).contains("/proc/4194304~"));
+        assert!(fits(&status).contains("pid 4194304"));
         status.container =
             Some(Container { engine: "docker", id: "0".repeat(64), name: Some("a-long-name-".repeat(20)) });
         assert!(fits(&status).contains("docker:a-long~"));
         // Where the other cells are short, there is room for more.
         (status.ifname, status.mode) = ("eth0".into(), "bridge");
         assert!(fits(&status).contains("docker:a-long-name-a-long~"));
+        assert!(children_table(&[status], None).contains(&"a-long-name-".repeat(20)));
     }
 }

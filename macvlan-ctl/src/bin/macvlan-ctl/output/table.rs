@@ -1,8 +1,8 @@
 //! Tables that fit a terminal, and the cells that several of them have.
 
-use std::ops::Range;
+use std::{env, io::IsTerminal as _, ops::Range};
 
-use macvlan_core::model::container::Container;
+use ratatui::crossterm::terminal;
 use tabled::{
     builder::Builder,
     settings::{Alignment, Modify, Padding, Style, object::Columns},
@@ -10,6 +10,17 @@ use tabled::{
 
 /// Columns of a terminal that nobody has widened.
 pub const WIDTH: usize = 80;
+
+/// Columns that a table may take: as many as `COLUMNS` says, or the terminal has. `None`, where output goes
+/// elsewhere, is no limit: what reads it wants all.
+pub fn room() -> Option<usize> {
+    let told = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || {
+        let (columns, _) = std::io::stdout().is_terminal().then(terminal::size)?.ok()?;
+        Some(columns.into())
+    };
+    told.or_else(terminal).filter(|columns| *columns > 0)
+}
 
 /// Narrowest cell of a namespace or a container, where other cells take most of a line.
 const NARROWEST_CELL: usize = 14;
@@ -25,13 +36,14 @@ pub fn table<const COLUMNS: usize>(records: Vec<[String; COLUMNS]>, right_aligne
     lines.join("\n")
 }
 
-/// Cuts the cells of one column to what the others leave of a line.
-pub fn fit<const COLUMNS: usize>(records: &mut [[String; COLUMNS]], column: usize) {
+/// Cuts the cells of one column to what the others leave of a line of `room` columns, if that is limited.
+pub fn fit<const COLUMNS: usize>(records: &mut [[String; COLUMNS]], column: usize, room: Option<usize>) {
+    let Some(room) = room else { return };
     let width = |column: usize| records.iter().map(|record| record[column].chars().count()).max();
     let others = (0..COLUMNS).filter(|other| *other != column);
     // A blank between any two columns.
     let taken: usize = others.map(|other| width(other).unwrap_or_default() + 1).sum();
-    let room = WIDTH.saturating_sub(taken).max(NARROWEST_CELL);
+    let room = room.saturating_sub(taken).max(NARROWEST_CELL);
     for record in records {
         let cell = &mut record[column];
         if cell.chars().count() > room {
@@ -40,23 +52,20 @@ pub fn fit<const COLUMNS: usize>(records: &mut [[String; COLUMNS]], column: usiz
     }
 }
 
-/// `docker:web`; without a name, the short id that engines show.
-pub fn container_cell(container: &Container) -> String {
-    const SHORT: usize = 12;
-    let short = container.id.get(..SHORT).unwrap_or(&container.id);
-    format!("{}:{}", container.engine, container.name.as_deref().unwrap_or(short))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_container_is_shown_by_its_name_or_a_short_id() {
-        let cell = |name: Option<&str>| {
-            let id = "ed6e59f70b868973ab3e06424546f5621801ca423f9e983d8fc8b69079edb69a".into();
-            container_cell(&Container { engine: "docker", id, name: name.map(Into::into) })
+    fn cells_are_cut_where_room_is_limited_alone() {
+        let records = [["a-name-that-is-too-long-for-its-line".to_owned(), "1".repeat(20)]];
+        let cell = |room| {
+            let mut records = records.clone();
+            fit(&mut records, 0, room);
+            records[0][0].clone()
         };
-        assert_eq!((cell(Some("web")), cell(None)), ("docker:web".into(), "docker:ed6e59f70b86".into()));
+        assert_eq!(cell(None), records[0][0]);
+        assert_eq!(cell(Some(40)), "a-name-that-is-too~");
+        assert_eq!(cell(Some(10)), "a-name-that-i~");
     }
 }

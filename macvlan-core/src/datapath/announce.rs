@@ -1,5 +1,5 @@
-//! Telling neighbours that the host is at another MAC now: they would go on at the old one until
-//! their own timers let go of it.
+//! Telling neighbours that an address is at another MAC now: they would go on at the old one until their own timers
+//! let go of it.
 //!
 //! IPv4 by an ARP request of the sender for itself (RFC 5227, section 3), IPv6 by an unsolicited
 //! neighbour advertisement (RFC 4861, section 7.2.6).
@@ -9,6 +9,8 @@ use std::{
     mem::size_of,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use macvlan_common::mac::Mac;
@@ -41,6 +43,67 @@ pub fn announce(index: u32, mac: Mac, addresses: &[(IpAddr, Audience)]) {
             let _ = send(&socket, index, &frame);
         }
     }
+}
+
+/// How often the wire is told, and how long it is waited between; twice as long each time. One may be lost.
+const TIMES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Announcements that go on by themselves.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Announcing(Option<JoinHandle<()>>);
+
+impl Announcing {
+    /// Waits until all are said.
+    pub fn wait(self) {
+        // A panic there has said so itself.
+        let _ = self.0.map(JoinHandle::join);
+    }
+
+    /// Lets them go on.
+    pub fn go_on(self) {}
+}
+
+/// Says to everybody on the wire of the device with this index, thrice, that each address is at the MAC beside it. The
+/// frames pass no qdisc and no program (`packet_xmit` in net/packet/af_packet.c): nobody on this machine hears them. It
+/// helps and is not needed, as [`announce`].
+pub fn announce_on_wire(index: u32, addresses: &[(IpAddr, Mac)]) -> Announcing {
+    let frames: Vec<Vec<u8>> =
+        addresses.iter().filter_map(|(address, mac)| frame(*mac, *address, Audience::All)).collect();
+    if frames.is_empty() {
+        return Announcing(None);
+    }
+    let Ok(socket) = open(index) else { return Announcing(None) };
+    bypass(&socket);
+    let say = move |socket: &OwnedFd| {
+        for frame in &frames {
+            let _ = send(socket, index, frame);
+        }
+    };
+    say(&socket);
+    let go_on = move || {
+        for time in 0..TIMES - 1 {
+            thread::sleep(PAUSE * (1 << time));
+            say(&socket);
+        }
+    };
+    Announcing(thread::Builder::new().name("announcements".into()).spawn(go_on).ok())
+}
+
+/// Has frames of this socket pass by qdiscs and programs. Without it, those of this machine hear them too.
+fn bypass(socket: &OwnedFd) {
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer is to a live integer of the length given.
+    let _ = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_QDISC_BYPASS,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
 }
 
 fn frame(mac: Mac, address: IpAddr, audience: Audience) -> Option<Vec<u8>> {

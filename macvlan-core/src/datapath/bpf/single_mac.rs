@@ -1,0 +1,86 @@
+//! One MAC on the wire: whether it is wanted, who has which address there, and what the wire is told.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use anyhow::Result;
+use macvlan_common::{mac::Mac, names};
+
+use crate::{
+    datapath::{
+        announce::{Announcing, announce_on_wire},
+        bpf::{attached::Bpf, hooks::tc::Hooks, maps::holders::HolderTable},
+    },
+    kernel::wireless,
+    model::{
+        held::{Held, ToldHolders},
+        master::Master,
+        options::{OptionValues, SingleMac},
+    },
+};
+
+/// How long what comes in is still given to children after the wire was told that they have their own MACs again.
+const TURNING: Duration = Duration::from_secs(1);
+
+/// Whether children of `master` are to speak with its MAC on the wire.
+pub fn is_single(options: &OptionValues, master: &Master) -> bool {
+    match options.single_mac {
+        SingleMac::Off => false,
+        SingleMac::On => true,
+        SingleMac::Auto => wireless::carries_one_mac(master.index),
+    }
+}
+
+impl Bpf {
+    /// Whether its programs are those for a wire that carries one MAC.
+    pub fn is_single(&self) -> bool {
+        self.record.single
+    }
+
+    /// Tells the programs what netlink does, where they are for a wire of one MAC; and tells the wire, where that is new to
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// A map cannot be read or written.
+    pub fn set_holders(&mut self, master: &Master, told: &ToldHolders) -> Result<Announcing> {
+        if !self.record.single {
+            return Ok(Announcing::default());
+        }
+        let children: BTreeSet<Mac> = self.members.policies.keys().copied().collect();
+        HolderTable::open(&self.directory)?.set(told, &children)?;
+        if !std::mem::take(&mut self.is_new_to_wire) {
+            return Ok(Announcing::default());
+        }
+        let hosts = told.holders.iter().filter(|(_, holder)| holder.is_none()).map(|(address, _)| *address);
+        let mut at_master: Vec<(IpAddr, Mac)> = hosts.map(|address| (address, master.mac)).collect();
+        at_master.extend(self.held_untagged()?.into_iter().map(|held| (held.address, master.mac)));
+        Ok(announce_on_wire(master.index, &at_master))
+    }
+
+    fn held_untagged(&self) -> Result<Vec<Held>> {
+        Ok(HolderTable::open(&self.directory)?.held()?.into_iter().filter(|held| held.vlan == 0).collect())
+    }
+
+    /// Puts the programs of these hooks on the master: those that give the children their own MACs again. What comes in for
+    /// the master's is given to them until the wire knows.
+    pub(crate) async fn end_single(&mut self, master: &Master, hooks: &mut Hooks<'_>) -> Result<()> {
+        hooks.replace_tc_program(names::EGRESS, master, self.record.hairpin)?;
+        let own: Vec<(IpAddr, Mac)> =
+            self.held_untagged()?.into_iter().map(|held| (held.address, held.mac)).collect();
+        if !own.is_empty() {
+            let announcing = announce_on_wire(master.index, &own);
+            tokio::time::sleep(TURNING).await;
+            announcing.wait();
+        }
+        hooks.replace_tc_program(names::INGRESS, master, self.record.hairpin)
+    }
+
+    /// Puts the programs of these hooks on the master: those that give the children its MAC. What was heard when they were
+    /// there before is void: it was kept in case that ending it failed.
+    pub(crate) fn begin_single(&mut self, master: &Master, hooks: &mut Hooks<'_>) -> Result<()> {
+        HolderTable::open(&self.directory)?.set(&ToldHolders::default(), &BTreeSet::new())?;
+        hooks.replace_tc(master, self.record.hairpin)?;
+        self.is_new_to_wire = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! One MAC on the wire: everything behind a port that drops all other source MACs and delivers to that one alone.
+
+mod clients;
+mod hostile;
+mod scene;
+mod switching;
+mod talk;
