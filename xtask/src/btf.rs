@@ -1,10 +1,13 @@
-//! Type information (BTF) in an order that does not depend on where it was built.
+//! Type information (BTF) in an order that does not depend on where it was built, and without the lines of
+//! the sources: these are a third of the packed object, which every ADD of the CNI plugin loads.
 //!
 //! LLVM gives the declarations of types that are only pointed to (`BTF_KIND_FWD`) their numbers in
 //! the order of addresses in its own memory (`FixupDerivedTypes`, a map keyed by pointers, in
 //! `llvm/lib/Target/BPF/BTFDebug.h`), which the length of a path is enough to change.
 //!
 //! Layout: the kernel's `Documentation/bpf/btf.rst` and `include/uapi/linux/btf.h`.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -32,7 +35,8 @@ const KIND_ENUM64: u32 = 19;
 const TYPE_LEN: usize = 12;
 
 /// Numbers the forward declarations of `btf`, the content of a little-endian section `.BTF`, in the
-/// order of their names. Everything keeps its place and size.
+/// order of their names, those of one name in the order in which they are first referred to.
+/// Everything keeps its place and size.
 ///
 /// # Errors
 /// The section is not as the kernel documents it.
@@ -44,10 +48,15 @@ pub fn sort_forwards(btf: &mut [u8]) -> Result<()> {
             .get(entry.at..)
             .and_then(|rest| rest.first_chunk().copied())
             .context("BTF ends within a type")?;
-        forwards.push(Forward { index, name: name(btf, entry.at)?, declaration });
+        forwards.push(Forward {
+            index,
+            name: name(btf, entry.at)?,
+            declaration,
+            first_reference: first_reference(btf, &types, index + 1)?,
+        });
     }
     let places: Vec<usize> = forwards.iter().map(|forward| forward.index).collect();
-    forwards.sort_by(|one, other| (&one.name, one.declaration).cmp(&(&other.name, other.declaration)));
+    forwards.sort_by(|one, other| one.order().cmp(&other.order()));
 
     // Types are numbered from 1: 0 is void.
     let mut numbers: Vec<u32> = (0..=u32::try_from(types.len())?).collect();
@@ -65,11 +74,113 @@ pub fn sort_forwards(btf: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
+/// The sections `.BTF` and `.BTF.ext` without the lines of the sources, and without the text that only
+/// these refer to.
+///
+/// # Errors
+/// A section is not as the kernel documents it.
+pub fn without_lines(btf: &[u8], ext: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+    let types = types(btf)?;
+    let mut ext = ext_without_lines(ext)?;
+    let mut texts = Texts::of(btf)?;
+    let mut btf = btf[..offset(btf, 4)? + offset(btf, 8)? + offset(btf, 12)?].to_vec();
+    for at in types.iter().flat_map(Type::names) {
+        texts.keep(&mut btf, at)?;
+    }
+    for at in ext_names(&ext)? {
+        texts.keep(&mut ext, at)?;
+    }
+    let types_len = offset(&btf, 12)?;
+    set_word(&mut btf, 16, types_len)?;
+    set_word(&mut btf, 20, texts.kept.len())?;
+    btf.extend(texts.kept);
+    Ok((btf, ext))
+}
+
+/// `.BTF.ext` with what it says of functions and of fields to be relocated alone.
+fn ext_without_lines(ext: &[u8]) -> Result<Vec<u8>> {
+    let header_len = offset(ext, 4)?;
+    let mut short = ext.get(..header_len).context("'.BTF.ext' is cut short")?.to_vec();
+    // Offset and length of: functions, lines, fields.
+    for field in (8..header_len).step_by(8) {
+        let (from, len) = if field == 16 { (0, 0) } else { (offset(ext, field)?, offset(ext, field + 4)?) };
+        let records =
+            ext.get(header_len + from..header_len + from + len).context("'.BTF.ext' is cut short")?;
+        let place = short.len() - header_len;
+        set_word(&mut short, field, place)?;
+        set_word(&mut short, field + 4, len)?;
+        short.extend(records);
+    }
+    Ok(short)
+}
+
+/// Where `.BTF.ext` without lines names text: the sections, and the paths of fields to be relocated.
+fn ext_names(ext: &[u8]) -> Result<Vec<usize>> {
+    let header_len = offset(ext, 4)?;
+    let mut names = Vec::new();
+    for (field, text_of_record) in [(8, None), (24, Some(8))] {
+        if field + 8 > header_len || offset(ext, field + 4)? == 0 {
+            continue;
+        }
+        let start = header_len + offset(ext, field)?;
+        let (end, record) = (start + offset(ext, field + 4)?, offset(ext, start)?);
+        let mut at = start + 4;
+        while at < end {
+            names.push(at);
+            let (first, count) = (at + 8, offset(ext, at + 4)?);
+            names.extend(
+                text_of_record
+                    .into_iter()
+                    .flat_map(|text| (0..count).map(move |index| first + index * record + text)),
+            );
+            at = first + count * record;
+        }
+        ensure!(at == end, "the last record of '.BTF.ext' ends beyond its part");
+    }
+    Ok(names)
+}
+
+/// The text of a section `.BTF`, and what of it is kept.
+struct Texts<'btf> {
+    all: &'btf [u8],
+    kept: Vec<u8>,
+    places: BTreeMap<&'btf [u8], usize>,
+}
+
+impl<'btf> Texts<'btf> {
+    fn of(btf: &'btf [u8]) -> Result<Self> {
+        let from = offset(btf, 4)? + offset(btf, 16)?;
+        let all = btf.get(from..).context("BTF has no text")?;
+        Ok(Self { all, kept: vec![0], places: BTreeMap::from([(&b""[..], 0)]) })
+    }
+
+    /// Keeps the text that the word at `at` of `section` refers to, and has it refer to the new place.
+    fn keep(&mut self, section: &mut [u8], at: usize) -> Result<()> {
+        let text = self.all.get(offset(section, at)?..).context("BTF has a name beyond its end")?;
+        let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+        let place = *self.places.entry(text).or_insert_with(|| {
+            let place = self.kept.len();
+            self.kept.extend(text);
+            self.kept.push(0);
+            place
+        });
+        set_word(section, at, place)
+    }
+}
+
 struct Forward {
     /// Its place among the types, from 0.
     index: usize,
     name: Vec<u8>,
     declaration: [u8; TYPE_LEN],
+    /// Where it is first referred to, in bytes from the section's start.
+    first_reference: Option<usize>,
+}
+
+impl Forward {
+    fn order(&self) -> (&[u8], [u8; TYPE_LEN], Option<usize>) {
+        (&self.name, self.declaration, self.first_reference)
+    }
 }
 
 /// A type of the section.
@@ -94,6 +205,17 @@ impl Type {
         })
     }
 
+    /// Where it names text: itself, its members, parameters or values.
+    fn names(&self) -> Vec<usize> {
+        let body = self.at + TYPE_LEN;
+        let entry = match self.kind {
+            KIND_STRUCT | KIND_UNION | KIND_ENUM64 => 12,
+            KIND_ENUM | KIND_FUNC_PROTO => 8,
+            _ => return vec![self.at],
+        };
+        std::iter::once(self.at).chain((0..self.vlen).map(|index| body + index * entry)).collect()
+    }
+
     /// Where it names other types, in bytes from the section's start.
     fn references(&self) -> Vec<usize> {
         let body = self.at + TYPE_LEN;
@@ -108,6 +230,16 @@ impl Type {
             _ => Vec::new(),
         }
     }
+}
+
+/// Where `types` first name the type of this number.
+fn first_reference(btf: &[u8], types: &[Type], number: usize) -> Result<Option<usize>> {
+    for at in types.iter().flat_map(Type::references) {
+        if usize::try_from(word(btf, at)?)? == number {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
 }
 
 fn types(btf: &[u8]) -> Result<Vec<Type>> {
@@ -130,6 +262,12 @@ fn name(btf: &[u8], at: usize) -> Result<Vec<u8>> {
     let from = offset(btf, 4)? + offset(btf, 16)? + offset(btf, at)?;
     let rest = btf.get(from..).context("BTF has a name beyond its end")?;
     Ok(rest.split(|&byte| byte == 0).next().unwrap_or_default().to_vec())
+}
+
+fn set_word(section: &mut [u8], at: usize, word: usize) -> Result<()> {
+    let place = section.get_mut(at..at + 4).context("BTF is cut short")?;
+    place.copy_from_slice(&u32::try_from(word)?.to_le_bytes());
+    Ok(())
 }
 
 fn offset(btf: &[u8], at: usize) -> Result<usize> {
@@ -182,6 +320,37 @@ mod tests {
         let mut crossed = btf(("beta", 1), ("alpha", 4));
         sort_forwards(&mut crossed).unwrap();
         assert_eq!(crossed, btf(("alpha", 4), ("beta", 1)));
+    }
+
+    #[test]
+    fn declarations_of_one_name_go_by_who_refers_to_them_first() {
+        let sorted = btf(("alpha", 1), ("alpha", 4));
+        for mut order in [sorted.clone(), btf(("alpha", 4), ("alpha", 1))] {
+            sort_forwards(&mut order).unwrap();
+            assert_eq!(order, sorted);
+        }
+    }
+
+    #[test]
+    fn lines_go_and_with_them_what_only_they_say() {
+        let words = |words: &[u32]| -> Vec<u8> { words.iter().copied().flat_map(u32::to_le_bytes).collect() };
+        let whole = btf(("beta", 1), ("beta", 4));
+        let place = |text: &str| {
+            let at = whole.windows(text.len()).rposition(|at| at == text.as_bytes()).unwrap();
+            u32::try_from(at).unwrap() - u32::from_le_bytes(whole[16..20].try_into().unwrap()) - 24
+        };
+        let header = [1 << 16 | u32::from(MAGIC), 24];
+        let functions = [8, place("beta"), 1, 0, 3];
+        let lines = [16, place("beta"), 1, 0, place("alpha"), place("alpha"), 7];
+        let ext = words(&[&header[..], &[0, 20, 20, 28], &functions, &lines].concat());
+
+        let (short, short_ext) = without_lines(&whole, &ext).unwrap();
+        let functions = [8, 1, 1, 0, 3];
+        assert_eq!(short_ext, words(&[&header[..], &[0, 20, 20, 0], &functions].concat()));
+        assert!(short.ends_with(b"\0beta\0"), "{short:?}");
+        assert!(!short.windows(5).any(|text| text == b"alpha"), "{short:?}");
+        assert_eq!(without_lines(&short, &short_ext).unwrap(), (short, short_ext));
+        assert_eq!(without_lines(&whole, &ext[..30]).unwrap_err().to_string(), "'.BTF.ext' is cut short");
     }
 
     #[test]

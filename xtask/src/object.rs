@@ -19,8 +19,8 @@ const INSTRUCTION: u64 = 8;
 /// What the kernel must be told; it admits helpers that are for GPL programs only.
 const LICENSE: &[u8] = b"Dual MIT/GPL\0";
 
-/// The object without DWARF, and with its BTF in an order of its own: that stays, for the verifier's
-/// messages and for `bpftool`. Its relocations go: they repeat what it holds, for a linker, and loaders
+/// The object without DWARF and lines of the sources, and with its BTF in an order of its own: that stays,
+/// for the functions that programs share and for `bpftool`. Its relocations go: they repeat what it holds, for a linker, and loaders
 /// find their own way (libbpf and aya both pass them by).
 ///
 /// # Errors
@@ -47,15 +47,36 @@ pub fn strip(elf: &[u8]) -> Result<Vec<u8>> {
         names.sh_addralign = 1;
         names.data = SectionData::SectionString;
     }
-    builder.set_section_sizes();
-    for section in builder.sections.iter_mut().filter(|section| *section.name == *b".BTF") {
-        if let SectionData::Data(data) = &mut section.data {
-            btf::sort_forwards(data.to_mut())?;
+    let [mut types, mut ext] = [".BTF", ".BTF.ext"].map(|name| data_of(&builder, name));
+    if let Some(types) = &mut types {
+        btf::sort_forwards(types)?;
+    }
+    if let (Some(all), Some(all_ext)) = (&types, &ext) {
+        let (short, short_ext) = btf::without_lines(all, all_ext)?;
+        (types, ext) = (Some(short), Some(short_ext));
+    }
+    for section in &mut builder.sections {
+        let new = match section.name.as_slice() {
+            b".BTF" => types.take(),
+            b".BTF.ext" => ext.take(),
+            _ => None,
+        };
+        if let Some(new) = new {
+            section.data = SectionData::Data(new.into());
         }
     }
+    builder.set_section_sizes();
     let mut stripped = Vec::new();
     builder.write(&mut stripped).context("cannot write the object")?;
     Ok(stripped)
+}
+
+fn data_of(builder: &Builder<'_>, name: &str) -> Option<Vec<u8>> {
+    let section = builder.sections.iter().find(|section| *section.name == *name.as_bytes())?;
+    match &section.data {
+        SectionData::Data(data) => Some(data.to_vec()),
+        _ => None,
+    }
 }
 
 /// Checks that the object is whole, and counts the instructions of each program.

@@ -25,7 +25,7 @@ pub const CONTROL: Program = Program { name: "macvlan-ctl", profile: "dist", mos
 pub const PLUGIN: Program = Program {
     name: "macvlan-cni",
     profile: "dist-plugin",
-    most: 27 * TENTH,
+    most: 26 * TENTH,
     flags: &["-Clink-arg=-Wl,--script=xtask/src/dist/plugin.ld"],
 };
 
