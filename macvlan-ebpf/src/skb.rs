@@ -1,6 +1,10 @@
 //! Fields of the packet buffer that a TC program is called with; none of them is packet memory.
 
-use aya_ebpf::{bindings, programs::TcContext};
+use aya_ebpf::{
+    bindings,
+    helpers::{bpf_skb_vlan_pop, bpf_skb_vlan_push},
+    programs::TcContext,
+};
 use macvlan_common::tag::Tag;
 
 #[inline(always)]
@@ -96,6 +100,24 @@ pub fn vlan_control(ctx: &TcContext) -> u32 {
 pub fn protocol(ctx: &TcContext) -> u16 {
     // SAFETY: reading a field of the context that the program was called with.
     (unsafe { (*skb(ctx)).protocol } as u16).swap_bytes()
+}
+
+/// Gives the frame a VLAN tag, beside it; one that was there goes into the frame. `false` when there is no
+/// memory for that.
+#[inline(always)]
+pub fn push_tag(ctx: &TcContext) -> bool {
+    /// `ETH_P_8021Q`, as it is sent, and an identifier.
+    const PROTOCOL: u16 = 0x8100_u16.to_be();
+    const CONTROL: u16 = 1;
+    // SAFETY: the helper changes the frame, of which no address is kept here.
+    unsafe { bpf_skb_vlan_push(skb(ctx), PROTOCOL, CONTROL) == 0 }
+}
+
+/// Takes the outermost VLAN tag from the frame. `false` when there is no memory for that.
+#[inline(always)]
+pub fn pop_tag(ctx: &TcContext) -> bool {
+    // SAFETY: as in `push_tag`.
+    unsafe { bpf_skb_vlan_pop(skb(ctx)) == 0 }
 }
 
 /// Where the metadata before the frame begin.

@@ -13,7 +13,7 @@ use macvlan_tests::{
     frames::{self, ETH_HLEN, EXPERIMENTAL, Frame, Marker, SERVICE_VLAN, VLAN},
     lab::{Lab, Station},
     needs, require,
-    sniff::{Injector, Kind, Tap},
+    sniff::{Injector, Kind, Tap, XdpSender},
 };
 
 const DEMULTIPLEXERS: [&[&str]; 3] = [&[], &["--xdp", "native"], &["--xdp", "generic"]];
@@ -60,6 +60,17 @@ fn frames_of_14_to_60_bytes_follow_the_same_rules() {
 }
 
 #[test]
+fn frames_of_an_xdp_socket_follow_the_same_rules() {
+    needs!(require::lab, require::binary);
+    check(EXPERIMENTAL, &XDP_SOCKET, |dst, src| {
+        let frame = |length| Frame::new(dst, src).payload(EXPERIMENTAL, b"by XDP").padded(length);
+        let tagged = |id| Frame::new(dst, src).tag(VLAN, id).payload(EXPERIMENTAL, b"by XDP, tagged");
+        vec![frame(SHORTEST), frame(1514), tagged(10).padded(SHORTEST)]
+    });
+    check(ETH_P_802_2, &XDP_SOCKET, |dst, src| vec![frames::llc(dst, src, Marker::new())]);
+}
+
+#[test]
 fn a_tag_beside_the_frame_counts_with_its_4_bytes_on_the_way_out() {
     needs!(require::lab, require::tcx, require::binary);
     let lab = Lab::new();
@@ -81,6 +92,21 @@ fn a_tag_beside_the_frame_counts_with_its_4_bytes_on_the_way_out() {
     let expected = [("b1".to_owned(), Path::Host.as_str(), "tx", sent)];
     assert_eq!((&attached.stats() - &before).all(), expected);
 }
+
+/// What sends the frames, and who has it.
+struct Sending {
+    by: fn(&Station, &[u8]),
+    senders: &'static [&'static str],
+}
+
+const PACKET_SOCKET: Sending = Sending {
+    by: |from, frame| Injector::new(&from.ns, &from.dev).send(frame),
+    senders: &["host", "wire", "b1", "p1"],
+};
+
+/// One on the master itself passes no TC egress.
+const XDP_SOCKET: Sending =
+    Sending { by: |from, frame| XdpSender::new(&from.ns, &from.dev).send(frame), senders: &["b1", "p1"] };
 
 /// Host, wire, a bridge and a private child, each listening for one frame.
 struct Audience<'lab> {
@@ -117,9 +143,8 @@ impl<'lab> Audience<'lab> {
 
     /// Sends the frame, and asserts that `expected` get it once, as it was sent, and nobody else.
     #[track_caller]
-    fn expect(&mut self, from: &str, frame: &[u8], expected: &[&str]) {
-        let sender = self.station(from);
-        Injector::new(&sender.ns, &sender.dev).send(frame);
+    fn expect(&mut self, from: &str, frame: &[u8], expected: &[&str], send: fn(&Station, &[u8])) {
+        send(self.station(from), frame);
         let to_host = as_the_host_gets(frame, self.lab.host.mac, from);
         let shape = |name: &str| if name == "host" { to_host.as_slice() } else { frame };
         for (name, tap) in self.taps.iter_mut().filter(|(name, _)| expected.contains(name)) {
@@ -175,9 +200,14 @@ fn as_the_host_gets(frame: &[u8], host: Mac, from: &str) -> Vec<u8> {
     frame
 }
 
-/// Sends such frames on every path, under every demultiplexer.
+/// Sends such frames by packet sockets on every path, under every demultiplexer.
 #[track_caller]
 fn check_everywhere(protocol: u16, frames: impl Fn(Mac, Mac) -> Vec<Vec<u8>>) {
+    check(protocol, &PACKET_SOCKET, frames);
+}
+
+#[track_caller]
+fn check(protocol: u16, sending: &Sending, frames: impl Fn(Mac, Mac) -> Vec<Vec<u8>>) {
     for args in DEMULTIPLEXERS {
         let lab = Lab::new();
         let mut audience = Audience::new(&lab, protocol);
@@ -196,12 +226,12 @@ fn check_everywhere(protocol: u16, frames: impl Fn(Mac, Mac) -> Vec<Vec<u8>>) {
             ("p1", "broadcast", &["host", "wire"], &[("p1", wire, "tx")]),
             ("wire", "broadcast", &["b1", "p1", "host"], &[]),
         ];
-        for (from, to, arrives, gained) in rows {
+        for (from, to, arrives, gained) in rows.into_iter().filter(|row| sending.senders.contains(&row.0)) {
             let dst = if to == "broadcast" { Mac::BROADCAST } else { audience.station(to).mac };
             for frame in frames(dst, audience.station(from).mac) {
                 let before = attached.stats();
 
-                audience.expect(from, &frame, arrives);
+                audience.expect(from, &frame, arrives, sending.by);
 
                 let sent = Count { packets: 1, bytes: frame.len() as u64 };
                 let expected: Vec<_> = gained

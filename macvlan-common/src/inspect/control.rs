@@ -20,7 +20,7 @@ pub fn is_control<P: Packet>(packet: &P) -> bool {
 }
 
 /// Whether [`is_control`] may hold, by the bytes at fixed places: `false` is certain, and costs next to
-/// nothing. `half` gives the 16 bits at an offset from the destination MAC, `None` where they cannot be had
+/// nothing. `half` gives the 16 bits at an offset from the destination MAC, `None` where they are not read
 /// cheaply.
 #[inline(always)]
 pub fn may_be_control(half: impl Fn(u32) -> Option<u16>) -> bool {

@@ -200,6 +200,10 @@ fn copy_through(ctx: &TcContext, device: u32) -> bool {
 /// what a sender may have set: `skb_scrub_packet` and `____dev_forward_skb` clear the rest.
 #[inline(always)]
 fn turn(ctx: &TcContext, tag: Tag) -> i32 {
+    if !has_network_header(ctx) {
+        copy_failed(ctx);
+        return TC_ACT_SHOT;
+    }
     skb::set_tag(ctx, tag);
     ctx.set_mark(0);
     skb::set_tstamp(ctx, 0);
@@ -223,11 +227,32 @@ fn copy_to_host(ctx: &TcContext, frame: Frame, config: &Config, kind: Hairpin) -
 /// A copy comes back up; the frame itself keeps what it came with.
 #[inline(always)]
 fn copy_to_ingress(ctx: &TcContext, copy_tag: Tag) {
+    if !has_network_header(ctx) {
+        copy_failed(ctx);
+        return;
+    }
     with_copy_tagged(ctx, copy_tag, |ctx| {
         if ctx.clone_redirect(skb::ifindex(ctx), u64::from(BPF_F_INGRESS)).is_err() {
             copy_failed(ctx);
         }
     });
+}
+
+/// Whether the kernel knows where the network header begins, without which it redirects nothing
+/// (`__bpf_redirect_common` in net/core/filter.c). Of a frame from an XDP socket it does not, nor the protocol,
+/// until it has taken a VLAN tag out of the frame: it gets two, as the first stays beside it.
+#[inline(always)]
+fn has_network_header(ctx: &TcContext) -> bool {
+    skb::protocol(ctx) != 0 || macvlan_headers(skb_of(ctx)) == 0
+}
+
+/// Gives the frame a protocol and a network header. Gives 0 when it has them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn macvlan_headers(skb: *mut __sk_buff) -> i32 {
+    let ctx = &context_of(skb);
+    let done = skb::push_tag(ctx) && skb::push_tag(ctx) && skb::pop_tag(ctx) && skb::pop_tag(ctx);
+    i32::from(!done)
 }
 
 /// What `make` copies has this tag, and nothing that a sender may have set beside the frame.
