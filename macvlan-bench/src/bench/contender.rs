@@ -44,7 +44,7 @@ pub struct Contender {
     pub quick: bool,
 }
 
-/// All of them, ours first, floors last.
+/// All of them, ours first, limits last.
 pub const CONTENDERS: [Contender; 12] = [
     Contender {
         name: "tc",
@@ -132,7 +132,7 @@ pub const CONTENDERS: [Contender; 12] = [
     },
     Contender {
         name: "veth",
-        title: "floor: bare veth",
+        title: "limit: bare veth",
         wiring: Wiring::Direct,
         datapath: None,
         flood_only: false,
@@ -140,7 +140,7 @@ pub const CONTENDERS: [Contender; 12] = [
     },
     Contender {
         name: XDP_DROP,
-        title: "floor: bare XDP_DROP",
+        title: "limit: bare XDP_DROP",
         wiring: Wiring::DropAll,
         datapath: None,
         flood_only: false,
@@ -188,7 +188,7 @@ impl Contender {
     }
 
     /// A limit that nobody can pass, not somebody to compete with.
-    pub const fn is_floor(&self) -> bool {
+    pub const fn is_limit(&self) -> bool {
         matches!(self.wiring, Wiring::Direct | Wiring::DropAll)
     }
 
@@ -207,8 +207,8 @@ pub struct Described {
     pub title: &'static str,
     /// See [`Contender::is_ours`].
     pub ours: bool,
-    /// See [`Contender::is_floor`].
-    pub floor: bool,
+    /// See [`Contender::is_limit`].
+    pub limit: bool,
     /// Why it could not take part; `null` when it did.
     pub missing: Option<String>,
 }

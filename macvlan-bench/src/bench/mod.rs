@@ -66,11 +66,12 @@ pub fn bench(effort: &Effort, command: String, progress: &dyn Progress) -> Resul
         name: contender.name,
         title: contender.title,
         ours: contender.is_ours(),
-        floor: contender.is_floor(),
+        limit: contender.is_limit(),
         missing: run.missing.get(contender.name).cloned(),
     });
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
+        date: report::now(),
         command,
         quick: effort.quick,
         rounds: effort.rounds.fewest(),

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::bench::rounds::Spread;
+
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Unit {
@@ -125,6 +127,12 @@ pub const CHILDREN: [Quantity; 2] = [
 
 /// Memory.
 pub const MEMORY: [Quantity; 1] = [Quantity::less("memory", "kernel memory per child", Unit::Bytes)];
+
+/// A median with the least and the most: `21.3 Gbit/s (20.9 Gbit/s to 21.6 Gbit/s)`.
+pub fn told(spread: Spread, unit: Unit) -> String {
+    let [median, least, most] = [spread.median, spread.least, spread.most].map(|value| short(value, unit));
+    format!("{median} ({least} to {most})")
+}
 
 /// A value with its unit, short: `21.3 Gbit/s`, `54.1 µs`, `97.2 %`.
 pub fn short(value: f64, unit: Unit) -> String {

@@ -1,6 +1,6 @@
 //! What came of a run: figures with their spread and ratios, and all that they depend on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ use crate::bench::{
 pub struct Report {
     /// The version of macvlan-ctl.
     pub version: &'static str,
+    /// When it was made (RFC 3339, UTC).
+    pub date: String,
     /// The command that made it.
     pub command: String,
     /// Shortened.
@@ -33,6 +35,11 @@ pub struct Report {
     pub figures: Vec<Figure>,
     /// What could not be measured.
     pub failures: Vec<Failure>,
+}
+
+/// The date of a report that is made now.
+pub fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
 /// One quantity of one contender.

@@ -10,6 +10,7 @@ use tabled::{
 use crate::bench::{
     quantity::short,
     report::{Figure, Report},
+    rounds::Spread,
 };
 
 /// Figures of one quantity and path, which were measured in the same rounds.
@@ -68,37 +69,40 @@ pub fn table(report: &Report) -> String {
 }
 
 fn rows(report: &Report, group: &[&Figure]) -> String {
+    let records = columns(report, group);
+    let last = records.first().map_or(0, Vec::len).saturating_sub(1);
+    let mut table = Builder::from_iter(records).build();
+    table.with(Style::blank());
+    table.modify(Columns::new(1..last), Alignment::right());
+    table.to_string()
+}
+
+/// A group in rows of text, the first one their headings.
+pub fn columns(report: &Report, group: &[&Figure]) -> Vec<Vec<String>> {
     let with_children = group.iter().any(|figure| figure.children.is_some());
-    let mut builder = Builder::default();
     let mut head = vec![String::new()];
     head.extend(with_children.then(|| "children".to_owned()));
     head.extend(["median", "least", "most", "ratios by round: median (least to most)"].map(String::from));
-    builder.push_record(head);
-    for figure in group {
+    let rows = group.iter().map(|figure| {
         let mut row = vec![title(report, figure.contender).to_owned()];
         row.extend(
             with_children.then(|| figure.children.map_or_else(String::new, |children| children.to_string())),
         );
         let spread = figure.spread;
         row.extend([spread.median, spread.least, spread.most].map(|value| short(value, figure.unit)));
-        let mut ratios: Vec<String> = figure
-            .ratios
-            .iter()
-            .map(|(base, ratio)| {
-                format!("{:.2} of {base} ({:.2} to {:.2})", ratio.median, ratio.least, ratio.most)
-            })
-            .collect();
-        ratios.extend(figure.of_fewest.map(|ratio| {
-            format!("{:.2} of its fewest ({:.2} to {:.2})", ratio.median, ratio.least, ratio.most)
-        }));
-        row.push(ratios.join(", "));
-        builder.push_record(row);
-    }
-    let mut table = builder.build();
-    table.with(Style::blank());
-    let last = if with_children { 5 } else { 4 };
-    table.modify(Columns::new(1..last), Alignment::right());
-    table.to_string()
+        row.push(ratios(figure));
+        row
+    });
+    std::iter::once(head).chain(rows).collect()
+}
+
+fn ratios(figure: &Figure) -> String {
+    let told = |base: &str, ratio: &Spread| {
+        format!("{:.2} of {base} ({:.2} to {:.2})", ratio.median, ratio.least, ratio.most)
+    };
+    let bases = figure.ratios.iter().map(|(base, ratio)| told(base, ratio));
+    let fewest = figure.of_fewest.iter().map(|ratio| told("its fewest", ratio));
+    bases.chain(fewest).collect::<Vec<_>>().join(", ")
 }
 
 /// What a contender is called.

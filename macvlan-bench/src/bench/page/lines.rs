@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::bench::{
     page::svg::{WIDTH, escape, open},
-    quantity::short,
+    quantity::{short, told},
     report::{Figure, Report},
     table::title,
 };
@@ -28,7 +28,7 @@ const COLOURS: [&str; 6] = ["#2b6cb0", "#d97706", "#0f766e", "#7c3aed", "#b91c1c
 const WIDE: f64 = 30.0;
 
 /// A whole chart.
-pub fn draw(report: &Report, heading: &str, group: &[&Figure]) -> String {
+pub fn draw(report: &Report, name: &str, heading: &str, group: &[&Figure]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for figure in group {
         if !names.contains(&figure.contender) {
@@ -36,13 +36,13 @@ pub fn draw(report: &Report, heading: &str, group: &[&Figure]) -> String {
         }
     }
     let height = BOTTOM + 44.0 + LINE * names.len() as f64;
-    let mut svg = open(height, heading);
+    let mut svg = open(name, height, heading);
     let scale = Scale::of(group);
     scale.axes(&mut svg, group);
     for (number, name) in names.iter().enumerate() {
         let colour = COLOURS[number % COLOURS.len()];
         let points: Vec<&Figure> = group.iter().copied().filter(|figure| figure.contender == *name).collect();
-        line(&mut svg, &scale, &points, colour);
+        line(&mut svg, report, &scale, &points, colour);
         let y = BOTTOM + 50.0 + LINE * number as f64;
         // A string takes whatever is written.
         let _ = write!(
@@ -142,7 +142,7 @@ impl Scale {
     }
 }
 
-fn line(svg: &mut String, scale: &Scale, points: &[&Figure], colour: &str) {
+fn line(svg: &mut String, report: &Report, scale: &Scale, points: &[&Figure], colour: &str) {
     let place = |figure: &Figure| scale.x(figure.children.unwrap_or(1).into());
     let path: Vec<String> = points
         .iter()
@@ -154,8 +154,12 @@ fn line(svg: &mut String, scale: &Scale, points: &[&Figure], colour: &str) {
         let (top, bottom) = (scale.y(spread.most), scale.y(spread.least));
         let _ = write!(
             svg,
-            "<path stroke=\"{colour}\" stroke-width=\"1.2\" d=\"M{x:.1} {top:.1}V{bottom:.1}M{:.1} {top:.1}h6M{:.1} {bottom:.1}h6\"/>\
-             <circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"2.6\" fill=\"{colour}\"/>",
+            "<g><title>{}, {} children: {}</title>\
+             <path stroke=\"{colour}\" stroke-width=\"1.2\" d=\"M{x:.1} {top:.1}V{bottom:.1}M{:.1} {top:.1}h6M{:.1} {bottom:.1}h6\"/>\
+             <circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"2.6\" fill=\"{colour}\"/></g>",
+            escape(title(report, figure.contender)),
+            figure.children.unwrap_or(1),
+            escape(&told(spread, figure.unit)),
             x - 3.0,
             x - 3.0,
             scale.y(spread.median),

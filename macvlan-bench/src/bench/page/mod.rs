@@ -11,7 +11,7 @@ use crate::bench::{
     page::svg::escape,
     quantity::{Better, Unit},
     report::{Figure, Report},
-    table::{groups, heading, title},
+    table::{columns, groups, heading, title},
 };
 
 /// A chart with the name of its file.
@@ -35,12 +35,13 @@ pub fn charts(report: &Report) -> Vec<Chart> {
             Better::Higher => "longer is better",
             Better::Lower => "shorter is better",
         };
+        let name = name_of(first);
         let svg = if group.iter().any(|figure| figure.children.is_some()) && sizes(&group) > 1 {
-            lines::draw(report, &heading, &group)
+            lines::draw(report, &name, &heading, &group)
         } else {
-            bars::draw(report, &heading, better, &group)
+            bars::draw(report, &name, &heading, better, &group)
         };
-        Chart { name: format!("{}.svg", name_of(first)), heading, svg }
+        Chart { name: format!("{name}.svg"), heading, svg }
     });
     charts.collect()
 }
@@ -85,6 +86,7 @@ pub fn page(report: &Report) -> String {
         }
         page += "</div>\n";
     }
+    page += &tables(report);
     page += &absent(report);
     page += &machine(report);
     page += "</main></body></html>\n";
@@ -111,8 +113,9 @@ fn chapter(name: &str) -> &str {
 fn lead(report: &Report) -> String {
     let machine = &report.machine;
     format!(
-        "macvlan-ctl {} on Linux {}, {} x {}{}: {} rounds or more in {:.0} s.",
+        "macvlan-ctl {} on {}, Linux {}, {} x {}{}: {} rounds or more in {:.0} s.",
         report.version,
+        report.date,
         machine.kernel,
         machine.cpus,
         machine.cpu,
@@ -120,6 +123,28 @@ fn lead(report: &Report) -> String {
         report.rounds,
         report.took
     )
+}
+
+/// Every figure in numbers.
+fn tables(report: &Report) -> String {
+    let mut tables = String::from("<h2>The figures</h2>");
+    for group in groups(report) {
+        let _ = write!(
+            tables,
+            "<div class=\"wide\"><table class=\"figures\"><caption>{}</caption>",
+            escape(&heading(group[0]))
+        );
+        let mut records = columns(report, &group).into_iter();
+        let mut row = |cell: &str, cells: Vec<String>| {
+            let cells: String =
+                cells.iter().map(|text| format!("<{cell}>{}</{cell}>", escape(text))).collect();
+            let _ = write!(tables, "<tr>{cells}</tr>");
+        };
+        row("th", records.next().unwrap_or_default());
+        records.for_each(|cells| row("td", cells));
+        tables += "</table></div>";
+    }
+    tables + "\n"
 }
 
 /// What is not in the charts, and why.
@@ -166,40 +191,46 @@ const HEAD: &str = "<!DOCTYPE html>
 
 /// The charts bring their own.
 const STYLE: &str = "
-:root{color-scheme:light}
-body{margin:0;background:#fff;color:#1c2330;font:16px/1.5 system-ui,'DejaVu Sans',sans-serif}
+:root{color-scheme:light dark;--back:#fff;--text:#1c2330;--soft:#4a5568;--line:#d5dae3;--box:#f3f5f9;--middle:#dbeafe}
+@media(prefers-color-scheme:dark){:root{--back:#161b24;--text:#e4e8f0;--soft:#a3adbd;--line:#39414f;--box:#232a36;--middle:#1f3a5c}}
+body{margin:0;background:var(--back);color:var(--text);font:16px/1.5 system-ui,'DejaVu Sans',sans-serif}
 main{max-width:1200px;margin:0 auto;padding:24px 16px 48px}
 h1{font-size:28px;margin:0 0 8px}
-h2{font-size:20px;margin:36px 0 12px;border-bottom:1px solid #d5dae3;padding-bottom:4px}
-.lead{margin:0 0 12px;color:#4a5568}
-pre{background:#f3f5f9;border-radius:6px;padding:10px 12px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:14px}
+h2{font-size:20px;margin:36px 0 12px;border-bottom:1px solid var(--line);padding-bottom:4px}
+.lead{margin:0 0 12px;color:var(--soft)}
+pre{background:var(--box);border-radius:6px;padding:10px 12px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:14px}
 p,ul{max-width:75ch}
 .setup svg{display:block;width:100%;max-width:480px;height:auto}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr));gap:16px}
-figure{margin:0;border:1px solid #d5dae3;border-radius:8px;padding:12px}
+figure{margin:0;border:1px solid var(--line);border-radius:8px;padding:12px}
 figure svg{display:block;width:100%;height:auto}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:14px}
 th{text-align:left;font-weight:600;padding:4px 16px 4px 0;vertical-align:top;white-space:nowrap}
 td{padding:4px 0;overflow-wrap:anywhere}
+caption{text-align:left;font-weight:600;padding:12px 0 4px}
+.figures td{padding-right:16px;white-space:nowrap}
 @media(max-width:600px){th,td{display:block;padding:0}td{padding-bottom:8px}}
 ";
 
 const SETUP: &str = "<p>Each contender has namespaces of its own: a host that owns the master, a \
 machine beyond the master, and two children. What joins them differs: macvlan with our programs on the \
 master, plain macvlan, a macvlan shim in the host's namespace, a bridge with a veth for each child, \
-routes over veths, ipvlan. The floors have no switch at all: a veth pair between every two, or a \
+routes over veths, ipvlan. The limits have no switch at all: a veth pair between every two, or a \
 program that drops every frame. All traffic stays in the kernel: no wire limits it.</p>";
 
 const READING: &str = "<ul>\
 <li>A bar ends at the median of all rounds; the line across it goes from the least round to the most. \
 Bars whose lines overlap do not differ for certain; a line without an end leaves the chart.</li>\
 <li>In each round all contenders run one after the other, each time another one first; a ratio is made \
-within a round, and its median is shown. So a machine that gets slower or faster meanwhile does so for all.</li>\
+within a round, and its median is shown. So a machine that gets slower or faster meanwhile does so for all. \
+The medians of two bars may be of different rounds: where they would give another ratio, it stands beside, after \
+\"bars\"; believe the one of the rounds.</li>\
 <li>Rates are what arrived at the receiver. What was lost on the way is told beside them.</li>\
 <li>Sender and receiver have a processor each, where there are two. The generator sends and receives in \
 one context of the kernel, so time for each of its frames is what both cost together.</li>\
-<li>Ours is blue, a floor is hatched: it is a limit, not something to use.</li></ul>";
+<li>Ours is blue, a limit is hatched: nothing that uses the same devices can be better, and it is not something \
+to use.</li></ul>";
 
 #[cfg(test)]
 mod tests;

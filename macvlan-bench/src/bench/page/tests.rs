@@ -37,11 +37,12 @@ fn report() -> Report {
         name: contender.name,
         title: contender.title,
         ours: contender.is_ours(),
-        floor: contender.is_floor(),
+        limit: contender.is_limit(),
         missing: (contender.name == "ipvlan").then(|| hostile.into()),
     });
     Report {
         version: "0.1.0",
+        date: "2026-01-02T03:04:05Z".into(),
         command: format!("macvlan-ctl bench --html {hostile}"),
         quick: true,
         rounds: 2,
@@ -77,6 +78,8 @@ fn the_page_is_well_formed_and_asks_for_nothing_from_elsewhere() {
     let page = page(&report());
     let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
     let document = Document::parse_with_options(&page, options).unwrap();
+    let ids: Vec<&str> = document.descendants().filter_map(|node| node.attribute("id")).collect();
+    assert_eq!(ids, ["limit-wire-child-udp-64", "limit-wire-child-frame-cost"], "each is there once");
     let named = |name: &str| document.descendants().filter(|node| node.tag_name().name() == name).count();
     assert_eq!(named("figure"), 2);
     assert_eq!(named("script"), 0, "text stays text");
@@ -84,7 +87,18 @@ fn the_page_is_well_formed_and_asks_for_nothing_from_elsewhere() {
     for attribute in document.descendants().flat_map(|node| node.attributes()) {
         assert!(!["src", "href"].contains(&attribute.name()), "{}", attribute.value());
     }
-    for said in ["took no part", "tcp-rr, host to child", "spectre v2", "11.0 % lost", "How to read it"] {
+    for said in [
+        "2026-01-02T03:04:05Z",
+        "macvlan-ctl, TC: ",
+        "4000 children: ",
+        "ratios by round",
+        "prefers-color-scheme:dark",
+        "took no part",
+        "tcp-rr, host to child",
+        "spectre v2",
+        "11.0 % lost",
+        "How to read it",
+    ] {
         assert!(page.contains(said), "{said}");
     }
 }

@@ -126,13 +126,14 @@ pub fn measure(
     let described = [(THERE, "this node to the other"), (BACK, "the other node to this")];
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
+        date: crate::bench::report::now(),
         command,
         quick: effort.quick,
         rounds: effort.rounds.sockets,
         took: start.elapsed().as_secs_f64(),
         machine,
         contenders: described
-            .map(|(name, title)| Described { name, title, ours: false, floor: false, missing: None })
+            .map(|(name, title)| Described { name, title, ours: false, limit: false, missing: None })
             .into(),
         figures: all,
         failures,

@@ -95,7 +95,7 @@ fn commands(run: &mut Run<'_>) {
         name: batch.name(),
         title: batch.title(),
         ours: false,
-        floor: false,
+        limit: false,
         missing: None,
     }));
 }
