@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::{fd::OwnedFd, unix::process::CommandExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -13,7 +13,7 @@ use macvlan_tests::{
     lab::Lab,
     needs,
     netns::on_own_thread,
-    package::{PACKAGE, make_package, package_in},
+    package::{PACKAGE, RPM, make_package, package_in},
     require,
 };
 use nix::{
@@ -133,6 +133,10 @@ fn dpkg() -> Result<(), String> {
     require::program("dpkg-deb")
 }
 
+fn rpm() -> Result<(), String> {
+    require::program("rpmbuild").and_then(|()| require::program("rpm"))
+}
+
 fn lintian() -> Result<(), String> {
     require::program("lintian")
 }
@@ -215,19 +219,56 @@ fn an_upgrade_keeps_the_data_path_and_a_removal_takes_it_off() {
 }
 
 #[test]
-fn the_package_is_the_same_when_it_is_made_again() {
-    needs!(require::root, dpkg);
+fn the_rpm_package_installs_keeps_the_data_path_and_leaves_nothing() {
+    needs!(require::lab, require::binary, rpm);
+    let lab = Lab::new();
+    let root = Root::new();
+    root.put("/tmp/macvlan-ctl.rpm", &fs::read(&*RPM).or_fail("read the package"));
+    let inside = |line: &str| {
+        let mut words = line.split_whitespace();
+        let mut command = root.command(words.next().or_fail("read a command line"));
+        lab.host.ns.put_inside(&mut command);
+        to_its_end(command.args(words)).succeeded()
+    };
+    // Debian knows none of its packages by RPM, and has `rpm` ask twice before it installs.
+    inside("rpm --install --force-debian --nodeps /tmp/macvlan-ctl.rpm");
+    assert_eq!(inside("rpm --verify --nodeps macvlan-ctl").stdout, "");
+    assert_eq!(inside("rpm --query macvlan-ctl --queryformat %{VERSION}").stdout, env!("CARGO_PKG_VERSION"));
+    let version = format!("macvlan-ctl {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(inside("macvlan-ctl --version").stdout, version);
+    assert!(inside("man --warnings 8 macvlan-cni").stdout.contains("MACVLAN-CNI(8)"));
+    inside("macvlan-ctl attach eth0 --require-bpf --child web");
+    inside("rpm --upgrade --force-debian --nodeps --replacepkgs /tmp/macvlan-ctl.rpm");
+    let status = inside("macvlan-ctl -j status eth0").json();
+    assert_eq!(status[0]["datapath"], "bpf", "{status:#}");
+
+    let removed = inside("rpm --erase --force-debian --nodeps macvlan-ctl");
+
+    assert!(!removed.stderr.contains("macvlan-ctl:"), "{}", removed.report());
+    assert_eq!(inside("find /sys/fs/bpf -name macvlan*").stdout, "", "pins are left");
+    assert_eq!(lab.host.ns.ip_json("link show dev web")[0]["ifname"], "web", "the child is gone");
+    lab.host.ns.ip("link del web");
+    assert_eq!(root.ours(), Vec::<String>::new());
+}
+
+#[test]
+fn the_packages_are_the_same_when_it_is_made_again() {
+    needs!(require::root, dpkg, rpm);
     if std::env::var_os("MACVLAN_CTL_DEB").is_some() {
         return require::missing(
             "MACVLAN_CTL_DEB names a package of somebody else: nothing can be made again",
         );
     }
-    let first = fs::read(&*PACKAGE).or_fail("read the package");
+    let read = |path: &Path| fs::read(path).or_fail(format!("read {}", path.display()));
     let out = std::env::temp_dir().join(format!("macvlan-package-again-{}", std::process::id()));
     make_package(&out);
-    let second = fs::read(package_in(&out)).or_fail("read the package made again");
+    let again = ["deb", "rpm", "json"].map(|kind| read(&package_in(&out, kind)));
     fs::remove_dir_all(&out).or_fail("remove the package made again");
-    assert!(first == second, "the package differs when it is made again");
+    let bill = package_in(RPM.parent().or_fail("find the directory of the packages"), "json");
+    let first = [&*PACKAGE, &*RPM, &bill].map(|path| read(path));
+    for (kind, (first, again)) in ["deb", "rpm", "json"].into_iter().zip(first.into_iter().zip(again)) {
+        assert!(first == again, "the {kind} differs when it is made again");
+    }
 }
 
 #[test]

@@ -34,8 +34,8 @@ pub struct Options {
     /// The version to compare with, as `git` names it
     #[arg(long, default_value = "HEAD^")]
     base: String,
-    /// How often both versions are measured
-    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u8).range(3..))]
+    /// How often both versions are measured; fewer tell luck from nothing
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u8).range(9..))]
     pairs: u8,
 }
 

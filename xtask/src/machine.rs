@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 21] = [
+const TOOLS: [(&str, &str); 22] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
@@ -30,6 +30,7 @@ const TOOLS: [(&str, &str); 21] = [
     ("runc", "runc"),
     ("busybox", "busybox-static"),
     ("dpkg-deb", "dpkg"),
+    ("rpmbuild", "rpm"),
     ("lintian", "lintian"),
     ("man", "man-db"),
     ("systemd-analyze", "systemd"),

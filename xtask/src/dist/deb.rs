@@ -44,7 +44,10 @@ pub fn pack(root: &Path, tree: &Path, out: &Path) -> Result<PathBuf> {
 }
 
 /// The package's version: that of the changelog, which must be a revision of the workspace's.
-fn version(root: &Path) -> Result<String> {
+///
+/// # Errors
+/// It is of another version of the workspace, or there is none.
+pub fn version(root: &Path) -> Result<String> {
     let manifest: Table =
         read_text(&root.join("Cargo.toml"))?.parse().context("cannot parse 'Cargo.toml'")?;
     let of_workspace = manifest
@@ -120,8 +123,11 @@ fn files(tree: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The time that the package bears: what the environment says, else that of the last commit.
-fn epoch(root: &Path) -> Result<String> {
+/// The time that the packages bear: what the environment says, else that of the last commit.
+///
+/// # Errors
+/// There is neither.
+pub fn epoch(root: &Path) -> Result<String> {
     if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
         return Ok(epoch);
     }

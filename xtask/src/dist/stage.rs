@@ -9,10 +9,15 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Binaries, manual};
+use super::{Binaries, manual, sbom};
 use crate::command::{read, run};
 
-const DOC: &str = "usr/share/doc/macvlan-ctl";
+/// Where the pages for people are.
+pub const DOC: &str = "usr/share/doc/macvlan-ctl";
+
+/// The bill of materials, in the package and beside it.
+pub const SBOM: &str = "macvlan-ctl.cdx.json";
+
 const MAN: &str = "usr/share/man";
 
 /// The command, and the plugin where Debian has plugins; `install-cni` looks there too.
@@ -70,6 +75,7 @@ pub fn fill(root: &Path, binaries: &Binaries, tree: &Path) -> Result<()> {
         let page = page.context("cannot list the pages")?;
         put(&read_file(&page.path())?, &tree.join(DOC).join(PAGES).join(page.file_name()), 0o644)?;
     }
+    put(sbom::bill(root)?.as_bytes(), &tree.join(DOC).join(SBOM), 0o644)?;
     for (shell, to) in COMPLETIONS {
         let script = read(Command::new(binary).args(["generate", "completions", shell]))?;
         put(script.as_bytes(), &tree.join(to), 0o644)?;
