@@ -80,7 +80,7 @@ impl Exporter {
     /// The same of these masters, which need not be there.
     #[track_caller]
     pub fn by_command_of(lab: &Lab, masters: &[&str]) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], 9099));
+        let address = SocketAddr::from(([127, 0, 0, 1], 10099));
         let metrics = format!("--metrics={address}");
         let mut command = lab.ctl_command(&[&["run"], masters, &[&metrics]].concat());
         let process = command.stdin(Stdio::null()).spawn().or_fail("run the command");

@@ -55,3 +55,23 @@ fn devices_children_groups_and_settings_are_completed_as_they_are_there() {
     assert_eq!(completions(&lab, &["child", "set", "eth0", "web,group=r"]), ["web,group=red"]);
     assert!(completions(&lab, &["child", "add", "eth0", "we"]).is_empty(), "a new child's name is new");
 }
+
+#[test]
+fn what_is_in_the_namespace_of_the_line_is_completed() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let _web = lab.child("web", Mode::Bridge);
+    let binary = cli::binary();
+    let asked = |netns: &str| {
+        // From the wire's namespace, where there is no such device.
+        let mut command = lab.command(&lab.wire.ns, &binary);
+        command.env("COMPLETE", "fish").arg("--").arg(&binary);
+        cli::output(command.args(["-n", netns, "child", "del", "eth0", "we"])).succeeded().stdout
+    };
+    let host = lab.host.ns.path();
+    assert_eq!(
+        asked(&host.display().to_string()).lines().next().and_then(|line| line.split('\t').next()),
+        Some("web")
+    );
+    assert_eq!(asked("/nowhere"), "");
+}

@@ -163,7 +163,7 @@ impl Prometheus {
             for file in ["prometheus.yml", "macvlan-ctl.rules.yml"] {
                 let text = fs::read_to_string(prometheus_files().join(file)).or_fail("read a configuration");
                 let text = text
-                    .replace("127.0.0.1:9099", &target.to_string())
+                    .replace("127.0.0.1:10099", &target.to_string())
                     .replace("interval: 15s", "interval: 1s");
                 fs::write(format!("{DIRECTORY}/{file}"), text).or_fail("write a configuration");
             }

@@ -56,13 +56,13 @@ const MISTAKES: [Mistake; 67] = [
         &["run", "eth0", "--metrics", "nonsense"],
         2,
         "invalid value 'nonsense' for '--metrics [<ADDRESS:PORT|off>]': it is neither ADDRESS:PORT, like \
-         127.0.0.1:9099, nor \"off\"",
+         127.0.0.1:10099, nor \"off\"",
     ),
     (
         &["run", "eth0", "--metrics", "127.0.0.1:99999"],
         2,
         "invalid value '127.0.0.1:99999' for '--metrics [<ADDRESS:PORT|off>]': it is neither ADDRESS:PORT, like \
-         127.0.0.1:9099, nor \"off\"",
+         127.0.0.1:10099, nor \"off\"",
     ),
     // Usage: what a new child is to be.
     (&["child", "add", "eth0", ""], 2, "invalid value '' for '<CHILD>...': a device name must not be empty"),

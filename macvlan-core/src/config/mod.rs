@@ -77,7 +77,7 @@ impl Config {
         let mut fields = Fields::of_document(&source, KEYS)?;
         let mut config = Self {
             metrics: fields.text("metrics", |text| {
-                let bad = |_| anyhow!("{text:?} is not ADDRESS:PORT, like \"127.0.0.1:9099\"");
+                let bad = |_| anyhow!("{text:?} is not ADDRESS:PORT, like \"127.0.0.1:10099\"");
                 text.parse().map_err(bad)
             })?,
             detach_on_exit: fields.boolean("detach-on-exit")?.unwrap_or_default(),

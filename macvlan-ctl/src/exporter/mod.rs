@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn an_address_of_another_machine_is_told_in_one_line() {
         // RFC 5737 keeps it for documentation.
-        let error = bind("192.0.2.1:9099".parse().unwrap()).unwrap_err();
-        let text = "cannot serve metrics on 192.0.2.1:9099: no device has this address";
+        let error = bind("192.0.2.1:10099".parse().unwrap()).unwrap_err();
+        let text = "cannot serve metrics on 192.0.2.1:10099: no device has this address";
         assert_eq!(format!("{error:#}"), text);
     }
 

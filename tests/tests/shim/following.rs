@@ -112,12 +112,12 @@ fn what_the_kernel_counts_is_served() {
     needs!(require::lab, require::binary);
     let lab = Lab::new();
     let web = lab.child("web", Mode::Bridge);
-    let _following = follow(&lab, &["--metrics", "127.0.0.1:9099"]);
+    let _following = follow(&lab, &["--metrics", "127.0.0.1:10099"]);
     assert!(ping(&lab.host, web.ip.into()));
     let wanted =
         format!("macvlan_child_transmit_packets_total{{master=\"eth0\",mac=\"{}\",path=\"all\"}} ", web.mac);
     wait_for("the child's own count", || {
-        let text = get(&lab.host.ns, ([127, 0, 0, 1], 9099).into(), "/metrics");
+        let text = get(&lab.host.ns, ([127, 0, 0, 1], 10099).into(), "/metrics");
         assert!(!text.contains("child=\"mvshim"), "{text}");
         let count: f64 = text.lines().find_map(|line| line.strip_prefix(&wanted))?.parse().ok()?;
         (count > 0.0 && text.contains("hairpin=\"shim\"")).then_some(())

@@ -45,7 +45,7 @@ fn what_to_do_without_bpf_is_said_once() {
 fn every_key_is_understood() {
     let config = parse(
         r#"
-        metrics = "127.0.0.1:9099"
+        metrics = "127.0.0.1:10099"
         detach-on-exit = true
         [[master]]
         name = "eth0"
@@ -92,7 +92,7 @@ fn every_key_is_understood() {
     )
     .unwrap();
 
-    assert_eq!(config.metrics, Some("127.0.0.1:9099".parse().unwrap()));
+    assert_eq!(config.metrics, Some("127.0.0.1:10099".parse().unwrap()));
     assert!(config.detach_on_exit);
     let [eth0, eth1] = config.masters.as_slice() else { panic!("two masters are wanted") };
     assert_eq!((eth0.name.as_str(), eth1.name.as_str()), ("eth0", "eth1"));
@@ -244,7 +244,7 @@ fn wrong_values_are_named_with_their_line() {
     let in_policy = |line: &str| format!("[[master]]\nname = \"eth0\"\n[[master.policy]]\n{line}\n");
     for (text, line, part) in [
         ("metrics = \"here\"".to_owned(), 1, "\"here\" is not ADDRESS:PORT"),
-        ("metrics = 9099".into(), 1, "\"metrics\" must be a text in quotes, not 9099"),
+        ("metrics = 10099".into(), 1, "\"metrics\" must be a text in quotes, not 10099"),
         ("detach-on-exit = \"yes\"".into(), 1, "\"detach-on-exit\" must be true or false, not \"yes\""),
         ("master = 1".into(), 1, "\"master\" must be a list of tables"),
         ("master = [1]".into(), 1, "\"master\" must be a list of tables"),

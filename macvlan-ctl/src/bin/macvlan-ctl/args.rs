@@ -187,9 +187,9 @@ pub struct Run {
     #[command(flatten)]
     pub options: DatapathOptions,
 
-    /// Serve Prometheus metrics here; without a value at 127.0.0.1:9099. Left out: as the configuration says
+    /// Serve Prometheus metrics here; without a value at 127.0.0.1:10099. Left out: as the configuration says
     /// or, if it does not, off.
-    #[arg(long, value_name = "ADDRESS:PORT|off", num_args = 0..=1, default_missing_value = "127.0.0.1:9099")]
+    #[arg(long, value_name = "ADDRESS:PORT|off", num_args = 0..=1, default_missing_value = "127.0.0.1:10099")]
     pub metrics: Option<MetricsAt>,
 
     /// Whether to take the data path off when stopped. Left out: as the configuration says or, if it does
@@ -226,7 +226,7 @@ impl FromStr for MetricsAt {
             address => address
                 .parse()
                 .map(Self::Address)
-                .map_err(|_| "it is neither ADDRESS:PORT, like 127.0.0.1:9099, nor \"off\"".to_owned()),
+                .map_err(|_| "it is neither ADDRESS:PORT, like 127.0.0.1:10099, nor \"off\"".to_owned()),
         }
     }
 }

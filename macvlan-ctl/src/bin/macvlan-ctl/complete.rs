@@ -1,7 +1,12 @@
 //! What a shell completes: commands and options, and the devices, children, containers, network namespaces and
 //! groups that are there when somebody asks.
 
-use std::{collections::BTreeSet, ffi::OsStr, fs, io};
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::{OsStr, OsString},
+    fs, io, process,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{Arg, Command, CommandFactory as _};
@@ -12,7 +17,10 @@ use clap_complete::{
 };
 use macvlan_core::{
     commands::status::status,
-    kernel::netlink::{Netlink, link::ListOptions},
+    kernel::{
+        netlink::{Netlink, link::ListOptions},
+        netns::NetnsRef,
+    },
     model::{spec::SPEC_KEYS, status::ChildStatus},
 };
 
@@ -26,6 +34,13 @@ const NAMESPACES: &str = "/run/netns";
 
 /// Answers a shell that asks for completions, and ends; does nothing where none asks.
 pub fn answer() {
+    let is_asked = env::var_os(VARIABLE).is_some();
+    if let Some(netns) = is_asked.then(|| typed_netns(env::args_os())).flatten()
+        && netns.open().and_then(|netns| netns.enter()).is_err()
+    {
+        // It has no devices to offer, and a shell has no place for an error.
+        process::exit(0);
+    }
     CompleteEnv::with_factory(command).var(VARIABLE).complete();
 }
 
@@ -39,6 +54,13 @@ pub fn write_script(shell: Shell, to: &mut dyn io::Write) -> Result<()> {
     let shell = shells.completer(&name).with_context(|| format!("{name} is no shell that can complete"))?;
     let program = env!("CARGO_BIN_NAME");
     Ok(shell.write_registration(VARIABLE, program, program, program, to)?)
+}
+
+/// The namespace in the line that is typed: a shell gives it after "--".
+fn typed_netns(words: impl Iterator<Item = OsString>) -> Option<NetnsRef> {
+    let line = words.skip_while(|word| word != "--").skip(1);
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(line).ok()?;
+    matches.try_get_one("netns").ok().flatten().cloned()
 }
 
 fn command() -> Command {
@@ -183,6 +205,15 @@ mod tests {
         assert_eq!(of_setting("web,u"), ["web,up"]);
         assert!(of_setting("web,mac=").is_empty());
         assert_eq!(of_setting("web,").len(), SPEC_KEYS.split(", ").count());
+    }
+
+    #[test]
+    fn the_namespace_is_that_of_the_line() {
+        let netns = |line: &str| typed_netns(line.split_whitespace().map(OsString::from));
+        assert_eq!(netns("x -- macvlan-ctl -n web child set eth0 w"), "web".parse().ok());
+        assert_eq!(netns("x -- macvlan-ctl status --netns=web e"), "web".parse().ok());
+        assert_eq!(netns("x -- macvlan-ctl child set eth0"), None);
+        assert_eq!(netns("x -n web"), None);
     }
 
     #[test]

@@ -183,7 +183,7 @@ mod tests {
         assert!(detaches("") && detaches("--detach-on-exit") && !detaches("--detach-on-exit=off"));
         let metrics = |line: &str| metrics_at(&run_of(line), &config).map(|address| address.port());
         assert_eq!(metrics(""), Some(9100));
-        assert_eq!((metrics("--metrics"), metrics("--metrics=off")), (Some(9099), None));
+        assert_eq!((metrics("--metrics"), metrics("--metrics=off")), (Some(10099), None));
         assert!(Cli::try_parse_from(["macvlan-ctl", "run", "--metrics=nowhere"]).is_err());
     }
 }
