@@ -9,7 +9,7 @@ use macvlan_tests::{lab::Lab, leak::Traces, needs, require};
 /// Words that end with three dots go on.
 type Mistake = (&'static [&'static str], i32, &'static str);
 
-const MISTAKES: [Mistake; 67] = [
+const MISTAKES: [Mistake; 68] = [
     // Usage: devices, options and numbers.
     (&["attach"], 2, "the following required arguments were not provided:"),
     (&["child", "add", "eth0"], 2, "the following required arguments were not provided:"),
@@ -196,6 +196,11 @@ const MISTAKES: [Mistake; 67] = [
     (&["status", "eth9"], 1, "cannot tell of \"eth9\": no such device; see: ip link"),
     (&["stats", "eth9"], 1, "cannot tell of \"eth9\": no such device; see: ip link"),
     (&["child", "list", "eth9"], 1, "cannot tell of \"eth9\": no such device; see: ip link"),
+    (
+        &["trace", "eth0", "--pcap", "/dev/null"],
+        1,
+        "cannot create capture \"/dev/null\": it is there already; remove it, or choose another name",
+    ),
     (&["trace", "eth9"], 1, "cannot trace \"eth9\": no such device; see: ip link"),
     (&["monitor", "eth9"], 1, "cannot watch \"eth9\": no such device; see: ip link"),
     (&["child", "add", "eth9", "db"], 1, "cannot change children of \"eth9\": no such device; see: ip link"),

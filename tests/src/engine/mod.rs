@@ -22,7 +22,7 @@ pub use self::{
     node::{CONTEXT, Node},
 };
 use crate::{
-    cli::{output, run},
+    cli::{self, output, run},
     cni,
     fail::{OrFail as _, wait_for},
     lab::{Lab, Station},
@@ -112,6 +112,29 @@ impl Engine {
             fs::write(path, changed).or_fail("write the network");
         });
         engine
+    }
+
+    /// Starts Docker with nothing but one image, which does nothing and is called `image`.
+    #[track_caller]
+    pub fn docker_with(image: &str, lab: &Lab) -> Self {
+        let (sandbox, cgroups) = (Sandbox::new(lab), Cgroups::new(next_number()));
+        let engine = Self { kind: Kind::Docker, has_plugin: false, sandbox, cgroups };
+        engine.start_daemon();
+        pack_image(&engine.sandbox);
+        let idle = "CMD [\"/bin/busybox\", \"sleep\", \"86400\"]";
+        engine.ask(&["import", "--change", idle, "/run/image.tar", image]);
+        engine
+    }
+
+    /// A command line as a person would type it on the host, with the program under test in `PATH`.
+    pub fn shell(&self, line: &str) -> Command {
+        let mut command = self.sandbox.command("sh");
+        let program = cli::binary();
+        let place = program.parent().or_fail("tell the program's directory").display();
+        let path = std::env::var("PATH").or_fail("read PATH");
+        command.env_remove("DOCKER_HOST").env("PATH", format!("{place}:{path}"));
+        command.args(["-ec", &format!("cd /run; {line}")]);
+        command
     }
 
     #[track_caller]
@@ -228,7 +251,12 @@ impl Engine {
         let mut daemon = self.sandbox.command("dockerd");
         daemon.args(["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]);
         daemon.args(["--bridge=none", "--userland-proxy=false", "--storage-driver=vfs"]);
-        daemon.args(["--exec-opt=native.cgroupdriver=cgroupfs", "--default-runtime=runc"]);
+        daemon.args([
+            "--exec-opt=native.cgroupdriver=cgroupfs",
+            "--default-runtime=runc",
+            "--log-driver=none",
+        ]);
+        daemon.arg(format!("--cgroup-parent=/{}", self.cgroups.name()));
         self.sandbox.spawn(daemon);
         wait_for("dockerd", || output(&mut self.command(&["version"])).status.success().then_some(()));
     }

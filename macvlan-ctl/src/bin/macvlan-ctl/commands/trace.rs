@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use macvlan_core::kernel::errno::errno;
 use macvlan_ctl::trace::{
     Trace as Running, TraceRequest,
     capture::{Capture, SNAP_LEN},
@@ -195,5 +196,10 @@ fn is_stdout(path: &Path) -> bool {
 /// A new file, for us alone: frames may hold what others are not to read.
 fn create(path: &Path) -> Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.with_context(|| format!("cannot create capture {path:?}"))
+    file.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            anyhow!("cannot create capture {path:?}: it is there already; remove it, or choose another name")
+        }
+        _ => anyhow!("cannot create capture {path:?}: {}", errno(&error)),
+    })
 }
