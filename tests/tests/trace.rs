@@ -205,7 +205,7 @@ fn a_capture_holds_what_is_dropped_or_turned_around() {
     }
     let error = lab.ctl(&["trace", "eth0", "--pcap", name]);
     let error = error.failed(1);
-    assert!(error.contains(&format!("cannot create capture {name:?}: File exists")), "{error}");
+    assert!(error.contains(&format!("cannot create capture {name:?}: it is there already")), "{error}");
     assert_eq!(fs::read(&path).or_fail("read the capture"), bytes, "a file of others was written to");
     let other = directory.join("other.pcapng");
     let other = other.to_str().or_fail("name a file");

@@ -6,11 +6,13 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
-use toml::Table;
 
-use super::stage::put;
+use super::{
+    release::{epoch, version},
+    stage::put,
+};
 use crate::{
     command::{read, run},
     workspace::read_text,
@@ -41,33 +43,6 @@ pub fn pack(root: &Path, tree: &Path, out: &Path) -> Result<PathBuf> {
     // dpkg-deb takes it for the time of the archive, and of all that is newer in it.
     run(build.env("SOURCE_DATE_EPOCH", epoch(root)?))?;
     Ok(package)
-}
-
-/// The package's version: that of the changelog, which must be a revision of the workspace's.
-///
-/// # Errors
-/// It is of another version of the workspace, or there is none.
-pub fn version(root: &Path) -> Result<String> {
-    let manifest: Table =
-        read_text(&root.join("Cargo.toml"))?.parse().context("cannot parse 'Cargo.toml'")?;
-    let of_workspace = manifest
-        .get("workspace")
-        .and_then(|workspace| workspace.get("package")?.get("version")?.as_str())
-        .context("'Cargo.toml' has no version")?;
-    let changelog = read_text(&root.join("deploy/debian/changelog"))?;
-    let version = first_version(&changelog).context("'deploy/debian/changelog' has no version")?;
-    let (upstream, _) = version.rsplit_once('-').unwrap_or((version, ""));
-    ensure!(
-        upstream == of_workspace,
-        "'deploy/debian/changelog' begins with version {version}, 'Cargo.toml' says {of_workspace}"
-    );
-    Ok(version.to_owned())
-}
-
-/// The version in the first line of a changelog: "name (version) suite; urgency=...".
-fn first_version(changelog: &str) -> Option<&str> {
-    let (_, rest) = changelog.lines().next()?.split_once(" (")?;
-    Some(rest.split_once(')')?.0)
 }
 
 /// Debian's name for an architecture of Rust.
@@ -123,19 +98,6 @@ fn files(tree: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The time that the packages bear: what the environment says, else that of the last commit.
-///
-/// # Errors
-/// There is neither.
-pub fn epoch(root: &Path) -> Result<String> {
-    if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
-        return Ok(epoch);
-    }
-    let mut git = Command::new("git");
-    git.current_dir(root).args(["log", "-1", "--format=%ct"]);
-    Ok(read(&mut git).context("cannot tell the time of the last commit")?.trim().to_owned())
-}
-
 /// The sum of a file, for whoever downloads it.
 ///
 /// # Errors
@@ -148,13 +110,6 @@ pub fn digest(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_changelog_of_the_package_is_of_this_version() {
-        assert!(version(&crate::workspace::root()).unwrap().starts_with(env!("CARGO_PKG_VERSION")));
-        assert_eq!(first_version("macvlan-ctl (1.2-3) unstable; urgency=low\n"), Some("1.2-3"));
-        assert_eq!(first_version(""), None);
-    }
 
     #[test]
     fn the_control_file_is_filled_in_whole() {

@@ -4,6 +4,7 @@
 mod binary;
 mod deb;
 mod manual;
+mod release;
 mod rpm;
 mod sbom;
 mod stage;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    deb::{epoch, version},
+    release::{epoch, version},
     stage::put,
 };
 use crate::{command::run, workspace::read_text};

@@ -19,7 +19,7 @@ use cyclonedx_bom::{
 };
 use serde::Deserialize;
 
-use super::deb::epoch;
+use super::release::epoch;
 use crate::{
     command::{cargo, read},
     workspace::read_text,
