@@ -29,6 +29,13 @@ const OFFLOADS: [(&str, &str, Status, &str); 3] = [
     ),
 ];
 
+/// An offload that is well either way: which is better depends on what a node carries.
+const CHOICE: &str = "rx-gro-list";
+
+/// What it does, as measured on Linux 6.18 with frames from the wire, of the same without.
+const CHOICE_REASON: &str = "on, one UDP flow brings a child 1.6 times as much, 60 flows 0.9, and TCP 0.75 to 0.95: for \
+                             nodes whose children receive few large UDP flows";
+
 /// What the offloads of the device `ifname` mean; `None` where the driver does not tell of them.
 pub fn judge(ifname: &str, offloads: Option<&BTreeMap<String, bool>>) -> Vec<Finding> {
     let Some(offloads) = offloads else {
@@ -43,7 +50,14 @@ pub fn judge(ifname: &str, offloads: Option<&BTreeMap<String, bool>>) -> Vec<Fin
             Finding::new(Status::Ok, *feature, "off", *reason)
         }
     };
-    OFFLOADS.iter().map(judge_one).collect()
+    OFFLOADS.iter().map(judge_one).chain([judge_choice(ifname, offloads)]).collect()
+}
+
+fn judge_choice(ifname: &str, offloads: &BTreeMap<String, bool>) -> Finding {
+    let is_on = offloads.get(CHOICE).copied().unwrap_or(false);
+    let (found, other) = if is_on { ("on", "off") } else { ("off", "on") };
+    Finding::new(Status::Ok, CHOICE, found, CHOICE_REASON)
+        .remedy(format!("ethtool -K {ifname} {CHOICE} {other}, if that fits better"))
 }
 
 #[cfg(test)]
@@ -58,6 +72,17 @@ mod tests {
             assert_eq!(remarks.len(), 1);
             assert_eq!((remarks[0].check.as_str(), remarks[0].status), (feature, lack));
             assert_eq!(remarks[0].remedy, Some(format!("ethtool -K eth0 {option} off")));
+        }
+    }
+
+    #[test]
+    fn what_suits_some_nodes_alone_is_well_either_way() {
+        for (is_on, other) in [(true, "off"), (false, "on")] {
+            let found = judge("eth0", Some(&[(CHOICE.to_owned(), is_on)].into()));
+            let choice = found.iter().find(|finding| finding.check == CHOICE).unwrap();
+            assert_eq!(choice.status, Status::Ok);
+            let remedy = choice.remedy.as_deref().unwrap();
+            assert!(remedy.starts_with(&format!("ethtool -K eth0 rx-gro-list {other}")), "{remedy}");
         }
     }
 
