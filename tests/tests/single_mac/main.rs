@@ -5,3 +5,4 @@ mod hostile;
 mod scene;
 mod switching;
 mod talk;
+mod trouble;

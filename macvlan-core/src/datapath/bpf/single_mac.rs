@@ -12,7 +12,7 @@ use crate::{
     },
     kernel::wireless,
     model::{
-        held::{Held, ToldHolders},
+        held::{AddressTrouble, Held, ToldHolders},
         master::Master,
         options::{OptionValues, SingleMac},
     },
@@ -55,6 +55,20 @@ impl Bpf {
         let mut at_master: Vec<(IpAddr, Mac)> = hosts.map(|address| (address, master.mac)).collect();
         at_master.extend(self.held_untagged()?.into_iter().map(|held| (held.address, master.mac)));
         Ok(announce_on_wire(master.index, &at_master))
+    }
+
+    /// What is wrong with the addresses of the children, as far as the programs hear it.
+    ///
+    /// # Errors
+    ///
+    /// A map cannot be read.
+    pub fn address_trouble(&self) -> Result<AddressTrouble> {
+        let contested = self.maps.owners.contested()?;
+        if !self.record.single {
+            return Ok(AddressTrouble { contested, ..AddressTrouble::default() });
+        }
+        let table = HolderTable::open(&self.directory)?;
+        Ok(AddressTrouble { contested, full: table.full()?, is_table_full: table.len()? >= table.room() })
     }
 
     fn held_untagged(&self) -> Result<Vec<Held>> {
