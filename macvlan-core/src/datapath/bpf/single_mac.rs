@@ -79,14 +79,16 @@ impl Bpf {
     /// the master's is given to them until the wire knows.
     pub(crate) async fn end_single(&mut self, master: &Master, hooks: &mut Hooks<'_>) -> Result<()> {
         hooks.replace_tc_program(names::EGRESS, master, self.record.hairpin)?;
-        let own: Vec<(IpAddr, Mac)> =
-            self.held_untagged()?.into_iter().map(|held| (held.address, held.mac)).collect();
-        if !own.is_empty() {
-            let announcing = announce_on_wire(master.index, &own);
-            tokio::time::sleep(TURNING).await;
-            announcing.wait();
-        }
+        tell_own(master, &self.own_addresses()?).await;
         hooks.replace_tc_program(names::INGRESS, master, self.record.hairpin)
+    }
+
+    /// The addresses on the wire that are at a child's own MAC without these programs.
+    pub(crate) fn own_addresses(&self) -> Result<Vec<(IpAddr, Mac)>> {
+        if !self.record.single {
+            return Ok(Vec::new());
+        }
+        Ok(self.held_untagged()?.into_iter().map(|held| (held.address, held.mac)).collect())
     }
 
     /// Puts the programs of these hooks on the master: those that give the children its MAC. What was heard when they were
@@ -97,4 +99,15 @@ impl Bpf {
         self.is_new_to_wire = true;
         Ok(())
     }
+}
+
+/// Tells the wire that these addresses are at their children's own MACs, and gives it time to hear: what comes in for the
+/// master's is given to them meanwhile.
+pub(crate) async fn tell_own(master: &Master, own: &[(IpAddr, Mac)]) {
+    if own.is_empty() || !master.up {
+        return;
+    }
+    let announcing = announce_on_wire(master.index, own);
+    tokio::time::sleep(TURNING).await;
+    announcing.wait();
 }
