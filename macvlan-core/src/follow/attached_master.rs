@@ -59,6 +59,8 @@ pub struct AttachedMaster {
     description: Description,
     members: Members,
     trouble: AddressTrouble,
+    /// `--single-mac=auto` comes to other programs by now.
+    differs_from_auto: bool,
     /// How often another one has come to claim an address of a child.
     contests: u64,
     pins: Option<PathBuf>,
@@ -104,6 +106,8 @@ pub enum Synced {
     Done,
     /// Another command is at work.
     Busy,
+    /// The same, and what is asked for comes to another data path by now.
+    Unwanted,
     /// The data path is of no use any more, and why.
     Lost(String),
 }
@@ -123,6 +127,7 @@ impl AttachedMaster {
             description: Kernel::new("not looked at yet").description().clone(),
             members: Members::default(),
             trouble: AddressTrouble::default(),
+            differs_from_auto: false,
             contests: 0,
             pins: None,
             held: Held::default(),
@@ -369,7 +374,9 @@ impl AttachedMaster {
         self.members = wanted;
         self.totals.clear();
         self.note_trouble(bpf.address_trouble()?, watcher, report);
-        Ok(Synced::Done)
+        let differs = self.master.up && bpf.differs_from_auto(&self.master);
+        let was_different = std::mem::replace(&mut self.differs_from_auto, differs);
+        Ok(if differs && !was_different { Synced::Unwanted } else { Synced::Done })
     }
 
     /// Tells of addresses of children that others have come to claim, and of those for which there is no room.

@@ -9,6 +9,7 @@ use std::{
 use macvlan_common::mac::Mac;
 use macvlan_tests::{
     attached::{Attached, tc_means},
+    control::{record, status},
     fail::OrFail as _,
     following::Following,
     lab::{FAMILIES, Lab, Station},
@@ -141,6 +142,21 @@ fn another_mac_of_the_master_costs_no_more_than_two_of_50_pings_a_second() {
     for (way, lost) in streams.into_iter().map(Pings::lost).collect::<Vec<_>>() {
         assert!(lost <= 2, "{way}: {lost} lost");
     }
+}
+
+#[test]
+fn auto_leaves_a_cable_alone_and_is_kept_for_a_device_that_comes_later() {
+    needs!(require::lab, require::tcx, require::binary);
+    let (lab, [child, other]) = lab();
+    lab.host.ns.ip("link set eth0 down");
+    let run = Following::launch(&lab, &["eth0", "--single-mac=auto"]);
+    run.wait_for_line("waiting: it is down");
+    lab.host.ns.ip("link set eth0 up");
+    run.wait_for_line("eth0: attached");
+    run.wait_for_members(&[&child, &other]);
+    assert_eq!(status(&lab)["single_mac"], false);
+    assert_eq!(record(&lab)["single_mac"], "auto");
+    assert!(ping(&lab.wire, child.ip.into()));
 }
 
 #[test]

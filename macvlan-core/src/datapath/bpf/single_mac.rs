@@ -10,7 +10,7 @@ use crate::{
         announce::{Announcing, announce_on_wire},
         bpf::{attached::Bpf, hooks::tc::Hooks, maps::holders::HolderTable},
     },
-    kernel::wireless,
+    kernel::wireless::{self, Wireless},
     model::{
         held::{AddressTrouble, Held, ToldHolders},
         master::Master,
@@ -23,10 +23,15 @@ const TURNING: Duration = Duration::from_secs(1);
 
 /// Whether children of `master` are to speak with its MAC on the wire.
 pub fn is_single(options: &OptionValues, master: &Master) -> bool {
-    match options.single_mac {
+    is_on(options.single_mac, || wireless::role(master.index).ok().flatten())
+}
+
+/// `auto` is on where the wire certainly carries no other MAC.
+fn is_on(choice: SingleMac, role: impl FnOnce() -> Option<Wireless>) -> bool {
+    match choice {
         SingleMac::Off => false,
         SingleMac::On => true,
-        SingleMac::Auto => wireless::carries_one_mac(master.index),
+        SingleMac::Auto => role() == Some(Wireless::Station),
     }
 }
 
@@ -34,6 +39,12 @@ impl Bpf {
     /// Whether its programs are those for a wire that carries one MAC.
     pub fn is_single(&self) -> bool {
         self.record.single
+    }
+
+    /// Whether `auto` comes to other programs than these by now: a wireless device has another use than before.
+    pub fn differs_from_auto(&self, master: &Master) -> bool {
+        let options = self.record.options;
+        options.single_mac == SingleMac::Auto && is_single(&options, master) != self.record.single
     }
 
     /// Tells the programs what netlink does, where they are for a wire of one MAC; and tells the wire, where that is new to
@@ -110,4 +121,22 @@ pub(crate) async fn tell_own(master: &Master, own: &[(IpAddr, Mac)]) {
     let announcing = announce_on_wire(master.index, own);
     tokio::time::sleep(TURNING).await;
     announcing.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_is_on_for_a_station_that_sends_no_four_addresses_and_asks_only_then() {
+        let auto = |role| is_on(SingleMac::Auto, || role);
+        assert!(auto(Some(Wireless::Station)));
+        for role in
+            [None, Some(Wireless::FourAddressStation), Some(Wireless::AccessPoint), Some(Wireless::Other)]
+        {
+            assert!(!auto(role), "{role:?}");
+        }
+        let nobody_asks = || panic!("asked");
+        assert!(is_on(SingleMac::On, nobody_asks) && !is_on(SingleMac::Off, nobody_asks));
+    }
 }
