@@ -3,6 +3,7 @@
 mod clients;
 mod daemon;
 mod hostile;
+mod machine;
 mod scene;
 mod services;
 mod switching;
