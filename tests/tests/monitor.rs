@@ -11,7 +11,7 @@ use std::{
 use macvlan_common::{child::Mode, mac::Mac};
 use macvlan_tests::{
     fail::{OrFail as _, PATIENCE, wait_for},
-    frames::{self, Marker},
+    frames::{self, ArpOperation, Marker},
     lab::Lab,
     needs, require,
     sniff::Injector,
@@ -146,6 +146,31 @@ fn what_the_programs_learn_and_other_commands_set_is_told() {
     both("device detached", r#""event":"detached""#);
     lab.ctl(&["attach", "eth0"]).succeeded();
     both("device attached", r#""event":"attached""#);
+}
+
+#[test]
+fn an_address_that_somebody_on_the_wire_claims_is_told() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
+    lab.ctl(&["attach", "eth0", "--require-bpf"]).succeeded();
+    let json = Monitor::start(&lab, &["-j", "monitor", "eth0"]);
+    // It has looked at the data path then.
+    lab.ctl(&["child", "set", "eth0", &format!("{},host-access=off", web.mac)]).succeeded();
+    json.wait_for("host-access");
+    let claim = frames::arp(
+        Mac::BROADCAST,
+        ArpOperation::Request,
+        (lab.wire.mac, web.ip),
+        (Mac::new([0; 6]), web.ip),
+        Marker::new(),
+    );
+    Injector::new(&lab.wire.ns, &lab.wire.dev).send(&claim);
+    let line: Value = serde_json::from_str(&json.wait_for("contested")).or_fail("read JSON");
+    assert_eq!(
+        (&line["event"], &line["ifname"], &line["local"]),
+        (&"contested".into(), &"web".into(), &web.ip.to_string().into())
+    );
 }
 
 #[test]

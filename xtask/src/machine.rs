@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::command::{find, read, read_again, run};
 
 /// Programs that tests start, and the Debian package of each.
-const TOOLS: [(&str, &str); 22] = [
+const TOOLS: [(&str, &str); 25] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),
@@ -36,6 +36,9 @@ const TOOLS: [(&str, &str); 22] = [
     ("systemd-analyze", "systemd"),
     ("bpftool", "bpftool"),
     ("dnsmasq", "dnsmasq-base"),
+    ("dhclient", "isc-dhcp-client"),
+    ("radvd", "radvd"),
+    ("avahi-daemon", "avahi-daemon"),
     ("nft", "nftables"),
     ("strace", "strace"),
     ("/usr/lib/cni/macvlan", "containernetworking-plugins"),

@@ -37,6 +37,7 @@ use crate::{
         child::Child,
         description::{Degraded, Description},
         fit::fit,
+        held::AddressTrouble,
         master::Master,
         members::{Asked, Members, members},
         status::{self, CLAIMED, UNSETTLED as UNSETTLED_TEXT},
@@ -57,6 +58,11 @@ pub struct AttachedMaster {
     /// What carries it, and whom that knows.
     description: Description,
     members: Members,
+    trouble: AddressTrouble,
+    /// `--single-mac=auto` comes to other programs by now.
+    differs_from_auto: bool,
+    /// How often another one has come to claim an address of a child.
+    contests: u64,
     pins: Option<PathBuf>,
     /// The same, open: should the BPF file system be unmounted.
     held: Held,
@@ -100,6 +106,8 @@ pub enum Synced {
     Done,
     /// Another command is at work.
     Busy,
+    /// The same, and what is asked for comes to another data path by now.
+    Unwanted,
     /// The data path is of no use any more, and why.
     Lost(String),
 }
@@ -118,6 +126,9 @@ impl AttachedMaster {
             master,
             description: Kernel::new("not looked at yet").description().clone(),
             members: Members::default(),
+            trouble: AddressTrouble::default(),
+            differs_from_auto: false,
+            contests: 0,
             pins: None,
             held: Held::default(),
             totals: BTreeMap::new(),
@@ -149,6 +160,7 @@ impl AttachedMaster {
         MasterSnapshot {
             unadopted: strange.count(),
             is_up: self.master.up,
+            contests: self.contests,
             totals: self.totals_by_mac(&children),
             ..MasterSnapshot::new(status, self.pins.clone())
         }
@@ -361,7 +373,21 @@ impl AttachedMaster {
         }
         self.members = wanted;
         self.totals.clear();
-        Ok(Synced::Done)
+        self.note_trouble(bpf.address_trouble()?, watcher, report);
+        let differs = self.master.up && bpf.differs_from_auto(&self.master);
+        let was_different = std::mem::replace(&mut self.differs_from_auto, differs);
+        Ok(if differs && !was_different { Synced::Unwanted } else { Synced::Done })
+    }
+
+    /// Tells of addresses of children that others have come to claim, and of those for which there is no room.
+    fn note_trouble(&mut self, now: AddressTrouble, watcher: &Watcher, report: Report<'_>) {
+        let before = std::mem::replace(&mut self.trouble, now);
+        let Some(link) = watcher.device(self.master.index) else { return };
+        let children = watcher.children(self.master.index);
+        for change in tell::address_trouble(link, (&before, &self.trouble), &children) {
+            self.contests += u64::from(matches!(change.what, What::Contested(_)));
+            report(Note::Change(&change));
+        }
     }
 
     /// Warns of children whose containers are not known for long.

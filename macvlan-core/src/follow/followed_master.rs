@@ -294,6 +294,10 @@ impl FollowedMaster {
         let name = attached.master.name.clone();
         match attached.sync(&self.wanted.config.policies, watcher, report).await {
             Ok(Synced::Done) => attached.due = attached.due_again(),
+            Ok(Synced::Unwanted) => {
+                attached.due = attached.due_again();
+                self.attach_as_wanted(watcher, report).await;
+            }
             Ok(Synced::Busy) => attached.due = Some(Instant::now() + BUSY),
             Ok(Synced::Lost(reason)) => {
                 attached.warn(format!("{name}: attaching again: {reason}"), report);

@@ -48,6 +48,8 @@ pub struct MasterSnapshot {
     pub totals: BTreeMap<Mac, Totals>,
     /// Whether the device is administratively up.
     pub is_up: bool,
+    /// How often another one has come to claim an address of a child.
+    pub contests: u64,
     /// Children that the data path should know and does not.
     pub unadopted: usize,
     /// Children of which nobody has asked yet which container they are in.
@@ -57,7 +59,8 @@ pub struct MasterSnapshot {
 impl MasterSnapshot {
     /// A master that is up and has adopted its children, by what `status` says and where its maps are pinned.
     pub fn new(status: MasterStatus, pins: Option<PathBuf>) -> Self {
-        Self { status, pins, totals: BTreeMap::new(), is_up: true, unadopted: 0, unnamed: BTreeSet::new() }
+        let (totals, unnamed) = (BTreeMap::new(), BTreeSet::new());
+        Self { status, pins, totals, is_up: true, contests: 0, unadopted: 0, unnamed }
     }
 }
 

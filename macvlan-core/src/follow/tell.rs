@@ -1,11 +1,14 @@
 //! What people are told when a data path that is followed is not what it was.
 
+use std::{collections::BTreeSet, net::IpAddr};
+
 use crate::{
     follow::{
         notes::{Note, Report},
         watch::change::{Change, Subject, What},
     },
-    model::{child::Child, description::Degraded, master::Master, members::Members},
+    kernel::netlink::link::Link,
+    model::{child::Child, description::Degraded, held::AddressTrouble, master::Master, members::Members},
 };
 
 /// Tells what has become less than the best on the master of this name, and what is well again.
@@ -42,6 +45,38 @@ pub fn differing(master: &Master, (before, now): (&Members, &Members), children:
         }
     }
     changes
+}
+
+/// What is different about the addresses of these children of the master that is `link`: which ones others claim, and for
+/// whose there is no room.
+pub fn address_trouble(
+    link: &Link,
+    (before, now): (&AddressTrouble, &AddressTrouble),
+    children: &[&Child],
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for child in children {
+        let of_child = |trouble: &AddressTrouble| -> BTreeSet<IpAddr> {
+            let own = trouble.contested.iter().filter(|(mac, _)| *mac == child.mac);
+            own.map(|(_, address)| *address).collect()
+        };
+        let (was, is) = (of_child(before), of_child(now));
+        let contested = is.difference(&was).map(|address| What::Contested(*address));
+        let uncontested = was.difference(&is).map(|address| What::Uncontested(*address));
+        let room = room(before.full.contains(&child.mac), now.full.contains(&child.mac));
+        for what in contested.chain(uncontested).chain(room) {
+            let (master, link) = (link.index, link.name.clone());
+            let subject = Subject::Child { master, link, child: Box::new((*child).clone()) };
+            changes.push(Change { what, subject });
+        }
+    }
+    let of_all = room(before.is_table_full, now.is_table_full);
+    changes.extend(of_all.map(|what| Change { what, subject: Subject::Device(Box::new(link.clone())) }));
+    changes
+}
+
+fn room(was_full: bool, is_full: bool) -> Option<What> {
+    (was_full != is_full).then_some(if is_full { What::AddressesFull } else { What::AddressesFit })
 }
 
 #[cfg(test)]
@@ -89,6 +124,31 @@ mod tests {
         assert!(told(&all[0], &all[0]).is_empty());
         // Whom it knows of late only has no difference.
         assert!(told(&Members::default(), &all[0]).is_empty());
+    }
+
+    #[test]
+    fn trouble_with_addresses_is_told_when_it_comes_and_when_it_goes() {
+        let mac = Mac::new([2, 0, 0, 0, 0, 1]);
+        let (web, other) =
+            (Child::example("web", mac), Child::example("other", Mac::new([2, 0, 0, 0, 0, 2])));
+        let ip: IpAddr = [10, 9, 0, 1].into();
+        let trouble =
+            AddressTrouble { contested: [(mac, ip)].into(), full: [mac].into(), is_table_full: true };
+        let (none, link) =
+            (AddressTrouble::default(), Link { index: 1, name: "eth0".into(), ..Link::default() });
+        let told = |before, now| -> Vec<String> {
+            let changes = address_trouble(&link, (before, now), &[&web, &other]);
+            changes.iter().map(ToString::to_string).collect()
+        };
+        let comes = told(&none, &trouble);
+        assert_eq!(comes.len(), 3, "{comes:?}");
+        assert!(
+            comes[0].contains("\"web\"") && comes[0].ends_with("has 10.9.0.1, which another one claims, too")
+        );
+        let goes = told(&trouble, &none);
+        assert_eq!(goes.len(), 3, "{goes:?}");
+        assert!(goes[2].starts_with("eth0: device has room"), "{goes:?}");
+        assert!(told(&trouble, &trouble).is_empty());
     }
 
     #[test]

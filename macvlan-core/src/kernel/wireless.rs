@@ -50,11 +50,6 @@ fn of(answer: &Attributes) -> Wireless {
     }
 }
 
-/// Whether this device is a station whose access point takes no other MAC than its own.
-pub fn carries_one_mac(index: u32) -> bool {
-    role(index).is_ok_and(|role| role == Some(Wireless::Station))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

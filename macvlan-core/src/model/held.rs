@@ -1,6 +1,9 @@
 //! Who has which address on a wire that carries one MAC.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use macvlan_common::mac::Mac;
 use serde::Serialize;
@@ -89,6 +92,17 @@ impl std::fmt::Display for WireAddress {
         }
         write!(f, " ({})", self.why.as_str())
     }
+}
+
+/// What is wrong with the addresses of children.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AddressTrouble {
+    /// Addresses that another one claims too, and who has them.
+    pub contested: BTreeSet<(Mac, IpAddr)>,
+    /// Children that have so many addresses on a wire of one MAC that another one may not be known.
+    pub full: BTreeSet<Mac>,
+    /// There is no room for another address of anybody there.
+    pub is_table_full: bool,
 }
 
 /// The numbers of VLANs of a [`Key`](macvlan_common::single_mac::Key).

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
 };
 
 use anyhow::{Result, bail};
@@ -218,4 +218,13 @@ pub fn key_of(address: IpAddr) -> Address {
         IpAddr::V4(address) => Address::v4(address.octets()),
         IpAddr::V6(address) => Address::v6(address.octets()),
     }
+}
+
+/// An address that the programs know.
+pub fn ip_of(address: Address) -> IpAddr {
+    let mut bytes = [0; 16];
+    for (place, word) in bytes.chunks_exact_mut(4).zip(address.0) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    Ipv6Addr::from(bytes).to_canonical()
 }

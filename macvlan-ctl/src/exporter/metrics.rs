@@ -55,6 +55,8 @@ metrics! {
         "Whether a child reaches the host through the hairpin.";
     CHILD_ELSEWHERE = gauge "macvlan_child_elsewhere" ["master", "mac"],
         "Whether the MAC of a child was heard on the wire since the child last sent.";
+    CHILD_WIRE_ADDRESSES = gauge "macvlan_child_wire_addresses" ["master", "mac"],
+        "IP addresses of a child that frames from a wire of one MAC are given to it by, 64 at most besides its device's; absent on other wires.";
     CHILD_POLICY = gauge "macvlan_child_policy_info" [
             "master", "mac", "sibling_access", "group", "anti_spoof", "vepa_reflect",
         ],
@@ -128,6 +130,8 @@ metrics! {
     PROG_RUN_SECONDS = counter "macvlan_bpf_prog_run_seconds_total" ["master", "program"],
         "Time spent in a BPF program on all CPUs, counted only while kernel.bpf_stats_enabled is 1.";
 
+    FOLLOWER_CONTESTED = counter "macvlan_follower_contested_addresses_total" ["master"],
+        "Times that another one came to claim an IP address of a child, since macvlan-ctl run attached.";
     FOLLOWER_EVENTS = counter "macvlan_follower_events_total" [],
         "Netlink events read.";
     FOLLOWER_MALFORMED_EVENTS = counter "macvlan_follower_malformed_events_total" [],

@@ -37,6 +37,8 @@ pub struct MasterScrape {
     pub totals: BTreeMap<Mac, Totals>,
     /// Whether the device is administratively up.
     pub is_up: bool,
+    /// How often another one has come to claim an address of a child.
+    pub contests: u64,
     /// Children that the data path should know and does not.
     pub unadopted: usize,
     /// Children whose containers have not been asked for yet.
@@ -58,8 +60,10 @@ pub enum Reading {
     Whole {
         /// All counters.
         counters: Box<Counters>,
-        /// How full the children map is.
-        usage: Usage,
+        /// How full the maps are.
+        usage: Vec<Usage>,
+        /// How many addresses each child has on a wire that carries one MAC.
+        wire_addresses: BTreeMap<Mac, usize>,
         /// What the programs have run.
         programs: Vec<ProgramRuns>,
         /// How many IP addresses two claim.
@@ -78,7 +82,7 @@ impl Scrape {
         let mut snapshot = Self::default();
         let mut names = BTreeSet::new();
         for master in &view.masters {
-            let MasterSnapshot { status, pins, totals, is_up, unadopted, unnamed } = master.clone();
+            let MasterSnapshot { status, pins, totals, is_up, contests, unadopted, unnamed } = master.clone();
             if !names.insert(status.ifname.clone()) {
                 snapshot.failures += 1;
                 continue;
@@ -91,8 +95,16 @@ impl Scrape {
                 }),
             };
             let rx_dropped = None;
-            let master = MasterScrape { status, totals, is_up, unadopted, unnamed, reading, rx_dropped };
-            snapshot.masters.push(master);
+            snapshot.masters.push(MasterScrape {
+                status,
+                totals,
+                is_up,
+                contests,
+                unadopted,
+                unnamed,
+                reading,
+                rx_dropped,
+            });
         }
         let waiting = view.waiting.iter().map(|waiting| waiting.name.clone());
         snapshot.waiting = waiting.filter(|name| names.insert(name.clone())).collect();
@@ -105,6 +117,7 @@ fn read(pins: &Path) -> Result<Reading> {
     Ok(Reading::Whole {
         counters: Box::new(reader.counters()?),
         usage: reader.usage()?,
+        wire_addresses: reader.wire_addresses()?,
         programs: reader.programs()?,
         contested: reader.contested()?,
         is_current: reader.is_current(),

@@ -108,6 +108,8 @@ mod tests {
             segments: 1,
             dst: Mac::BROADCAST,
             src: Mac::BROADCAST,
+            wire_dst: None,
+            wire_src: None,
             summary: String::new(),
             head: vec![7; 60],
             is_turned,

@@ -41,6 +41,12 @@ pub struct Event {
     /// Source MAC.
     #[serde(serialize_with = "mac_text")]
     pub src: Mac,
+    /// Destination MAC on a wire that carries one MAC, where it is another one.
+    #[serde(serialize_with = "mac_if_any")]
+    pub wire_dst: Option<Mac>,
+    /// Source MAC on such a wire, where it is another one.
+    #[serde(serialize_with = "mac_if_any")]
+    pub wire_src: Option<Mac>,
     /// What is in it.
     pub summary: String,
     /// Its beginning, in hexadecimal.
@@ -59,12 +65,27 @@ pub struct Event {
 pub struct Names {
     master: Mac,
     children: BTreeMap<Mac, String>,
+    is_single: bool,
 }
 
 impl Names {
-    /// Those of the master and its children.
-    pub fn new(master: Mac, children: &[Child]) -> Self {
-        Self { master, children: children.iter().map(|child| (child.mac, child.name.clone())).collect() }
+    /// Those of the master and its children, which speak with its MAC on the wire if `is_single`.
+    pub fn new(master: Mac, children: &[Child], is_single: bool) -> Self {
+        let children = children.iter().map(|child| (child.mac, child.name.clone())).collect();
+        Self { master, children, is_single }
+    }
+
+    /// The MACs that a frame has on a wire that carries one, destination first, where these are other ones. Records hold
+    /// frames as they are here: sent, before they are rewritten; received, after.
+    fn on_wire(&self, judgement: Judgement, dst: Mac, src: Mac) -> [Option<Mac>; 2] {
+        let is_child = |mac| self.children.contains_key(&mac);
+        let leaves = judgement.action != Action::Turn && judgement.action.drop_reason().is_none();
+        let master = Some(self.master).filter(|_| self.is_single);
+        match judgement.hook {
+            Point::Egress => [None, master.filter(|_| leaves && is_child(src))],
+            Point::Ingress => [master.filter(|_| is_child(dst) && !is_child(src)), None],
+            Point::Xdp => [None, None],
+        }
     }
 }
 
@@ -76,6 +97,7 @@ impl Event {
         let (dst, src) = (mac_at(&head, 0)?, mac_at(&head, 6)?);
         let since_1970 = booted.saturating_add(Duration::from_nanos(record.time));
         let tag_len = if record.tag == 0 { 0 } else { TAG_LEN as u64 };
+        let [wire_dst, wire_src] = names.on_wire(judgement, dst, src);
         let child = names.children.get(&src).or_else(|| names.children.get(&dst));
         Some(Self {
             time: since_1970.as_secs_f64(),
@@ -89,6 +111,8 @@ impl Event {
             segments: record.segments.max(1),
             dst,
             src,
+            wire_dst,
+            wire_src,
             summary: summary(&head),
             head,
             is_turned: judgement.action.hairpin().is_some(),
@@ -117,7 +141,9 @@ impl fmt::Display for Event {
         if self.segments > 1 {
             write!(f, " ({} segments)", self.segments)?;
         }
-        write!(f, " {} > {} {}", self.src, self.dst, self.summary)
+        let on_wire = |mac: Option<Mac>| mac.map(|mac| format!(" ({mac} on the wire)")).unwrap_or_default();
+        let (src, dst) = (on_wire(self.wire_src), on_wire(self.wire_dst));
+        write!(f, " {}{src} > {}{dst} {}", self.src, self.dst, self.summary)
     }
 }
 
@@ -169,6 +195,13 @@ fn verdict(judgement: Judgement, from_host: bool, to_host: bool) -> String {
     format!("{verb} {from}->{to}")
 }
 
+fn mac_if_any<S: serde::Serializer>(mac: &Option<Mac>, serializer: S) -> Result<S::Ok, S::Error> {
+    match mac {
+        Some(mac) => serializer.collect_str(mac),
+        None => serializer.serialize_none(),
+    }
+}
+
 fn hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     serializer.serialize_str(&text)
@@ -185,7 +218,7 @@ mod tests {
     const WEB: Mac = Mac::new([2, 0, 0, 0, 1, 1]);
 
     fn names() -> Names {
-        Names { master: HOST, children: [(WEB, "web".to_owned())].into() }
+        Names { master: HOST, children: [(WEB, "web".to_owned())].into(), is_single: false }
     }
 
     fn record(dst: Mac, src: Mac, judgement: u32) -> FrameRecord {
@@ -220,6 +253,43 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_is_rewritten_has_both_macs() {
+        const PEER: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
+        let single = Names { is_single: true, ..names() };
+        let told = |names: &Names, dst, src, point, action, path: Option<Path>| {
+            let (tx, path) = (path.map(|_| ()), path.unwrap_or(Path::Wire));
+            let verdict = Verdict { action, path, tx, rx: None, dropped: None, total: None };
+            let record = record(dst, src, Judgement::encode(point, &verdict));
+            Event::new(&record, names, Duration::ZERO).unwrap()
+        };
+        let wire = Some(Path::Wire);
+        let out = told(&single, PEER, WEB, Point::Egress, Action::Pass, wire);
+        assert_eq!((out.wire_dst, out.wire_src), (None, Some(HOST)));
+        let line = out.to_string();
+        assert!(
+            line.contains("02:00:00:00:01:01 (02:00:00:00:00:02 on the wire) > 02:00:00:00:00:01 "),
+            "{line}"
+        );
+        let back = told(&single, WEB, PEER, Point::Ingress, Action::Pass, wire);
+        assert_eq!((back.wire_dst, back.wire_src), (Some(HOST), None));
+        let json = serde_json::to_value(&back).unwrap();
+        assert_eq!(
+            (&json["wire_dst"], &json["wire_src"]),
+            (&HOST.to_string().into(), &serde_json::Value::Null)
+        );
+        for event in [
+            told(&single, HOST, WEB, Point::Egress, Action::Turn, Some(Path::Host)),
+            told(&single, PEER, WEB, Point::Egress, Action::DropForeign, wire),
+            told(&single, PEER, HOST, Point::Egress, Action::Pass, None),
+            told(&single, HOST, PEER, Point::Ingress, Action::Pass, None),
+            told(&single, WEB, WEB, Point::Ingress, Action::Pass, Some(Path::Sibling)),
+            told(&names(), PEER, WEB, Point::Egress, Action::Pass, wire),
+        ] {
+            assert_eq!((event.wire_dst, event.wire_src), (None, None), "{event:?}");
+        }
+    }
+
+    #[test]
     fn a_tag_beside_the_frame_comes_back_into_it() {
         let tagged = FrameRecord { tag: 0x8100_0005, ..record(WEB, HOST, judgement(Action::Pass, None)) };
         let event = Event::new(&tagged, &names(), Duration::ZERO).unwrap();
@@ -230,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_name_steers_no_terminal() {
-        let names = Names { master: HOST, children: [(WEB, "\u{1b}[2J".to_owned())].into() };
+        let names = Names { children: [(WEB, "\u{1b}[2J".to_owned())].into(), ..names() };
         let event =
             Event::new(&record(WEB, HOST, judgement(Action::Pass, None)), &names, Duration::ZERO).unwrap();
         assert!(!event.to_string().contains('\u{1b}'));

@@ -11,6 +11,7 @@ pub mod reader;
 
 use anyhow::{Context, Result, anyhow, bail};
 use macvlan_core::{
+    datapath::Datapath as _,
     datapath::bpf::{
         attached::{Bpf, Found},
         trace::{TraceWatch, Traced, Tracing},
@@ -88,9 +89,10 @@ impl Trace {
             }
             None => None,
         };
-        let names = Names::new(locked.master.mac, locked.children());
+        let (mac, children) = (locked.master.mac, locked.children().to_vec());
         let (master, attached, held) = locked.into_parts();
         let mut bpf = attached.map_err(|reason| anyhow!(reason))?;
+        let names = Names::new(mac, &children, bpf.description().single_mac);
         let tracing = Tracing { only, sample: request.sample };
         let mut traced = bpf.start_trace(&master, tracing)?;
         let reader = Reader::start(&mut traced.object, names);

@@ -1,11 +1,5 @@
 //! Clients of DHCP and routers, with a real server.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    process::{Child, Stdio},
-};
-
 use macvlan_common::child::Mode;
 use macvlan_tests::{
     cli,
@@ -16,30 +10,20 @@ use macvlan_tests::{
     talk::ping,
 };
 
-use crate::scene::{attach, port};
+use crate::{
+    daemon::{Daemon, write},
+    scene::{attach, port},
+};
 
-/// A process that is killed when the test ends.
-struct Daemon(Child);
-
-impl Daemon {
-    /// A router and DHCP server on the wire.
-    #[track_caller]
-    fn dnsmasq(lab: &Lab) -> Self {
-        let mut command = lab.command(&lab.wire.ns, "dnsmasq");
-        command.args(["--keep-in-foreground", "--port=0", "--conf-file=/dev/null", "--user=root"]);
-        command.args(["--dhcp-range=10.9.0.100,10.9.0.120,5m", "--bind-interfaces", "--no-ping"]);
-        command.args(["--enable-ra", "--dhcp-range=fd77::,ra-only", "--dhcp-leasefile=/run/leases"]);
-        command.args(["--pid-file=", &format!("--interface={}", lab.port)]);
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().or_fail("start a daemon"))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended by itself; that is as good.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A router and DHCP server on the wire.
+#[track_caller]
+pub fn dnsmasq(lab: &Lab) -> Daemon {
+    let mut command = lab.command(&lab.wire.ns, "dnsmasq");
+    command.args(["--keep-in-foreground", "--port=0", "--conf-file=/dev/null", "--user=root"]);
+    command.args(["--dhcp-range=10.9.0.100,10.9.0.120,5m", "--bind-interfaces", "--no-ping"]);
+    command.args(["--enable-ra", "--dhcp-range=fd77::,ra-only", "--dhcp-leasefile=/run/leases"]);
+    command.args(["--pid-file=", &format!("--interface={}", lab.port)]);
+    Daemon::start(&mut command)
 }
 
 fn programs() -> Result<(), String> {
@@ -66,14 +50,10 @@ fn children_have_addresses_from_a_dhcp_server_on_the_wire() {
     needs!(require::lab, require::tcx, programs);
     let lab = Lab::new();
     let children = [lab.child("web", Mode::Bridge), lab.child("db", Mode::Private)];
-    lab.mounts().enter(|| {
-        fs::write(SCRIPT, "#!/bin/sh\n[ \"$1\" != bound ] || ip addr replace $ip/24 dev $interface\n")
-            .or_fail("write a script");
-        fs::set_permissions(SCRIPT, fs::Permissions::from_mode(0o755)).or_fail("make it a program");
-    });
+    write(&lab, SCRIPT, "#!/bin/sh\n[ \"$1\" != bound ] || ip addr replace $ip/24 dev $interface\n");
     let _port = port(&lab);
     let attached = attach(&lab, &[]);
-    let _server = Daemon::dnsmasq(&lab);
+    let _server = dnsmasq(&lab);
     // One after the other, and again, as a renewal after a restart.
     for child in children.iter().chain(&children[..1]) {
         let ip = bind(&lab, child).parse().or_fail("read an address");
@@ -94,7 +74,7 @@ fn children_have_addresses_from_a_router_on_the_wire() {
     let _port = port(&lab);
     // The network comes later than the data path.
     let _run = Following::start(&lab, &["eth0", "--single-mac"]);
-    let _server = Daemon::dnsmasq(&lab);
+    let _server = dnsmasq(&lab);
     let of = |station: &Station| {
         let addresses = station.ns.ip_json(&format!("-6 addr show dev {}", station.dev));
         let all = addresses[0]["addr_info"].as_array().cloned().unwrap_or_default();

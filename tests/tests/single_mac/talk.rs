@@ -7,7 +7,9 @@ use macvlan_tests::{
     lab::{FAMILIES, Lab, Station},
     needs, require,
     talk::{is_silent, ping, tcp_transfer, udp_echo},
+    tracer::Tracer,
 };
+use serde_json::{Value, json};
 
 use crate::scene::{attach, lab, port};
 
@@ -95,4 +97,36 @@ fn what_it_cannot_be_with_is_refused() {
         lab.ctl(&line).failed(1).to_owned()
     };
     println!("{:?}", refused(&["--single-mac"]));
+}
+
+#[test]
+fn a_trace_has_the_macs_of_both_sides() {
+    needs!(require::lab, require::tcx, require::binary);
+    for xdp in ["off", "native"] {
+        let (lab, [child, _]) = lab();
+        let _port = port(&lab);
+        let _attached = attach(&lab, &["--xdp", xdp]);
+        let tracer = Tracer::start(&lab, &[]);
+        assert!(ping(&child, lab.wire.ip.into()) && ping(&child, lab.wire.ip6.into()));
+        assert!(ping(&lab.host, lab.wire.ip.into()) && ping(&child, lab.host.ip.into()));
+        let events = tracer.stop().events;
+        let [mac, master, wire] = [child.mac, lab.host.mac, lab.wire.mac].map(|mac| mac.to_string());
+        let of = |src: &str, dst: &str| -> Vec<&Value> {
+            events.iter().filter(|event| event["src"] == src && event["dst"] == dst).collect()
+        };
+        let (out, back) = (of(&mac, &wire), of(&wire, &mac));
+        assert!(out.len() >= 2 && back.len() >= 2, "{events:#?}");
+        for event in out {
+            assert_eq!((&event["wire_src"], &event["wire_dst"]), (&json!(master), &Value::Null), "{event:#}");
+        }
+        for event in back {
+            assert_eq!((&event["wire_src"], &event["wire_dst"]), (&Value::Null, &json!(master)), "{event:#}");
+        }
+        let unchanged =
+            [of(&master, &wire), of(&wire, &master), of(&mac, &master), of(&master, &mac)].concat();
+        assert!(unchanged.len() >= 4, "{events:#?}");
+        for event in unchanged {
+            assert!(event["wire_src"].is_null() && event["wire_dst"].is_null(), "{event:#}");
+        }
+    }
 }

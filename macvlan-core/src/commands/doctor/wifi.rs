@@ -13,7 +13,7 @@ pub fn judge(role: Option<Wireless>) -> Option<Finding> {
     match role? {
         Wireless::Station => Some(
             finding(Status::Problem, "a Wi-Fi station: children reach the network by the device's MAC alone").remedy(
-                "macvlan-ctl attach NAME --single-mac; or where the access point has WDS: iw dev NAME set \
+                "macvlan-ctl attach NAME --single-mac (or run, with --single-mac=auto); or where the access point has WDS: iw dev NAME set \
                  4addr on",
             ),
         ),

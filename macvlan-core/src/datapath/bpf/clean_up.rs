@@ -12,19 +12,22 @@ use crate::{
         hooks::pinned,
         maps::tables,
         record::Lasting,
+        single_mac::tell_own,
     },
     kernel::{bpffs, crash, lock::Lock, master_key::MasterKey, netlink::Netlink},
     model::master::Master,
 };
 
 impl Bpf {
-    /// Takes everything off the master.
+    /// Takes everything off the master; where children had its MAC on the wire, within a second in which the wire hears of
+    /// their own.
     ///
     /// # Errors
     ///
     /// A pin cannot be removed, or the kernel refuses to delete a filter or the clsact qdisc; all other
     /// parts are removed.
     pub async fn remove(&mut self, master: &Master) -> Result<()> {
+        let own = self.own_addresses().unwrap_or_default();
         // What is on its way through the flood device is to find the end of it.
         self.maps.set_flood(0)?;
         let leaving = self.directory.with_file_name(format!("{}{LEAVING}", master.key));
@@ -32,6 +35,10 @@ impl Bpf {
         fs::rename(&self.directory, &leaving)
             .with_context(|| format!("cannot rename {:?}", self.directory))?;
         crash::point("naming a pin directory half")?;
+        // Where that fails, taking all off says so.
+        if !own.is_empty() && pinned::remove_egress(&self.netlink, master, &leaving).await.is_ok() {
+            tell_own(master, &own).await;
+        }
         take_off(&self.netlink, master, &leaving).await?;
         bpffs::remove_root();
         Ok(())

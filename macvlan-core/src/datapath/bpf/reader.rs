@@ -4,6 +4,7 @@
 //! (and `CAP_BPF`, where the kernel keeps bpf(2) from others).
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -12,12 +13,15 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::programs::{ProgramError, ProgramInfo};
-use macvlan_common::{ABI_VERSION, names};
+use macvlan_common::{ABI_VERSION, mac::Mac, names};
 
 use crate::{
     datapath::bpf::{
         hooks::{refusal::flat, tc::PROGRAM_XDP},
-        maps::tables::{self, Maps},
+        maps::{
+            holders::HolderTable,
+            tables::{self, Maps},
+        },
         record::{Lasting, Record},
     },
     kernel::errno::errno,
@@ -31,14 +35,14 @@ pub struct Reader {
     record: Record,
 }
 
-/// How full the children map is.
+/// How full a map is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Its name in the kernel.
     pub map: &'static str,
-    /// Children in it.
+    /// Entries in it.
     pub entries: u64,
-    /// Children that fit.
+    /// Entries that fit.
     pub max_entries: u64,
 }
 
@@ -88,17 +92,38 @@ impl Reader {
         self.maps.counters()
     }
 
-    /// How full the children map is.
+    /// How full the children map is and, where the wire carries one MAC, the table of addresses.
     ///
     /// # Errors
     ///
-    /// A map's size cannot be read.
-    pub fn usage(&self) -> Result<Usage> {
-        Ok(Usage {
+    /// A map cannot be read.
+    pub fn usage(&self) -> Result<Vec<Usage>> {
+        let mut usage = vec![Usage {
             map: names::CHILDREN,
             entries: self.maps.count_children()? as u64,
             max_entries: self.maps.max_children().into(),
-        })
+        }];
+        if self.record.single {
+            let table = HolderTable::open(&self.directory)?;
+            let (entries, max_entries) = (table.len()? as u64, table.room() as u64);
+            usage.push(Usage { map: names::HOLDERS, entries, max_entries });
+        }
+        Ok(usage)
+    }
+
+    /// How many addresses each child has on a wire that carries one MAC; nothing of other wires.
+    ///
+    /// # Errors
+    ///
+    /// The table of addresses cannot be read.
+    pub fn wire_addresses(&self) -> Result<BTreeMap<Mac, usize>> {
+        let mut counts = BTreeMap::new();
+        if self.record.single {
+            for held in HolderTable::open(&self.directory)?.held()? {
+                *counts.entry(held.mac).or_default() += 1;
+            }
+        }
+        Ok(counts)
     }
 
     /// How many IP addresses two claim at the moment.
@@ -107,7 +132,7 @@ impl Reader {
     ///
     /// The map of addresses cannot be read.
     pub fn contested(&self) -> Result<usize> {
-        self.maps.owners.count_contested()
+        Ok(self.maps.owners.contested()?.len())
     }
 
     /// What the programs have run so far. A program that is not pinned is left out: XDP, where TC

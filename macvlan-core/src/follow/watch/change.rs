@@ -1,6 +1,6 @@
 //! What changed, as `monitor` prints it and `run` acts on it.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use macvlan_common::mac::Mac;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -41,6 +41,14 @@ pub enum What {
     Container,
     /// Whether it reaches the host was changed, to this.
     HostAccess(bool),
+    /// Another one claims this address of it, too.
+    Contested(IpAddr),
+    /// That is over.
+    Uncontested(IpAddr),
+    /// There is hardly room for another address of it, or none at all for its children's.
+    AddressesFull,
+    /// There is room again.
+    AddressesFit,
     /// A data path is on the master now.
     Attached,
     /// The data path is off the master.
@@ -67,6 +75,10 @@ impl What {
             Self::Here => "here",
             Self::Container => "container",
             Self::HostAccess(_) => "host-access",
+            Self::Contested(_) => "contested",
+            Self::Uncontested(_) => "uncontested",
+            Self::AddressesFull => "addresses-full",
+            Self::AddressesFit => "addresses-fit",
             Self::Attached => "attached",
             Self::Detached => "detached",
             Self::Marked => "marked",
@@ -201,6 +213,12 @@ impl fmt::Display for Change {
                     What::Container => f.write_str(" has its name now"),
                     What::HostAccess(true) => f.write_str(" reaches the host now"),
                     What::HostAccess(false) => f.write_str(" no longer reaches the host"),
+                    What::Contested(ip) => write!(f, " has {ip}, which another one claims, too"),
+                    What::Uncontested(ip) => write!(f, " has {ip} for itself again"),
+                    What::AddressesFull => {
+                        f.write_str(" uses so many addresses that another one of it may not be reached")
+                    }
+                    What::AddressesFit => f.write_str(" has room for more addresses again"),
                     what @ (What::Attached | What::Detached) => write!(f, " {}", what.as_str()),
                     What::Marked => f.write_str(" marked"),
                 }
@@ -214,6 +232,10 @@ impl fmt::Display for Change {
                     }
                     What::Renamed(_) => write!(f, " renamed from {was:?}"),
                     What::Mtu(_) => write!(f, " has MTU {}, it was {was}", link.mtu),
+                    What::AddressesFull => {
+                        f.write_str(" has no room for more addresses of children: more are not reached")
+                    }
+                    What::AddressesFit => f.write_str(" has room for more addresses of children again"),
                     what => write!(f, " {}", what.as_str()),
                 }
             }
@@ -243,6 +265,9 @@ impl Serialize for Change {
                 map.serialize_entry("container", &child.container)?;
                 if let What::HostAccess(is) = &self.what {
                     map.serialize_entry("host_access", is)?;
+                }
+                if let What::Contested(ip) | What::Uncontested(ip) = &self.what {
+                    map.serialize_entry("local", ip)?;
                 }
             }
             Subject::Device(link) => {

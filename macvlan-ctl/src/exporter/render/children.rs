@@ -36,6 +36,7 @@ pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
         }
         family.write(text)?;
     }
+    wire_addresses(snapshot, text)?;
     policies(snapshot, text)?;
     rate_limits(snapshot, text, &metrics::CHILD_RATE_LIMIT_BYTES, |limit| Some(limit.bits? as f64 / 8.0))?;
     rate_limits(snapshot, text, &metrics::CHILD_RATE_LIMIT_PACKETS, |limit| Some(limit.packets? as f64))?;
@@ -68,6 +69,18 @@ pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
         family.write(text)?;
     }
     Ok(())
+}
+
+fn wire_addresses(snapshot: &Scrape, text: &mut String) -> Result<()> {
+    let mut family = Family::new(&metrics::CHILD_WIRE_ADDRESSES);
+    for master in snapshot.masters.iter().filter(|master| master.status.single_mac) {
+        let Reading::Whole { wire_addresses, .. } = &master.reading else { continue };
+        for mac in by_mac(master).keys() {
+            let count = wire_addresses.get(mac).copied().unwrap_or_default();
+            family.add(&[&master.status.ifname, &mac.to_string()], count as f64);
+        }
+    }
+    family.write(text)
 }
 
 fn rate_limits(

@@ -57,7 +57,11 @@ pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
     write_counters(snapshot, text)?;
     write_datapath(snapshot, text)?;
     write_settings(snapshot, text)?;
-    write_bpf(snapshot, text)
+    write_bpf(snapshot, text)?;
+    each(snapshot, text, &metrics::FOLLOWER_CONTESTED, |family, master| {
+        let Reading::Whole { .. } = &master.reading else { return };
+        family.add(&[&master.status.ifname], master.contests as f64);
+    })
 }
 
 fn write_counters(snapshot: &Scrape, text: &mut String) -> Result<()> {
@@ -165,11 +169,15 @@ fn write_settings(snapshot: &Scrape, text: &mut String) -> Result<()> {
 fn write_bpf(snapshot: &Scrape, text: &mut String) -> Result<()> {
     each(snapshot, text, &metrics::MAP_ENTRIES, |family, MasterScrape { status, reading, .. }| {
         let Reading::Whole { usage, .. } = reading else { return };
-        family.add(&[&status.ifname, usage.map], usage.entries as f64);
+        for map in usage {
+            family.add(&[&status.ifname, map.map], map.entries as f64);
+        }
     })?;
     each(snapshot, text, &metrics::MAP_MAX_ENTRIES, |family, MasterScrape { status, reading, .. }| {
         let Reading::Whole { usage, .. } = reading else { return };
-        family.add(&[&status.ifname, usage.map], usage.max_entries as f64);
+        for map in usage {
+            family.add(&[&status.ifname, map.map], map.max_entries as f64);
+        }
     })?;
     each(snapshot, text, &metrics::PROG_RUN_COUNT, |family, MasterScrape { status, reading, .. }| {
         let Reading::Whole { programs, .. } = reading else { return };

@@ -82,7 +82,7 @@ pub fn attached() -> MasterScrape {
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "not supported by the driver")],
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
-        single_mac: false,
+        single_mac: true,
         children: vec![child()],
     };
     let counters = ChildCounters {
@@ -124,7 +124,11 @@ pub fn attached() -> MasterScrape {
             children: [(WEB, counters)].into(),
             ..Counters::default()
         }),
-        usage: Usage { map: "MACVLAN_CHILD", entries: 1, max_entries: 4096 },
+        usage: vec![
+            Usage { map: "MACVLAN_CHILD", entries: 1, max_entries: 4096 },
+            Usage { map: "MACVLAN_HOLDER", entries: 5, max_entries: 16384 },
+        ],
+        wire_addresses: [(WEB, 3)].into(),
         programs: vec![ProgramRuns { program: "macvlan_in", runs: 16, time: Duration::from_nanos(1700) }],
         contested: 2,
         is_current: true,
@@ -133,6 +137,7 @@ pub fn attached() -> MasterScrape {
         status,
         totals: BTreeMap::new(),
         is_up: true,
+        contests: 34,
         unadopted: 1,
         unnamed: BTreeSet::new(),
         reading,

@@ -19,7 +19,7 @@ use crate::{
     },
     kernel::netlink::{
         Netlink,
-        clsact::{self, Filter},
+        clsact::{Direction, Filter},
     },
     model::{
         description::{Degraded, Demux, Hairpin},
@@ -98,12 +98,22 @@ pub async fn remove(netlink: &Netlink, master: &Master, directory: &Path, owns_c
     let ours = Ours::of(directory);
     let egress = detach_link(&directory.join(LINK_EGRESS));
     let xdp = detach_link(&directory.join(LINK_XDP));
-    let filters = remove_filters(netlink, master, &ours, owns_clsact).await;
+    let filters = remove_filters(netlink, master, &ours, owns_clsact, &BOTH).await;
     let ingress = detach_link(&directory.join(LINK_INGRESS));
     // Last: while the master's programs are there, they drop what these have not vouched for.
     let children = child_programs::remove(directory);
     let own = own_programs::remove(netlink, directory, master).await;
     egress.and(xdp).and(filters).and(ingress).and(children).and(own)
+}
+
+/// Takes the program at egress off `master` that is pinned in `directory`, and leaves all else.
+///
+/// # Errors
+///
+/// The pin cannot be removed, or the kernel refuses to delete the filter.
+pub async fn remove_egress(netlink: &Netlink, master: &Master, directory: &Path) -> Result<()> {
+    detach_link(&directory.join(LINK_EGRESS))?;
+    remove_filters(netlink, master, &Ours::of(directory), false, &[Direction::Egress]).await
 }
 
 /// The indexes of the devices that the master's links are on, in whatever namespace; 0 where one has none.
@@ -133,7 +143,7 @@ pub async fn remove_strays(netlink: &Netlink, master: &Master) -> Result<()> {
         return Ok(());
     }
     strays::detach_links(&strays);
-    remove_filters(netlink, master, &Ours::Programs(strays), false).await
+    remove_filters(netlink, master, &Ours::Programs(strays), false, &BOTH).await
 }
 
 /// Ids of all programs pinned in `directory`, by themselves or by their link.
@@ -174,8 +184,8 @@ impl Ours {
             Self::Programs(programs) => filter.program.is_some_and(|id| programs.contains(&id)),
             Self::Place => {
                 let priority = match filter.hook {
-                    clsact::Direction::Ingress => PRIORITY_INGRESS,
-                    clsact::Direction::Egress => PRIORITY_EGRESS,
+                    Direction::Ingress => PRIORITY_INGRESS,
+                    Direction::Egress => PRIORITY_EGRESS,
                 };
                 filter.program.is_some()
                     && (filter.priority, filter.handle) == (priority, u32::from(FILTER_HANDLE))
@@ -184,13 +194,23 @@ impl Ours {
     }
 }
 
-async fn remove_filters(netlink: &Netlink, master: &Master, ours: &Ours, owns_clsact: bool) -> Result<()> {
+/// The hooks of a qdisc that filters of ours are on.
+const BOTH: [Direction; 2] = [Direction::Egress, Direction::Ingress];
+
+async fn remove_filters(
+    netlink: &Netlink,
+    master: &Master,
+    ours: &Ours,
+    owns_clsact: bool,
+    hooks: &[Direction],
+) -> Result<()> {
     if !netlink.has_clsact(master.index).await? {
         return Ok(());
     }
     let filters = netlink.clsact_filters(master.index).await?;
-    let mut mine: Vec<&Filter> = filters.iter().filter(|filter| ours.has(filter)).collect();
-    mine.sort_by_key(|filter| filter.hook != clsact::Direction::Egress);
+    let is_mine = |filter: &&Filter| hooks.contains(&filter.hook) && ours.has(filter);
+    let mut mine: Vec<&Filter> = filters.iter().filter(is_mine).collect();
+    mine.sort_by_key(|filter| filter.hook != Direction::Egress);
     for filter in &mine {
         netlink.delete_filter(master.index, filter).await?;
     }

@@ -12,15 +12,15 @@ use macvlan_common::{
     l3::Address,
     mac::Mac,
     names,
-    neigh::mac_of,
-    single_mac::{Holder, Key},
+    neigh::{PLACES, Place, TRIES, mac_of},
+    single_mac::{Holder, Key, judge_place},
 };
 
 use crate::{
-    datapath::bpf::maps::{batch::Batch, tables},
+    datapath::bpf::maps::{batch::Batch, clock, tables},
     model::{
         held::{Held, ToldHolders, Why},
-        members::key_of,
+        members::{ip_of, key_of},
     },
 };
 
@@ -31,7 +31,11 @@ pub struct HolderTable {
     on_link: LpmTrie<MapData, Key, u32>,
     all_holders: Batch,
     all_taught: Batch,
+    room: usize,
 }
+
+/// How many places of a child may be in use before another address of it may find none: each address has so many tries.
+const NEARLY_ALL: u64 = PLACES - TRIES;
 
 impl HolderTable {
     /// What is pinned in `directory`. Opened by who asks: of wires that carry more MACs nobody does.
@@ -44,6 +48,7 @@ impl HolderTable {
             [names::HOLDERS, names::TAUGHT, names::ON_LINK].map(|name| tables::open(directory, name));
         let (holders, taught, on_link) = (holders?, taught?, on_link?);
         Ok(Self {
+            room: holders.info()?.max_entries() as usize,
             all_holders: Batch::of(&holders)?,
             all_taught: Batch::of(&taught)?,
             holders: Map::HashMap(holders).try_into()?,
@@ -122,6 +127,40 @@ impl HolderTable {
         Ok(held)
     }
 
+    /// How many addresses are known, everybody's together.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn len(&self) -> Result<usize> {
+        Ok(self.all()?.len())
+    }
+
+    /// How many addresses there is room for.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// The children that have so many addresses in use that another one may find no place.
+    ///
+    /// # Errors
+    ///
+    /// A map or the clock cannot be read.
+    pub fn full(&self) -> Result<BTreeSet<Mac>> {
+        let now = clock::monotonic()?;
+        let holders: BTreeMap<Key, Holder> = self.all()?.into_iter().collect();
+        let taught = self.all_taught.hash::<u64, Key>().context("cannot read what children taught")?;
+        let mut used: BTreeMap<u64, u64> = BTreeMap::new();
+        for (place, key) in taught {
+            let mac = mac_of(place);
+            if judge_place(holders.get(&key), mac, Holder::BARE, now) == Place::Keep {
+                *used.entry(mac).or_default() += 1;
+            }
+        }
+        let full = used.into_iter().filter(|(_, used)| *used >= NEARLY_ALL);
+        Ok(full.map(|(mac, _)| Mac::from_key(mac)).collect())
+    }
+
     fn all(&self) -> Result<Vec<(Key, Holder)>> {
         self.all_holders.hash::<Key, Holder>().context("cannot read the table of addresses")
     }
@@ -177,14 +216,6 @@ fn held(key: Key, holder: Holder) -> Option<Held> {
         _ => return None,
     };
     Some(Held { mac: Mac::from_key(holder.mac), vlan: key.vlan, address: ip_of(key.address), why })
-}
-
-fn ip_of(address: Address) -> IpAddr {
-    let mut bytes = [0; 16];
-    for (place, word) in bytes.chunks_exact_mut(4).zip(address.0) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
-    std::net::Ipv6Addr::from(bytes).to_canonical()
 }
 
 /// What is to be gone may be so already: programs forget, too.

@@ -1,6 +1,9 @@
 //! Who has which address: what netlink tells, beside what the programs learn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, Map, MapData, MapError};
@@ -13,7 +16,10 @@ use nix::errno::Errno;
 
 use crate::{
     datapath::bpf::maps::{batch::Batch, clock},
-    model::{members::key_of, neighbours::ToldAddresses},
+    model::{
+        members::{ip_of, key_of},
+        neighbours::ToldAddresses,
+    },
 };
 
 /// Addresses there is room for, for each child there is room for.
@@ -86,14 +92,16 @@ impl NeighbourTable {
         self.forget_places(speakers)
     }
 
-    /// How many addresses two claim.
+    /// The addresses that two claim, and who has each.
     ///
     /// # Errors
     ///
-    /// The map cannot be read.
-    pub fn count_contested(&self) -> Result<usize> {
+    /// The map or the clock cannot be read.
+    pub fn contested(&self) -> Result<BTreeSet<(Mac, IpAddr)>> {
         let now = clock::monotonic()?;
-        Ok(self.all()?.iter().filter(|(_, owner)| owner.contested != 0 && !owner.is_over(now)).count())
+        let all = self.all()?.into_iter();
+        let contested = all.filter(|(_, owner)| owner.contested != 0 && !owner.is_over(now));
+        Ok(contested.map(|(address, owner)| (Mac::from_key(owner.mac), ip_of(address))).collect())
     }
 
     fn all(&self) -> Result<Vec<(Address, Owner)>> {
