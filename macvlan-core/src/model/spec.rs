@@ -196,7 +196,7 @@ mod tests {
         assert!(refused("web,mac=03:00:00:00:00:01").contains("multicast"));
         assert!(refused("web,mac=00:00:00:00:00:00").contains("cannot be a device's own"));
         assert!(refused("web,mac=zz").contains("bad MAC \"zz\""));
-        assert!(refused("web,mtu=many").contains("mtu \"many\" is not a number"));
+        assert!(refused("web,mtu=many").contains("mtu \"many\" is not a whole number"));
         assert!(refused("web,mtu=1,mtu=2").contains("\"mtu\" is given twice"));
         assert!(refused("web,up,down").contains("\"up\" is given twice"));
         assert!(refused("web,host-access=yes").contains("neither on nor off"));
