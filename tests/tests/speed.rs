@@ -11,6 +11,8 @@
 mod cni;
 #[path = "speed/multicast.rs"]
 mod multicast;
+#[path = "speed/single_mac.rs"]
+mod single_mac;
 
 use std::{
     net::{Ipv4Addr, UdpSocket},
@@ -75,7 +77,7 @@ impl Road {
     fn new() -> Self {
         let lab = Lab::new();
         let child = lab.child("web", Mode::Bridge);
-        Self { frame: udp_frame(&lab, &child), _sink: udp_sink(&child), child, lab }
+        Self { frame: udp_frame(&lab, &child, child.mac), _sink: udp_sink(&child), child, lab }
     }
 
     /// Frames that arrived at the child, per second that sending and receiving them took.
@@ -244,10 +246,11 @@ fn udp_sink(child: &Station) -> UdpSocket {
     child.ns.enter(|| UdpSocket::bind((child.ip, PORT)).or_fail("bind a UDP socket"))
 }
 
-fn udp_frame(lab: &Lab, child: &Station) -> Vec<u8> {
+/// A datagram from the wire to a child, by this MAC.
+fn udp_frame(lab: &Lab, child: &Station, to: Mac) -> Vec<u8> {
     const ETH_P_IP: u16 = 0x0800;
     const IPPROTO_UDP: u8 = 17;
     let datagram = frames::udp(PORT, PORT, &[0; 18]);
     let packet = frames::ipv4(lab.wire.ip, child.ip, IPPROTO_UDP, &datagram);
-    Frame::new(child.mac, lab.wire.mac).payload(ETH_P_IP, &packet).build()
+    Frame::new(to, lab.wire.mac).payload(ETH_P_IP, &packet).build()
 }
