@@ -43,14 +43,7 @@ pub const SUITES: [Suite; 10] = [
     Suite { name: "rates", program: "guard_pace", ..MOST },
     Suite { name: "contenders", program: "contenders", ..MOST },
     Suite { name: "contract", program: "traffic_matrix", long: true, ..MOST },
-    Suite {
-        name: "wifi",
-        program: "wifi",
-        hardware: Hardware::Radios,
-        // There, `run` does not follow the other MAC yet.
-        without: &[("5.10", "the_station_has_another_mac")],
-        ..MOST
-    },
+    Suite { name: "wifi", program: "wifi", hardware: Hardware::Radios, ..MOST },
 ];
 
 impl Suite {
