@@ -72,34 +72,39 @@ impl Builder {
     /// The lab, in these mounts.
     #[track_caller]
     pub fn build_in(self, mounts: impl Into<std::sync::Arc<Mounts>>) -> Lab {
-        let wire = self.station(1, OUTSIDE, if self.switch == Switch::None { "wire0" } else { "br0" });
-        let host = self.station(2, HOST, &self.master);
-        let port = if self.switch == Switch::None { wire.dev.as_str() } else { "port0" };
-        let far_mac = if self.switch == Switch::None { wire.mac } else { PORT };
-        let near = CableEnd::new(&host.ns, &host.dev).mac(host.mac).mtu(self.mtu);
-        let far = CableEnd::new(&wire.ns, port).mac(far_mac).mtu(self.mtu);
-        on(&host.ns, async || cable(&Netlink::open()?, near, far).await).or_fail("connect host and wire");
-        if self.switch == Switch::Reflective {
-            wire.ns.ip_batch([
-                format!("link add br0 address {} mtu {} type bridge mcast_snooping 0", wire.mac, self.mtu),
-                format!("link set {port} master br0 up"),
-                format!("link set {port} type bridge_slave hairpin on"),
-            ]);
-        }
-        let port = port.to_owned();
-        wire.come_up(self.ipv6);
-        host.come_up(self.ipv6);
-        wire.wait_until_up();
-        host.wait_until_up();
-        Lab {
-            wire,
-            host,
-            port,
+        let (wire, port) = match self.switch {
+            Switch::None => ("wire0", "wire0"),
+            Switch::Reflective => ("br0", "port0"),
+        };
+        self.connected(mounts, (wire, port), Lab::plug_in).0
+    }
+
+    /// The lab in these mounts, with the wire's device and its port of these names. `connect` makes them and the master,
+    /// which need not be up yet; what it gives comes with the lab.
+    #[track_caller]
+    pub fn connected<T>(
+        self,
+        mounts: impl Into<std::sync::Arc<Mounts>>,
+        (wire, port): (&str, &str),
+        connect: impl FnOnce(&Lab) -> T,
+    ) -> (Lab, T) {
+        let lab = Lab {
+            wire: self.station(1, OUTSIDE, wire),
+            host: self.station(2, HOST, &self.master),
+            port: port.to_owned(),
             mounts: mounts.into(),
             builder: self,
             children: RefCell::default(),
             newcomers: Cell::default(),
+        };
+        let connection = connect(&lab);
+        for station in [&lab.wire, &lab.host] {
+            station.come_up(lab.builder.ipv6);
         }
+        for station in [&lab.wire, &lab.host] {
+            station.wait_until_up();
+        }
+        (lab, connection)
     }
 
     /// A namespace and the addresses for a device that is yet to come.
@@ -153,6 +158,23 @@ impl Lab {
     /// One with something else.
     pub fn with() -> Builder {
         Builder { switch: Switch::None, ipv6: Ipv6::Off, mtu: 1500, master: "eth0".into() }
+    }
+
+    /// A cable between wire and host.
+    #[track_caller]
+    fn plug_in(&self) {
+        let Self { wire, host, port, builder, .. } = self;
+        let far_mac = if builder.switch == Switch::None { wire.mac } else { PORT };
+        let near = CableEnd::new(&host.ns, &host.dev).mac(host.mac).mtu(builder.mtu);
+        let far = CableEnd::new(&wire.ns, port).mac(far_mac).mtu(builder.mtu);
+        on(&host.ns, async || cable(&Netlink::open()?, near, far).await).or_fail("connect host and wire");
+        if builder.switch == Switch::Reflective {
+            wire.ns.ip_batch([
+                format!("link add br0 address {} mtu {} type bridge mcast_snooping 0", wire.mac, builder.mtu),
+                format!("link set {port} master br0 up"),
+                format!("link set {port} type bridge_slave hairpin on"),
+            ]);
+        }
     }
 
     /// A macvlan child of the master in a namespace of its own.

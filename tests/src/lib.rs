@@ -10,7 +10,8 @@
 //! * [`cni`]: its CNI plugin, called as runtimes call it.
 //! * [`engine`]: real container engines; [`fake_engine`]: one that says what a test wants; [`package`]: what is installed.
 //! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]:
-//!   traffic, and who saw it; [`servers`]: what routers and DHCP servers say.
+//!   traffic, and who saw it; [`servers`]: what routers and DHCP servers say; [`dhcp`]: real ones, and clients;
+//!   [`daemon`]: what runs beside a test.
 //! * [`progs`], [`contexts`], [`direct`]: the BPF programs without the product's own loader; [`foreign`],
 //!   [`handwritten`]: those of others.
 //! * [`exporter`], [`http`], [`dashboard`]: the metrics, who asks for them, and what is made of them.
@@ -24,9 +25,11 @@ pub mod contexts;
 pub mod control;
 pub mod conversation;
 pub mod crowd;
+pub mod daemon;
 pub mod dashboard;
 pub mod deny;
 pub mod departure;
+pub mod dhcp;
 pub mod direct;
 pub mod engine;
 pub mod exporter;

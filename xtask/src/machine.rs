@@ -56,6 +56,17 @@ const VM_TOOLS: [(&str, &str); 8] = [
     ("ping", "iputils-ping"),
 ];
 
+/// Programs of wireless networks, and clients and servers of addresses there, and the package of each.
+pub const RADIO_TOOLS: [(&str, &str); 7] = [
+    ("hostapd", "hostapd"),
+    ("wpa_supplicant", "wpasupplicant"),
+    ("wpa_cli", "wpasupplicant"),
+    ("iw", "iw"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dhclient", "isc-dhcp-client"),
+    ("busybox", "busybox-static"),
+];
+
 /// Programs that build for another processor and emulate it, and the package of each.
 const CROSS_TOOLS: [(&str, &str); 4] = [
     ("qemu-system-aarch64", "qemu-system-arm"),
@@ -89,7 +100,7 @@ pub fn require_root() -> Result<()> {
 /// # Errors
 /// A package cannot be installed, or its tool is nowhere in `PATH`.
 pub fn install_tools() -> Result<()> {
-    install_missing(&TOOLS)
+    install_each(&TOOLS)
 }
 
 /// Installs the packages of those tools that are missing of what virtual machines need.
@@ -97,7 +108,7 @@ pub fn install_tools() -> Result<()> {
 /// # Errors
 /// As [`install_tools`].
 pub fn install_vm_tools() -> Result<()> {
-    install_missing(&VM_TOOLS)
+    install_each(&VM_TOOLS)
 }
 
 /// Installs what building for another processor and emulating it needs.
@@ -105,7 +116,7 @@ pub fn install_vm_tools() -> Result<()> {
 /// # Errors
 /// As [`install_tools`].
 pub fn install_cross_tools() -> Result<()> {
-    install_missing(&CROSS_TOOLS)
+    install_each(&CROSS_TOOLS)
 }
 
 /// Installs what building the fuzz targets needs.
@@ -113,10 +124,14 @@ pub fn install_cross_tools() -> Result<()> {
 /// # Errors
 /// A package cannot be installed.
 pub fn install_fuzz_tools() -> Result<()> {
-    install_missing(&[("c++", "g++")])
+    install_each(&[("c++", "g++")])
 }
 
-fn install_missing(tools: &[(&'static str, &'static str)]) -> Result<()> {
+/// Installs the packages of those of these programs that are missing.
+///
+/// # Errors
+/// As [`install_tools`].
+pub fn install_each(tools: &[(&'static str, &'static str)]) -> Result<()> {
     let packages: BTreeSet<&str> = missing(tools).map(|(_, package)| package).collect();
     if !packages.is_empty() {
         install(&packages)?;

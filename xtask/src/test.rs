@@ -23,8 +23,8 @@ const PACKAGE: &str = "macvlan-tests";
 /// Its measurements: alone on the machine, after everything else.
 const MEASUREMENTS: [&str; 2] = ["guard_speed", "speed"];
 
-/// Tests that need devices or a qdisc which not every kernel has: `vm-test` runs them on kernels that do.
-const ON_OTHER_KERNELS: [&str; 3] = ["guard_pace", "masters", "topology_vlan"];
+/// Tests that need devices, radios or a qdisc which not every kernel has: `vm-test` runs them on kernels that do.
+const ON_OTHER_KERNELS: [&str; 4] = ["guard_pace", "masters", "topology_vlan", "wifi"];
 
 /// What to test, and how.
 #[derive(Args, Default)]
@@ -177,6 +177,7 @@ mod tests {
             "masters.rs",
             "guard_pace.rs",
             "topology_vlan.rs",
+            "wifi/main.rs",
             "programs/main.rs",
             "fixtures/data.json",
             "note.txt",

@@ -4,10 +4,11 @@
 //! `cargo xtask vm-test` makes the machine, and reads what is said here from its serial line.
 
 use std::{
+    ffi::CString,
     fs::{self, File},
     io,
     os::fd::{AsRawFd as _, RawFd},
-    path::PathBuf,
+    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -19,6 +20,7 @@ use nix::{
 
 /// Where `cargo xtask vm-test` has put what the machine needs.
 const MODULES: &str = "/guest/modules";
+const MODULE_LIST: &str = "/guest/module-list";
 const PROGRAMS: &str = "/guest/programs";
 const OBJECT: &str = "/guest/macvlan.bpfel.o";
 
@@ -61,8 +63,9 @@ fn run() {
             .or_fail(format!("mount {fstype} on {target}"));
     }
     use_console();
-    for module in sorted(MODULES) {
-        load(&module).or_fail(format!("load {}", module.display()));
+    let modules = fs::read_to_string(MODULE_LIST).or_fail(format!("read {MODULE_LIST}"));
+    for (module, parameters) in modules.lines().filter_map(|line| line.split_once(' ')) {
+        load(module, parameters).or_fail(format!("load {module}"));
     }
     for (card, name) in CARDS {
         let named = Command::new("/bin/ip").args(["link", "set", card, "name", name]).status();
@@ -78,6 +81,7 @@ fn run() {
         command
             .env("MACVLAN_BPF_OBJECT", OBJECT)
             .env("MACVLAN_TESTS_CARDS", CARDS.map(|(_, name)| name).join(" "));
+        command.env("MACVLAN_TESTS_RADIOS", radios().join(" "));
         // Emulation is slow, and slower beside other work.
         command.env("MACVLAN_TESTS_PATIENCE", "600");
         command.env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin").env("RUST_BACKTRACE", "0");
@@ -100,18 +104,23 @@ fn use_console() {
     }
 }
 
-/// The files of a directory in the order of their names.
-fn sorted(directory: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).or_fail(format!("list {directory}"));
-    let mut files: Vec<PathBuf> =
-        entries.map(|entry| entry.or_fail(format!("list {directory}")).path()).collect();
-    files.sort();
-    files
+/// Numbers of the radios that the kernel simulates.
+fn radios() -> Vec<String> {
+    // Without a wireless driver, the kernel knows no such devices.
+    let Ok(entries) = fs::read_dir("/sys/class/ieee80211") else { return Vec::new() };
+    let number = |entry: io::Result<fs::DirEntry>| {
+        let index = entry.or_fail("list the radios").path().join("index");
+        fs::read_to_string(index).or_fail("read the number of a radio").trim().to_owned()
+    };
+    let mut numbers: Vec<String> = entries.map(number).collect();
+    numbers.sort();
+    numbers
 }
 
-fn load(module: &PathBuf) -> io::Result<()> {
-    let file = File::open(module)?;
-    // SAFETY: the descriptor is open, the parameters are an empty string that ends in NUL.
-    let done = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+fn load(module: &str, parameters: &str) -> io::Result<()> {
+    let file = File::open(Path::new(MODULES).join(module))?;
+    let parameters = CString::new(parameters)?;
+    // SAFETY: the descriptor is open, the parameters are a string that ends in NUL.
+    let done = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), parameters.as_ptr(), 0) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -171,6 +171,27 @@ pub fn own_cards() -> Option<[String; 2]> {
     Some([one.to_owned(), other.to_owned()])
 }
 
+/// Three radios that belong to the tests, and what wireless networks are run by. `cargo xtask vm-test --suite wifi`
+/// alone has some.
+///
+/// # Errors
+///
+/// What of these is missing.
+pub fn radios() -> Result<(), String> {
+    if own_radios().is_none() {
+        return Err("no simulated radios of the tests' own (cargo xtask vm-test --suite wifi)".into());
+    }
+    let programs = ["hostapd", "wpa_supplicant", "wpa_cli", "iw", "dnsmasq", "dhclient", "busybox"];
+    programs.into_iter().try_for_each(program)
+}
+
+/// The numbers of those radios.
+pub fn own_radios() -> Option<[u32; 3]> {
+    let numbers = env::var("MACVLAN_TESTS_RADIOS").ok()?;
+    let numbers: Vec<u32> = numbers.split(' ').filter_map(|number| number.parse().ok()).collect();
+    numbers.try_into().ok()
+}
+
 /// A program under test that can be stopped dead at a step.
 ///
 /// # Errors

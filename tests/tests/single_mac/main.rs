@@ -1,7 +1,6 @@
 //! One MAC on the wire: everything behind a port that drops all other source MACs and delivers to that one alone.
 
 mod clients;
-mod daemon;
 mod hostile;
 mod machine;
 mod scene;

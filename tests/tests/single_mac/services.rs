@@ -2,11 +2,14 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, UdpSocket},
+    process::Stdio,
     time::Duration,
 };
 
 use macvlan_common::child::Mode;
 use macvlan_tests::{
+    daemon::{Daemon, write},
+    dhcp,
     fail::{OrFail as _, wait_for},
     following::Following,
     lab::{Lab, Station},
@@ -14,11 +17,7 @@ use macvlan_tests::{
     talk::ping,
 };
 
-use crate::{
-    clients::dnsmasq,
-    daemon::{Daemon, write},
-    scene::{attach, port},
-};
+use crate::scene::{attach, port};
 
 fn dhclient_and_server() -> Result<(), String> {
     require::program("dnsmasq").and_then(|()| require::program("dhclient"))
@@ -32,21 +31,12 @@ fn avahi_daemon() -> Result<(), String> {
     require::program("avahi-daemon")
 }
 
-const SCRIPT: &str = "/run/dhclient-script";
-
 /// Starts dhclient, and waits until the child has an address by it.
 #[track_caller]
 fn dhclient(lab: &Lab, child: &Station) -> (Daemon, Ipv4Addr) {
     child.ns.ip(&format!("addr flush dev {} scope global", child.dev));
-    let mut client = lab.command(&child.ns, "dhclient");
-    client.args(["-4", "-d", "-q", "-sf", SCRIPT, "-cf", "/dev/null"]);
-    client.args(["-lf", &format!("/run/{}.leases", child.dev), "-pf", &format!("/run/{}.pid", child.dev)]);
-    let daemon = Daemon::start(client.arg(&child.dev).stderr(std::process::Stdio::null()));
-    let address = wait_for("an address by dhclient", || {
-        let addresses = child.ns.ip_json(&format!("-4 addr show dev {}", child.dev));
-        addresses[0]["addr_info"][0]["local"].as_str()?.parse().ok()
-    });
-    (daemon, address)
+    let daemon = dhcp::dhclient(lab, child);
+    (daemon, wait_for("an address by dhclient", || dhcp::address(child)))
 }
 
 #[test]
@@ -54,15 +44,10 @@ fn dhclient_has_an_address_for_each_child_and_the_same_again() {
     needs!(require::lab, require::tcx, dhclient_and_server);
     let lab = Lab::new();
     let children = [lab.child("web", Mode::Bridge), lab.child("db", Mode::Private)];
-    write(
-        &lab,
-        SCRIPT,
-        "#!/bin/sh\ncase $reason in BOUND|RENEW|REBIND|REBOOT)\n\
-         ip addr replace $new_ip_address/24 dev $interface;;\nesac\n",
-    );
+    dhcp::write_script(&lab);
     let _port = port(&lab);
     let _attached = attach(&lab, &[]);
-    let _server = dnsmasq(&lab);
+    let _server = dhcp::server(&lab);
     let (first, had) = dhclient(&lab, &children[0]);
     let (_other, other) = dhclient(&lab, &children[1]);
     assert_ne!(had, other);
@@ -90,8 +75,8 @@ fn radvd_gives_a_child_an_address() {
     );
     write(&lab, "/run/radvd.conf", &interface);
     let mut radvd = lab.command(&lab.wire.ns, "radvd");
-    let _radvd =
-        Daemon::start(radvd.args(["-n", "-C", "/run/radvd.conf", "-p", "/run/radvd.pid", "-m", "stderr"]));
+    radvd.args(["-n", "-C", "/run/radvd.conf", "-p", "/run/radvd.pid", "-m", "stderr"]);
+    let _radvd = Daemon::start(radvd.stdout(Stdio::null()));
     let address = wait_for("an address of the router's network", || {
         let addresses = child.ns.ip_json(&format!("-6 addr show dev {} -tentative", child.dev));
         let all = addresses[0]["addr_info"].as_array()?.clone();
@@ -111,7 +96,7 @@ fn avahi(lab: &Lab, station: &Station, device: &str, name: &str) -> Daemon {
     write(lab, "/run/avahi.conf", &conf);
     let mut avahi = lab.command(&station.ns, "avahi-daemon");
     avahi.args(["-f", "/run/avahi.conf", "--no-drop-root", "--no-chroot", "--no-rlimits"]);
-    Daemon::start(avahi.stderr(std::process::Stdio::null()))
+    Daemon::start(avahi.stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
 /// Asks the network for `NAME.local` until somebody says that this is its address (RFC 6762, 5.1 and 6.7).

@@ -5,6 +5,7 @@ use std::{path::Path, process::Command};
 use anyhow::Result;
 use clap::ValueEnum;
 
+use super::hardware::Hardware;
 use crate::{command::cargo, machine, toolchain::Toolchain};
 
 /// A processor by its name in Rust's targets.
@@ -63,6 +64,11 @@ impl Architecture {
         }
     }
 
+    /// Whether machines with it have this hardware: radios, where their tools are this machine's.
+    pub fn has(self, hardware: Hardware) -> bool {
+        hardware != Hardware::Radios || self.cross_target().is_none()
+    }
+
     /// What takes symbols out of its programs.
     pub const fn strip(self) -> &'static str {
         match self {
@@ -71,12 +77,13 @@ impl Architecture {
         }
     }
 
-    /// Installs what emulating it and building for it takes.
+    /// Installs what emulating it with this hardware and building for it takes.
     ///
     /// # Errors
     /// Something cannot be installed.
-    pub fn install_tools(self) -> Result<()> {
+    pub fn install_tools(self, hardware: Hardware) -> Result<()> {
         machine::install_vm_tools()?;
+        machine::install_each(hardware.tools())?;
         let Some(target) = self.cross_target() else { return Ok(()) };
         machine::install_cross_tools()?;
         Toolchain::find()?.install_target(target)

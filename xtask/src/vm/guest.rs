@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,6 +11,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     architecture::Architecture,
+    hardware::Hardware,
     tools::{Tools, copy, make_parent},
 };
 use crate::{
@@ -22,6 +24,9 @@ use crate::{
 /// of its own over `/tmp` and others, and a checkout may be anywhere.
 const OBJECT: &str = "guest/macvlan.bpfel.o";
 
+/// The machine's only user, whom daemons ask for by name.
+const USERS: &str = "root:x:0:0::/:/bin/sh\n";
+
 /// The programs under test, and those that test.
 pub struct Programs {
     init: PathBuf,
@@ -33,14 +38,15 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds the control program, these test programs, and the machine's first process; takes tools from
-    /// `directory`, if not from this machine.
+    /// Builds the control program, these test programs, and the machine's first process; takes tools for the
+    /// hardware from `directory`, if not from this machine.
     ///
     /// # Errors
     /// One does not compile, or tools are unavailable.
     pub fn build(
         root: &Path,
         architecture: Architecture,
+        hardware: Hardware,
         directory: &Path,
         tests: &BTreeSet<&str>,
     ) -> Result<Self> {
@@ -59,7 +65,7 @@ impl Programs {
             control: take(&mut build(&test::PROGRAM)?, "macvlan-ctl")?,
             object: root.join("macvlan-core/bpf/macvlan.bpfel.o"),
             tests: tests.map(|program| (program.name, program.path)).collect(),
-            tools: Tools::of(architecture, directory)?,
+            tools: Tools::of(architecture, hardware, directory)?,
             strip: architecture.strip(),
         })
     }
@@ -75,6 +81,9 @@ impl Programs {
         for (name, path) in &self.tests {
             self.install(path, tree, &Path::new("tests").join(name))?;
         }
+        let users = tree.join("etc/passwd");
+        make_parent(&users)?;
+        fs::write(&users, USERS).with_context(|| format!("cannot write '{}'", users.display()))?;
         self.tools.put(tree)
     }
 

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::architecture::Architecture;
+use super::{
+    architecture::Architecture,
+    hardware::{Hardware, parameters},
+};
 use crate::{
     command::{read, run},
     debian::Apt,
@@ -34,31 +37,9 @@ pub const KERNELS: [Kernel; 4] = [
 /// What its name begins with, whichever way Debian splits it into packages.
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 
-/// Drivers of the machine's network cards, and what tests make devices and filters of; before what they
-/// depend on is counted.
-const MODULES: [&str; 17] = [
-    "virtio_pci",
-    "virtio_net",
-    "veth",
-    "macvlan",
-    "macvtap",
-    "tap",
-    "sch_ingress",
-    "cls_bpf",
-    "8021q",
-    "bonding",
-    "bridge",
-    "dummy",
-    "ipvlan",
-    "sch_fq",
-    "sch_prio",
-    "cls_matchall",
-    "act_mirred",
-];
-
 /// What some kernels have built in. The newest ones' packages have no list of such modules; without the
-/// driver, tests do not find their device.
-const MAYBE_BUILT_IN: [&str; 1] = ["virtio_pci"];
+/// driver, tests do not find their device, and without a cipher, stations do not associate.
+const MAYBE_BUILT_IN: [&str; 5] = ["virtio_pci", "aes_generic", "ctr", "ccm", "cmac"];
 
 /// An unpacked kernel.
 #[derive(Debug)]
@@ -71,20 +52,25 @@ pub struct Unpacked {
 }
 
 impl Kernel {
-    /// Takes it from Debian for this processor, unless `directory` has it from an earlier run.
+    /// Takes it from Debian for this processor and hardware, unless `directory` has it from an earlier run.
     ///
     /// # Errors
     /// The machine's apt has no Debian source, or the packages are not as expected.
-    pub fn unpack(&self, architecture: Architecture, directory: &Path) -> Result<Unpacked> {
-        let tree = directory.join(self.name);
+    pub fn unpack(
+        &self,
+        architecture: Architecture,
+        hardware: Hardware,
+        directory: &Path,
+    ) -> Result<Unpacked> {
+        let tree = directory.join(format!("{}-{hardware}", self.name));
         if !tree.is_dir() {
             fs::create_dir_all(directory)
                 .with_context(|| format!("cannot create '{}'", directory.display()))?;
             let scratch = tempfile::tempdir_in(directory)
                 .with_context(|| format!("cannot write in '{}'", directory.display()))?;
             let apt = Apt::new(scratch.path(), self.suite, Some(architecture.debian()))?;
-            // It depends on the suite's newest kernel for virtual machines.
-            let package = format!("linux-image-cloud-{}", architecture.debian());
+            // It depends on the suite's newest kernel of that kind.
+            let package = format!("{}{}", hardware.kernel_package(), architecture.debian());
             let mut packages = apt.needed_by(&package)?;
             packages.retain(|name| is_part(name));
             let unpacked = scratch.path().join("unpacked");
@@ -121,14 +107,16 @@ impl Unpacked {
         Ok(Self { image, release, modules: tree.to_owned() })
     }
 
-    /// Puts the modules that tests need into `directory`, named so that they load in that order.
+    /// Puts the modules for this hardware into the file system that is to be the machine's, and a list of them
+    /// in the order of loading, each with its parameters.
     ///
     /// # Errors
     /// The kernel lacks one.
-    pub fn put_modules(&self, directory: &Path) -> Result<()> {
-        fs::create_dir_all(directory).with_context(|| format!("cannot create '{}'", directory.display()))?;
+    pub fn put_modules(&self, hardware: Hardware, tree: &Path) -> Result<()> {
+        let directory = tree.join("guest/modules");
+        fs::create_dir_all(&directory).with_context(|| format!("cannot create '{}'", directory.display()))?;
         let mut files: Vec<PathBuf> = Vec::new();
-        for module in MODULES {
+        for module in hardware.modules() {
             let mut show = Command::new("modprobe");
             show.arg("--dirname").arg(&self.modules).args(["--set-version", &self.release]);
             let said = match read(show.args(["--show-depends", module])) {
@@ -141,10 +129,12 @@ impl Unpacked {
                 }
             }
         }
-        for (number, file) in files.iter().enumerate() {
-            put_module(file, directory, number)?;
+        let mut list = String::new();
+        for file in &files {
+            let module = put_module(file, &directory)?;
+            list += &format!("{module} {}\n", parameters(&module));
         }
-        Ok(())
+        fs::write(tree.join("guest/module-list"), list).context("cannot write the list of modules")
     }
 }
 
@@ -157,18 +147,20 @@ fn inserted(said: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Puts one module there, uncompressed: not every kernel unpacks them itself.
-fn put_module(file: &Path, directory: &Path, number: usize) -> Result<()> {
+/// Puts one module there, uncompressed: not every kernel unpacks them itself. Gives its name.
+fn put_module(file: &Path, directory: &Path) -> Result<String> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let (stem, compressed) = name.strip_suffix(".xz").map_or((&*name, false), |stem| (stem, true));
-    let target = directory.join(format!("{number:03}-{stem}"));
+    let module = stem.strip_suffix(".ko").unwrap_or(stem);
+    let target = directory.join(module);
     let content = if compressed {
         let unpacked = Command::new("xz").args(["--decompress", "--stdout"]).arg(file).output();
         unpacked.context("cannot run 'xz'")?.stdout
     } else {
         fs::read(file).with_context(|| format!("cannot read '{}'", file.display()))?
     };
-    fs::write(&target, content).with_context(|| format!("cannot write '{}'", target.display()))
+    fs::write(&target, content).with_context(|| format!("cannot write '{}'", target.display()))?;
+    Ok(module.to_owned())
 }
 
 fn only_entry(directory: &Path) -> Result<String> {

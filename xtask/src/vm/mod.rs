@@ -5,7 +5,9 @@
 
 mod architecture;
 mod guest;
+mod hardware;
 mod kernels;
+mod machines;
 mod qemu;
 mod suites;
 mod tools;
@@ -25,8 +27,10 @@ use clap::Args;
 use self::{
     architecture::Architecture,
     guest::Programs,
-    kernels::{KERNELS, Kernel},
-    suites::{SUITES, Suite},
+    hardware::Hardware,
+    kernels::KERNELS,
+    machines::{Machine, machines},
+    suites::SUITES,
 };
 use crate::command::run;
 
@@ -61,25 +65,28 @@ const AT_ONCE: usize = 2;
 /// Boots every kernel and runs every suite in it.
 ///
 /// # Errors
-/// A kernel is unavailable or does not boot, or a test fails on it.
+/// No suite is for this processor, a kernel is unavailable or does not boot, or a test fails on it.
 pub fn test(root: &Path, options: &Options) -> Result<()> {
     let kernels = chosen(KERNELS.iter(), |kernel| kernel.name, &options.kernels)?;
     let mut suites = chosen(SUITES.iter(), |suite| suite.name, &options.suites)?;
     suites.retain(|suite| options.all || !suite.long || !options.suites.is_empty());
     let architecture = options.arch;
-    architecture.install_tools()?;
+    suites.retain(|suite| architecture.has(suite.hardware));
+    ensure!(!suites.is_empty(), "none of these suites is run on this processor");
+    let hardware = suites.iter().map(|suite| suite.hardware).max().unwrap_or(Hardware::Cards);
+    architecture.install_tools(hardware)?;
     let directory = root.join("target/vm").join(architecture.debian());
-    let programs = Programs::build(root, architecture, &directory, &suites::programs(&suites))?;
-    // The newest first: its machine takes longest.
-    let waiting = Mutex::new(kernels.clone());
+    let programs = Programs::build(root, architecture, hardware, &directory, &suites::programs(&suites))?;
+    // The last first: its machine takes longest.
+    let waiting = Mutex::new(machines(&kernels, &suites));
     let outcomes = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some(kernel) = pop(&waiting) {
+                while let Some(machine) = pop(&waiting) {
                     let start = Instant::now();
-                    let outcome = test_on(kernel, architecture, &suites, &programs, &directory);
-                    push(&outcomes, (kernel.name, start.elapsed(), outcome));
+                    let outcome = test_on(&machine, architecture, &programs, &directory);
+                    push(&outcomes, (machine.name(), start.elapsed(), outcome));
                 }
             });
         }
@@ -97,9 +104,9 @@ fn push<T>(list: &Mutex<Vec<T>>, item: T) {
     }
 }
 
-/// How long each kernel took, and which failed.
-fn report(mut outcomes: Vec<(&str, Duration, Result<()>)>) -> Result<()> {
-    outcomes.sort_by_key(|(kernel, _, _)| *kernel);
+/// How long each machine took, and which failed.
+fn report(mut outcomes: Vec<(String, Duration, Result<()>)>) -> Result<()> {
+    outcomes.sort_by(|(one, ..), (other, ..)| one.cmp(other));
     let mut failed = Vec::new();
     for (kernel, time, outcome) in &outcomes {
         let seconds = time.as_secs_f64();
@@ -107,7 +114,7 @@ fn report(mut outcomes: Vec<(&str, Duration, Result<()>)>) -> Result<()> {
             Ok(()) => eprintln!("{seconds:>7.1} s  kernel {kernel} passed"),
             Err(error) => {
                 eprintln!("{seconds:>7.1} s  kernel {kernel} failed: {error:#}");
-                failed.push(*kernel);
+                failed.push(kernel.as_str());
             }
         }
     }
@@ -135,25 +142,25 @@ fn chosen<'a, T>(
 }
 
 fn test_on(
-    kernel: &Kernel,
+    machine: &Machine<'_>,
     architecture: Architecture,
-    suites: &[&Suite],
     programs: &Programs,
     directory: &Path,
 ) -> Result<()> {
-    let unpacked = kernel.unpack(architecture, directory);
+    let Machine { kernel, hardware, suites } = machine;
+    let unpacked = kernel.unpack(architecture, *hardware, directory);
     let unpacked = unpacked.with_context(|| format!("cannot get kernel {}", kernel.name))?;
     let scratch = tempfile::tempdir_in(directory)
         .with_context(|| format!("cannot write in '{}'", directory.display()))?;
     let tree = scratch.path().join("tree");
     programs.put(&tree)?;
-    unpacked.put_modules(&tree.join("guest/modules"))?;
+    unpacked.put_modules(*hardware, &tree)?;
     let lines: String = suites.iter().map(|suite| suite.line(kernel.name) + "\n").collect();
     fs::write(tree.join("guest/programs"), lines).context("cannot write the list of programs")?;
     let archive = scratch.path().join("initramfs");
     pack(&tree, &archive)?;
     eprintln!("\n=== kernel {}", unpacked.release);
-    qemu::run(kernel, architecture, &unpacked.image, &archive, suites)
+    qemu::run(machine, architecture, &unpacked.image, &archive)
         .with_context(|| format!("kernel {}", unpacked.release))
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{architecture::Architecture, kernels::Kernel, suites::Suite};
+use super::{architecture::Architecture, machines::Machine, suites::Suite};
 
 /// How long all suites may take in one machine. Emulation is slow, and slower beside other work.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -39,30 +39,26 @@ const NETWORK: [&str; 8] = [
 /// How often a machine is started that does not come to its first process.
 const BOOTS: usize = 3;
 
-/// Runs the machine to its end. What it says is shown with the kernel's name before each line.
+/// Runs the machine to its end. What it says is shown with the machine's name before each line.
 ///
 /// # Errors
 /// It does not boot or end in time, a suite fails or did not run, or the kernel had a fault.
-pub fn run(
-    kernel: &Kernel,
-    architecture: Architecture,
-    image: &Path,
-    initramfs: &Path,
-    suites: &[&Suite],
-) -> Result<()> {
-    let run_once = || run_once(kernel, architecture, image, initramfs);
+pub fn run(machine: &Machine<'_>, architecture: Architecture, image: &Path, initramfs: &Path) -> Result<()> {
+    let name = machine.name();
+    let run_once = || run_once(&name, architecture, image, initramfs);
+    let judge = |verdict: Verdict| verdict.judge(machine.kernel.name, &machine.suites);
     for _ in 1..BOOTS {
         let verdict = run_once()?;
         if verdict.booted {
-            return verdict.judge(kernel.name, suites);
+            return judge(verdict);
         }
         // Nothing of ours has run yet: this is the emulator's fault.
-        eprintln!("kernel {} did not boot: again", kernel.name);
+        eprintln!("kernel {name} did not boot: again");
     }
-    run_once()?.judge(kernel.name, suites)
+    judge(run_once()?)
 }
 
-fn run_once(kernel: &Kernel, architecture: Architecture, image: &Path, initramfs: &Path) -> Result<Verdict> {
+fn run_once(name: &str, architecture: Architecture, image: &Path, initramfs: &Path) -> Result<Verdict> {
     let emulator = architecture.emulator();
     let mut qemu = Command::new(emulator);
     // One processor: with more, QEMU 7.2 at times runs code that the kernel is just rewriting on another
@@ -75,14 +71,14 @@ fn run_once(kernel: &Kernel, architecture: Architecture, image: &Path, initramfs
     qemu.arg("-append");
     qemu.arg(format!("console={console} loglevel=3 oops=panic panic=-1 no_timer_check rdinit=/init"));
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut machine = Machine(qemu.spawn().with_context(|| format!("cannot run '{emulator}'"))?);
-    let lines = machine.lines()?;
+    let mut emulated = Emulated(qemu.spawn().with_context(|| format!("cannot run '{emulator}'"))?);
+    let lines = emulated.lines()?;
     let deadline = Instant::now() + LIMIT;
     let mut verdict = Verdict::default();
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
-                println!("[{}] {line}", kernel.name);
+                println!("[{name}] {line}");
                 verdict.hear(&line)?;
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(verdict),
@@ -92,9 +88,9 @@ fn run_once(kernel: &Kernel, architecture: Architecture, image: &Path, initramfs
 }
 
 /// A running emulator, which ends with this.
-struct Machine(Child);
+struct Emulated(Child);
 
-impl Machine {
+impl Emulated {
     fn lines(&mut self) -> Result<mpsc::Receiver<String>> {
         let stdout = self.0.stdout.take().context("the emulator has no output")?;
         let (sender, receiver) = mpsc::channel();
@@ -110,7 +106,7 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for Emulated {
     fn drop(&mut self) {
         // It may have ended by itself; that is as good.
         let _ = self.0.kill();
@@ -167,9 +163,17 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::hardware::Hardware;
 
     fn judged(lines: &[&str]) -> Result<()> {
-        let suite = Suite { name: "one", program: "one", filters: &[], long: false, without: &[] };
+        let suite = Suite {
+            name: "one",
+            program: "one",
+            filters: &[],
+            hardware: Hardware::Cards,
+            long: false,
+            without: &[],
+        };
         let mut verdict = Verdict::default();
         for line in lines {
             verdict.hear(line)?;

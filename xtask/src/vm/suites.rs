@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::hardware::Hardware;
+
 /// Some tests of one test program.
 pub struct Suite {
     /// What it shows.
@@ -10,31 +12,38 @@ pub struct Suite {
     pub program: &'static str,
     /// Names of the tests contain one of these; all of them when there is none.
     pub filters: &'static [&'static str],
+    /// What the machine has to have.
+    pub hardware: Hardware,
     /// Only with `--all`: it takes minutes, and what differs between kernels is in the others too.
     pub long: bool,
     /// Kernels by name, and tests that ask something of them which they do not have.
     pub without: &'static [(&'static str, &'static str)],
 }
 
+/// What most are: all tests of a program, with network cards, within minutes.
+const MOST: Suite =
+    Suite { name: "", program: "", filters: &[], hardware: Hardware::Cards, long: false, without: &[] };
+
 /// All of them.
-pub const SUITES: [Suite; 9] = [
+pub const SUITES: [Suite; 10] = [
     Suite {
         name: "verifier",
         program: "programs",
         filters: &["every_program_loads", "every_case"],
-        long: false,
         // Test runs of XDP programs take and tell of metadata since 5.15 (`xdp_convert_md_to_buff` in
         // net/bpf/test_run.c). Suite "masters" sends real frames through them.
         without: &[("5.10", "every_case_of_the_contract_holds_in_xdp")],
+        ..MOST
     },
-    Suite { name: "isolation", program: "traffic_relay", filters: &["stay_apart"], long: true, without: &[] },
-    Suite { name: "masters", program: "masters", filters: &[], long: false, without: &[] },
-    Suite { name: "topology", program: "topology_vlan", filters: &[], long: false, without: &[] },
-    Suite { name: "ladder", program: "missing", filters: &[], long: false, without: &[] },
-    Suite { name: "shim", program: "shim", filters: &[], long: false, without: &[] },
-    Suite { name: "rates", program: "guard_pace", filters: &[], long: false, without: &[] },
-    Suite { name: "contenders", program: "contenders", filters: &[], long: false, without: &[] },
-    Suite { name: "contract", program: "traffic_matrix", filters: &[], long: true, without: &[] },
+    Suite { name: "isolation", program: "traffic_relay", filters: &["stay_apart"], long: true, ..MOST },
+    Suite { name: "masters", program: "masters", ..MOST },
+    Suite { name: "topology", program: "topology_vlan", ..MOST },
+    Suite { name: "ladder", program: "missing", ..MOST },
+    Suite { name: "shim", program: "shim", ..MOST },
+    Suite { name: "rates", program: "guard_pace", ..MOST },
+    Suite { name: "contenders", program: "contenders", ..MOST },
+    Suite { name: "contract", program: "traffic_matrix", long: true, ..MOST },
+    Suite { name: "wifi", program: "wifi", hardware: Hardware::Radios, ..MOST },
 ];
 
 impl Suite {
@@ -60,7 +69,7 @@ mod tests {
     #[test]
     fn a_line_is_what_a_test_program_understands() {
         let suite =
-            Suite { name: "n", program: "p", filters: &["a", "b"], long: false, without: &[("5.10", "c")] };
+            Suite { name: "n", program: "p", filters: &["a", "b"], without: &[("5.10", "c")], ..MOST };
         assert_eq!(suite.line("5.10"), "/tests/p --test-threads=2 a b --skip=c");
         assert_eq!(suite.line("6.1"), "/tests/p --test-threads=2 a b");
     }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::architecture::Architecture;
+use super::{architecture::Architecture, hardware::Hardware};
 use crate::{
     command::{find, run},
     debian::Apt,
@@ -24,8 +24,14 @@ const PACKAGES: [&str; 6] = ["iproute2", "util-linux", "coreutils", "dash", "ipu
 /// The suite that these come from: that which programs are cross-compiled on.
 const SUITE: &str = "bookworm";
 
-/// Where they are.
-pub enum Tools {
+/// What tests start on machines with some hardware, and where that is.
+pub struct Tools {
+    hardware: Hardware,
+    place: Place,
+}
+
+/// Where programs are.
+enum Place {
     /// On this machine.
     Own,
     /// Below this directory, as packages have them.
@@ -38,9 +44,9 @@ impl Tools {
     ///
     /// # Errors
     /// The machine's apt has no Debian source, or the packages are not as expected.
-    pub fn of(architecture: Architecture, directory: &Path) -> Result<Self> {
+    pub fn of(architecture: Architecture, hardware: Hardware, directory: &Path) -> Result<Self> {
         if architecture.cross_target().is_none() {
-            return Ok(Self::Own);
+            return Ok(Self { hardware, place: Place::Own });
         }
         let tree = directory.join("tools");
         if !tree.is_dir() {
@@ -57,7 +63,7 @@ impl Tools {
             apt.unpack(&packages.into_iter().collect::<Vec<_>>(), &unpacked)?;
             fs::rename(&unpacked, &tree).with_context(|| format!("cannot make '{}'", tree.display()))?;
         }
-        Ok(Self::Unpacked(tree))
+        Ok(Self { hardware, place: Place::Unpacked(tree) })
     }
 
     /// Puts them into the file system that is to be a machine's.
@@ -65,14 +71,15 @@ impl Tools {
     /// # Errors
     /// A file cannot be written, or a tool is missing.
     pub fn put(&self, tree: &Path) -> Result<()> {
-        for tool in TOOLS {
+        let more = self.hardware.tools().iter().map(|(tool, _)| *tool);
+        for tool in TOOLS.into_iter().chain(more) {
             let path = self.find(tool).with_context(|| format!("there is no '{tool}'"))?;
             copy(&path, &tree.join("bin").join(tool))?;
             self.put_libraries(&path, tree)?;
         }
-        match self {
-            Self::Own => Ok(()),
-            Self::Unpacked(packages) => put_all_libraries(packages, tree),
+        match &self.place {
+            Place::Own => Ok(()),
+            Place::Unpacked(packages) => put_all_libraries(packages, tree),
         }
     }
 
@@ -81,7 +88,7 @@ impl Tools {
     /// # Errors
     /// One is missing or cannot be written.
     pub fn put_libraries(&self, program: &Path, tree: &Path) -> Result<()> {
-        if matches!(self, Self::Unpacked(_)) {
+        if matches!(self.place, Place::Unpacked(_)) {
             return Ok(());
         }
         for library in libraries(program)? {
@@ -91,9 +98,9 @@ impl Tools {
     }
 
     fn find(&self, tool: &str) -> Option<PathBuf> {
-        match self {
-            Self::Own => find(tool),
-            Self::Unpacked(packages) => {
+        match &self.place {
+            Place::Own => find(tool),
+            Place::Unpacked(packages) => {
                 let places = ["bin", "sbin", "usr/bin", "usr/sbin"];
                 let paths = places.iter().map(|place| packages.join(place).join(tool));
                 paths.into_iter().find(|path| path.is_file())
@@ -165,7 +172,8 @@ mod tests {
         let ip = packages.path().join("sbin/ip");
         make_parent(&ip).unwrap();
         fs::write(&ip, "").unwrap();
-        let tools = Tools::Unpacked(packages.path().to_owned());
+        let place = Place::Unpacked(packages.path().to_owned());
+        let tools = Tools { hardware: Hardware::Cards, place };
         assert_eq!(tools.find("ip"), Some(ip));
         assert_eq!(tools.find("tc"), None);
     }

@@ -78,6 +78,8 @@ impl Watcher {
             resync_due: None,
             netlink,
         };
+        // An earlier run may have given it one.
+        watcher.ask_own_nsid().await;
         watcher.look_at_everything().await?;
         Ok(watcher)
     }
@@ -173,10 +175,15 @@ impl Watcher {
     /// first answers about such a device.
     pub(crate) async fn own_nsid(&mut self, link: &Option<Link>) -> Option<i32> {
         if self.inventory.own_nsid.is_none() && link.as_ref().is_some_and(|link| link.lower_nsid.is_some()) {
-            let own = crate::kernel::netns::Netns::current().ok()?;
-            self.inventory.own_nsid = self.netlink.nsid_of(&own).await.ok().flatten();
+            self.ask_own_nsid().await;
         }
         self.inventory.own_nsid
+    }
+
+    async fn ask_own_nsid(&mut self) {
+        let Ok(own) = crate::kernel::netns::Netns::current() else { return };
+        self.inventory.own_nsid = self.netlink.nsid_of(&own).await.ok().flatten();
+        self.socket.know_own(self.inventory.own_nsid);
     }
 
     /// Sets announcements of masters against the changes that explain them.

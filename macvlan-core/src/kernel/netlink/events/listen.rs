@@ -14,6 +14,7 @@ const LARGEST_MESSAGE: usize = 64 << 10;
 pub struct EventSocket {
     socket: AsyncFd<OwnedFd>,
     buffer: Vec<u8>,
+    own: Option<i32>,
 }
 
 impl EventSocket {
@@ -26,7 +27,12 @@ impl EventSocket {
         let socket = socket::open().context("cannot listen to netlink events")?;
         // SAFETY: the socket is owned by the `AsyncFd`, nobody else has its descriptor.
         let socket = unsafe { AsyncFd::register(socket)? };
-        Ok(Self { socket, buffer: vec![0; LARGEST_MESSAGE] })
+        Ok(Self { socket, buffer: vec![0; LARGEST_MESSAGE], own: None })
+    }
+
+    /// Takes notice of the id that the socket's own namespace has for itself: some kernels tell that of its events.
+    pub fn know_own(&mut self, nsid: Option<i32>) {
+        self.own = nsid;
     }
 
     /// Waits until something changed, and gives all that is there to read.
@@ -38,8 +44,8 @@ impl EventSocket {
         let mut events = Events::default();
         loop {
             let mut ready = self.socket.readable().await?;
-            let buffer = &mut self.buffer;
-            let read = ready.try_io(|socket| socket::drain(socket.get_ref(), buffer, &mut events));
+            let (own, buffer) = (self.own, &mut self.buffer);
+            let read = ready.try_io(|socket| socket::drain(socket.get_ref(), own, buffer, &mut events));
             match read {
                 Ok(outcome) => {
                     outcome.context("cannot read netlink events")?;

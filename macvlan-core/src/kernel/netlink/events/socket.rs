@@ -51,10 +51,19 @@ fn set_option(socket: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::
 }
 
 /// Reads until nothing is left, or enough is there to begin with.
-pub(crate) fn drain(socket: &OwnedFd, buffer: &mut [u8], events: &mut Events) -> io::Result<()> {
+pub(crate) fn drain(
+    socket: &OwnedFd,
+    own: Option<i32>,
+    buffer: &mut [u8],
+    events: &mut Events,
+) -> io::Result<()> {
     for _ in 0..MOST_AT_ONCE {
         match receive(socket, buffer) {
-            Ok((len, nsid)) => events.add(buffer.get(..len).unwrap_or_default(), nsid),
+            Ok((len, nsid)) => {
+                // Linux 5.10 tells the socket's own namespace by its id, too, once it has one; 6.1 does not.
+                let nsid = nsid.filter(|nsid| Some(*nsid) != own);
+                events.add(buffer.get(..len).unwrap_or_default(), nsid);
+            }
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOBUFS) => events.overrun = true,
                 Some(libc::EINTR) => {}

@@ -6,16 +6,29 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use macvlan_tests::{fail::OrFail as _, lab::Lab};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{fail::OrFail as _, lab::Lab};
 
 /// A process that is killed when the test ends.
+#[derive(Debug)]
 pub struct Daemon(Child);
 
 impl Daemon {
-    /// Starts it.
+    /// Starts it, with nothing to read. What it prints is for nobody, unless the command says where that goes.
     #[track_caller]
     pub fn start(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().or_fail("start a daemon"))
+        let program = command.get_program().to_string_lossy().into_owned();
+        Self(command.stdin(Stdio::null()).spawn().or_fail(format!("start {program}")))
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), signal).or_fail(format!("send {signal}"));
     }
 }
 
@@ -31,7 +44,7 @@ impl Drop for Daemon {
 #[track_caller]
 pub fn write(lab: &Lab, path: &str, text: &str) {
     lab.mounts().enter(|| {
-        fs::write(path, text).or_fail("write a file");
+        fs::write(path, text).or_fail(format!("write {path}"));
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).or_fail("make it a program");
     });
 }
