@@ -272,6 +272,28 @@ fn the_packages_are_the_same_when_it_is_made_again() {
 }
 
 #[test]
+fn the_bill_of_materials_names_what_is_in_the_programs_and_nothing_else() {
+    needs!(require::root, dpkg, rpm);
+    let path = package_in(RPM.parent().or_fail("find the directory of the packages"), "json");
+    let bill = fs::read(path).or_fail("read the bill");
+    let bill: serde_json::Value = serde_json::from_slice(&bill).or_fail("read the bill");
+    assert_eq!(
+        (&bill["bomFormat"], &bill["metadata"]["component"]["name"]),
+        (&"CycloneDX".into(), &"macvlan-ctl".into())
+    );
+    let components = bill["components"].as_array().or_fail("find the components");
+    let named = |name: &str| components.iter().find(|component| component["name"] == name);
+    for name in ["aya", "aya-ebpf", "clap", "macvlan-cni", "macvlan-core", "macvlan-ebpf", "tokio"] {
+        let component = named(name).or_fail(format!("find {name}"));
+        assert!(component["licenses"].is_array(), "{component}");
+        assert_eq!(component["hashes"].is_array(), !name.starts_with("macvlan"), "{component}");
+    }
+    for name in ["criterion", "proptest", "xtask", "macvlan-tests"] {
+        assert!(named(name).is_none(), "{name}");
+    }
+}
+
+#[test]
 fn lintian_finds_no_error() {
     needs!(require::root, dpkg, lintian);
     let mut lintian = Command::new("lintian");
