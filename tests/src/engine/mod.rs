@@ -19,7 +19,7 @@ use serde_json::Value;
 use self::{cgroups::Cgroups, sandbox::Sandbox};
 pub use self::{
     containerd::Containerd,
-    node::{CONTEXT, Node},
+    node::{CONTEXT, NODE_NAME, Node},
 };
 use crate::{
     cli::{self, output, run},

@@ -35,6 +35,9 @@ const BUILD: &str = r#"
         build --quiet --isolation=chroot --pull=never --tag "$2" --file "$0" /run/context
 "#;
 
+/// What the cluster calls it.
+pub const NODE_NAME: &str = "node-1";
+
 /// Where the static plugin is on a node.
 pub const CONTEXT: &str = "/run/context/macvlan-cni";
 
@@ -107,9 +110,21 @@ impl Node {
             options.push(format!("--volume={source}:{target}:{}", how.join(",")));
         }
         options.push(word(&container["image"]).to_owned());
-        options.extend(list(&container["args"]).iter().map(|arg| word(arg).to_owned()));
+        options.extend(list(&container["args"]).iter().map(|arg| with_variables(word(arg), container)));
         options
     }
+}
+
+/// An argument as the kubelet gives it, with what variables of the container stand for.
+#[track_caller]
+fn with_variables(arg: &str, container: &Value) -> String {
+    list(&container["env"]).iter().fold(arg.to_owned(), |arg, variable| {
+        let value = match word(&variable["valueFrom"]["fieldRef"]["fieldPath"]) {
+            "spec.nodeName" => NODE_NAME,
+            other => panic!("{other} is nothing that this node knows"),
+        };
+        arg.replace(&format!("$({})", word(&variable["name"])), value)
+    })
 }
 
 fn list(value: &Value) -> &[Value] {

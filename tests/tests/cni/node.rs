@@ -10,7 +10,7 @@ use std::{
 use macvlan_tests::{
     cni::{Call, station},
     control::members,
-    engine::{CONTEXT, Node},
+    engine::{CONTEXT, NODE_NAME, Node},
     fail::{OrFail as _, wait_for},
     http::ask,
     lab::Lab,
@@ -44,13 +44,8 @@ fn the_daemon_set_installs_the_plugin_follows_and_answers_its_probes() {
         for (name, text) in of_kind(&documents, "ConfigMap")["data"].as_object().or_fail("find the files") {
             fs::write(Path::new(FILES).join(name), text.as_str().or_fail("read a file")).or_fail("write");
         }
-        for volume in pod["volumes"].as_array().or_fail("find the volumes") {
-            if volume["hostPath"]["type"] == "DirectoryOrCreate" {
-                let path = volume["hostPath"]["path"].as_str().or_fail("read a path");
-                fs::create_dir_all(path).or_fail("make a directory");
-            }
-        }
     });
+    make_volumes(&lab, &pod);
     node.run(&pod, install, Path::new(FILES)).succeeded();
     let [plugin, given] =
         ["/opt/cni/bin/macvlan-cni", CONTEXT].map(|path| lab.mounts().enter(|| fs::read(path)).or_fail(path));
@@ -91,4 +86,42 @@ fn the_daemon_set_installs_the_plugin_follows_and_answers_its_probes() {
     assert!(ping(&lab.host, attached.ip.into()));
     call.del(&lab);
     assert!(members(&lab).is_empty());
+
+    // With a file of its own, as the manifest says in the beginning.
+    let own = Path::new(FILES).join(format!("{NODE_NAME}.toml"));
+    lab.mounts()
+        .enter(|| fs::rename(Path::new(FILES).join("config.toml"), own))
+        .or_fail("name a file after the node");
+    let mut agent = agent.clone();
+    let args = agent["args"].as_array_mut().or_fail("find the agent's arguments");
+    let config =
+        args.iter_mut().find(|arg| **arg == "--config=/etc/macvlan-ctl/config.toml").or_fail("find the file");
+    *config = "--config=/etc/macvlan-ctl/$(NODE_NAME).toml".into();
+    node.podman(&["rm", name]).succeeded();
+    // The last child has taken the directory of locks along.
+    make_volumes(&lab, &pod);
+    let mut running = node.launch(&pod, &agent, Path::new(FILES));
+    let ready = || ask(&lab.host.ns, metrics_of(&agent), "GET /readyz").ok();
+    wait_for("the agent of this node", || ready().filter(|answer| answer.status == 200));
+    node.podman(&["stop", "--time", &grace.to_string(), name]).succeeded();
+    assert!(running.wait().or_fail("wait for podman").success(), "the agent did not end as asked");
+}
+
+/// Makes the directories that the kubelet would make.
+#[track_caller]
+fn make_volumes(lab: &Lab, pod: &Value) {
+    for volume in pod["volumes"].as_array().or_fail("find the volumes") {
+        if volume["hostPath"]["type"] == "DirectoryOrCreate" {
+            let path = volume["hostPath"]["path"].as_str().or_fail("read a path");
+            lab.mounts().enter(|| fs::create_dir_all(path)).or_fail("make a directory");
+        }
+    }
+}
+
+/// Where the agent says how it is.
+#[track_caller]
+fn metrics_of(agent: &Value) -> SocketAddr {
+    let asked = &agent["readinessProbe"]["httpGet"];
+    let address = format!("{}:{}", asked["host"].as_str().unwrap_or_default(), asked["port"]);
+    address.parse().or_fail("read a probe's address")
 }
