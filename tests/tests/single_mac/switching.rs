@@ -99,7 +99,7 @@ fn detaching_loses_nothing_where_the_wire_carries_all_macs() {
         sleep(Duration::from_millis(500));
         attached.detach(&[]).succeeded();
         for (way, lost) in streams.into_iter().map(Pings::lost).collect::<Vec<_>>() {
-            // As the kernel takes filters off, a frame is lost now and then, with any programs.
+            // The kernel stops the device's queues as clsact goes (`qdisc_graft` in net/sched/sch_api.c).
             let most = if *means == "clsact" { 2 } else { 0 };
             assert!(lost <= most, "{means}: {way}: {lost} lost");
         }
