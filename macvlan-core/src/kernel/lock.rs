@@ -34,13 +34,19 @@ impl Drop for Lock {
         // Still held: whoever waits for it sees that the file is another one, and begins anew.
         let _ = fs::remove_file(&self.path);
         crash::stop("removing a lock file");
-        // It stays while other locks are in it.
-        let _ = fs::remove_dir(DIRECTORY);
+        // It stays while other locks are in it, and where somebody else made it: a kubelet, for the agent in a
+        // container, which would go on with a directory that nobody else has.
+        if is_as_we_make_it() {
+            let _ = fs::remove_dir(DIRECTORY);
+        }
     }
 }
 
 /// Where the lock files are. They hold nothing, so that nothing in them can be wrong.
 const DIRECTORY: &str = "/run/macvlan-ctl";
+
+/// How a command makes it. Others make theirs readable: a kubelet, `mkdir`.
+const DIRECTORY_MODE: u32 = 0o700;
 
 /// How long to wait for another command: far longer than any takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -190,7 +196,7 @@ impl Lock {
     fn try_path(path: &Path) -> Result<Option<Self>> {
         let deadline = Instant::now() + VANISHING;
         loop {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY);
+            let made = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(DIRECTORY);
             match made {
                 // It was there, and another command removed it before it could be looked at.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_something_else() => {
@@ -225,6 +231,10 @@ impl Lock {
 /// Whether there is something in place of our directory.
 fn is_something_else() -> bool {
     fs::symlink_metadata(DIRECTORY).is_ok_and(|meta| !meta.is_dir())
+}
+
+fn is_as_we_make_it() -> bool {
+    fs::symlink_metadata(DIRECTORY).is_ok_and(|meta| meta.mode() & 0o777 == DIRECTORY_MODE)
 }
 
 fn path_of(key: &MasterKey) -> PathBuf {

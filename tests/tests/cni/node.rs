@@ -44,8 +44,13 @@ fn the_daemon_set_installs_the_plugin_follows_and_answers_its_probes() {
         for (name, text) in of_kind(&documents, "ConfigMap")["data"].as_object().or_fail("find the files") {
             fs::write(Path::new(FILES).join(name), text.as_str().or_fail("read a file")).or_fail("write");
         }
+        for volume in pod["volumes"].as_array().or_fail("find the volumes") {
+            if volume["hostPath"]["type"] == "DirectoryOrCreate" {
+                let path = volume["hostPath"]["path"].as_str().or_fail("read a path");
+                fs::create_dir_all(path).or_fail("make a directory");
+            }
+        }
     });
-    make_volumes(&lab, &pod);
     node.run(&pod, install, Path::new(FILES)).succeeded();
     let [plugin, given] =
         ["/opt/cni/bin/macvlan-cni", CONTEXT].map(|path| lab.mounts().enter(|| fs::read(path)).or_fail(path));
@@ -98,24 +103,12 @@ fn the_daemon_set_installs_the_plugin_follows_and_answers_its_probes() {
         args.iter_mut().find(|arg| **arg == "--config=/etc/macvlan-ctl/config.toml").or_fail("find the file");
     *config = "--config=/etc/macvlan-ctl/$(NODE_NAME).toml".into();
     node.podman(&["rm", name]).succeeded();
-    // The last child has taken the directory of locks along.
-    make_volumes(&lab, &pod);
+    // What the kubelet made is there for the next agent, too, though no lock is in it.
     let mut running = node.launch(&pod, &agent, Path::new(FILES));
     let ready = || ask(&lab.host.ns, metrics_of(&agent), "GET /readyz").ok();
     wait_for("the agent of this node", || ready().filter(|answer| answer.status == 200));
     node.podman(&["stop", "--time", &grace.to_string(), name]).succeeded();
     assert!(running.wait().or_fail("wait for podman").success(), "the agent did not end as asked");
-}
-
-/// Makes the directories that the kubelet would make.
-#[track_caller]
-fn make_volumes(lab: &Lab, pod: &Value) {
-    for volume in pod["volumes"].as_array().or_fail("find the volumes") {
-        if volume["hostPath"]["type"] == "DirectoryOrCreate" {
-            let path = volume["hostPath"]["path"].as_str().or_fail("read a path");
-            lab.mounts().enter(|| fs::create_dir_all(path)).or_fail("make a directory");
-        }
-    }
 }
 
 /// Where the agent says how it is.
