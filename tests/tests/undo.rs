@@ -10,7 +10,7 @@ use macvlan_tests::{
     cli,
     control::{make_older, named, spec, status},
     deny,
-    fail::OrFail as _,
+    fail::{OrFail as _, wait_for},
     foreign::{Foreign, Order, Place},
     lab::{Lab, Station},
     needs, require,
@@ -139,6 +139,11 @@ fn changing_children_that_fails_changes_nothing() {
         case.ctl(&case.attach(&[]));
         // What a smaller MTU and another MAC take away.
         case.web.ns.ip("addr add fd77::7/64 dev web nodad");
+        // The kernel has the address before it has the route to it.
+        wait_for("the address to be the device's own", || {
+            let own = case.web.ns.ip_json("-6 route show table local dst fd77::7");
+            own.as_array().is_some_and(|routes| !routes.is_empty()).then_some(())
+        });
         case.web.ns.ip("route add 10.77.0.0/24 via 10.9.0.2 dev web metric 7");
         case.web.ns.ip("route add fd78::/64 via fd77::1 dev web metric 7");
         case.web.ns.ip("neigh replace 10.9.0.77 lladdr 02:00:00:00:00:77 nud permanent dev web");
