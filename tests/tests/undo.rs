@@ -141,7 +141,7 @@ fn changing_children_that_fails_changes_nothing() {
         case.web.ns.ip("addr add fd77::7/64 dev web nodad");
         // The kernel has the address before it has the route to it.
         wait_for("the address to be the device's own", || {
-            let own = case.web.ns.ip_json("-6 route show table local dst fd77::7");
+            let own = case.web.ns.ip_json("-6 route show table local fd77::7");
             own.as_array().is_some_and(|routes| !routes.is_empty()).then_some(())
         });
         case.web.ns.ip("route add 10.77.0.0/24 via 10.9.0.2 dev web metric 7");
