@@ -139,8 +139,15 @@ fn prometheus_scrapes_and_answers_every_query_of_dashboard_and_rules() {
     });
 
     lab.ctl(&["detach", "eth0"]).succeeded();
+    // Until `run` looks again, its pins are missing; afterwards it knows that there is no data path.
+    let gone = "ALERTS{alertname=~\"MacvlanDatapathUnreadable|MacvlanWithoutDatapath\",master=\"eth0\"}";
     wait_for("an alert about the data path that is gone", || {
-        let alerts = prometheus.query("ALERTS{alertname=\"MacvlanDatapathUnreadable\",master=\"eth0\"}");
+        (prometheus.query(gone).len() == 1).then_some(())
+    });
+    // An event of the kernel is what makes it look.
+    lab.host.ns.ip("link set eth0 txqueuelen 500");
+    wait_for("an alert about the hairpin that is off", || {
+        let alerts = prometheus.query("ALERTS{alertname=\"MacvlanWithoutDatapath\",master=\"eth0\"}");
         (alerts.len() == 1).then_some(())
     });
     // What cannot be read is missing, rather than what it was.
