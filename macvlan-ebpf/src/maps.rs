@@ -117,6 +117,13 @@ pub fn add_to_filter(mac: u64) {
     }
 }
 
+/// Whether a MAC can be a child's, by the filter.
+#[inline(always)]
+pub fn may_be_child(mac: u64) -> bool {
+    let (word, mask) = filter::position(mac);
+    MACVLAN_FILTER.get(word).is_some_and(|bits| bits & mask != 0)
+}
+
 /// The maps as the decision function sees them, with the settings already read.
 pub struct Maps {
     config: Config,
@@ -140,8 +147,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn may_be_child(&self, mac: u64) -> bool {
-        let (word, mask) = filter::position(mac);
-        MACVLAN_FILTER.get(word).is_some_and(|bits| bits & mask != 0)
+        may_be_child(mac)
     }
 
     #[inline(always)]

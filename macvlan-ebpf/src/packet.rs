@@ -76,12 +76,18 @@ pub fn half(data: usize, data_end: usize, at: u32) -> Option<u16> {
     Some(u16::from_be(unsafe { *(start as *const u16) }))
 }
 
-/// Whether a VLAN tag lies behind the MACs; so too of a frame of which that cannot be read.
+/// The 32-bit words at an offset in the readable part, as they lie there; `None` beyond it.
+///
+/// The offset is one where the kernel itself reads words: it aligns the network header, 14 bytes behind the MACs, to 4
+/// (`NET_IP_ALIGN` in include/linux/skbuff.h).
 #[inline(always)]
-pub fn is_vlan(ctx: &TcContext) -> bool {
-    /// `ETH_P_8021Q` and `ETH_P_8021AD` of `include/uapi/linux/if_ether.h`.
-    const TAGS: [u16; 2] = [0x8100, 0x88a8];
-    half(ctx.data(), ctx.data_end(), ETH_HLEN - 2).is_none_or(|kind| TAGS.contains(&kind))
+pub fn words<const N: usize>(data: usize, data_end: usize, at: u32) -> Option<[u32; N]> {
+    let start = data + at as usize;
+    if start + size_of::<[u32; N]>() > data_end {
+        return None;
+    }
+    // SAFETY: these bytes from `start` are readable, as just compared, and aligned as said above.
+    Some(unsafe { *(start as *const [u32; N]) })
 }
 
 /// Whether an IPv6 packet, the first header of which is in the readable part, carries ICMPv6 next to it.

@@ -23,7 +23,7 @@ use macvlan_common::{
     neigh::{Place, TRIES},
     single_mac::{
         self, Holder, Key, Lesson, Whose, is_plain_ip, judge_lesson, judge_place, may_concern, place_of,
-        refusal,
+        plain_target, refusal,
     },
     verdict::{Action, Verdict},
 };
@@ -31,7 +31,7 @@ use macvlan_common::{
 use crate::{
     account::{charge_drop, charge_failed_copy},
     global::{__sk_buff, context_of, skb_of},
-    maps::{Child, Maps},
+    maps::{Child, Maps, may_be_child},
     packet, skb,
     tc::{NEXT, size},
 };
@@ -154,22 +154,31 @@ pub fn arrives(ctx: &TcContext, config: &Config) -> Arrival {
         return Arrival::Own;
     }
     let kind = packet::half(ctx.data(), ctx.data_end(), ETHERTYPE).unwrap_or_default();
-    if may_concern(frame.dst, kind, config.master) && macvlan_arrive(skb_of(ctx), frame.dst) != 0 {
-        return Arrival::Lost;
+    if !may_concern(frame.dst, kind, config.master) {
+        return Arrival::Here;
     }
-    Arrival::Here
+    let lost = match known(ctx, frame.dst == config.master, kind) {
+        Some(whose) if whose.is_child() || whose == Whose::ALL => give_to(ctx, whose.0),
+        Some(_) => false,
+        None => macvlan_arrive(skb_of(ctx), frame.dst) != 0,
+    };
+    if lost { Arrival::Lost } else { Arrival::Here }
 }
 
-/// Gives a frame to this destination to whom it is for: 0, or 1 when there is no memory for that.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn macvlan_arrive(skb: *mut __sk_buff, dst: u64) -> u32 {
-    let ctx = &context_of(skb);
-    let Some(maps) = Maps::open() else { return 0 };
-    let whose = single_mac::arrive(&mut Wire { ctx }, dst, maps.config().master);
-    if whose == 0 {
-        return 0;
+/// Whose the frame is, where its address alone says so and somebody is known to have that.
+#[inline(always)]
+fn known(ctx: &TcContext, to_master: bool, kind: u16) -> Option<Whose> {
+    if !to_master || skb::is_tagged(ctx) {
+        return None;
     }
+    let address = plain_target(&Head { data: ctx.data(), end: ctx.data_end() }, kind);
+    let whose = if address.is_some() { holder_of(0, address) } else { Whose::NOBODY };
+    (whose != Whose::NOBODY).then_some(whose)
+}
+
+/// Gives a frame to whom this destination stands for; `true` when there is no memory for that.
+#[inline(always)]
+fn give_to(ctx: &TcContext, whose: u64) -> bool {
     // As the driver would have typed a frame to this MAC (`eth_type_trans`).
     let kind = if !is_group(whose) {
         PACKET_OTHERHOST
@@ -179,10 +188,52 @@ extern "C" fn macvlan_arrive(skb: *mut __sk_buff, dst: u64) -> u32 {
         PACKET_MULTICAST
     };
     if packet::set_destination(ctx, whose) && ctx.change_type(kind).is_ok() {
-        return 0;
+        return false;
     }
     charge_failed_copy(size(ctx, ctx.len()));
-    1
+    true
+}
+
+/// Who has an address, as the table says.
+#[inline(always)]
+fn holder_of(vlan: u32, address: Address) -> Whose {
+    // SAFETY: an entry is replaced or removed as a whole, and freed after an RCU grace period.
+    let Some(held) = (unsafe { MACVLAN_HOLDER.get(Key { address, vlan }) }) else { return Whose::NOBODY };
+    match held.kind {
+        Holder::HOST => Whose::HOST,
+        Holder::BROADCAST => Whose::ALL,
+        // One that is gone or down has nothing, whoever forgot to say so.
+        _ if may_be_child(held.mac) => Whose(held.mac),
+        _ => Whose::NOBODY,
+    }
+}
+
+/// Gives a frame to this destination to whom it is for: 0, or 1 when there is no memory for that.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn macvlan_arrive(skb: *mut __sk_buff, dst: u64) -> u32 {
+    let ctx = &context_of(skb);
+    let Some(maps) = Maps::open() else { return 0 };
+    let whose = single_mac::arrive(&mut Wire { ctx }, dst, maps.config().master);
+    u32::from(whose != 0 && give_to(ctx, whose))
+}
+
+/// The part of a frame that can be read without a call into the kernel.
+struct Head {
+    data: usize,
+    end: usize,
+}
+
+impl single_mac::Bytes for Head {
+    #[inline(always)]
+    fn half(&self, at: u32) -> Option<u16> {
+        packet::half(self.data, self.end, at)
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
+        packet::words(self.data, self.end, at)
+    }
 }
 
 /// A frame in the kernel's hands.
@@ -190,7 +241,7 @@ struct Wire<'a> {
     ctx: &'a TcContext,
 }
 
-impl single_mac::Packet for Wire<'_> {
+impl single_mac::Bytes for Wire<'_> {
     #[inline(always)]
     fn half(&self, at: u32) -> Option<u16> {
         packet::load::<[u8; 2]>(self.ctx, at).map(u16::from_be_bytes)
@@ -200,7 +251,9 @@ impl single_mac::Packet for Wire<'_> {
     fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
         packet::load(self.ctx, at)
     }
+}
 
+impl single_mac::Packet for Wire<'_> {
     #[inline(always)]
     fn vlan(&self) -> u16 {
         if skb::is_tagged(self.ctx) { skb::vlan_control(self.ctx) as u16 } else { 0 }
@@ -213,16 +266,7 @@ impl single_mac::Packet for Wire<'_> {
 
     #[inline(always)]
     fn whose(&self, vlan: u32, address: Address) -> Whose {
-        let Some(maps) = Maps::open() else { return Whose::NOBODY };
-        // SAFETY: an entry is replaced or removed as a whole, and freed after an RCU grace period.
-        let Some(held) = (unsafe { MACVLAN_HOLDER.get(Key { address, vlan }) }) else { return Whose::NOBODY };
-        match held.kind {
-            Holder::HOST => Whose::HOST,
-            Holder::BROADCAST => Whose::ALL,
-            // One that is gone or down has nothing, whoever forgot to say so.
-            _ if maps.may_be_child(held.mac) => Whose(held.mac),
-            _ => Whose::NOBODY,
-        }
+        holder_of(vlan, address)
     }
 
     #[inline(always)]

@@ -23,6 +23,9 @@ const IS_IS: Mac = Mac::new([0x09, 0, 0x2b, 0, 0, 5]);
 /// Bytes before the EtherType, or the length in its place.
 const ADDRESSES: usize = 12;
 
+/// A tag of 802.1Q, for VLAN 5.
+const TAG: [u8; 4] = [0x81, 0, 0, 5];
+
 #[test]
 fn the_host_hears_nothing_of_what_it_sends_to_all() {
     needs!(require::lab, require::tc, require::binary);
@@ -189,6 +192,31 @@ fn the_device_is_nobodys_child_and_the_host_says_nothing_through_it() {
     }
 }
 
+/// What follows the MACs of a frame.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// An EtherType.
+    Plain,
+    /// A length.
+    Llc,
+    /// A VLAN tag, in the frame: a packet socket's, as no VLAN device is on the master.
+    Tagged,
+}
+
+impl Shape {
+    fn of(self, mut frame: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::Plain => {}
+            Self::Llc => {
+                let len = (frame.len() - ADDRESSES - 2) as u16;
+                frame[ADDRESSES..ADDRESSES + 2].copy_from_slice(&len.to_be_bytes());
+            }
+            Self::Tagged => drop(frame.splice(ADDRESSES..ADDRESSES, TAG)),
+        }
+        frame
+    }
+}
+
 /// A lab whose children hear every group, and somebody on the wire who does.
 struct Crowd {
     lab: Lab,
@@ -217,21 +245,21 @@ impl Crowd {
         let mut on_wire = Tap::on_device(&wire.ns, &wire.dev);
         let mut at_children: Vec<Tap> =
             self.children.iter().map(|child| Tap::on_device(&child.ns, &child.dev)).collect();
-        for (group, is_llc) in [(Mac::BROADCAST, false), (ALL_HOSTS, false), (IS_IS, true)] {
+        for (group, shape) in [
+            (Mac::BROADCAST, Shape::Plain),
+            (ALL_HOSTS, Shape::Plain),
+            (IS_IS, Shape::Llc),
+            (Mac::BROADCAST, Shape::Tagged),
+        ] {
             let marker = Marker::new();
-            let mut frame = marked(group, host.mac, marker);
-            if is_llc {
-                let len = (frame.len() - ADDRESSES - 2) as u16;
-                frame[ADDRESSES..ADDRESSES + 2].copy_from_slice(&len.to_be_bytes());
-            }
-            sender.send(&frame);
+            sender.send(&shape.of(marked(group, host.mac, marker)));
             on_wire.wait_for(marker, 1);
             for (tap, child) in at_children.iter_mut().zip(&self.children) {
                 tap.wait_for(marker, by_child);
-                assert_eq!(tap.came_in(marker), by_child, "{group} at {}, {when}", child.dev);
+                assert_eq!(tap.came_in(marker), by_child, "{shape:?} to {group} at {}, {when}", child.dev);
             }
-            assert_eq!(on_wire.came_in(marker), 1, "{group} on the wire, {when}");
-            assert_eq!(on_host.came_in(marker), by_host, "{group} at the host itself, {when}");
+            assert_eq!(on_wire.came_in(marker), 1, "{shape:?} to {group} on the wire, {when}");
+            assert_eq!(on_host.came_in(marker), by_host, "{shape:?} to {group} at the host itself, {when}");
         }
     }
 }

@@ -85,6 +85,7 @@ fn children_of_a_trunk_and_of_its_vlans_talk_with_the_host() {
     let (mut child_hears, mut other_hears, mut untagged_hears) =
         (hears(child), hears(other), hears(&untagged));
     let (marker, fence) = (Marker::new(), Marker::new());
+    let own = [&host.dev, &lab.host.dev].map(|dev| Tap::on_device(&host.ns, dev));
     let injector = Injector::new(&host.ns, &host.dev);
     injector.send(&marked(Mac::BROADCAST, host.mac, marker));
     assert!(ping(host, child.ip.into()));
@@ -93,6 +94,9 @@ fn children_of_a_trunk_and_of_its_vlans_talk_with_the_host() {
     assert_eq!(child_hears.received(marker), 1, "a broadcast of the host in the child's VLAN");
     for stranger in [&mut other_hears, &mut untagged_hears] {
         assert_eq!(stranger.received(marker), 0, "a broadcast of the host in another VLAN");
+    }
+    for (mut own, dev) in own.into_iter().zip([&host.dev, &lab.host.dev]) {
+        assert_eq!(own.came_in(marker), 0, "{dev} hears what the host sends in a VLAN");
     }
     for (host, _, _) in &vlans {
         lab.ctl(&["detach", &host.dev, "--delete-children"]).succeeded();

@@ -1,6 +1,6 @@
 //! Who takes part: every way to connect host, wire and children that is measured, as data.
 
-use macvlan_core::model::options::{DropUnknown, Options, XdpChoice};
+use macvlan_core::model::options::{DropUnknown, Options, SingleMac, XdpChoice};
 use serde::Serialize;
 
 use crate::bench::path::Path;
@@ -45,7 +45,7 @@ pub struct Contender {
 }
 
 /// All of them, ours first, limits last.
-pub const CONTENDERS: [Contender; 12] = [
+pub const CONTENDERS: [Contender; 13] = [
     Contender {
         name: "tc",
         title: "macvlan-ctl, TC",
@@ -81,6 +81,14 @@ pub const CONTENDERS: [Contender; 12] = [
         }),
         flood_only: true,
         quick: true,
+    },
+    Contender {
+        name: "single-mac",
+        title: "macvlan-ctl, one MAC on the wire",
+        wiring: Wiring::Macvlan,
+        datapath: Some(|| Options { single_mac: Some(SingleMac::On), ..Options::default() }),
+        flood_only: false,
+        quick: false,
     },
     Contender {
         name: MACVLAN,

@@ -127,9 +127,13 @@ impl ContenderLab {
     /// When a device is gone.
     pub fn target(&self) -> Result<Party> {
         let child = &self.stations.children[0];
-        // A router, and the master that ipvlan children share the address of, take them first.
+        // A router, the master that ipvlan children share the address of, and one that has the only MAC on its wire
+        // take them first.
+        let options = self.contender.datapath.map(|options| options());
+        let is_single = options.is_some_and(|options| options.single_mac.is_some());
         let via = match self.contender.wiring {
             Wiring::Routed => &self.stations.host.netns,
+            _ if is_single => &self.stations.host.netns,
             _ => &child.netns,
         };
         Ok(Party { mac: mac_of(via, DEVICE)?, address: child.address })

@@ -13,12 +13,14 @@ pub mod cases;
 mod headers;
 mod leave;
 mod packet;
+mod plain;
 mod table;
 
 pub use self::{
     arrive::{arrive, may_concern},
     headers::is_plain_ip,
     leave::{leave, leave_option, refusal},
-    packet::{Packet, Whose},
+    packet::{Bytes, Packet, Whose},
+    plain::plain_target,
     table::{Holder, Key, Lesson, judge_lesson, judge_place, place_of},
 };

@@ -21,14 +21,17 @@ impl Whose {
     }
 }
 
-/// A frame on its way. Offsets are from its destination MAC, without a tag that the kernel holds beside it.
-pub trait Packet {
+/// What can be read of a frame. Offsets are from its destination MAC, without a tag that the kernel holds beside it.
+pub trait Bytes {
     /// The 16 bits at an offset, as sent; `None` beyond the frame.
     fn half(&self, at: u32) -> Option<u16>;
 
     /// The 32-bit words at an offset, as they lie in memory; `None` when the frame has not all.
     fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]>;
+}
 
+/// A frame on its way.
+pub trait Packet: Bytes {
     /// Number of the VLAN whose tag the kernel holds beside the frame; 0 without.
     fn vlan(&self) -> u16;
 

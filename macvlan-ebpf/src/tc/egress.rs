@@ -176,10 +176,15 @@ extern "C" fn macvlan_copy(skb: *mut __sk_buff, group: u64) -> i32 {
 
 /// The host's broadcast goes to the children: through the flood device, where there is one, so that nobody else
 /// sees a copy; or it comes back up, and the driver floods it.
+///
+/// With a tag beside it, it is from a VLAN device of the master. That device takes what comes up in its VLAN before
+/// macvlan does (`vlan_do_receive`): no child hears it, as none hears the wire there.
 #[inline(always)]
 fn flood(ctx: &TcContext, config: &Config) {
-    // On its way up, a tagged frame is a VLAN device's before it is a child's: as one from the wire is.
-    if config.flood == 0 || skb::is_tagged(ctx) || packet::is_vlan(ctx) || !copy_through(ctx, config.flood) {
+    if skb::is_tagged(ctx) {
+        return;
+    }
+    if config.flood == 0 || !copy_through(ctx, config.flood) {
         copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
     }
 }

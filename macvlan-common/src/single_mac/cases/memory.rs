@@ -7,7 +7,7 @@ use crate::{
     counters::DropReason,
     l3::Address,
     mac::Mac,
-    single_mac::{Packet, Whose, arrive, leave, leave_option, may_concern, refusal},
+    single_mac::{Bytes, Packet, Whose, arrive, leave, leave_option, may_concern, refusal},
 };
 
 /// A frame in memory, and who is who.
@@ -96,7 +96,7 @@ fn fold(mut sum: u64) -> u16 {
     sum as u16
 }
 
-impl Packet for Memory {
+impl Bytes for Memory {
     fn half(&self, at: u32) -> Option<u16> {
         self.bytes(at, 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
     }
@@ -109,7 +109,9 @@ impl Packet for Memory {
         }
         Some(words)
     }
+}
 
+impl Packet for Memory {
     fn vlan(&self) -> u16 {
         self.beside
     }
