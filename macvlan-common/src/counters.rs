@@ -124,6 +124,27 @@ impl ChildCounters {
     }
 }
 
+/// What the short ways count of one child (`plain.rs`), by its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct SlotCounters {
+    /// Received from the wire.
+    pub wire_rx: Count,
+    /// Received from siblings.
+    pub sibling_rx: Count,
+    /// Sent to siblings.
+    pub sibling_tx: Count,
+}
+
+impl SlotCounters {
+    /// Adds this CPU's share to what else was counted of the child.
+    pub fn add_to(&self, counters: &mut ChildCounters) {
+        counters.rx[Path::Wire as usize].add(self.wire_rx);
+        counters.rx[Path::Sibling as usize].add(self.sibling_rx);
+        counters.tx[Path::Sibling as usize].add(self.sibling_tx);
+    }
+}
+
 /// Where a broadcast or multicast frame came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]

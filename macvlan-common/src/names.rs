@@ -17,7 +17,7 @@ pub const FILTER: &str = "MACVLAN_FILTER";
 pub const INDEX: &str = "MACVLAN_INDEX";
 /// Per-CPU array from a child's slot to the [`Count`](crate::counters::Count) of what it received from the
 /// wire by the short way: its [`ChildEntry`](crate::child::ChildEntry) has the rest.
-pub const WIRE_RX: &str = "MACVLAN_WIRE_RX";
+pub const SLOT_COUNTERS: &str = "MACVLAN_COUNTS";
 /// Per-CPU array of one [`MasterCounters`](crate::counters::MasterCounters).
 pub const TOTALS: &str = "MACVLAN_TOTALS";
 /// Array of one [`Record`](crate::config::Record): what the last attach did, for later commands.
@@ -60,8 +60,28 @@ pub const ON_LINK: &str = "MACVLAN_ONLINK";
 
 /// Every map that lives as long as the data path.
 pub const MAPS: [&str; 22] = [
-    CONFIG, CHILDREN, POLICY, PRESENCE, FILTER, INDEX, WIRE_RX, TOTALS, RECORD, RETIRED, KEPT, GROUPS,
-    OWNERS, PLACES, OWN, PACE, STORM, METERS, HOLDERS, TAUGHT, PROBERS, ON_LINK,
+    CONFIG,
+    CHILDREN,
+    POLICY,
+    PRESENCE,
+    FILTER,
+    INDEX,
+    SLOT_COUNTERS,
+    TOTALS,
+    RECORD,
+    RETIRED,
+    KEPT,
+    GROUPS,
+    OWNERS,
+    PLACES,
+    OWN,
+    PACE,
+    STORM,
+    METERS,
+    HOLDERS,
+    TAUGHT,
+    PROBERS,
+    ON_LINK,
 ];
 
 /// TC egress on a child's own device.

@@ -1,6 +1,6 @@
 //! The short way of nearly every frame: unicast from the wire of which nothing but the MACs matters.
 
-use crate::{decide::Tables, frame::Frame, mac::is_group};
+use crate::{child::Mode, decide::Tables, frame::Frame, mac::is_group, presence::is_local};
 
 /// Whom a frame from the wire is for, where that is all there is to decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,4 +36,33 @@ pub fn plain<T: Tables>(frame: Frame, tables: &T) -> Option<Plain> {
         return Some(Plain::Child(slot));
     }
     (!tables.may_be_child(frame.dst)).then_some(Plain::Nobody)
+}
+
+/// Two children that the kernel lets talk directly, by their slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Siblings {
+    /// Who has sent it.
+    pub from: u32,
+    /// Who gets it.
+    pub to: u32,
+}
+
+/// Whose a frame is that one bridge-mode child sent another; `None` where there is more to decide.
+///
+/// At [`Hook::Ingress`](crate::frame::Hook::Ingress), [`decide`](crate::decide::decide) then passes the frame and charges
+/// the two, and no guard asks for more.
+#[inline(always)]
+pub fn siblings<T: Tables>(frame: Frame, tables: &T) -> Option<Siblings> {
+    let config = tables.config();
+    if !config.is_plain() || config.inspects() || is_group(frame.dst) || is_group(frame.src) {
+        return None;
+    }
+    if frame.src == config.master || frame.dst == config.master || frame.src == frame.dst {
+        return None;
+    }
+    let (from, to) = (tables.slot(frame.src)?, tables.slot(frame.dst)?);
+    let (source, target) = (tables.policy_at(from), tables.policy_at(to));
+    let are_bridge = matches!((source.mode(), target.mode()), (Mode::Bridge, Mode::Bridge));
+    let are_here = is_local(source, tables.presence_at(from), &config) && !tables.presence_at(to).is_absent();
+    (are_bridge && are_here && !source.is_apart_from(target)).then_some(Siblings { from, to })
 }

@@ -5,7 +5,7 @@ use core::mem::{align_of, offset_of, size_of};
 use crate::{
     child::{ChildEntry, KEPT_NAME_LEN, Kept, KeptName, Policy, Retired},
     config::{Config, RECORD_LEN, Record},
-    counters::{ChildCounters, Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters, PATHS},
+    counters::{ChildCounters, Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters, PATHS, SlotCounters},
     group::{GroupName, NAME_LEN},
     inspect::OwnAddress,
     l3::Address,
@@ -22,6 +22,7 @@ const _: () = {
     assert!(count == 16);
     assert!(size_of::<ChildCounters>() == count * (2 * PATHS.len() + DROP_REASONS.len()));
     assert!(size_of::<MasterCounters>() == count * (2 + FLOOD_ORIGINS.len() + DROP_REASONS.len()));
+    assert!(size_of::<SlotCounters>() == 3 * count);
     assert!(size_of::<ChildEntry>() == 8 + size_of::<ChildCounters>());
     assert!(offset_of!(ChildEntry, counters) == 8);
     assert!(size_of::<Retired>() == 8 + size_of::<ChildCounters>());
@@ -65,7 +66,7 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for GroupName {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for Count {}
+    unsafe impl aya::Pod for SlotCounters {}
     // SAFETY: as above.
     unsafe impl aya::Pod for MasterCounters {}
     // SAFETY: as above.

@@ -4,10 +4,11 @@ use core::hint::black_box;
 
 use macvlan_common::{
     counters::{Count, DropReason, Path},
+    plain::Siblings,
     verdict::{Total, Verdict},
 };
 
-use crate::maps::{Child, totals, wire_rx};
+use crate::maps::{Child, by_slot, totals};
 
 /// Adds a frame of this size to every counter that the verdict names.
 #[inline(always)]
@@ -44,9 +45,22 @@ pub fn charge(verdict: &Verdict<Child>, size: Count) {
 /// Adds a frame of this size to what the child at a slot received from the wire by the short way.
 #[inline(always)]
 pub fn charge_wire_rx(slot: u32, size: Count) {
-    if let Some(count) = wire_rx(slot) {
+    if let Some(counters) = by_slot(slot) {
         // SAFETY: a per-CPU array element: it never moves, and only this CPU writes it.
-        unsafe { (*count).add(size) };
+        unsafe { (*counters).wire_rx.add(size) };
+    }
+}
+
+/// Adds a frame of this size to what one child sent another by the short way.
+#[inline(always)]
+pub fn charge_siblings(Siblings { from, to }: Siblings, size: Count) {
+    if let Some(counters) = by_slot(from) {
+        // SAFETY: as above.
+        unsafe { (*counters).sibling_tx.add(size) };
+    }
+    if let Some(counters) = by_slot(to) {
+        // SAFETY: as above.
+        unsafe { (*counters).sibling_rx.add(size) };
     }
 }
 

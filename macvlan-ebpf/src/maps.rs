@@ -10,7 +10,7 @@ use aya_ebpf::{
 use macvlan_common::{
     child::{ChildEntry, Kept, KeptName, Policy, Retired},
     config::{Config, Record},
-    counters::{Count, MasterCounters},
+    counters::{MasterCounters, SlotCounters},
     decide::Tables,
     filter,
     group::{GroupName, MOST_GROUPS},
@@ -45,7 +45,7 @@ static MACVLAN_INDEX: Array<Bucket> = Array::with_max_entries(index::BUCKETS, 0)
 
 /// By slot.
 #[map]
-static MACVLAN_WIRE_RX: PerCpuArray<Count> = PerCpuArray::with_max_entries(DEFAULT_MAX_CHILDREN, 0);
+static MACVLAN_COUNTS: PerCpuArray<SlotCounters> = PerCpuArray::with_max_entries(DEFAULT_MAX_CHILDREN, 0);
 
 #[map]
 static MACVLAN_TOTALS: PerCpuArray<MasterCounters> = PerCpuArray::with_max_entries(1, 0);
@@ -80,10 +80,10 @@ pub fn totals() -> Option<*mut MasterCounters> {
     MACVLAN_TOTALS.get_ptr_mut(0)
 }
 
-/// What the child at a slot received from the wire on this CPU, by the short way.
+/// What the child at a slot exchanged on this CPU by the short ways.
 #[inline(always)]
-pub fn wire_rx(slot: u32) -> Option<*mut Count> {
-    MACVLAN_WIRE_RX.get_ptr_mut(slot)
+pub fn by_slot(slot: u32) -> Option<*mut SlotCounters> {
+    MACVLAN_COUNTS.get_ptr_mut(slot)
 }
 
 /// The policy at a slot.
@@ -161,15 +161,18 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn policy(&self, child: Child) -> Policy {
+    fn slot_of(&self, child: Child) -> u32 {
         // SAFETY: `child` came from `MACVLAN_CHILD`, see [`Child`].
-        policy_at(unsafe { (*child.as_ptr()).slot })
+        unsafe { (*child.as_ptr()).slot }
     }
 
     #[inline(always)]
-    fn presence(&self, child: Child) -> Presence {
-        // SAFETY: as above.
-        let slot = unsafe { (*child.as_ptr()).slot };
+    fn policy_at(&self, slot: u32) -> Policy {
+        policy_at(slot)
+    }
+
+    #[inline(always)]
+    fn presence_at(&self, slot: u32) -> Presence {
         MACVLAN_WHERE.get(slot).copied().unwrap_or_default()
     }
 }

@@ -6,6 +6,8 @@ use macvlan_bench::lab::program::{
     self, BpfAttachType, ProgramType, attach, code, instruction, load, returning, returning_code,
 };
 
+use macvlan_common::mac::Mac;
+
 use crate::{
     contexts::{SKB_MARK, SKB_TAG},
     fail::OrFail as _,
@@ -61,6 +63,36 @@ pub fn at_ingress(ns: &Netns, device: &str, program: &OwnedFd) -> OwnedFd {
     let ifindex = ns.ifindex(device);
     ns.enter(|| attach(program.as_fd(), ifindex, BpfAttachType::TcxIngress, 0))
         .or_fail("attach a program to TC ingress")
+}
+
+/// The least that a hairpin can be, at a device's TC egress, as long as what is returned lives: frames to these MACs
+/// come back up, all others go on. Nothing is looked up, asked or counted.
+#[track_caller]
+pub fn bare_hairpin(ns: &Netns, device: &str, macs: [Mac; 2]) -> OwnedFd {
+    const BPF_REDIRECT: i32 = 23;
+    const BPF_F_INGRESS: i32 = 1;
+    const TCX_NEXT: i32 = -1;
+    let ifindex = ns.ifindex(device);
+    // All MACs of a lab begin with the same 16 bits.
+    let [one, other] = macs.map(|mac| {
+        let [_, _, a, b, c, d] = mac.octets();
+        i32::from_be_bytes([a, b, c, d])
+    });
+    let instructions = [
+        instruction(code::MOVE, 6, 1, 0, 0),
+        instruction(code::LOAD_FRAME, 0, 0, 0, 2),
+        instruction(code::JUMP_IF_IS, 0, 0, 3, one),
+        instruction(code::JUMP_IF_IS, 0, 0, 2, other),
+        instruction(code::MOVE_NUMBER, 0, 0, 0, TCX_NEXT),
+        instruction(code::EXIT, 0, 0, 0, 0),
+        instruction(code::MOVE_NUMBER, 1, 0, 0, ifindex as i32),
+        instruction(code::MOVE_NUMBER, 2, 0, 0, BPF_F_INGRESS),
+        instruction(code::CALL, 0, 0, 0, BPF_REDIRECT),
+        instruction(code::EXIT, 0, 0, 0, 0),
+    ];
+    let program = load(ProgramType::SchedCls, &instructions, 0).or_fail("load a program");
+    ns.enter(|| attach(program.as_fd(), ifindex, BpfAttachType::TcxEgress, 0))
+        .or_fail("attach a program to TC egress")
 }
 
 /// A program in a device's native XDP that drops everything, as long as what is returned lives: as

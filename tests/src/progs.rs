@@ -12,7 +12,7 @@ use macvlan_common::{
     cases::World,
     child::{ChildEntry, Policy},
     config::Config,
-    counters::{ChildCounters, Count, MasterCounters, Path},
+    counters::{ChildCounters, MasterCounters, SlotCounters},
     filter,
     index::{self, Bucket},
     inspect::OwnAddress,
@@ -57,7 +57,7 @@ pub struct Programs {
     presence: Array<MapData, Presence>,
     filter: Array<MapData, u64>,
     index: Array<MapData, Bucket>,
-    wire_rx: PerCpuArray<MapData, Count>,
+    by_slot: PerCpuArray<MapData, SlotCounters>,
     totals: PerCpuArray<MapData, MasterCounters>,
     meters: HashMap<MapData, u32, Meters>,
     own: HashMap<MapData, OwnAddress, u32>,
@@ -88,7 +88,7 @@ impl Programs {
             presence: map(names::PRESENCE).try_into().or_fail("open the presences"),
             filter: map(names::FILTER).try_into().or_fail("open the filter"),
             index: map(names::INDEX).try_into().or_fail("open the index"),
-            wire_rx: map(names::WIRE_RX).try_into().or_fail("open the counts by slot"),
+            by_slot: map(names::SLOT_COUNTERS).try_into().or_fail("open the counts by slot"),
             meters: map(names::METERS).try_into().or_fail("open the rates"),
             totals: map(names::TOTALS).try_into().or_fail("open the totals"),
             own: map(names::OWN).try_into().or_fail("open the children's addresses"),
@@ -123,8 +123,8 @@ impl Programs {
             self.filter.set(word, world.filter()[word as usize], 0).or_fail("set a filter word");
             let bucket = index::bucket_of(key);
             self.index.set(bucket, world.buckets()[bucket as usize], 0).or_fail("set a bucket");
-            let zero = PerCpuValues::try_from(vec![Count::default(); cpus]).or_fail("make counts");
-            self.wire_rx.set(slot, zero, 0).or_fail("clear a count");
+            let zero = PerCpuValues::try_from(vec![SlotCounters::default(); cpus]).or_fail("make counts");
+            self.by_slot.set(slot, zero, 0).or_fail("clear a count");
             self.present.push(key);
         }
         let zero = PerCpuValues::try_from(vec![MasterCounters::default(); cpus]).or_fail("make totals");
@@ -176,8 +176,8 @@ impl Programs {
             let entries = self.children.get(key, 0).or_fail("read a child");
             let mut sum = ChildCounters::default();
             entries.iter().for_each(|entry| sum.add(&entry.counters));
-            let shares = self.wire_rx.get(&slot, 0).or_fail("read a count");
-            shares.iter().for_each(|share| sum.rx[Path::Wire as usize].add(*share));
+            let shares = self.by_slot.get(&slot, 0).or_fail("read a count");
+            shares.iter().for_each(|share| share.add_to(&mut sum));
             sum
         });
         let mut totals = MasterCounters::default();

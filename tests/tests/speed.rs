@@ -9,6 +9,8 @@
 
 #[path = "speed/cni.rs"]
 mod cni;
+#[path = "speed/datagrams.rs"]
+mod datagrams;
 #[path = "speed/multicast.rs"]
 mod multicast;
 #[path = "speed/single_mac.rs"]

@@ -56,8 +56,9 @@ const VM_TOOLS: [(&str, &str); 8] = [
     ("ping", "iputils-ping"),
 ];
 
-/// Programs of wireless networks, and clients and servers of addresses there, and the package of each.
-pub const RADIO_TOOLS: [(&str, &str); 7] = [
+/// Programs of wireless networks, clients and servers of addresses there, and an engine with what its containers and
+/// tests of it need; and the package of each.
+pub const RADIO_TOOLS: [(&str, &str); 17] = [
     ("hostapd", "hostapd"),
     ("wpa_supplicant", "wpasupplicant"),
     ("wpa_cli", "wpasupplicant"),
@@ -65,6 +66,16 @@ pub const RADIO_TOOLS: [(&str, &str); 7] = [
     ("dnsmasq", "dnsmasq-base"),
     ("dhclient", "isc-dhcp-client"),
     ("busybox", "busybox-static"),
+    ("dockerd", "docker.io"),
+    ("docker", "docker.io"),
+    ("containerd", "containerd"),
+    ("containerd-shim-runc-v2", "containerd"),
+    ("runc", "runc"),
+    ("nsenter", "util-linux"),
+    ("mount", "mount"),
+    ("tar", "tar"),
+    ("mkdir", "coreutils"),
+    ("cp", "coreutils"),
 ];
 
 /// Programs that build for another processor and emulate it, and the package of each.

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 use anyhow::{Context as _, Result};
@@ -80,6 +81,7 @@ fn run_all(root: &Path, options: &Options) -> Result<()> {
     let (tests, measured) = test_targets(&root.join("tests/tests"))?;
     let mut privileged = on_real_devices(root, options.release)?;
     privileged.env("MACVLAN_TESTS_GO", go::unpacked(root)?);
+    privileged.env("RUST_TEST_THREADS", threads()?.to_string());
     privileged.arg("--lib").args(tests.iter().flat_map(|test| ["--test", test]));
     run(options.pass_on(&mut privileged)).context("the tests on real devices failed")?;
 
@@ -92,6 +94,12 @@ fn run_all(root: &Path, options: &Options) -> Result<()> {
         run(speed.args(&options.filter)).context("the measurements failed")?;
     }
     Ok(())
+}
+
+/// How many tests of a program run at a time: most of the time they wait for what is not to come.
+fn threads() -> Result<usize> {
+    let processors = thread::available_parallelism().context("cannot tell the number of processors")?;
+    Ok(2 * processors.get())
 }
 
 fn cargo_test(root: &Path, release: bool) -> Command {

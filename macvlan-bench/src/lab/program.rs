@@ -61,6 +61,10 @@ pub mod code {
     pub const ADD_TO_MEMORY: u8 = 0xdb;
     /// Over so many instructions, where a register is 0.
     pub const JUMP_IF_ZERO: u8 = 0x15;
+    /// Over so many instructions, where the lower half of a register is a number.
+    pub const JUMP_IF_IS: u8 = 0x16;
+    /// 32 bits of a frame into register 0; register 6 has the context.
+    pub const LOAD_FRAME: u8 = 0x20;
     /// Over so many instructions, where a register is more than another.
     pub const JUMP_IF_GREATER: u8 = 0x2d;
     /// A function of the kernel.

@@ -324,11 +324,15 @@ impl Tables for World {
         self.children.iter().position(|child| child.mac.key() == mac)
     }
 
-    fn policy(&self, child: usize) -> Policy {
-        self.children[child].policy
+    fn slot_of(&self, child: usize) -> u32 {
+        child as u32
     }
 
-    fn presence(&self, child: usize) -> Presence {
-        self.children[child].presence
+    fn policy_at(&self, slot: u32) -> Policy {
+        self.children[slot as usize].policy
+    }
+
+    fn presence_at(&self, slot: u32) -> Presence {
+        self.children[slot as usize].presence
     }
 }

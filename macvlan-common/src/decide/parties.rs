@@ -25,11 +25,26 @@ pub trait Tables {
     /// What the tables hold of the child with this MAC, wherever it is now.
     fn entry(&self, mac: u64) -> Option<Self::Child>;
 
-    /// What may happen to this child's frames.
-    fn policy(&self, child: Self::Child) -> Policy;
+    /// The slot of this child.
+    fn slot_of(&self, child: Self::Child) -> u32;
+
+    /// What may happen to the frames of the child at a slot.
+    fn policy_at(&self, slot: u32) -> Policy;
 
     /// Where its MAC is.
-    fn presence(&self, child: Self::Child) -> Presence;
+    fn presence_at(&self, slot: u32) -> Presence;
+
+    /// What may happen to this child's frames.
+    #[inline(always)]
+    fn policy(&self, child: Self::Child) -> Policy {
+        self.policy_at(self.slot_of(child))
+    }
+
+    /// Where its MAC is.
+    #[inline(always)]
+    fn presence(&self, child: Self::Child) -> Presence {
+        self.presence_at(self.slot_of(child))
+    }
 
     /// The child with this MAC and its policy, while the MAC is local ([`is_local`]).
     #[inline(always)]

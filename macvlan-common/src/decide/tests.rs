@@ -1,4 +1,9 @@
-use proptest::{bool::weighted, collection::vec, prelude::*, sample::select};
+use proptest::{
+    bool::weighted,
+    collection::vec,
+    prelude::*,
+    sample::{Index, select},
+};
 
 use super::*;
 use crate::{
@@ -7,7 +12,7 @@ use crate::{
     config::Config,
     counters::Path,
     mac::{Mac, is_group},
-    plain::{Plain, plain},
+    plain::{Plain, Siblings, plain, siblings},
     presence::Presence,
     tag::{HAIRPINS, Sender},
 };
@@ -103,6 +108,21 @@ proptest! {
         for hook in [Hook::Xdp, Hook::Ingress] {
             prop_assert_eq!(decide(hook, frame, &world), expected, "{:?}", hook);
         }
+    }
+
+    /// That of siblings too, where nobody is asked who has sent the frame.
+    #[test]
+    fn what_siblings_send_is_decided_so(
+        world in world(), from in any::<Index>(), to in any::<Index>(), to_host in any::<bool>(),
+    ) {
+        prop_assume!(!world.children.is_empty());
+        let [src, dst] = [from, to].map(|index| index.get(&world.children).mac.key());
+        let frame = Frame { dst, src, sender: Sender::Unknown, to_host };
+        let Some(Siblings { from, to }) = siblings(frame, &world) else { return Ok(()) };
+        let expected = Verdict::new(Action::Pass)
+            .tx(Some(from as usize), Path::Sibling)
+            .rx(Some(to as usize), Path::Sibling);
+        prop_assert_eq!(decide(Hook::Ingress, frame, &world), expected);
     }
 
     #[test]

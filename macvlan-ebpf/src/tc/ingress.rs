@@ -8,7 +8,7 @@ use macvlan_common::{
     flood::tag_beyond,
     frame::{Frame, Hook},
     mac::is_group,
-    plain::{Plain, plain},
+    plain::{Plain, plain, siblings},
     tag::{Hairpin, Sender},
     trace::{Judgement, Point},
     verdict::{Action, Verdict},
@@ -16,7 +16,7 @@ use macvlan_common::{
 
 use super::{NEXT, guard_and_charge, next_or_lost, sender, size};
 use crate::{
-    account::{charge, charge_rx, charge_wire_rx},
+    account::{charge, charge_rx, charge_siblings, charge_wire_rx},
     global::{__sk_buff, context_of, skb_of},
     maps::{Maps, tell_other_mac},
     neigh, packet, presence,
@@ -93,7 +93,13 @@ fn ingress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
             }
             receive(ctx, verdict.action)
         }
-        None => macvlan_decide(skb_of(ctx)),
+        None => match siblings(frame, &maps) {
+            Some(siblings) => {
+                charge_siblings(siblings, size(ctx, ctx.len()));
+                NEXT
+            }
+            None => macvlan_decide(skb_of(ctx)),
+        },
     }
 }
 

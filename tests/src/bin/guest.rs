@@ -63,6 +63,9 @@ fn run() {
             .or_fail(format!("mount {fstype} on {target}"));
     }
     use_console();
+    // Where engines keep what they know, and where they look for what runs.
+    fs::create_dir_all("/var/lib").or_fail("make /var/lib");
+    std::os::unix::fs::symlink("/run", "/var/run").or_fail("make /var/run");
     let modules = fs::read_to_string(MODULE_LIST).or_fail(format!("read {MODULE_LIST}"));
     for (module, parameters) in modules.lines().filter_map(|line| line.split_once(' ')) {
         load(module, parameters).or_fail(format!("load {module}"));
@@ -82,6 +85,8 @@ fn run() {
             .env("MACVLAN_BPF_OBJECT", OBJECT)
             .env("MACVLAN_TESTS_CARDS", CARDS.map(|(_, name)| name).join(" "));
         command.env("MACVLAN_TESTS_RADIOS", radios().join(" "));
+        // The root of what boots from memory cannot be pivoted, by which engines give containers theirs.
+        command.env("DOCKER_RAMDISK", "yes");
         // Emulation is slow, and slower beside other work.
         command.env("MACVLAN_TESTS_PATIENCE", "600");
         command.env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin").env("RUST_BACKTRACE", "0");

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod air;
+mod docker;
 mod plain;
 mod radios;
 mod reassociation;

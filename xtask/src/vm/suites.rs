@@ -43,7 +43,14 @@ pub const SUITES: [Suite; 10] = [
     Suite { name: "rates", program: "guard_pace", ..MOST },
     Suite { name: "contenders", program: "contenders", ..MOST },
     Suite { name: "contract", program: "traffic_matrix", long: true, ..MOST },
-    Suite { name: "wifi", program: "wifi", hardware: Hardware::Radios, ..MOST },
+    Suite {
+        name: "wifi",
+        program: "wifi",
+        hardware: Hardware::Radios,
+        // runc starts no container there while the machine's root is in memory.
+        without: &[("5.10", "docker")],
+        ..MOST
+    },
 ];
 
 impl Suite {

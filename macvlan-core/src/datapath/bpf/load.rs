@@ -18,7 +18,7 @@ pub fn load_new(max_children: u32) -> Result<Ebpf> {
     loader.map_max_entries(names::CHILDREN, max_children);
     loader.map_max_entries(names::POLICY, max_children);
     loader.map_max_entries(names::PRESENCE, max_children);
-    loader.map_max_entries(names::WIRE_RX, max_children);
+    loader.map_max_entries(names::SLOT_COUNTERS, max_children);
     loader.map_max_entries(names::RETIRED, max_children);
     // By their MACs, and by their containers.
     loader.map_max_entries(names::KEPT, max_children.saturating_mul(2));

@@ -2,6 +2,7 @@
 
 mod allowed_addresses;
 mod batch;
+mod by_slot;
 mod clock;
 mod filter;
 pub(crate) mod holders;
@@ -14,4 +15,3 @@ mod retired;
 mod settings;
 mod sync;
 pub(crate) mod tables;
-mod wire_rx;

@@ -219,7 +219,7 @@ impl Maps {
 
     /// Adds a child, with what it had counted where it was there before.
     fn insert(&mut self, key: u64, slot: u32, retired: Option<ChildCounters>) -> Result<()> {
-        self.wire_rx.clear(slot)?;
+        self.by_slot.clear(slot)?;
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
         let mut entries = vec![ChildEntry { slot, ..ChildEntry::default() }; cpus];
         if let (Some(first), Some(retired)) = (entries.first_mut(), retired) {
@@ -250,7 +250,7 @@ impl Maps {
         if !member.policy.is_hosts() {
             let shares = self.children.get(&key, 0).context("cannot read the counters of a child")?;
             let mut counters = sum(&shares);
-            self.wire_rx.add_to(&mut counters, member.slot)?;
+            self.by_slot.add_to(&mut counters, member.slot)?;
             self.retired.keep(key, counters)?;
             crash::point("keeping the counters of a child that goes")?;
         }

@@ -21,8 +21,8 @@ use macvlan_common::{
 
 use crate::{
     datapath::bpf::maps::{
-        allowed_addresses::AllowedAddressMap, batch::Batch, kept::KeptMap, meters::MeterMap,
-        neighbour_table::NeighbourTable, retired::RetiredCounters, wire_rx::WireRx,
+        allowed_addresses::AllowedAddressMap, batch::Batch, by_slot::BySlot, kept::KeptMap, meters::MeterMap,
+        neighbour_table::NeighbourTable, retired::RetiredCounters,
     },
     kernel::crash,
     model::{counters::Counters, members::Members, neighbours::ToldAddresses},
@@ -39,7 +39,7 @@ pub struct Maps {
     pub(crate) presence: Array<MapData, Presence>,
     pub(crate) filter: Array<MapData, u64>,
     pub(crate) index: Array<MapData, Bucket>,
-    pub(crate) wire_rx: WireRx,
+    pub(crate) by_slot: BySlot,
     totals: PerCpuArray<MapData, MasterCounters>,
     record: Array<MapData, Record>,
     pub(crate) retired: RetiredCounters,
@@ -103,7 +103,7 @@ impl Maps {
             presence: Map::Array(presence).try_into()?,
             filter: Map::Array(filter).try_into()?,
             index: Map::Array(index).try_into()?,
-            wire_rx: WireRx::new(Map::PerCpuArray(open(names::WIRE_RX)?).try_into()?),
+            by_slot: BySlot::new(Map::PerCpuArray(open(names::SLOT_COUNTERS)?).try_into()?),
             totals: Map::PerCpuArray(open(names::TOTALS)?).try_into()?,
             record: Map::Array(open(names::RECORD)?).try_into()?,
             pace: Map::Array(open(names::PACE)?).try_into()?,
@@ -238,7 +238,7 @@ impl Maps {
         for item in self.children.iter() {
             let (key, shares) = item.context("cannot read the counters of the children")?;
             let mut counters = sum(&shares);
-            self.wire_rx.add_to(&mut counters, shares.first().map_or(0, |entry| entry.slot))?;
+            self.by_slot.add_to(&mut counters, shares.first().map_or(0, |entry| entry.slot))?;
             children.insert(Mac::from_key(key), counters);
         }
         Ok(Counters { master: Some(master), children, ..Counters::default() })

@@ -1,0 +1,117 @@
+//! Small datagrams, both ends on one processor: what a frame costs, without wake-ups between processors.
+
+use std::{
+    net::{Ipv4Addr, UdpSocket},
+    time::Instant,
+};
+
+use macvlan_bench::lab::cpu::Cpus;
+use macvlan_common::child::Mode;
+use macvlan_tests::{
+    attached::Attached,
+    fail::OrFail as _,
+    handwritten::{bare_hairpin, empty_at_ingress},
+    lab::{Lab, Station},
+    measure::{bound, rounds, spread, spread_of_ratios},
+    needs, require,
+    talk::ping,
+};
+
+use super::{PORT, ROUNDS};
+
+/// Datagrams per measurement: some 30 ms.
+const DATAGRAMS: u32 = 15_000;
+
+/// The host's address on its shim.
+const SHIM: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 250);
+
+/// What carries it: plain macvlan or a shim, the least that there can be instead, and ours.
+const CONTENDERS: usize = 3;
+
+#[test]
+fn small_datagrams_cost_little_more_than_by_a_shim_or_plain() {
+    needs!(require::lab, require::binary, require::tcx);
+    let labs = [(); CONTENDERS].map(|()| Lab::new());
+    let children = labs.each_ref().map(|lab| ["web", "db"].map(|name| lab.child(name, Mode::Bridge)));
+    let shim = &labs[0].host;
+    shim.ns.ip(&format!("link add shim link {} type macvlan mode bridge", shim.dev));
+    shim.ns.ip("link set shim up");
+    shim.ns.ip(&format!("addr add {SHIM}/32 dev shim"));
+    shim.ns.ip(&format!("route add {}/32 dev shim src {SHIM}", children[0][0].ip));
+    let bare = &labs[1].host;
+    let _least = (
+        empty_at_ingress(&bare.ns, &bare.dev),
+        bare_hairpin(&bare.ns, &bare.dev, [bare.mac, children[1][0].mac]),
+    );
+    permanent_neighbours(bare, &children[1][0]);
+    let _ours = Attached::new(&labs[2], &[]);
+    let host = [SHIM, labs[1].host.ip, labs[2].host.ip];
+    for ((host, [one, two]), address) in labs.iter().map(|lab| &lab.host).zip(&children).zip(host) {
+        assert!(ping(one, two.ip.into()) && ping(host, one.ip.into()) && ping(one, address.into()));
+    }
+    let _sinks: Vec<UdpSocket> =
+        labs.iter().map(|lab| &lab.host).chain(children.iter().flatten()).map(sink).collect();
+    let report = |what: &str, road: &dyn Fn(usize) -> Road, aim: f64, least: f64| {
+        let roads: Vec<Road> = (0..CONTENDERS).map(road).collect();
+        let [base, bare, ours] = rounds(ROUNDS, |contender| roads[contender].sent_per_second());
+        let of = spread_of_ratios;
+        let (ratio, bare, base) = (of(&ours, &base), of(&bare, &base), spread(&base));
+        println!(
+            "{what}, 64-byte UDP on one processor, {ROUNDS} rounds: ours {ratio}, bare {bare} of {:.3e} a second",
+            base.median
+        );
+        assert!(ratio.median >= bound(aim, least), "{what}: {ratio}");
+    };
+    report(
+        "sibling to sibling, of plain",
+        &|lab| Road::new(&children[lab][1], children[lab][0].ip),
+        0.98,
+        0.80,
+    );
+    report("host to child, of a shim", &|lab| Road::new(&labs[lab].host, children[lab][0].ip), 0.95, 0.75);
+    report("child to host, of a shim", &|lab| Road::new(&children[lab][0], host[lab]), 0.95, 0.75);
+}
+
+/// No broadcast of one reaches the other.
+fn permanent_neighbours(host: &Station, child: &Station) {
+    for (here, there) in [(host, child), (child, host)] {
+        here.ns
+            .ip(&format!("neigh replace {} lladdr {} dev {} nud permanent", there.ip, there.mac, here.dev));
+    }
+}
+
+/// Takes what comes and never reads it.
+#[track_caller]
+fn sink(station: &Station) -> UdpSocket {
+    station.ns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).or_fail("bind a UDP socket"))
+}
+
+/// From one to another.
+struct Road(UdpSocket);
+
+impl Road {
+    #[track_caller]
+    fn new(from: &Station, to: Ipv4Addr) -> Self {
+        Self(from.ns.enter(|| {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).or_fail("bind a UDP socket");
+            socket.connect((to, PORT)).or_fail("choose whom to send to");
+            socket
+        }))
+    }
+
+    /// Datagrams per second that sending them takes: what receives is run before a call returns.
+    fn sent_per_second(&self) -> f64 {
+        let cpus = Cpus::allowed().or_fail("tell the processors");
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                cpus.take_one().or_fail("stay on a processor");
+                let start = Instant::now();
+                for _ in 0..DATAGRAMS {
+                    self.0.send(&[0; 64]).or_fail("send a datagram");
+                }
+                f64::from(DATAGRAMS) / start.elapsed().as_secs_f64()
+            });
+            sender.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+        })
+    }
+}
