@@ -130,6 +130,10 @@ impl ChildCounters {
 pub struct SlotCounters {
     /// Received from the wire.
     pub wire_rx: Count,
+    /// Received from the host.
+    pub host_rx: Count,
+    /// Sent to the host.
+    pub host_tx: Count,
     /// Received from siblings.
     pub sibling_rx: Count,
     /// Sent to siblings.
@@ -140,6 +144,8 @@ impl SlotCounters {
     /// Adds this CPU's share to what else was counted of the child.
     pub fn add_to(&self, counters: &mut ChildCounters) {
         counters.rx[Path::Wire as usize].add(self.wire_rx);
+        counters.rx[Path::Host as usize].add(self.host_rx);
+        counters.tx[Path::Host as usize].add(self.host_tx);
         counters.rx[Path::Sibling as usize].add(self.sibling_rx);
         counters.tx[Path::Sibling as usize].add(self.sibling_tx);
     }

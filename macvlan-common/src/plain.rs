@@ -1,6 +1,12 @@
 //! The short way of nearly every frame: unicast from the wire of which nothing but the MACs matters.
 
-use crate::{child::Mode, decide::Tables, frame::Frame, mac::is_group, presence::is_local};
+use crate::{
+    child::Mode,
+    decide::Tables,
+    frame::Frame,
+    mac::is_group,
+    presence::{Presence, is_local},
+};
 
 /// Whom a frame from the wire is for, where that is all there is to decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,4 +71,35 @@ pub fn siblings<T: Tables>(frame: Frame, tables: &T) -> Option<Siblings> {
     let are_bridge = matches!((source.mode(), target.mode()), (Mode::Bridge, Mode::Bridge));
     let are_here = is_local(source, tables.presence_at(from), &config) && !tables.presence_at(to).is_absent();
     (are_bridge && are_here && !source.is_apart_from(target)).then_some(Siblings { from, to })
+}
+
+/// A frame between the host and the child at a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hairpinned {
+    /// Where the child is.
+    pub slot: u32,
+    /// Who gets the frame: the host, or the child.
+    pub to_host: bool,
+}
+
+/// Whose a frame is that goes down from the host to a child or from a child to the host; `None` where there is more to
+/// decide.
+///
+/// At [`Hook::Egress`](crate::frame::Hook::Egress), [`decide`](crate::decide::decide) then turns the frame and charges
+/// the child, and no guard asks for more. What a frame says of addresses, and whether it is a control frame, is left to
+/// the caller.
+#[inline(always)]
+pub fn hairpinned<T: Tables>(frame: Frame, tables: &T) -> Option<Hairpinned> {
+    let config = tables.config();
+    if !config.is_plain() || config.inspects() || is_group(frame.dst) || is_group(frame.src) {
+        return None;
+    }
+    let to_host = frame.dst == config.master;
+    if to_host == (frame.src == config.master) {
+        return None;
+    }
+    let slot = tables.slot(if to_host { frame.src } else { frame.dst })?;
+    let policy = tables.policy_at(slot);
+    let is_here = tables.presence_at(slot).away == Presence::HERE;
+    (is_here && policy.reaches_host() && !policy.is_hosts()).then_some(Hairpinned { slot, to_host })
 }

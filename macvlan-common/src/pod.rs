@@ -22,7 +22,7 @@ const _: () = {
     assert!(count == 16);
     assert!(size_of::<ChildCounters>() == count * (2 * PATHS.len() + DROP_REASONS.len()));
     assert!(size_of::<MasterCounters>() == count * (2 + FLOOD_ORIGINS.len() + DROP_REASONS.len()));
-    assert!(size_of::<SlotCounters>() == 3 * count);
+    assert!(size_of::<SlotCounters>() == 5 * count);
     assert!(size_of::<ChildEntry>() == 8 + size_of::<ChildCounters>());
     assert!(offset_of!(ChildEntry, counters) == 8);
     assert!(size_of::<Retired>() == 8 + size_of::<ChildCounters>());

@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use macvlan_common::{
     counters::{Count, DropReason, Path},
-    plain::Siblings,
+    plain::{Hairpinned, Siblings},
     verdict::{Total, Verdict},
 };
 
@@ -48,6 +48,16 @@ pub fn charge_wire_rx(slot: u32, size: Count) {
     if let Some(counters) = by_slot(slot) {
         // SAFETY: a per-CPU array element: it never moves, and only this CPU writes it.
         unsafe { (*counters).wire_rx.add(size) };
+    }
+}
+
+/// Adds a frame of this size to what a child exchanged with the host by the short way.
+#[inline(always)]
+pub fn charge_hairpinned(Hairpinned { slot, to_host }: Hairpinned, size: Count) {
+    if let Some(counters) = by_slot(slot) {
+        // SAFETY: as above.
+        let counters = unsafe { &mut *counters };
+        if to_host { counters.host_tx.add(size) } else { counters.host_rx.add(size) }
     }
 }
 

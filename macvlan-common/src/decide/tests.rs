@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     counters::Path,
     mac::{Mac, is_group},
-    plain::{Plain, Siblings, plain, siblings},
+    plain::{Plain, Siblings, hairpinned, plain, siblings},
     presence::Presence,
     tag::{HAIRPINS, Sender},
 };
@@ -123,6 +123,22 @@ proptest! {
             .tx(Some(from as usize), Path::Sibling)
             .rx(Some(to as usize), Path::Sibling);
         prop_assert_eq!(decide(Hook::Ingress, frame, &world), expected);
+    }
+
+    /// And that of the hairpin.
+    #[test]
+    fn what_is_hairpinned_is_decided_so(
+        world in world(), child in any::<Index>(), to_host in any::<bool>(),
+    ) {
+        prop_assume!(!world.children.is_empty());
+        let child = child.get(&world.children).mac.key();
+        let (dst, src) = if to_host { (HOST.key(), child) } else { (child, HOST.key()) };
+        let frame = Frame { dst, src, sender: Sender::Unknown, to_host: false };
+        let Some(short) = hairpinned(frame, &world) else { return Ok(()) };
+        prop_assert_eq!(short.to_host, to_host);
+        let (turn, slot) = (Verdict::new(Action::Turn), Some(short.slot as usize));
+        let expected = if to_host { turn.tx(slot, Path::Host) } else { turn.rx(slot, Path::Host) };
+        prop_assert_eq!(decide(Hook::Egress, frame, &world), expected);
     }
 
     #[test]

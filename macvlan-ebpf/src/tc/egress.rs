@@ -12,7 +12,9 @@ use macvlan_common::{
     decide::{Tables as _, decide},
     flood::{is_flooded, tag_through},
     frame::{Frame, Hook},
+    inspect::may_be_control,
     mac::is_group,
+    plain::{Hairpinned, hairpinned},
     tag::{Hairpin, Sender, Tag},
     trace::{Judgement, Point},
     verdict::Action,
@@ -20,7 +22,7 @@ use macvlan_common::{
 
 use super::{NEXT, copy_failed, guard_and_charge, next_or_lost, sender, size};
 use crate::{
-    account::{charge, charge_rx},
+    account::{charge, charge_hairpinned, charge_rx},
     global::{__sk_buff, context_of, skb_of},
     guard,
     maps::Maps,
@@ -67,6 +69,13 @@ fn egress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
         frame.sender = Sender::Flooded;
     }
     presence::wake(frame, &maps);
+    if !TRACED
+        && let Some(short) = hairpinned(frame, &maps)
+        && !says_more(ctx, short)
+    {
+        charge_hairpinned(short, size(ctx, ctx.len()));
+        return turn(ctx, config.tag_of(Hairpin::Unicast));
+    }
     let verdict = decide(Hook::Egress, frame, &maps);
     if verdict.action == Action::End {
         return TC_ACT_SHOT;
@@ -115,6 +124,13 @@ fn egress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
         Action::CopyMulticastToHost => copy_to_host(ctx, frame, &config, Hairpin::MulticastToHost),
         _ => NEXT,
     }
+}
+
+/// Whether a frame may say more than its MACs do: who has an address or, to the host, what only some children may.
+#[inline(always)]
+fn says_more(ctx: &TcContext, Hairpinned { to_host, .. }: Hairpinned) -> bool {
+    let (data, data_end) = (ctx.data(), ctx.data_end());
+    neigh::may_tell(ctx, 0) || (to_host && may_be_control(|at| packet::half(data, data_end, at)))
 }
 
 /// What goes on to a wire that carries one MAC is rewritten last: everybody here has it under its sender's own.

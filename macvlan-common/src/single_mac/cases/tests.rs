@@ -92,7 +92,11 @@ fn told_macs(frame: &[u8]) -> Vec<&[u8]> {
     if kind == Some(&[8, 6]) {
         return packet.get(8..14).into_iter().chain(packet.get(18..24)).collect();
     }
-    if kind != Some(&[0x86, 0xdd]) || packet.len() < 40 || packet[7] != 255 || packet[6] != 58 {
+    // Of another version it is no IPv6: whoever gets it drops it (`ip6_rcv_core` in net/ipv6/ip6_input.c).
+    if kind != Some(&[0x86, 0xdd]) || packet.len() < 40 || packet[0] >> 4 != 6 {
+        return Vec::new();
+    }
+    if packet[7] != 255 || packet[6] != 58 {
         return Vec::new();
     }
     let end = packet.len().min(40 + usize::from(u16::from_be_bytes([packet[4], packet[5]])));
