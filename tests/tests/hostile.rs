@@ -504,3 +504,42 @@ fn what_an_earlier_version_made_is_ours_where_its_data_path_knows_it() {
     assert_eq!(owned("third"), true);
     assert!(ping(&lab.host, third.ip.into()));
 }
+
+#[test]
+fn a_private_child_that_makes_itself_a_bridge_child_stays_apart() {
+    needs!(require::lab, require::tc, require::binary);
+    for run in [false, true] {
+        let lab = Lab::new();
+        let dev = lab.host.dev.as_str();
+        let (web, db) = (lab.child("web", Mode::Private), lab.child("db", Mode::Bridge));
+        lab.introduce(&[&web, &db, &lab.host]);
+        let _attached = (!run).then(|| Attached::new(&lab, &[]));
+        let followed = run.then(|| Following::start(&lab, &[dev]));
+        let pair_is_apart = || is_silent(&web, db.ip.into()) && is_silent(&db, web.ip.into());
+        assert!(ping(&lab.host, web.ip.into()) && pair_is_apart());
+
+        claim_line(&web, "link set web type macvlan mode bridge");
+        let reason = || {
+            let degraded = status(&lab)["degraded"].clone();
+            let mode = degraded.as_array()?.iter().find(|one| one["feature"] == "mode")?.clone();
+            assert_eq!((&mode["wanted"], &mode["got"]), (&"private".into(), &"bridge".into()));
+            mode["reason"].as_str().map(str::to_owned)
+        };
+        // The driver itself gives the one to the other by now.
+        let told = wait_for("status to say so", reason);
+        match &followed {
+            Some(followed) => {
+                followed.wait_for_line("has a new mode, it was private");
+                followed.wait_for_line("mode is bridge instead of private");
+            }
+            None => drop(lab.ctl(&["attach", dev]).succeeded()),
+        }
+        assert!(pair_is_apart(), "followed: {run}");
+        assert!(ping(&lab.host, web.ip.into()) && ping(&lab.host, db.ip.into()), "followed: {run}");
+        // With the words that status has, it counts.
+        assert!(told.ends_with(&format!("child set {dev} {},mode=bridge", web.mac)), "{told}");
+        lab.ctl(&["child", "set", dev, &format!("{},mode=bridge", web.mac)]).succeeded();
+        assert!(ping(&web, db.ip.into()) && ping(&db, web.ip.into()), "followed: {run}");
+        assert_eq!(reason(), None);
+    }
+}
