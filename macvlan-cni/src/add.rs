@@ -146,7 +146,9 @@ async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
         Ok(warnings) => warn(&warnings),
         Err(error) => {
             // The error that led here is the one to report.
+            let mark = site.mark_of(&link).await;
             let _ = site.inside.delete_link(link.index, None).await;
+            let _ = mark.map(|(key, mark)| site::unmark(key, &mark));
             return Err(error);
         }
     }

@@ -58,7 +58,11 @@ async fn remove_attachment(task: &Task<'_>, target: &Target) -> CniResult<()> {
 /// The device cannot be deleted, or the data path cannot let go of it.
 pub async fn remove(site: &Site, config: &Config, identity: &Attachment, target: &Target) -> CniResult<()> {
     let Some(link) = site.find(identity, target, true).await? else { return Ok(()) };
+    let mark = site.mark_of(&link).await;
     background::delete_link(&site.netns, link.index)?;
+    if let Some((key, mark)) = mark {
+        site::unmark(key, &mark)?;
+    }
     // Only now: whoever looked at the children before may just have told the data path of it.
     let Some(lower) = link.lower.filter(|_| !config.link_in_container) else { return Ok(()) };
     let Some(master) = site.above.link_by_index(lower, None).await? else { return Ok(()) };

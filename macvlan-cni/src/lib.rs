@@ -4,8 +4,8 @@
 //! One request (`request`, `config`, `version`) goes to one verb: `add`, `del`, `check`,
 //! `gc`, `status`. A verb works at a `site`, the two namespaces and the master, and has
 //! addresses managed by another plugin (`ipam`); `settings` puts them on the device,
-//! `announce` looks for duplicates and tells the neighbours. Nothing is kept in files: the alias of
-//! a device says whose it is (`model::attachment` of the core). `program` is what runtimes run.
+//! `announce` looks for duplicates and tells the neighbours. Nothing is kept in files: the mark of
+//! a device says whose it is (`kernel::marks` and `model::attachment` of the core). `program` is what runtimes run.
 
 mod add;
 mod announce;

@@ -2,10 +2,12 @@
 
 use std::{io, path::Path};
 
+use anyhow::{Context as _, Result};
 use macvlan_core::{
     discovery::masters::master_of_link,
     kernel::{
         lock::Lock,
+        marks::{DeviceKey, Mark, Marks},
         netlink::{
             Netlink,
             kind::Kind,
@@ -117,10 +119,11 @@ impl Site {
         identity: &Attachment,
         name: &str,
     ) -> CniResult<Link> {
-        if !config.link_in_container {
-            // So that other commands find the child, whoever holds the namespace.
-            self.above.assign_nsid(&self.netns).await?;
-        }
+        // So that other commands find the child, whoever holds the namespace.
+        let nsid = match config.link_in_container {
+            true => None,
+            false => self.above.assign_nsid(&self.netns).await?,
+        };
         let new = NewChild {
             master: master.index,
             name,
@@ -134,12 +137,36 @@ impl Site {
             self.above.create_child(&new, &self.netns, &self.inside).await.map_err(|error| {
                 error.context(format!("cannot make macvlan {name:?} on {:?}", master.name))
             })?;
-        if let Err(error) = self.inside.finish_child(link.index, &identity.to_string(), true).await {
+        let finished = async {
+            // Before anybody takes it for finished.
+            self.mark(nsid, master.index, &link, identity)?;
+            self.inside.finish_child(link.index, &identity.to_string(), true).await
+        };
+        if let Err(error) = finished.await {
             // The error that led here is the one to report.
             let _ = self.inside.delete_link(link.index, None).await;
+            let _ = Marks::open().and_then(|marks| marks.remove((nsid, link.index)));
             return Err(error.context(format!("cannot bring up {name:?}")).into());
         }
         Ok(link)
+    }
+
+    fn mark(&self, nsid: Option<i32>, master: u32, link: &Link, identity: &Attachment) -> Result<()> {
+        if nsid.is_none() {
+            return Ok(());
+        }
+        let namespace = self.netns.visit(Netns::current_tag).ok();
+        let mac = link.mac.context("the device has no MAC")?;
+        Marks::open()?.set((nsid, link.index), &Mark { namespace, master, mac, maker: identity.to_string() })
+    }
+
+    /// The key of the mark of a device, and what that says; `None` where it has none: in the container of its master,
+    /// or where an earlier version made it.
+    pub async fn mark_of(&self, link: &Link) -> Option<(DeviceKey, Mark)> {
+        let key = (Some(self.above.nsid_of(&self.netns).await.ok()??), link.index);
+        let mark = Marks::open().ok()?.of(key)?;
+        let namespace = self.netns.visit(Netns::current_tag).ok();
+        mark.is_of(link.mac?, namespace.as_deref()).then_some((key, mark))
     }
 
     /// The device of this attachment; `None` when there is none, or the device of that name is
@@ -156,13 +183,28 @@ impl Site {
     ) -> CniResult<Option<Link>> {
         let name = target.ifname.as_str();
         let link = self.inside.link_by_name(name).await?;
-        let is_ours = |link: &Link| identity_of(link).as_ref() == Some(identity);
-        if let Some(link) = link.filter(|link| is_ours(link) || (unfinished && is_unfinished(link))) {
-            return Ok(Some(link));
+        if let Some(link) = link {
+            let mark = self.mark_of(&link).await.filter(|_| link.is_child());
+            let is_marked = mark.is_some_and(|(_, mark)| mark.maker == identity.to_string());
+            // In its own namespace a container may only say this of its own device.
+            let is_ours = is_marked || identity_of(&link).as_ref() == Some(identity);
+            if is_ours || (unfinished && is_unfinished(&link)) {
+                return Ok(Some(link));
+            }
         }
         let passing = if unfinished { self.inside.link_by_name(&passing_name(name)).await? } else { None };
         Ok(passing.filter(is_unfinished))
     }
+}
+
+/// Takes this mark off a device that is gone; the number of that may be another one's by now.
+///
+/// # Errors
+///
+/// It cannot be removed.
+pub fn unmark(key: DeviceKey, mark: &Mark) -> Result<()> {
+    let marks = Marks::open()?;
+    if marks.of(key).as_ref() == Some(mark) { marks.remove(key) } else { Ok(()) }
 }
 
 /// Whose a device is, of those that orchestrators asked for.

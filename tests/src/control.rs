@@ -95,6 +95,14 @@ pub fn make_older(lab: &Lab) {
     change_record(lab, |record| record["object"] = "0000".into());
 }
 
+/// Makes it look like one of a version that took a child for its own by its alias.
+#[track_caller]
+pub fn make_unmarked(lab: &Lab) {
+    change_record(lab, |record| {
+        record.as_object_mut().or_fail("read the record").remove("marks");
+    });
+}
+
 /// Makes it look like one of another version whose maps are laid out in a way unknown here.
 #[track_caller]
 pub fn make_foreign(lab: &Lab, layout: u32) {
@@ -171,10 +179,13 @@ pub fn pinned(lab: &Lab) -> BTreeMap<String, Pinned> {
 #[track_caller]
 fn pin_directory() -> PathBuf {
     let root = Path::new(BPFFS).join(ALIAS);
-    let mut directories = fs::read_dir(&root).or_fail("list the pin directories");
-    let directory = directories.next().or_fail("find a pin directory").or_fail("list pin directories");
+    let entries = fs::read_dir(&root).or_fail("list the pin directories");
+    let directories = entries.map(|entry| entry.or_fail("list pin directories").path());
+    // Beside the masters' there is what says which children are ours.
+    let mut directories = directories.filter(|path| !path.ends_with("made"));
+    let directory = directories.next().or_fail("find a pin directory");
     assert!(directories.next().is_none(), "more than one pin directory in {}", root.display());
-    directory.path()
+    directory
 }
 
 /// The macvlan and macvtap devices in a station's namespace, as `ip -j -d link` tells of them.

@@ -202,7 +202,7 @@ fn a_child_that_somebody_readdressed_is_known_by_its_new_mac_after_the_next_atta
 }
 
 #[test]
-fn a_mode_that_somebody_changed_counts_from_the_next_attach() {
+fn a_mode_that_somebody_changed_inside_counts_once_it_is_asked_for() {
     needs!(require::lab, require::binary);
     let lab = Lab::new();
     let web = lab.child("web", Mode::Bridge);
@@ -213,6 +213,9 @@ fn a_mode_that_somebody_changed_counts_from_the_next_attach() {
         lab.ctl(&["attach", "eth0"]).succeeded();
 
         assert_eq!(child(&status(&lab), "web")["mode"], mode);
+        assert!(status(&lab)["degraded"].to_string().contains("\"mode\""), "{mode}");
+        lab.ctl(&["child", "set", "eth0", &format!("web,mode={mode}")]).succeeded();
+        assert!(!status(&lab)["degraded"].to_string().contains("\"mode\""), "{mode}");
         let answers =
             if reaches_host { ping(&lab.host, web.ip.into()) } else { !is_silent(&lab.host, web.ip.into()) };
         assert_eq!(answers, reaches_host, "{mode}");

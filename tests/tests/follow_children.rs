@@ -108,7 +108,7 @@ fn a_namespace_that_dies_takes_its_children_out_of_the_map() {
 }
 
 #[test]
-fn a_new_mode_is_the_policy_at_once() {
+fn a_new_mode_is_the_policy_once_it_is_asked_for() {
     needs!(require::lab, require::tc, require::binary);
     let lab = Lab::new();
     let run = Following::start(&lab, &["eth0"]);
@@ -117,8 +117,13 @@ fn a_new_mode_is_the_policy_at_once() {
     // A VEPA child's frames are the switch's to turn around, and there is none.
     web.ns.ip("link set web type macvlan mode vepa");
     wait_for("the new mode", || (child(&status(&lab), "web")["mode"] == "vepa").then_some(()));
+    assert!(ping(&lab.host, web.ip.into()), "its device says so, and nobody else");
+    lab.ctl(&["child", "set", "eth0", "web,mode=vepa"]).succeeded();
     wait_for("silence", || is_silent(&lab.host, web.ip.into()).then_some(()));
     web.ns.ip("link set web type macvlan mode private");
+    run.wait_for_line("mode is private instead of vepa");
+    assert!(is_silent(&lab.host, web.ip.into()));
+    lab.ctl(&["child", "set", "eth0", "web,mode=private"]).succeeded();
     assert!(ping(&lab.host, web.ip.into()));
     run.wait_for_line("has a new mode, it was vepa");
 }

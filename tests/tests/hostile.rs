@@ -7,9 +7,11 @@ use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _};
 use macvlan_common::{child::Mode, mac::Mac};
 use macvlan_tests::{
     attached::Attached,
+    control::{child, devices, make_unmarked, members, named, spec, status},
     fail::{OrFail as _, wait_for},
     following::Following,
     lab::{Lab, Station},
+    leak::pins,
     needs, require,
     talk::{is_silent, ping},
 };
@@ -330,5 +332,214 @@ fn a_container_with_many_addresses_takes_no_other_ones_place() {
         let told = status[0]["degraded"].to_string();
         assert!(told.contains("which is its share, or more: frames from others are dropped"), "{told}");
         late.ns.ip("link del late");
+    }
+}
+
+/// One line for `ip`, as a container may run it.
+#[track_caller]
+fn claim_line(container: &Station, line: &str) {
+    claim(container, &line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_device_that_says_it_is_ours_is_not_believed() {
+    needs!(require::lab, require::tc, require::binary);
+    const FILE: &str = "/run/macvlan-ctl.toml";
+    for run in [false, true] {
+        let lab = Lab::new();
+        let dev = lab.host.dev.as_str();
+        let (web, pod, own) =
+            (lab.child("web", Mode::Bridge), lab.child("pod", Mode::Bridge), lab.newcomer("own"));
+        claim_line(&web, "link set web alias macvlan-ctl");
+        claim(&pod, &[b"link", b"set", b"pod", b"alias", b"macvlan-ctl cni lan c1 eth0"]);
+        let followed = run.then(|| Following::start(&lab, &[dev, "--no-adopt"]));
+        lab.ctl(&["child", "add", dev, &spec(&own, "")]).succeeded();
+        if !run {
+            lab.ctl(&["attach", dev, "--no-adopt"]).succeeded();
+        }
+        // Once more, where somebody follows.
+        claim_line(&web, "link set web alias x");
+        claim_line(&web, "link set web alias macvlan-ctl");
+        wait_for("ours to be reached", || ping(&lab.host, own.ip.into()).then_some(()));
+        lab.ctl(&["child", "set", dev, &named(&own, "ra=off")]).succeeded();
+        assert_eq!(members(&lab), [own.mac].into(), "followed: {run}");
+        for claimer in [&web, &pod] {
+            assert!(is_silent(&lab.host, claimer.ip.into()), "followed: {run}");
+            let told = shown(&lab, claimer).or_fail("find it");
+            assert_eq!((&told["owned"], &told["adopted"]), (&false.into(), &false.into()), "{told}");
+        }
+        // Nor is it deleted for that.
+        let refused = lab.ctl(&["child", "del", dev, &named(&web, "")]);
+        assert!(refused.failed(1).contains("macvlan-ctl did not make it"), "{}", refused.report());
+        let text = format!("[[master]]\nname = \"{dev}\"\nprune = true\n");
+        lab.mounts().enter(|| fs::write(FILE, text).or_fail("write a configuration"));
+        lab.ctl(&["apply", "--config", FILE]).succeeded();
+        assert_eq!([&own, &web, &pod].map(|child| devices(child).len()), [0, 1, 1]);
+        drop(followed);
+    }
+}
+
+#[test]
+fn what_we_made_stays_ours_whatever_its_device_says() {
+    needs!(require::lab, require::tc, require::binary);
+    for run in [false, true] {
+        let lab = Lab::new();
+        let dev = lab.host.dev.as_str();
+        let mut web = lab.newcomer("web");
+        let followed = run.then(|| Following::start(&lab, &[dev, "--no-adopt"]));
+        // Made before there is a data path, where nobody follows.
+        lab.ctl(&["child", "add", dev, &spec(&web, "")]).succeeded();
+        claim(&web, &[b"link", b"set", b"web", b"alias", b""]);
+        let attach = || {
+            if !run {
+                lab.ctl(&["attach", dev, "--no-adopt"]).succeeded();
+            }
+        };
+        attach();
+        wait_for("it to be reached", || ping(&lab.host, web.ip.into()).then_some(()));
+        claim(&web, &[b"link", b"set", b"web", b"alias", b"macvlan-ctl cni lan c1 eth0"]);
+        claim_line(&web, "link set web down");
+        web.mac = Mac::new([2, 0, 0, 0, 7, 9]);
+        claim_line(&web, &format!("link set web address {}", web.mac));
+        claim_line(&web, "link set web up");
+        attach();
+        wait_for("it to be known by its new MAC", || members(&lab).contains(&web.mac).then_some(()));
+        assert_eq!(shown(&lab, &web).or_fail("find it")["owned"], true);
+        lab.ctl(&["child", "set", dev, &named(&web, "ra=off")]).succeeded();
+        assert_eq!(members(&lab), [web.mac].into(), "followed: {run}");
+        if !run {
+            lab.ctl(&["detach", dev]).succeeded();
+            attach();
+            assert_eq!(members(&lab), [web.mac].into());
+        }
+        lab.ctl(&["child", "del", dev, &named(&web, "")]).succeeded();
+        assert!(devices(&web).is_empty() && members(&lab).is_empty());
+        drop(followed);
+        lab.ctl(&["detach", dev]).succeeded();
+        assert!(!pins(&lab).iter().any(|pin| pin.starts_with("/sys/fs/bpf/macvlan-ctl")), "followed: {run}");
+    }
+}
+
+#[test]
+fn a_device_with_the_numbers_and_the_mac_of_one_of_ours_is_not_ours() {
+    needs!(require::lab, require::tc, require::binary);
+    for run in [false, true] {
+        let lab = Lab::new();
+        let dev = lab.host.dev.as_str();
+        let own = lab.newcomer("web");
+        let _followed = run.then(|| Following::start(&lab, &[dev, "--no-adopt"]));
+        lab.ctl(&["child", "add", dev, &spec(&own, "")]).succeeded();
+        if !run {
+            lab.ctl(&["attach", dev, "--no-adopt"]).succeeded();
+        }
+        let was = shown(&lab, &own).or_fail("find it");
+        let (mac, ip) = (own.mac, own.ip);
+        // Its namespace goes, and another one gets its number.
+        drop(own);
+        let numbers = || lab.host.ns.ip_json("netns list-id").to_string();
+        let number = format!("\"nsid\":{}", was["netnsid"]);
+        wait_for("its number to be free", || (!numbers().contains(&number)).then_some(()));
+        let other = lab.newcomer("web");
+        lab.mounts().name_netns("other", &other.ns);
+        let mut number = lab.command(&lab.host.ns, "ip");
+        let ran =
+            number.args(["netns", "set", "other", &was["netnsid"].to_string()]).output().or_fail("run ip");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        lab.host.ns.ip(&format!(
+            "link add link {dev} name web index {} address {mac} netns {} type macvlan mode bridge",
+            was["ifindex"],
+            other.ns.path().display()
+        ));
+        claim_line(&other, "link set web alias macvlan-ctl");
+        claim_line(&other, &format!("addr add {ip}/24 dev web"));
+        claim_line(&other, "link set web up");
+        if !run {
+            lab.ctl(&["attach", dev, "--no-adopt"]).succeeded();
+        }
+        let late = lab.newcomer("late");
+        lab.ctl(&["child", "add", dev, &spec(&late, "")]).succeeded();
+        wait_for("ours to be reached", || ping(&lab.host, late.ip.into()).then_some(()));
+        let now = shown(&lab, &Station { mac, ..other }).or_fail("find the other");
+        assert_eq!(
+            (&now["netnsid"], &now["ifindex"]),
+            (&was["netnsid"], &was["ifindex"]),
+            "the same numbers"
+        );
+        assert_eq!(
+            (&now["owned"], &now["adopted"]),
+            (&false.into(), &false.into()),
+            "followed: {run}: {now}"
+        );
+        assert_eq!(members(&lab), [late.mac].into(), "followed: {run}");
+    }
+}
+
+#[test]
+fn what_an_earlier_version_made_is_ours_where_its_data_path_knows_it() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let dev = lab.host.dev.as_str();
+    let (web, late) = (lab.child("web", Mode::Bridge), lab.child("late", Mode::Bridge));
+    claim_line(&web, "link set web alias macvlan-ctl");
+    lab.ctl(&["attach", dev]).succeeded();
+    // Only some of what this version knows of was there before.
+    late.ns.ip("link set late down");
+    late.ns.ip("link set late address 02:00:00:00:07:0a");
+    make_unmarked(&lab);
+    claim_line(&late, "link set late alias macvlan-ctl");
+    let owned = |name: &str| child(&status(&lab), name)["owned"].clone();
+
+    lab.ctl(&["attach", dev, "--no-adopt"]).succeeded();
+    assert_eq!((owned("web"), owned("late")), (true.into(), false.into()));
+    assert!(ping(&lab.host, web.ip.into()));
+
+    // That is believed once.
+    let third = lab.child("third", Mode::Bridge);
+    lab.ctl(&["attach", dev, "--adopt"]).succeeded();
+    claim_line(&third, "link set third alias macvlan-ctl");
+    lab.ctl(&["attach", dev, "--no-adopt"]).succeeded();
+    assert_eq!((owned("web"), owned("third")), (true.into(), false.into()));
+    // Who names it takes it up.
+    lab.ctl(&["child", "add", dev, &named(&third, "")]).succeeded();
+    assert_eq!(owned("third"), true);
+    assert!(ping(&lab.host, third.ip.into()));
+}
+
+#[test]
+fn a_private_child_that_makes_itself_a_bridge_child_stays_apart() {
+    needs!(require::lab, require::tc, require::binary);
+    for run in [false, true] {
+        let lab = Lab::new();
+        let dev = lab.host.dev.as_str();
+        let (web, db) = (lab.child("web", Mode::Private), lab.child("db", Mode::Bridge));
+        lab.introduce(&[&web, &db, &lab.host]);
+        let _attached = (!run).then(|| Attached::new(&lab, &[]));
+        let followed = run.then(|| Following::start(&lab, &[dev]));
+        let pair_is_apart = || is_silent(&web, db.ip.into()) && is_silent(&db, web.ip.into());
+        assert!(ping(&lab.host, web.ip.into()) && pair_is_apart());
+
+        claim_line(&web, "link set web type macvlan mode bridge");
+        let reason = || {
+            let degraded = status(&lab)["degraded"].clone();
+            let mode = degraded.as_array()?.iter().find(|one| one["feature"] == "mode")?.clone();
+            assert_eq!((&mode["wanted"], &mode["got"]), (&"private".into(), &"bridge".into()));
+            mode["reason"].as_str().map(str::to_owned)
+        };
+        // The driver itself gives the one to the other by now.
+        let told = wait_for("status to say so", reason);
+        match &followed {
+            Some(followed) => {
+                followed.wait_for_line("has a new mode, it was private");
+                followed.wait_for_line("mode is bridge instead of private");
+            }
+            None => drop(lab.ctl(&["attach", dev]).succeeded()),
+        }
+        assert!(pair_is_apart(), "followed: {run}");
+        assert!(ping(&lab.host, web.ip.into()) && ping(&lab.host, db.ip.into()), "followed: {run}");
+        // With the words that status has, it counts.
+        assert!(told.ends_with(&format!("child set {dev} {},mode=bridge", web.mac)), "{told}");
+        lab.ctl(&["child", "set", dev, &format!("{},mode=bridge", web.mac)]).succeeded();
+        assert!(ping(&web, db.ip.into()) && ping(&db, web.ip.into()), "followed: {run}");
+        assert_eq!(reason(), None);
     }
 }

@@ -4,10 +4,34 @@ use anyhow::{Context, Result};
 
 use crate::{
     apply::journal::Journal,
-    kernel::netlink::{macvlan::Change, sockets::Sockets},
+    discovery::locked_master::LockedMaster,
+    kernel::netlink::{
+        macvlan::{Change, OWNER_ALIAS},
+        sockets::Sockets,
+    },
     model::child::Child,
     plan::planned::PlannedChild,
 };
+
+/// Marks the planned children that are there and bear our alias alone: who names them confirms it.
+///
+/// # Errors
+///
+/// A device is gone, or a mark cannot be made.
+pub async fn confirm_all(
+    locked: &LockedMaster,
+    journal: &mut Journal,
+    planned: &[PlannedChild],
+) -> Result<()> {
+    for planned in planned.iter().filter(|planned| planned.confirms) {
+        let Some(child) = &planned.existing else { continue };
+        locked.mark(child, OWNER_ALIAS).await?;
+        // Whoever follows hears of it.
+        let inside = journal.socket(&planned.netns)?;
+        inside.finish_child(child.index, OWNER_ALIAS, false).await?;
+    }
+    Ok(())
+}
 
 /// Brings every planned child that is there to what is planned, but for taking it down: that loses
 /// routes.

@@ -1,7 +1,7 @@
 //! Making planned children: a namespace at a time is looked into, not a child at a time, and requests do
 //! not wait for each other's answers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
@@ -10,12 +10,13 @@ use crate::{
     apply::journal::Journal,
     discovery::locked_master::LockedMaster,
     kernel::{
+        marks::{Mark, Marks},
         netlink::{
             Netlink, kernel_errno,
-            link::ListOptions,
+            link::{Link, ListOptions},
             macvlan::{NewChild, OWNER_ALIAS, UNFINISHED_GROUP},
         },
-        netns::NetnsId,
+        netns::{Netns, NetnsId},
     },
     plan::planned::{PlannedChild, Target},
 };
@@ -35,7 +36,7 @@ pub async fn create_all(
     planned: &[PlannedChild],
 ) -> Result<()> {
     let children: Vec<&PlannedChild> = planned.iter().filter(|child| child.existing.is_none()).collect();
-    number_namespaces(locked, &children).await?;
+    let numbers = number_namespaces(locked, &children).await?;
     create(locked, journal, &children).await?;
     let mut by_namespace: HashMap<NetnsId, Vec<&PlannedChild>> = HashMap::new();
     let mut order = Vec::new();
@@ -46,22 +47,26 @@ pub async fn create_all(
         });
         here.push(child);
     }
-    for children in order.iter().filter_map(|id| by_namespace.get(id)) {
-        complete(locked, journal, children).await?;
+    for (id, children) in order.iter().filter_map(|id| by_namespace.get_key_value(id)) {
+        complete(locked, journal, children, numbers.get(id).copied()).await?;
     }
     Ok(())
 }
 
-/// So that children are found again, whoever holds their namespaces.
-async fn number_namespaces(locked: &LockedMaster, children: &[&PlannedChild]) -> Result<()> {
-    let mut numbered = HashSet::new();
+/// So that children are found again, whoever holds their namespaces. Gives the numbers.
+async fn number_namespaces(
+    locked: &LockedMaster,
+    children: &[&PlannedChild],
+) -> Result<HashMap<NetnsId, i32>> {
+    let mut numbered = HashMap::new();
     for child in children {
-        if child.target != Target::Own && numbered.insert(child.netns.id()) {
+        if child.target != Target::Own && !numbered.contains_key(&child.netns.id()) {
             let number = locked.netlink.assign_nsid(&child.netns).await;
-            number.with_context(|| cannot_add(child))?;
+            let number = number.with_context(|| cannot_add(child))?;
+            numbered.extend(number.map(|number| (child.netns.id(), number)));
         }
     }
-    Ok(())
+    Ok(numbered)
 }
 
 async fn create(locked: &LockedMaster, journal: &mut Journal, children: &[&PlannedChild]) -> Result<()> {
@@ -97,14 +102,30 @@ async fn create(locked: &LockedMaster, journal: &mut Journal, children: &[&Plann
     Ok(())
 }
 
-/// Finishes the children that were made in one namespace.
-async fn complete(locked: &LockedMaster, journal: &mut Journal, children: &[&PlannedChild]) -> Result<()> {
+/// Finishes the children that were made in one namespace: marked before anybody takes them for finished.
+async fn complete(
+    locked: &LockedMaster,
+    journal: &mut Journal,
+    children: &[&PlannedChild],
+    nsid: Option<i32>,
+) -> Result<()> {
     let Some(first) = children.first() else { return Ok(()) };
     let netns = &first.netns;
     let inside = journal.socket(netns)?;
-    let indexes = find(locked, &inside, children).await?;
+    let links = find(locked, &inside, children).await?;
+    let indexes: Vec<u32> = links.iter().map(|link| link.index).collect();
     for index in &indexes {
         journal.made(netns, &inside, *index);
+    }
+    if nsid.is_some() {
+        let (marks, namespace) = (Marks::open()?, netns.run(Netns::current_tag).ok());
+        for link in &links {
+            let (namespace, master) = (namespace.clone(), locked.master.index);
+            let mac = link.mac.context("it has no MAC")?;
+            let mark = Mark { namespace, master, mac, maker: OWNER_ALIAS.to_owned() };
+            journal.marks((nsid, link.index));
+            marks.set((nsid, link.index), &mark)?;
+        }
     }
     let of = |index: u32| {
         let child = indexes.iter().zip(children).find(|(other, _)| **other == index);
@@ -131,25 +152,25 @@ async fn complete(locked: &LockedMaster, journal: &mut Journal, children: &[&Pla
     Ok(())
 }
 
-/// The indexes of devices that were just made.
-async fn find(locked: &LockedMaster, inside: &Netlink, children: &[&PlannedChild]) -> Result<Vec<u32>> {
-    let mut found: HashMap<String, u32> = HashMap::new();
+/// The devices that were just made.
+async fn find(locked: &LockedMaster, inside: &Netlink, children: &[&PlannedChild]) -> Result<Vec<Link>> {
+    let mut found: HashMap<String, Link> = HashMap::new();
     if children.len() > FEW {
         let ours = inside.links(ListOptions::default()).await?.into_iter().filter(|link| {
             link.is_child() && link.lower == Some(locked.master.index) && link.group == UNFINISHED_GROUP
         });
-        found.extend(ours.map(|link| (link.name, link.index)));
+        found.extend(ours.map(|link| (link.name.clone(), link)));
     } else {
         for child in children {
             let link = inside.link_by_name(&child.name).await?;
-            found.extend(link.map(|link| (link.name, link.index)));
+            found.extend(link.map(|link| (link.name.clone(), link)));
         }
     }
-    let index = |child: &&PlannedChild| {
-        let index = found.get(&child.name).copied();
-        index.context("it vanished while it was made").with_context(|| cannot_add(child))
+    let mut link = |child: &&PlannedChild| {
+        let link = found.remove(&child.name);
+        link.context("it vanished while it was made").with_context(|| cannot_add(child))
     };
-    children.iter().map(index).collect()
+    children.iter().map(&mut link).collect()
 }
 
 fn cannot_add(child: &PlannedChild) -> String {

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::{
     apply::{
-        change::{change_all, take_down},
+        change::{change_all, confirm_all, take_down},
         create::create_all,
         fallback::{remove_shims, step_down},
         flood::keep_flood,
@@ -45,6 +45,7 @@ pub async fn execute(locked: &mut LockedMaster, request: &AttachRequest, plan: &
     let mut journal = Journal::begin(locked).await?;
     let put = async {
         create_all(locked, &mut journal, &plan.children).await?;
+        confirm_all(locked, &mut journal, &plan.children).await?;
         change_all(&mut journal, &plan.children).await?;
         put_in_place(locked, request, plan, &before).await
     };

@@ -17,6 +17,7 @@ use crate::{
     },
     discovery::locked_master::LockedMaster,
     kernel::{
+        marks::{DeviceKey, Marks},
         netlink::{Netlink, holdings::Holdings, ipnet::IpNet, kind::Kind, macvlan::Change, sockets::Sockets},
         netns::{Netns, NetnsId},
     },
@@ -29,6 +30,8 @@ pub struct Journal {
     steps: Vec<Undo>,
     /// Devices that were made, by their namespace.
     made: HashMap<NetnsId, (Netlink, Vec<u32>)>,
+    /// Those of them that are marked as ours.
+    marked: Vec<DeviceKey>,
     /// What namespaces held before something in them was changed.
     held: HashMap<NetnsId, Held>,
     sockets: Sockets,
@@ -63,6 +66,7 @@ impl Journal {
         Ok(Self {
             steps: Vec::new(),
             made: HashMap::new(),
+            marked: Vec::new(),
             held: HashMap::new(),
             sockets: Sockets::default(),
             datapath,
@@ -82,6 +86,11 @@ impl Journal {
     /// A device was made.
     pub(crate) fn made(&mut self, netns: &Netns, inside: &Netlink, index: u32) {
         self.made.entry(netns.id()).or_insert_with(|| (inside.clone(), Vec::new())).1.push(index);
+    }
+
+    /// A device that was made is about to be marked as ours.
+    pub(crate) fn marks(&mut self, key: DeviceKey) {
+        self.marked.push(key);
     }
 
     /// A child is about to be changed.
@@ -155,6 +164,8 @@ impl Journal {
         for (inside, indexes) in self.made.into_values() {
             failed.extend(inside.delete_links(&indexes).await.err());
         }
+        let unmark = |marks: Marks| self.marked.iter().try_for_each(|key| marks.remove(*key));
+        failed.extend(Marks::open().and_then(unmark).err());
         for Held { inside, before, devices } in self.held.into_values() {
             failed.extend(inside.give_back(&before, &devices).await);
         }

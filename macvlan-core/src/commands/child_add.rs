@@ -5,7 +5,13 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 
 use crate::{
-    apply::{change::change_all, create::create_all, flood::keep_flood, journal::Journal, sync::sync},
+    apply::{
+        change::{change_all, confirm_all},
+        create::create_all,
+        flood::keep_flood,
+        journal::Journal,
+        sync::sync,
+    },
     commands::{
         children::{open, require_datapath},
         work::Work,
@@ -52,6 +58,7 @@ async fn add_all(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
     let mut journal = Journal::begin(&locked).await.with_context(cannot)?;
     let synced = async {
         create_all(&locked, &mut journal, &planned).await?;
+        confirm_all(&locked, &mut journal, &planned).await?;
         change_all(&mut journal, &planned).await?;
         locked.observe().await?;
         let policies = policies(&locked, &planned).await?;

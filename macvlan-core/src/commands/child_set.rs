@@ -55,10 +55,12 @@ async fn set_all(master: &str, specs: &[ChildChange], access: Access) -> Result<
     let (mut told, mut policies, mut former) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
     for (child, settings) in &wanted {
         let plan = planned.iter().find(|planned| is_planned(planned, child));
-        told.extend(change::set(&locked, &before, child, plan, settings.policy));
+        let policy = PolicyChange { takes_mode: settings.mode.is_some(), ..settings.policy };
+        told.extend(change::set(&locked, &before, child, plan, policy));
         let mac = plan.and_then(|plan| plan.change.mac).unwrap_or(child.mac);
         require_settled(&locked, child).with_context(cannot_set)?;
-        let asked = PolicyChange { named: true, ..settings.policy };
+        let takes_mode = settings.mode.is_some();
+        let asked = PolicyChange { named: true, takes_mode, ..settings.policy };
         if mac == child.mac {
             policies.insert(mac, asked);
         } else {

@@ -71,6 +71,7 @@ pub fn read_policy(fields: &mut Fields<'_>, groups: &[GroupName]) -> Result<Poli
         dhcp_server: fields.boolean("dhcp-server")?,
         host_control: fields.boolean("host-control")?,
         named: false,
+        takes_mode: false,
     })
 }
 

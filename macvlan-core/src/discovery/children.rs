@@ -5,7 +5,7 @@
 //! netns` and container engines hold are asked one by one; one that holds a macvlan on a device of
 //! the master's namespace is numbered then, and from there on answers like the others.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::{Context, Result};
 use macvlan_common::mac::Mac;
@@ -13,6 +13,7 @@ use macvlan_common::mac::Mac;
 use crate::{
     discovery::access::Access,
     kernel::{
+        marks::Marks,
         netlink::{
             Netlink,
             link::{Link, ListOptions},
@@ -110,12 +111,12 @@ pub async fn find_children(netlink: &Netlink, access: Access) -> Result<Observed
     let own = Netns::current()?;
     let observed = look(netlink, &own, &known(), access).await?;
     if !observed.misses_some_of(&netlink.unicast_filters().await?) {
-        return Ok(observed);
+        return observed.proven(netlink).await;
     }
     // Somebody receives on a master and was not found: its namespace has neither a number nor a
     // name nor a process in it. It may still be held open.
     let namespaces: Vec<Known> = known().into_iter().chain(held_open()).collect();
-    look(netlink, &own, &namespaces, access).await
+    look(netlink, &own, &namespaces, access).await?.proven(netlink).await
 }
 
 async fn look(netlink: &Netlink, own: &Netns, namespaces: &[Known], access: Access) -> Result<Observed> {
@@ -163,6 +164,45 @@ impl Observed {
             };
             !macs.iter().all(known)
         })
+    }
+
+    /// Tells which children are ours.
+    async fn proven(mut self, netlink: &Netlink) -> Result<Self> {
+        let marks = Marks::open()?;
+        let marked: BTreeSet<i32> =
+            marks.all().unwrap_or_default().keys().filter_map(|(nsid, _)| *nsid).collect();
+        let tags = self.tags(netlink, marked).await;
+        for (master, children) in &mut self.children {
+            for child in children {
+                let tag = child.place.nsid.and_then(|nsid| tags.get(&nsid));
+                child.prove(&marks, *master, tag.map(String::as_str));
+            }
+        }
+        Ok(self)
+    }
+
+    /// What tells these namespaces from others, for those that can be entered.
+    async fn tags(&self, netlink: &Netlink, mut nsids: BTreeSet<i32>) -> BTreeMap<i32, String> {
+        let mut tags = BTreeMap::new();
+        let tag = |netns: Netns| netns.run(Netns::current_tag).ok();
+        nsids.retain(|nsid| match self.places.get(nsid).and_then(open) {
+            Some(netns) => {
+                tags.extend(tag(netns).map(|tag| (*nsid, tag)));
+                false
+            }
+            None => true,
+        });
+        if nsids.is_empty() {
+            return tags;
+        }
+        for netns in held_open().iter().filter_map(open) {
+            // It may be gone by now.
+            let nsid = netlink.nsid_of(&netns).await.ok().flatten();
+            if let Some(nsid) = nsid.filter(|nsid| nsids.remove(nsid)) {
+                tags.extend(tag(netns).map(|tag| (nsid, tag)));
+            }
+        }
+        tags
     }
 
     fn add(&mut self, link: Link, place: Place) {

@@ -19,7 +19,12 @@ use crate::{
         masters::find_master,
         neighbours::Addresses,
     },
-    kernel::{lock::Lock, netlink::Netlink, netns::place::Place},
+    kernel::{
+        lock::Lock,
+        marks::{Mark, Marks},
+        netlink::{Netlink, events::changed::DeviceKey},
+        netns::{Netns, place::Place},
+    },
     model::{
         child::Child,
         flood::FloodDevice,
@@ -102,6 +107,8 @@ impl LockedMaster {
         }
         locked.take(find_children(&locked.netlink, access).await?);
         if access == Access::Change {
+            locked.mark_those_of_before().await?;
+            locked.forget_marks().await?;
             locked.remove_unfinished().await?;
         }
         Ok(locked)
@@ -135,7 +142,69 @@ impl LockedMaster {
     pub async fn observe(&mut self) -> Result<()> {
         let observed = find_children(&self.netlink, Access::Change).await?;
         self.take(observed);
+        self.forget_marks().await?;
         self.ask_homes().await;
+        Ok(())
+    }
+
+    /// Marks a child as made by us, for `maker`. The caller says so: nothing the child's device says is proof.
+    ///
+    /// # Errors
+    ///
+    /// The mark cannot be made.
+    pub async fn mark(&self, child: &Child, maker: &str) -> Result<()> {
+        let netns = self.observed.netns_at(&self.netlink, &child.place).await.ok().flatten();
+        let namespace = netns.and_then(|netns| netns.run(Netns::current_tag).ok());
+        let mark = Mark { namespace, master: self.master.index, mac: child.mac, maker: maker.to_owned() };
+        Marks::open()?.set(child.key(), &mark)
+    }
+
+    /// Versions that marked nothing believed a child's alias. Of those that a data path of theirs knows, it is
+    /// believed once.
+    async fn mark_those_of_before(&mut self) -> Result<()> {
+        let Ok(bpf) = &self.attached else { return Ok(()) };
+        if bpf.marks_children() {
+            return Ok(());
+        }
+        let known = self.members().policies;
+        let is_one = |child: &&Child| !child.is_ours() && known.contains_key(&child.mac);
+        for child in self.children().iter().filter(is_one) {
+            if let Some(claims) = &child.claims {
+                self.mark(child, claims).await?;
+            }
+        }
+        if let Ok(bpf) = &mut self.attached {
+            bpf.now_marks_children()?;
+        }
+        self.take(find_children(&self.netlink, Access::Change).await?);
+        Ok(())
+    }
+
+    /// Removes the marks of devices that are gone: others may have their numbers by now.
+    async fn forget_marks(&self) -> Result<()> {
+        let marks = Marks::open()?;
+        let ours: BTreeSet<DeviceKey> =
+            self.children().iter().filter(|child| child.is_ours()).map(Child::key).collect();
+        let stale = |key: &DeviceKey, mark: &Mark| mark.master == self.master.index && !ours.contains(key);
+        let marked = marks.all().unwrap_or_default();
+        let stale: Vec<DeviceKey> =
+            marked.iter().filter(|(key, mark)| stale(key, mark)).map(|(key, _)| *key).collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        // A namespace that did not answer a moment ago proves nothing.
+        let numbered = self.netlink.nsids().await?;
+        for key in stale {
+            let nsid = key.0.filter(|nsid| numbered.contains(nsid));
+            let is_gone = match nsid {
+                None => true,
+                Some(_) if self.children().iter().any(|child| child.key() == key) => true,
+                Some(_) => self.netlink.link_by_index(key.1, nsid).await.is_ok_and(|link| link.is_none()),
+            };
+            if is_gone {
+                marks.remove(key)?;
+            }
+        }
         Ok(())
     }
 
@@ -296,7 +365,9 @@ impl LockedMaster {
             };
             outcome = outcome.and(deleted.context("cannot delete children"));
         }
-        outcome
+        outcome?;
+        let marks = Marks::open()?;
+        children.iter().try_for_each(|child| marks.remove(child.key()))
     }
 
     /// Removes devices of a namespace that only its id is known of.

@@ -40,7 +40,7 @@ use crate::{
         held::AddressTrouble,
         master::Master,
         members::{Asked, Members, members},
-        status::{self, CLAIMED, UNSETTLED as UNSETTLED_TEXT},
+        status::{self, CLAIMED, UNSETTLED as UNSETTLED_TEXT, held_to_mode},
     },
     policy::{change::PolicyChange, rules::Policies},
 };
@@ -84,6 +84,8 @@ pub struct AttachedMaster {
     nameless: BTreeSet<Mac>,
     /// MACs that children only claim.
     claimed: BTreeSet<Mac>,
+    /// Children that are in other modes than they are held to.
+    modes: BTreeMap<Mac, Degraded>,
     /// MACs of devices that are gone since the last sync.
     gone: BTreeSet<Mac>,
     /// MACs of devices that came since, after another with that MAC had gone.
@@ -139,6 +141,7 @@ impl AttachedMaster {
             former: BTreeMap::new(),
             nameless: BTreeSet::new(),
             claimed: BTreeSet::new(),
+            modes: BTreeMap::new(),
             gone: BTreeSet::new(),
             fresh: BTreeSet::new(),
             unsettled: BTreeMap::new(),
@@ -350,6 +353,7 @@ impl AttachedMaster {
         self.fresh.clear();
         self.note_unsettled(&children, &wanted, report);
         self.note_claims(&children, &claimed, report);
+        self.note_modes(&children, &wanted, report);
         if left_out > 0 {
             let text = format!(
                 "{}: {left_out} children are beyond the maximum of {}: they run as plain kernel macvlan; \
@@ -414,6 +418,17 @@ impl AttachedMaster {
             }
         }
         self.claimed.clone_from(claimed);
+    }
+
+    /// Warns of children that are in other modes than they are held to.
+    fn note_modes(&mut self, children: &[&Child], members: &Members, report: Report<'_>) {
+        let name = &self.master.name;
+        let held = |child: &&Child| Some((child.mac, held_to_mode(child, name, members)?));
+        let held: BTreeMap<Mac, Degraded> = children.iter().filter_map(held).collect();
+        for (mac, degraded) in held.iter().filter(|(mac, degraded)| self.modes.get(mac) != Some(*degraded)) {
+            report(Note::Warning(format!("{name}: {mac}: {degraded}")));
+        }
+        self.modes = held;
     }
 
     /// When to look again though no event comes: the MAC or the address that a gateway had may be a child's once

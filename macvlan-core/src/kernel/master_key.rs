@@ -49,10 +49,7 @@ impl MasterKey {
     ///
     /// `/proc` is not mounted, on a kernel without namespace cookies.
     fn prefix() -> Result<String> {
-        match Netns::current_cookie() {
-            Some(cookie) => Ok(format!("ns{cookie}-if")),
-            None => Ok(format!("inode{}-if", Netns::current()?.id().inode())),
-        }
+        Ok(format!("{}-if", Netns::current_tag()?))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod ethtool;
 pub(crate) mod genl;
 pub mod ifname;
 pub mod lock;
+pub mod marks;
 pub mod master_key;
 pub mod netlink;
 pub mod netns;

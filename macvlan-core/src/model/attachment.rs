@@ -1,4 +1,4 @@
-//! Whose a device is: written into its alias, so that the kernel keeps it as long as the device.
+//! Whose a device is, as its mark has it and its alias shows it.
 
 use std::fmt;
 

@@ -6,7 +6,9 @@ use serde::Serializer;
 
 use crate::{
     kernel::{
+        marks::Marks,
         netlink::{
+            events::changed::DeviceKey,
             ipnet::IpNet,
             kind::Kind,
             link::Link,
@@ -43,10 +45,12 @@ pub struct Child {
     pub carrier: bool,
     /// A routing protocol keeps it down.
     pub protodown: bool,
-    /// We made it.
+    /// We made it: that is proven.
     pub owned: bool,
     /// The CNI plugin made it, for whom: neither commands nor a configuration delete it.
     pub attachment: Option<Attachment>,
+    /// Its alias, where it says either: in another namespace anybody may have written it.
+    pub claims: Option<String>,
     /// We began to make it and were stopped, or it is a flood device whose master has gone to another namespace.
     pub unfinished: bool,
     /// Its IP addresses, where somebody asked for them.
@@ -63,12 +67,11 @@ impl Child {
             Some("macvtap") => Kind::Macvtap,
             _ => return None,
         };
-        let attachment = link.alias.as_deref().and_then(Attachment::of_alias);
         let is_half_made = link.group == UNFINISHED_GROUP && link.alias.is_none() && !link.up;
         // Where it was made, it is no child.
         let is_left_behind = place.nsid.is_some() && FloodDevice::was_made_as(&link);
-        let owned = link.alias.as_deref() == Some(OWNER_ALIAS);
-        Some(Self {
+        let claims = link.alias.filter(|alias| alias == OWNER_ALIAS || Attachment::of_alias(alias).is_some());
+        let mut child = Self {
             index: link.index,
             place,
             mac: link.mac?,
@@ -79,13 +82,60 @@ impl Child {
             up: link.up,
             carrier: link.carrier,
             protodown: link.protodown,
-            owned,
-            attachment,
+            owned: false,
+            attachment: None,
+            claims,
             unfinished: is_half_made || is_left_behind,
             name: link.name,
             addresses: Vec::new(),
             container: None,
-        })
+        };
+        // In the master's own namespace it is root's word.
+        if child.place.nsid.is_none() {
+            child.believe();
+        }
+        Some(child)
+    }
+
+    /// Takes its alias for the truth.
+    fn believe(&mut self) {
+        let claims = self.claims.clone().unwrap_or_default();
+        self.is_made_for(&claims);
+    }
+
+    fn is_made_for(&mut self, maker: &str) {
+        self.owned = maker == OWNER_ALIAS;
+        self.attachment = Attachment::of_alias(maker);
+    }
+
+    /// Takes for ours what bears our mark, whatever its alias says: `namespace` is the tag of the one that it is in,
+    /// where that could be asked. Where nothing can be marked, its alias is all there is.
+    pub fn prove(&mut self, marks: &Marks, master: u32, namespace: Option<&str>) {
+        if self.place.nsid.is_none() {
+            return;
+        }
+        if !Marks::are_kept() {
+            return self.believe();
+        }
+        let mark = marks.of(self.key()).filter(|mark| mark.master == master);
+        let mark = mark.filter(|mark| mark.is_of(self.mac, namespace));
+        self.is_made_for(mark.map(|mark| mark.maker).as_deref().unwrap_or_default());
+    }
+
+    /// For whom we made it, as its mark and its alias say.
+    pub fn maker(&self) -> Option<String> {
+        let of_command = self.owned.then(|| OWNER_ALIAS.to_owned());
+        self.attachment.as_ref().map(Attachment::to_string).or(of_command)
+    }
+
+    /// Its key in the master's namespace.
+    pub fn key(&self) -> DeviceKey {
+        (self.place.nsid, self.index)
+    }
+
+    /// Whether its alias says, and nothing else, that commands made it.
+    pub fn only_claims(&self) -> bool {
+        !self.is_ours() && self.claims.as_deref() == Some(OWNER_ALIAS)
     }
 
     /// Whether a data path that leaves the children of others alone has it.
@@ -146,6 +196,7 @@ impl Child {
             protodown: false,
             owned: false,
             attachment: None,
+            claims: None,
             unfinished: false,
             addresses: Vec::new(),
             container: None,

@@ -159,7 +159,8 @@ pub fn members(master: &Master, children: &[&Child], present: Members, asked: As
             Some(before) => Some(kept.go_on(child, home, before, &mut groups)?),
             None => kept.begin(child, home, &mut groups)?,
         };
-        let policy = change.apply(base.map(|(policy, _)| policy), child.mode, &mut groups)?;
+        let mode = mode_of(child, present.get(&child.mac).filter(|_| !fresh.contains(&child.mac)), change);
+        let policy = change.apply(base.map(|(policy, _)| policy), mode, &mut groups)?;
         let mut confined = (policy, change.apply_rates(base.map(|(_, rates)| rates).unwrap_or_default()));
         let (mut possible, mut is_unruled) = (Vec::new(), false);
         if before.is_none() && child.place.nsid.is_some() {
@@ -175,7 +176,7 @@ pub fn members(master: &Master, children: &[&Child], present: Members, asked: As
                 policy.is_unruled() && !are_all_rules && !home.is_whole()
             };
             if let Some(held) = held(child).filter(|held| possible.is_empty() && waits(held)) {
-                members.insert(child.mac, held.0.with_mode(child.mode));
+                members.insert(child.mac, held.0.with_mode(mode));
                 rates.insert(child.mac, held.1);
                 continue;
             }
@@ -207,6 +208,15 @@ pub fn members(master: &Master, children: &[&Child], present: Members, asked: As
     let kept = keep(kept, &settled, &here, former, &mut groups)?;
     let groups = groups.used_by(members.values());
     Ok(Members { policies: members, groups, rates, own: AllowedAddresses::new(), absent, elsewhere, kept })
+}
+
+/// The mode of a child. Its device's may have been changed from inside: one that is known in another namespace has the
+/// mode that it had, until somebody asks for the new one.
+fn mode_of(child: &Child, known: Option<&Policy>, change: PolicyChange) -> Mode {
+    match known.filter(|policy| !policy.is_hosts()) {
+        Some(policy) if child.place.nsid.is_some() && !change.takes_mode => policy.mode(),
+        _ => child.mode,
+    }
 }
 
 /// The addresses of each child that is held to its own.

@@ -184,6 +184,7 @@ mod tests {
             dhcp_server: Some(true),
             host_control: Some(true),
             named: false,
+            takes_mode: false,
         };
         assert_eq!(settings.policy, policy);
         assert_eq!("a,group=none".parse::<ChildSpec>().unwrap().settings.policy.group, Some(None));

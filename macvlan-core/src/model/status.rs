@@ -115,6 +115,9 @@ pub fn compose(
     members: &Members,
     children: &[&Child],
 ) -> MasterStatus {
+    let degraded = description.degraded.iter().cloned();
+    let degraded =
+        degraded.chain(children.iter().filter_map(|child| held_to_mode(child, &master.name, members)));
     let told = |child: &&Child| describe_child(child, &master.name, description, members, netns.as_deref());
     let children = children.iter().map(told).collect();
     MasterStatus {
@@ -128,7 +131,7 @@ pub fn compose(
         directed_neigh: description.directs,
         host_flood: description.host_flood,
         storm_limit: description.storm_limit,
-        degraded: description.degraded.clone(),
+        degraded: degraded.collect(),
         drop_unknown: description.drop_unknown,
         vepa_switch: description.vepa_switch,
         single_mac: description.single_mac,
@@ -184,6 +187,24 @@ fn describe_child(
         addresses: child.addresses.clone(),
         wire_addresses: Vec::new(),
     }
+}
+
+/// What is told of a child whose device is in another mode than it is held to.
+pub fn held_to_mode(child: &Child, master: &str, members: &Members) -> Option<Degraded> {
+    let policy = members.policies.get(&child.mac).filter(|policy| !policy.is_hosts())?;
+    let (was, is) = (policy.mode(), child.mode);
+    (child.place.nsid.is_some() && was != is).then(|| {
+        let reason = format!(
+            "child {}: its device is in mode {} by now and it is held to {}, but for broadcasts that the driver gives \
+             to siblings itself; to let that count: macvlan-ctl child set {master} {},mode={}",
+            child.title(),
+            is.as_str(),
+            was.as_str(),
+            child.mac,
+            is.as_str()
+        );
+        Degraded::new("mode", was.as_str(), is.as_str(), reason)
+    })
 }
 
 /// What is wrong with a child that is left alone for its MAC.

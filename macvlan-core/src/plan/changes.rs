@@ -57,6 +57,7 @@ async fn plan_change(
         netns: netns.context("no path to its network namespace is known")?.into(),
         target: child.place.nsid.map_or(Target::Own, |_| Target::Other(child.place.number())),
         existing: Some(child.clone()),
+        confirms: false,
         change,
         addresses: settings.addresses.clone(),
         gateways: settings.gateways.clone(),

@@ -67,7 +67,12 @@ async fn plan_child(
     }
     let is_it = |child: &&Child| child.name == name && target.holds(child, &netns);
     let found = locked.children().iter().find(is_it);
-    let existing = found.filter(|child| !child.unfinished);
+    let mut existing = found.filter(|child| !child.unfinished).cloned();
+    let confirms = existing.as_ref().is_some_and(Child::only_claims);
+    if let Some(child) = &mut existing {
+        child.owned |= confirms;
+    }
+    let existing = existing.as_ref();
     let mut change = Change::default();
     if let Some(child) = existing {
         match differing {
@@ -93,6 +98,7 @@ async fn plan_child(
         netns,
         target,
         existing: existing.cloned(),
+        confirms,
         change,
         addresses: settings.addresses.clone(),
         gateways: settings.gateways.clone(),

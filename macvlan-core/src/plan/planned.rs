@@ -29,6 +29,8 @@ pub struct PlannedChild {
     pub target: Target,
     /// The child as it is already.
     pub existing: Option<Child>,
+    /// Its alias alone says that we made it: who names it confirms that.
+    pub confirms: bool,
     /// What of the existing device is to change.
     pub change: Change,
     /// The addresses that it lacks.
@@ -87,6 +89,7 @@ impl PlannedChild {
     /// There already, and as it is to be.
     pub fn is_kept(&self) -> bool {
         self.existing.is_some()
+            && !self.confirms
             && self.change.is_empty()
             && self.addresses.is_empty()
             && self.gateways.is_empty()

@@ -23,7 +23,8 @@ pub async fn policies(
 ) -> Result<BTreeMap<Mac, PolicyChange>> {
     let mut policies = BTreeMap::new();
     for wanted in planned {
-        let policy = wanted.settings.policy;
+        let takes_mode = wanted.settings.mode.is_some() || wanted.existing.is_none();
+        let policy = PolicyChange { takes_mode, ..wanted.settings.policy };
         if policy.is_empty() {
             continue;
         }

@@ -57,6 +57,8 @@ pub struct PolicyChange {
     pub host_control: Option<bool>,
     /// Somebody names this very child: then it is one even in the master's own namespace.
     pub named: bool,
+    /// Somebody asks for the mode that its device has: until then it has the mode that it began with.
+    pub takes_mode: bool,
 }
 
 impl PolicyChange {
@@ -80,6 +82,7 @@ impl PolicyChange {
             dhcp_server: self.dhcp_server.or(other.dhcp_server),
             host_control: self.host_control.or(other.host_control),
             named: self.named || other.named,
+            takes_mode: self.takes_mode || other.takes_mode,
         }
     }
 
@@ -107,6 +110,7 @@ impl PolicyChange {
             dhcp_server: unless(self.dhcp_server, &other.dhcp_server),
             host_control: unless(self.host_control, &other.host_control),
             named: self.named,
+            takes_mode: self.takes_mode,
         }
     }
 
@@ -126,6 +130,7 @@ impl PolicyChange {
             dhcp_server: Some(policy.dhcp_server()),
             host_control: Some(policy.host_control()),
             named: policy.is_named(),
+            takes_mode: false,
         }
     }
 
@@ -189,6 +194,7 @@ impl PolicyChange {
             dhcp_server: self.dhcp_server.filter(|on| Some(*on) != is.dhcp_server),
             host_control: self.host_control.filter(|on| Some(*on) != is.host_control),
             named: self.named && policy.is_hosts(),
+            takes_mode: false,
         }
     }
 
@@ -319,6 +325,7 @@ mod tests {
             dhcp_server: Some(false),
             host_control: Some(true),
             named: true,
+            takes_mode: false,
         };
         let policy = change.apply(None, Mode::Vepa, &mut groups).unwrap();
         let rates = change.apply_rates(RateLimits::default());

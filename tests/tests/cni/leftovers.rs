@@ -9,12 +9,14 @@ use std::{
     time::Duration,
 };
 
+use macvlan_common::child::Mode;
 use macvlan_core::kernel::netlink::macvlan::{UNFINISHED_GROUP, passing_name};
 use macvlan_tests::{
     cni::{Call, REFERENCE, network, plugin, reserved, station},
     control::members,
     fail::{OrFail as _, wait_for},
     lab::Lab,
+    leak::pins,
     needs,
     netns::Netns,
     require,
@@ -196,6 +198,35 @@ fn gc_keeps_what_the_runtime_knows_and_what_others_have() {
     gc(&config).run(&lab, "GC").succeeded();
     assert!(is_empty(&nss[0]) && !is_empty(&nss[2]));
     assert_eq!(members(&lab), [foreign.mac].into());
+}
+
+#[test]
+fn gc_believes_no_alias() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let (ns, stranger) = (Netns::new(), lab.child("pod", Mode::Bridge));
+    let call = Call::new(plugin(), "kept", &ns, network("1.0.0"));
+    let kept = station(&ns, &call.add(&lab));
+    set_alias(&stranger.ns, "pod", "macvlan-ctl cni lan c9 eth0");
+    // Nor does one of ours become another's, or nobody's.
+    for alias in ["macvlan-ctl cni lan c9 eth0", ""] {
+        set_alias(&ns, "eth0", alias);
+        let mut config = network("1.1.0");
+        config["cni.dev/valid-attachments"] = json!([{"containerID": "kept", "ifname": "eth0"}]);
+        Call { config, ..call.clone() }.run(&lab, "GC").succeeded();
+        assert!(!is_empty(&ns) && !is_empty(&stranger.ns));
+        assert_eq!(reserved(&lab), [kept.ip.to_string()]);
+    }
+    call.del(&lab);
+    assert!(is_empty(&ns) && !is_empty(&stranger.ns));
+    lab.ctl(&["detach", "eth0"]).succeeded();
+    assert!(!pins(&lab).iter().any(|pin| pin.starts_with("/sys/fs/bpf/macvlan-ctl")));
+}
+
+#[track_caller]
+fn set_alias(ns: &Netns, dev: &str, alias: &str) {
+    let ran = ns.command("ip").args(["link", "set", dev, "alias", alias]).output().or_fail("run ip");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
 #[test]

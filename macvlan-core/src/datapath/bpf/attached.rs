@@ -177,6 +177,21 @@ impl Bpf {
         Ok(())
     }
 
+    /// Whether children that we made are marked, as far as it knows them: by versions that mark them.
+    pub fn marks_children(&self) -> bool {
+        self.record.marks
+    }
+
+    /// They are by now.
+    ///
+    /// # Errors
+    ///
+    /// The record cannot be written.
+    pub fn now_marks_children(&mut self) -> Result<()> {
+        self.record.marks = true;
+        self.maps.write_record(&self.record.to_text()?)
+    }
+
     /// How many children fit.
     pub fn max_children(&self) -> u32 {
         self.maps.max_children()

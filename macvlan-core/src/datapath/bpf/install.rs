@@ -109,6 +109,7 @@ impl Bpf {
             degraded: Vec::new(),
             single,
             flood: None,
+            marks: true,
         };
         maps.set_guard(guard_flags(&record, &members.policies))?;
         let _ = maps.sync(master, members)?;

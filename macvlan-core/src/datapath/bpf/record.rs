@@ -69,6 +69,9 @@ pub struct Record {
     /// The flood device that was made, in use or not.
     #[serde(default)]
     pub flood: Option<Flood>,
+    /// Children that we made are marked, as far as it knows them.
+    #[serde(default)]
+    pub marks: bool,
 }
 
 /// A flood device that was made.
@@ -158,6 +161,7 @@ mod tests {
             degraded: Vec::new(),
             single: false,
             flood: None,
+            marks: true,
         };
         let text = record.to_text().unwrap();
         let lasting = Lasting::from_text(&text).unwrap();

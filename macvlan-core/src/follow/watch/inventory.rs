@@ -8,6 +8,7 @@ use crate::{
     discovery::children::Observed,
     follow::watch::{
         change::{Change, Subject, What, differences},
+        mark_keeper::MarkKeeper,
         namespace_names::NamespaceNames,
     },
     kernel::{
@@ -22,6 +23,8 @@ use crate::{
 pub struct Inventory {
     /// The number by which answers about other namespaces name this one.
     pub own_nsid: Option<i32>,
+    /// What tells which children are ours.
+    marks: MarkKeeper,
     children: BTreeMap<DeviceKey, (u32, Child)>,
     devices: BTreeMap<u32, Link>,
     /// By their own index: our shims and the indexes of their masters.
@@ -31,6 +34,11 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// One that knows of nothing yet.
+    pub fn new(marks: MarkKeeper) -> Self {
+        Self { marks, ..Self::default() }
+    }
+
     /// A device is now as `link` says, or gone; gives what changed.
     pub fn set(&mut self, key: DeviceKey, link: Option<Link>, place: Place, own: Option<i32>) -> Vec<Change> {
         let (nsid, index) = key;
@@ -67,7 +75,11 @@ impl Inventory {
             return self.remove_child(key).into_iter().collect();
         }
         match link.lower.filter(|_| is_ours).zip(Child::from_link(link, place)) {
-            Some((master, child)) => self.set_child(key, master, child),
+            Some((master, mut child)) => {
+                let before = self.children.get(&key).filter(|(above, _)| *above == master);
+                self.marks.prove(master, &mut child, before.map(|(_, before)| before));
+                self.set_child(key, master, child)
+            }
             None => self.remove_child(key).into_iter().collect(),
         }
     }
@@ -123,6 +135,7 @@ impl Inventory {
 
     fn remove_child(&mut self, key: DeviceKey) -> Option<Change> {
         let (master, child) = self.children.remove(&key)?;
+        self.marks.forget(&child);
         Some(self.about(What::Removed, master, child))
     }
 
@@ -157,6 +170,13 @@ impl Inventory {
     fn about(&self, what: What, master: u32, child: Child) -> Change {
         let link = self.devices.get(&master).map_or_else(|| format!("if{master}"), |link| link.name.clone());
         Change { what, subject: Subject::Child { master, link, child: Box::new(child) } }
+    }
+
+    /// A device leaves for another namespace: what is ours stays ours.
+    pub fn departs(&self, from: DeviceKey, to: DeviceKey) {
+        if let Some((master, child)) = self.children.get(&from) {
+            self.marks.carry(*master, child, to);
+        }
     }
 
     /// Every child of a namespace is gone.

@@ -12,6 +12,7 @@ mod device_move;
 pub(crate) mod home_asker;
 mod inventory;
 mod look;
+mod mark_keeper;
 mod moves;
 mod namespace_names;
 pub mod watcher;

@@ -20,6 +20,11 @@ impl Watcher {
     /// Takes note of who left, and forgets of whom the kernel has let go.
     pub(crate) fn depart(&mut self, events: &Events) {
         self.transit.retain(|device_move| !events.deleted.contains(&device_move.from));
+        for (from, to) in &events.moved {
+            if let Some(to) = to {
+                self.inventory.departs(*from, *to);
+            }
+        }
         self.transit.extend(events.moved.iter().map(|(from, to)| {
             let patience = if to.is_some() { TRANSIT } else { DEPARTURE };
             DeviceMove::new(*from, *to, patience)

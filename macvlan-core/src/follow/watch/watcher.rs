@@ -11,6 +11,7 @@ use crate::{
         change::{self, Subject},
         device_move::DeviceMove,
         inventory::Inventory,
+        mark_keeper::MarkKeeper,
         namespace_names::NamespaceNames,
     },
     kernel::netlink::{
@@ -68,7 +69,7 @@ impl Watcher {
             // Before the first look: what changes meanwhile is heard.
             socket: EventSocket::open()?,
             access,
-            inventory: Inventory::default(),
+            inventory: Inventory::new(MarkKeeper::open(access)),
             names: NamespaceNames::default(),
             homes: Homes::default(),
             unexplained: None,

@@ -231,6 +231,18 @@ impl Netns {
         })
     }
 
+    /// What tells the namespace of the calling thread from others: its cookie or, where it has none, its inode.
+    ///
+    /// # Errors
+    ///
+    /// `/proc` is not mounted, on a kernel without namespace cookies.
+    pub fn current_tag() -> Result<String> {
+        match Self::current_cookie() {
+            Some(cookie) => Ok(format!("ns{cookie}")),
+            None => Ok(format!("inode{}", Self::current()?.id().inode())),
+        }
+    }
+
     /// The cookie of the calling thread's namespace: unlike an inode number it is never used twice
     /// while the kernel runs. `None` before kernel 5.14 (`SO_NETNS_COOKIE`).
     pub fn current_cookie() -> Option<u64> {

@@ -91,7 +91,21 @@ fn set_policy(locked: &LockedMaster, members: &Members, child: &Child, asked: Po
         return asked.host_access.map(|on| turn_host_access(child, on)).into_iter().collect();
     }
     let present = members.policies.get(&child.mac).copied().unwrap_or(Policy::new(child.mode, true));
-    policy(child, asked.differing(present, members.rates_of(child.mac), &members.groups))
+    let mut steps = policy(child, asked.differing(present, members.rates_of(child.mac), &members.groups));
+    if asked.takes_mode && is_held_to_mode(child, present) {
+        steps.push(take_mode(child));
+    }
+    steps
+}
+
+/// Whether a child is held to another mode than its device has.
+pub fn is_held_to_mode(child: &Child, present: Policy) -> bool {
+    child.place.nsid.is_some() && !present.is_hosts() && present.mode() != child.mode
+}
+
+/// Its device's mode counts from then on.
+pub fn take_mode(child: &Child) -> Step {
+    Step::change(format!("let mode {} of {} count", child.mode.as_str(), told(child)))
 }
 
 /// What of a policy is set anew.

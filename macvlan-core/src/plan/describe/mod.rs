@@ -19,7 +19,7 @@ use crate::{
     },
     plan::{
         describe::{
-            change::{leftovers, policy},
+            change::{is_held_to_mode, leftovers, policy, take_mode},
             step::Step,
             words::{told, unusual},
         },
@@ -164,7 +164,10 @@ fn member(
         steps
             .push(Step::change(format!("settle what {} may do, as its container is known now", told(child))));
     }
-    if present.mode() != child.mode && change.mode.is_none() {
+    let takes_mode = planned.is_some_and(|planned| planned.settings.mode.is_some());
+    if is_held_to_mode(child, present) {
+        steps.extend((takes_mode && change.mode.is_none()).then(|| take_mode(child)));
+    } else if present.mode() != child.mode && change.mode.is_none() {
         steps.push(Step::change(format!("follow {} to mode {}", told(child), child.mode.as_str())));
     }
     steps

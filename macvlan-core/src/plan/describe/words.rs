@@ -57,6 +57,9 @@ fn describe_whole(verb: &str, child: &PlannedChild, f: &mut fmt::Formatter<'_>) 
 fn describe_change(planned: &PlannedChild, is: &Child, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let change = &planned.change;
     let mut parts = Vec::new();
+    if planned.confirms {
+        parts.push("ours, as its alias says".to_owned());
+    }
     if let Some(mode) = change.mode {
         parts.push(format!("mode {} to {}", is.mode.as_str(), mode.as_str()));
     }
