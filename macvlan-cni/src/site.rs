@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use anyhow::{Context as _, Result};
 use macvlan_core::{
-    discovery::masters::master_of_link,
+    discovery::masters::{find_link, link_of_default_route, master_of_link},
     kernel::{
         lock::Lock,
         marks::{DeviceKey, Mark, Marks},
@@ -17,10 +17,6 @@ use macvlan_core::{
         netns::{Netns, NetnsId, NetnsRef},
     },
     model::{attachment::Attachment, master::Master},
-};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    route::{RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 
 use crate::{
@@ -235,48 +231,20 @@ pub async fn master(above: &Netlink, config: &Config) -> CniResult<Link> {
     let invalid = |msg| CniError::new(code::INVALID_CONFIG, msg);
     let link = match &config.master {
         Some(name) => {
-            let found = above.link_by_name(name.as_str()).await?;
-            found.ok_or_else(|| invalid(format!("master {:?} does not exist", name.as_str())))?
-        }
-        None => {
-            let found = match default_device(above).await? {
-                Some(index) => above.link_by_index(index, None).await?,
-                None => None,
-            };
-            found.ok_or_else(|| {
-                invalid("the network names no master, and there is no default route to take it from".into())
+            let found = find_link(above, name).await?;
+            found.ok_or_else(|| match name.is_default_route() {
+                true => invalid(format!("master {name:?}: there is no default route")),
+                false => invalid(format!("master {name:?} does not exist")),
             })?
         }
+        None => link_of_default_route(above).await?.ok_or_else(|| {
+            invalid("the network names no master, and there is no default route to take it from".into())
+        })?,
     };
     if let Some(mtu) = config.mtu.filter(|mtu| *mtu > link.mtu) {
         return Err(invalid(format!("mtu {mtu} is above the {} of master {:?}", link.mtu, link.name)));
     }
     Ok(link)
-}
-
-/// The device of the default route with the least metric, of either family.
-async fn default_device(netlink: &Netlink) -> CniResult<Option<u32>> {
-    let objects = netlink.dump(RouteNetlinkMessage::GetRoute(RouteMessage::default())).await?;
-    let mut found: Vec<(u32, u32)> = objects.into_iter().filter_map(default_route).collect();
-    found.sort_by_key(|(metric, _)| *metric);
-    Ok(found.first().map(|(_, index)| *index))
-}
-
-fn default_route(object: RouteNetlinkMessage) -> Option<(u32, u32)> {
-    let RouteNetlinkMessage::NewRoute(message) = object else { return None };
-    let header = &message.header;
-    let is_default = header.table == RouteHeader::RT_TABLE_MAIN
-        && header.kind == RouteType::Unicast
-        && header.destination_prefix_length == 0;
-    let (mut metric, mut index) = (0, None);
-    for attribute in message.attributes {
-        match attribute {
-            RouteAttribute::Priority(priority) => metric = priority,
-            RouteAttribute::Oif(device) => index = Some(device),
-            _ => {}
-        }
-    }
-    index.filter(|_| is_default).map(|index| (metric, index))
 }
 
 /// The master as the library knows it, and the lock that keeps other commands from it: not of one

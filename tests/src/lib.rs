@@ -19,6 +19,7 @@
 //!   ours; [`require`]: what the tests need.
 
 pub mod attached;
+pub mod claim;
 pub mod cli;
 pub mod cni;
 pub mod contexts;

@@ -1,28 +1,14 @@
 //! Figures that are compared within one run.
 
-use std::{
-    net::{TcpListener, TcpStream},
-    panic, thread,
-    time::Duration,
-};
+use std::time::Duration;
 
-use macvlan_bench::lab::{
-    cpu::Cpus,
-    traffic::stream::{drain, fill, rate, stream},
-};
+use macvlan_bench::lab::{cpu::Cpus, traffic::stream::stream};
 
 use crate::{fail::OrFail as _, lab::Station};
 
 use macvlan_bench::bench::rounds::{Turn, turns};
 
 pub use macvlan_bench::bench::rounds::Spread;
-
-/// What a ratio must reach: what is aimed at (`MACVLAN_TESTS_AIMS=1`), or what a busy shared machine
-/// can hold.
-pub fn bound(aimed_at: f64, held: f64) -> f64 {
-    let aims = std::env::var_os("MACVLAN_TESTS_AIMS").is_some();
-    if aims { aimed_at } else { held }
-}
 
 /// Measures every contender in each round, each in its turn the first, so that whatever a predecessor
 /// leaves behind hits all; the first round warms up.
@@ -53,21 +39,17 @@ pub fn spread_of_ratios(values: &[f64], bases: &[f64]) -> Spread {
 /// and before other work.
 #[track_caller]
 pub fn undisturbed_tcp_bytes_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
-    let cpus = Cpus::allowed().or_fail("tell the processors");
-    let [near, far] = [from, to].map(Station::endpoint);
-    stream(&cpus, near, far, 1, time).or_fail("measure a stream")
+    tcp_bytes_per_second_on(&Cpus::allowed().or_fail("tell the processors"), from, to, time)
 }
 
-/// Bytes that one TCP stream carries in a second, at its receiver, wherever the kernel has its sides run.
+/// The same with both sides on one processor.
 #[track_caller]
-pub fn tcp_bytes_per_second(from: &Station, to: &Station, time: Duration) -> f64 {
-    let listener = to.ns.enter(|| TcpListener::bind((to.ip, 0))).or_fail("listen");
-    let address = listener.local_addr().or_fail("tell the port");
-    let near = from.ns.enter(|| TcpStream::connect(address)).or_fail("connect");
-    let (far, _) = listener.accept().or_fail("accept");
-    thread::scope(|scope| {
-        let reader = scope.spawn(|| drain(far).or_fail("read"));
-        fill(near, time).or_fail("write");
-        rate(&[reader.join().unwrap_or_else(|cause| panic::resume_unwind(cause))])
-    })
+pub fn tcp_bytes_per_second_on_one_cpu(from: &Station, to: &Station, time: Duration) -> f64 {
+    tcp_bytes_per_second_on(&Cpus::allowed().or_fail("tell the processors").only_one(), from, to, time)
+}
+
+#[track_caller]
+fn tcp_bytes_per_second_on(cpus: &Cpus, from: &Station, to: &Station, time: Duration) -> f64 {
+    let [near, far] = [from, to].map(Station::endpoint);
+    stream(cpus, near, far, 1, time).or_fail("measure a stream")
 }

@@ -135,7 +135,7 @@ fn prometheus_scrapes_and_answers_every_query_of_dashboard_and_rules() {
         assert!(rules.iter().all(|rule| rule["health"] != "err"), "{groups:#}");
         // Nothing is wrong in this lab.
         assert!(rules.iter().all(|rule| rule["alerts"].as_array().is_some_and(Vec::is_empty)), "{groups:#}");
-        (rules.len() == 16 && rules.iter().all(|rule| rule["health"] == "ok")).then_some(())
+        (rules.len() == 17 && rules.iter().all(|rule| rule["health"] == "ok")).then_some(())
     });
 
     lab.ctl(&["detach", "eth0"]).succeeded();

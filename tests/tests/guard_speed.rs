@@ -1,8 +1,8 @@
 //! What the guard holds off and what it costs, beside plain kernel macvlan or the same programs with
 //! nothing asked of them, in the same run.
 //!
-//! As in `speed.rs`: medians of rounds in which all contenders take their turn, coarse assertions
-//! unless `MACVLAN_TESTS_AIMS=1`. Run alone:
+//! As in `speed.rs`: medians of rounds in which all contenders take their turn, held against what docs/guard.md
+//! says. Run alone:
 //! `cargo test --release -p macvlan-tests --test guard_speed -- --test-threads=1 --nocapture`. What
 //! a directed request costs with few and many children is in `guard_neigh_storm.rs`.
 
@@ -21,15 +21,21 @@ use macvlan_common::{
 };
 use macvlan_tests::{
     attached::Attached,
+    claim::{Claim, hold, said},
     frames::{self, Frame},
     generator::Generator,
     handwritten::dropping_in_xdp,
     lab::{Lab, Station},
-    measure::{bound, rounds, spread, spread_of_ratios, tcp_bytes_per_second},
+    measure::{rounds, spread, spread_of_ratios, undisturbed_tcp_bytes_per_second},
     needs,
     progs::Programs,
     require,
 };
+
+/// Where what is held is said.
+const GUARD: &str = "docs/guard.md";
+
+const ROUNDS: usize = 21;
 
 /// A host with a child, and what the wire sends to nobody there, as a switch does that forgot where
 /// somebody is.
@@ -69,12 +75,19 @@ fn unknown_unicast_is_absorbed_faster_than_by_plain_macvlan() {
     let _limit = dropping_in_xdp(&places[3].lab.host.ns, &places[3].lab.host.dev);
     let _tc = Attached::new(&places[2].lab, &["--drop-unknown", "--xdp", "off"]);
     let generators = places.each_ref().map(Place::generator);
-    let [plain, native, tc, limit] = rounds(21, |contender| {
+    let claims = [
+        ("Unknown unicast absorbed", (1, 0), "native XDP, of plain"),
+        ("... of a program that drops everything", (1, 3), "native XDP, of a program that drops all"),
+        ("... demultiplexed in TC", (2, 0), "TC, of plain"),
+    ];
+    let claims = claims.map(|(row, of, what)| Claim::at_least(said(GUARD, row, 1).0, of, what));
+    let absorbed = |contender: usize| {
         let place = &places[contender];
         let before = place.came_in();
         let took = generators[contender].send(&place.frame, FRAMES).busy;
         (place.came_in() - before) as f64 / took.as_secs_f64()
-    });
+    };
+    let [plain, native, tc, limit] = hold(&claims, || rounds(ROUNDS, absorbed));
     let of_plain = [&native, &tc].map(|rates| spread_of_ratios(rates, &plain));
     let of_limit = spread_of_ratios(&native, &limit);
     let rate = |rates: &[f64]| spread(rates).median / 1e6;
@@ -88,9 +101,6 @@ fn unknown_unicast_is_absorbed_faster_than_by_plain_macvlan() {
         of_plain[0],
         of_plain[1],
     );
-    assert!(of_plain[0].median >= bound(2.7, 0.9), "native XDP absorbs {} of plain", of_plain[0]);
-    assert!(of_limit.median >= 0.6, "native XDP absorbs {of_limit} of what it could");
-    assert!(of_plain[1].median >= bound(1.0, 0.7), "TC absorbs {} of plain", of_plain[1]);
 }
 
 #[test]
@@ -101,10 +111,13 @@ fn a_flood_of_unknown_unicast_hurts_tcp_no_more_than_on_plain_macvlan() {
     let _native = Attached::new(&places[2].lab, &["--drop-unknown", "--xdp", "native"]);
     let generators = places.each_ref().map(Place::generator);
     let rate = AtomicU64::new(0);
-    let [plain, auto, native] = rounds(5, |contender| {
+    let least = said(GUARD, "A child's TCP under up to 1 Mpps", 1).0;
+    let claim = Claim::at_least(least, (1, 0), "under a flood, dropped as chosen, of plain");
+    let carried = |contender: usize| {
         let Place { lab, child, frame } = &places[contender];
         under_flood(&generators[contender], frame, &rate, &lab.wire, child)
-    });
+    };
+    let [plain, auto, native] = hold(&[claim], || rounds(ROUNDS, carried));
     let of_plain = [&auto, &native].map(|rates| spread_of_ratios(rates, &plain));
     let gbits = |rates: &[f64]| spread(rates).median * 8e-9;
     println!(
@@ -117,11 +130,10 @@ fn a_flood_of_unknown_unicast_hurts_tcp_no_more_than_on_plain_macvlan() {
         of_plain[0],
         of_plain[1],
     );
-    assert!(of_plain[0].median >= bound(1.0, 0.3), "{} of what plain macvlan carries", of_plain[0]);
 }
 
 /// Bytes per second that one TCP stream carries while a million frames a second, or as many as there
-/// can be, come in for nobody.
+/// can be, come in for nobody, ten times a second. Its receiver shares their processor.
 fn under_flood(
     generator: &Generator<'_>,
     frame: &[u8],
@@ -129,11 +141,11 @@ fn under_flood(
     from: &Station,
     to: &Station,
 ) -> f64 {
-    const TIME: Duration = Duration::from_millis(500);
+    const TIME: Duration = Duration::from_millis(400);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| rate.store(generator.flood(frame, 1_000_000, &over) as u64, Ordering::Relaxed));
-        let carried = tcp_bytes_per_second(from, to, TIME);
+        let carried = undisturbed_tcp_bytes_per_second(from, to, TIME);
         over.store(true, Ordering::Relaxed);
         carried
     })
@@ -176,13 +188,28 @@ fn what_is_asked_of_the_guard_costs_a_child_that_has_nothing_to_do_with_it_nothi
     const REPEAT: u32 = 100_000;
     let mut programs = Programs::load();
     let payload = |dst, src| Frame::new(dst, src).payload(frames::IPV4, &[0x45; 46]).build();
-    for (what, program, frame) in [
-        ("wire to child in XDP", names::XDP_FRAGS, payload(WEB, OUTSIDE)),
-        ("wire to child at TC ingress", names::INGRESS, payload(WEB, OUTSIDE)),
-        ("host to child at TC egress", names::EGRESS, payload(WEB, HOST)),
-        ("child to wire at TC egress", names::EGRESS, payload(OUTSIDE, WEB)),
+    for (what, row, program, frame) in [
+        ("wire to child in XDP", "A frame from the wire in XDP", names::XDP_FRAGS, payload(WEB, OUTSIDE)),
+        (
+            "wire to child at TC ingress",
+            "A frame from the wire at TC ingress",
+            names::INGRESS,
+            payload(WEB, OUTSIDE),
+        ),
+        ("host to child at TC egress", "A frame of the host at TC egress", names::EGRESS, payload(WEB, HOST)),
+        (
+            "child to wire at TC egress",
+            "A frame of a child at TC egress",
+            names::EGRESS,
+            payload(OUTSIDE, WEB),
+        ),
     ] {
-        let figures: [Vec<f64>; FEATURES.len()] = rounds(9, |feature| {
+        let most = said(GUARD, row, 1).1;
+        let claims = FEATURES.iter().enumerate().skip(1);
+        let claims = claims
+            .map(|(number, (name, _))| Claim::at_most(most, (number, 0), &format!("{what} with {name}")));
+        let claims: Vec<Claim> = claims.collect();
+        let mut cost = |feature: usize| {
             let mut world = world_with(feature);
             if program == names::XDP_FRAGS {
                 // In native mode each run leaves its word before the frame, until there is no room
@@ -191,13 +218,13 @@ fn what_is_asked_of_the_guard_costs_a_child_that_has_nothing_to_do_with_it_nothi
             }
             programs.set_world(&world);
             programs.time(program, &frame, REPEAT).as_nanos() as f64
-        });
+        };
+        let figures: [Vec<f64>; FEATURES.len()] = hold(&claims, || rounds(11, &mut cost));
         let nothing = spread(&figures[0]).median;
         println!("{what}: {nothing:.1} ns; with");
         for ((name, _), times) in FEATURES.iter().zip(&figures).skip(1) {
             let of_nothing = spread_of_ratios(times, &figures[0]);
             println!("  {name:<30} {:.1} ns, {of_nothing}", spread(times).median);
-            assert!(of_nothing.median <= bound(1.05, 1.3), "{what} with {name}: {of_nothing} of the time");
         }
     }
 }

@@ -7,6 +7,7 @@ use macvlan_tests::{
     fail::{OrFail as _, wait_for},
     fake_engine::FakeEngine,
     following::Following,
+    http::get,
     lab::{Lab, Station},
     needs, require,
     talk::{is_silent, ping},
@@ -306,11 +307,18 @@ fn policies_by_image_and_label_hold_before_a_container_talks_to_the_host() {
         std::fs::write("/run/conf/config.toml", config).or_fail("write a configuration");
     });
     let args = ["--config", "/run/conf/config.toml"];
+    let metrics = "127.0.0.1:10099";
     let old = begin(&lab);
     engine.add("old", "evil:7", "", &old.ns);
-    let followed = Following::start(&lab, &args);
+    let followed = Following::start(&lab, &[&args[..], &["--metrics", metrics]].concat());
     followed.wait_for_members(&[&old]);
     assert_eq!(shown(&lab, &old)["host_access"], false);
+    let unsettled = |child: &Station| {
+        let text = get(&lab.host.ns, metrics.parse().or_fail("read an address"), "/metrics");
+        let series = format!("macvlan_child_unsettled{{master=\"{}\",mac=\"{}\"}} ", lab.host.dev, child.mac);
+        text.lines().find_map(|line| line.strip_prefix(&series)).map(str::to_owned)
+    };
+    assert_eq!(unsettled(&old).as_deref(), Some("0"));
 
     engine.set_silent(true);
     let [evil, back, web] = [(); 3].map(|()| begin(&lab));
@@ -322,6 +330,9 @@ fn policies_by_image_and_label_hold_before_a_container_talks_to_the_host() {
         assert!(reason.contains("its container, which is not known yet"), "{told}");
         assert!(is_silent(&lab.host, child.ip.into()));
         assert!(ping(&lab.wire, child.ip.into()), "the wire is as ever");
+        wait_for("the metric of a child that is not settled", || {
+            unsettled(child).filter(|value| value == "1")
+        });
     }
     followed
         .wait_for_line("its settings hang on its container, which is not known yet: cannot ask the engine");
@@ -331,6 +342,9 @@ fn policies_by_image_and_label_hold_before_a_container_talks_to_the_host() {
     engine.set_silent(false);
     for child in [&evil, &back, &web] {
         wait_until_settled(&lab, child);
+        followed
+            .wait_for_line(&format!("({}): its container is known now, and its settings hold", child.mac));
+        wait_for("the metric of a child that is settled", || unsettled(child).filter(|value| value == "0"));
     }
     let told = |child: &Station| KEYS.map(|key| shown(&lab, child)[key].clone());
     let is = |child: &Station| {

@@ -1,10 +1,8 @@
 //! What the data path costs, beside plain kernel macvlan in the same run.
 //!
 //! Every figure is a median of ratios: in each round all contenders run one after the other, so
-//! that a machine that gets slower or faster meanwhile does so for all. What is asserted is coarser
-//! than what is aimed at: equal contenders differ by a tenth from run to run on a shared virtual
-//! machine, and a check must not fail for that;
-//! `MACVLAN_TESTS_AIMS=1` asserts the aims. Run alone:
+//! that a machine that gets slower or faster meanwhile does so for all. What README.md and docs/ say of
+//! them is read there and held (`macvlan_tests::claim`). Run alone:
 //! `cargo test --release -p macvlan-tests --test speed -- --test-threads=1 --nocapture`.
 
 #[path = "speed/cni.rs"]
@@ -29,12 +27,15 @@ use macvlan_common::{
 };
 use macvlan_tests::{
     attached::Attached,
+    claim::{Claim, hold, said},
     fail::OrFail as _,
     frames::{self, Frame},
     generator::Generator,
     handwritten::empty_at_ingress,
     lab::{Lab, Station},
-    measure::{bound, rounds, spread, spread_of_ratios, undisturbed_tcp_bytes_per_second},
+    measure::{
+        rounds, spread, spread_of_ratios, tcp_bytes_per_second_on_one_cpu, undisturbed_tcp_bytes_per_second,
+    },
     needs,
     progs::Programs,
     require,
@@ -43,6 +44,9 @@ use macvlan_tests::{
 /// Rounds of what takes some tens of milliseconds: many short ones, as a shared machine is slower for
 /// longer than one takes.
 const ROUNDS: usize = 41;
+
+/// Where most of what is held is said.
+const README: &str = "README.md";
 
 /// Frames per measurement: some 30 ms.
 const FRAMES: u32 = 60_000;
@@ -55,16 +59,21 @@ fn wire_to_child_costs_little_over_plain_macvlan() {
     let _empty = empty_at_ingress(&roads[1].lab.host.ns, &roads[1].lab.host.dev);
     let _ours = [(2, &[][..]), (3, &["--xdp", "native"]), (4, &["--xdp", "generic"])]
         .map(|(road, args)| Attached::new(&roads[road].lab, args));
-    let rates: [Vec<f64>; 5] = rounds(ROUNDS, |contender| roads[contender].delivered_per_second());
+    let claims = [
+        ("Wire to child, 60-byte UDP, delivered", (2, 0), "TC demux, of plain"),
+        ("... native XDP", (3, 0), "native XDP, of plain"),
+        ("... generic XDP", (4, 0), "generic XDP, of plain"),
+        // Any program at TC ingress costs what an empty one does: this is what ours adds.
+        ("TC demux against that empty program", (2, 1), "TC demux, of an empty program"),
+    ];
+    let claims = claims.map(|(row, of, what)| Claim::at_least(said(README, row, 1).0, of, what));
+    let rates: [Vec<f64>; 5] =
+        hold(&claims, || rounds(ROUNDS, |contender| roads[contender].delivered_per_second()));
     let of = |contender: usize, base: usize| spread_of_ratios(&rates[contender], &rates[base]);
     let plain = spread(&rates[0]);
     println!("wire to child, 60-byte UDP, {ROUNDS} rounds: plain {:.2} Mpps", plain.median / 1e6);
     println!("  of plain: tc {}, xdp-native {}, xdp-generic {}", of(2, 0), of(3, 0), of(4, 0));
     println!("  of plain: an empty program at TC ingress {}; of that: tc {}", of(1, 0), of(2, 1));
-    // Any program at TC ingress costs what an empty one does: the bound is on what ours adds.
-    assert!(of(2, 1).median >= 0.70, "TC demux delivers {} of an empty program", of(2, 1));
-    assert!(of(2, 0).median >= bound(0.95, 0.60), "TC demux delivers {} of plain", of(2, 0));
-    assert!(of(3, 0).median >= bound(0.90, 0.70), "native XDP delivers {} of plain", of(3, 0));
 }
 
 /// A wire with a generator of frames for a child.
@@ -105,17 +114,29 @@ fn host_to_child_tcp_is_as_fast_as_a_shim() {
     host.ns.ip("link set shim up");
     host.ns.ip(&format!("addr add {shim_address}/32 dev shim"));
     host.ns.ip(&format!("route add {}/32 dev shim src {shim_address}", children[1].ip));
-    let [ours, shim] = rounds(ROUNDS, |contender| {
-        undisturbed_tcp_bytes_per_second(&labs[contender].host, &children[contender], TIME)
+    // Both sides on one processor: all the work on a stream, without how two processors keep up with each other.
+    let claims = [
+        ("Host to child, one TCP stream, against", (0, 1), "the hairpin, of the shim"),
+        ("... both ends on one processor", (2, 3), "the hairpin, of the shim, on one processor"),
+    ];
+    let claims = claims.map(|(row, of, what)| Claim::at_least(said(README, row, 1).0, of, what));
+    let rates: [Vec<f64>; 4] = hold(&claims, || {
+        rounds(ROUNDS, |contender| {
+            let (host, child) = (&labs[contender % 2].host, &children[contender % 2]);
+            match contender {
+                0 | 1 => undisturbed_tcp_bytes_per_second(host, child, TIME),
+                _ => tcp_bytes_per_second_on_one_cpu(host, child, TIME),
+            }
+        })
     });
-    let ratio = spread_of_ratios(&ours, &shim);
-    let [ours, shim] = [&ours, &shim].map(|rates| spread(rates));
-    println!(
-        "host to child, one TCP stream, {ROUNDS} rounds: hairpin {:.1} Gbit/s, shim {:.1} Gbit/s, ratio {ratio}",
-        ours.median * 8e-9,
-        shim.median * 8e-9
-    );
-    assert!(ratio.median >= bound(0.97, 0.80), "the hairpin carries {ratio} of the shim");
+    for (ours, shim, place) in [(0, 1, "each side on a processor"), (2, 3, "both on one")] {
+        let ratio = spread_of_ratios(&rates[ours], &rates[shim]);
+        let [ours, shim] = [ours, shim].map(|contender| spread(&rates[contender]).median * 8e-9);
+        println!(
+            "host to child, one TCP stream, {place}, {ROUNDS} rounds: hairpin {ours:.1} Gbit/s, shim {shim:.1} \
+             Gbit/s, ratio {ratio}"
+        );
+    }
 }
 
 #[test]
@@ -123,34 +144,38 @@ fn attach_adopts_a_thousand_children_faster_than_ip_makes_them() {
     needs!(require::lab, require::binary);
     let lab = Lab::new();
     let home = macvlan_tests::netns::Netns::new();
-    let mut times = [Vec::new(), Vec::new()];
-    for round in 0..9 {
-        let make = (0..1000).flat_map(|number| {
-            let (name, home) = (format!("m{round}x{number}"), home.path());
-            [format!(
-                "link add link {} name {name} netns {} type macvlan mode bridge",
-                lab.host.dev,
-                home.display()
-            )]
-        });
-        let start = Instant::now();
-        lab.host.ns.ip_batch(make);
-        home.ip_batch((0..1000).map(|number| format!("link set m{round}x{number} up group 77")));
-        times[0].push(start.elapsed().as_secs_f64());
-        let start = Instant::now();
-        let attached = Attached::new(&lab, &[]);
-        times[1].push(start.elapsed().as_secs_f64());
-        assert_eq!(attached.status()["children"].as_array().map(Vec::len), Some(1000));
-        attached.detach(&[]).succeeded();
-        home.ip("link del group 77");
-    }
+    let adopt = || {
+        let mut times = [Vec::new(), Vec::new()];
+        for round in 0..9 {
+            let make = (0..1000).flat_map(|number| {
+                let (name, home) = (format!("m{round}x{number}"), home.path());
+                [format!(
+                    "link add link {} name {name} netns {} type macvlan mode bridge",
+                    lab.host.dev,
+                    home.display()
+                )]
+            });
+            let start = Instant::now();
+            lab.host.ns.ip_batch(make);
+            home.ip_batch((0..1000).map(|number| format!("link set m{round}x{number} up group 77")));
+            times[0].push(start.elapsed().as_secs_f64());
+            let start = Instant::now();
+            let attached = Attached::new(&lab, &[]);
+            times[1].push(start.elapsed().as_secs_f64());
+            assert_eq!(attached.status()["children"].as_array().map(Vec::len), Some(1000));
+            attached.detach(&[]).succeeded();
+            home.ip("link del group 77");
+        }
+        times
+    };
+    let most = said(README, "Adopting 1,000 children", 1).1;
+    let times = hold(&[Claim::at_most(most, (1, 0), "adopting, of ip -batch making")], adopt);
     let ratio = spread_of_ratios(&times[1], &times[0]);
     let [ip, attach] = times.map(|times| spread(&times));
     println!(
         "1,000 children: ip -batch makes them in {:.3} s, attach adopts them in {:.3} s, ratio {ratio}",
         ip.median, attach.median
     );
-    assert!(ratio.median <= bound(0.6, 0.9), "attach takes {ratio} of ip -batch");
 }
 
 /// Beside `ip -batch`, which makes the same devices and brings them up; `attach` attaches besides.
@@ -164,7 +189,8 @@ fn attach_makes_a_thousand_children_in_little_more_time_than_ip() {
     let names: Vec<String> = (0..1000).map(|number| format!("m{number}")).collect();
     let specs: Vec<String> = names.iter().map(|name| format!("{name},netns={}", path.display())).collect();
     let args: Vec<&str> = specs.iter().flat_map(|spec| ["--child", spec]).collect();
-    let [ip, attach] = rounds(ROUNDS, |contender| {
+    let most = said(README, "Making 1,000 children", 1).1;
+    let make = |contender| {
         let start = Instant::now();
         if contender == 0 {
             let netns = path.display();
@@ -180,14 +206,15 @@ fn attach_makes_a_thousand_children_in_little_more_time_than_ip() {
         let took = start.elapsed();
         attached.detach(&["--delete-children"]).succeeded();
         took.as_secs_f64()
-    });
+    };
+    let claim = Claim::at_most(most, (1, 0), "making, of ip -batch");
+    let [ip, attach] = hold(&[claim], || rounds(ROUNDS, make));
     let ratio = spread_of_ratios(&attach, &ip);
     let [ip, attach] = [&ip, &attach].map(|times| spread(times));
     println!(
         "1,000 children made, {ROUNDS} rounds: ip -batch {:.3} s, attach {:.3} s, ratio {ratio}",
         ip.median, attach.median
     );
-    assert!(ratio.median <= bound(1.3, 1.8), "attach takes {ratio} of ip -batch");
 }
 
 #[test]
@@ -195,14 +222,17 @@ fn a_frame_costs_the_same_with_1_and_4000_children() {
     needs!(require::lab);
     let few = WithChildren::new(1);
     let many = WithChildren::new(4000);
-    for program in [names::INGRESS, names::XDP_FRAGS] {
-        let [one, all] = rounds(15, |which| [&few, &many][which].nanoseconds(program));
+    for (program, most) in [
+        (names::INGRESS, said(README, "The TC program's own time per frame", 1).1),
+        (names::XDP_FRAGS, said("docs/performance.md", "the same, native XDP |", 5).1),
+    ] {
+        let claim = Claim::at_most(most, (1, 0), program);
+        let [one, all] = hold(&[claim], || rounds(15, |which| [&few, &many][which].nanoseconds(program)));
         let (ratio, cost) = (spread_of_ratios(&all, &one), spread(&one));
         println!(
             "{program}: {:.1} ns a frame to the only child, with 4,000 children {ratio} of it",
             cost.median
         );
-        assert!(ratio.median <= 1.25, "{program} costs {ratio} of what it does with one child");
     }
 }
 

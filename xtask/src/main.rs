@@ -17,6 +17,7 @@ mod dist;
 mod fuzz;
 mod go;
 mod hygiene;
+mod kustomize;
 mod machine;
 mod object;
 mod ordinary;

@@ -13,7 +13,7 @@ use clap::Args;
 use crate::{
     artifacts,
     command::{cargo, read, run},
-    dist, go,
+    dist, go, kustomize,
     machine::{self, State},
     unpacked, validator,
 };
@@ -118,7 +118,8 @@ pub fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
     let mut cargo = cargo_test(root, release);
     // A test that finds a privilege or a tool missing fails instead of passing over it.
     cargo.env("MACVLAN_TESTS_STRICT", "1").env("MACVLAN_CTL_BIN", program);
-    cargo.env("PATH", validator::search_path(root, &unpacked::search_path(root)?)?);
+    let path = validator::search_path(root, &unpacked::search_path(root)?)?;
+    cargo.env("PATH", kustomize::search_path(root, &path)?);
     cargo.args(["--package", PACKAGE]);
     Ok(cargo)
 }

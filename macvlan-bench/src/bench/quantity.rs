@@ -60,6 +60,10 @@ impl Quantity {
 /// One TCP stream.
 pub const TCP_1: [Quantity; 1] = [Quantity::more("tcp-stream-1", "TCP, 1 stream", Unit::Bits)];
 
+/// One TCP stream, both ends of which share a processor.
+pub const TCP_1_ONE_CPU: [Quantity; 1] =
+    [Quantity::more("tcp-stream-1-one-cpu", "TCP, 1 stream, one CPU", Unit::Bits)];
+
 /// Eight TCP streams.
 pub const TCP_8: [Quantity; 1] = [Quantity::more("tcp-stream-8", "TCP, 8 streams", Unit::Bits)];
 

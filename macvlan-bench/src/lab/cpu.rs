@@ -41,6 +41,16 @@ impl Cpus {
         self.0.len()
     }
 
+    /// The last one alone, for both sides: how two share out a stream is no matter of luck there.
+    #[must_use]
+    pub fn only_one(&self) -> Self {
+        Self(vec![self.last()])
+    }
+
+    fn last(&self) -> usize {
+        self.0[self.0.len() - 1]
+    }
+
     /// The processor of one side of conversation `number`: near and far never share one where there
     /// are two, and conversations are spread over all.
     pub fn of(&self, side: Side, number: usize) -> usize {
@@ -64,7 +74,7 @@ impl Cpus {
     ///
     /// The processor is offline, or not allowed for this process.
     pub fn take_one(&self) -> Result<()> {
-        take(self.0[self.0.len() - 1])
+        take(self.last())
     }
 }
 
@@ -111,6 +121,8 @@ mod tests {
         assert_eq!((two.of(Side::Near, 7), two.of(Side::Far, 7)), (3, 5));
         let four = Cpus(vec![0, 1, 2, 3]);
         assert_eq!((four.of(Side::Near, 1), four.of(Side::Far, 1)), (2, 3));
+        let only = four.only_one();
+        assert_eq!((only.count(), only.of(Side::Near, 1), only.of(Side::Far, 1)), (1, 3, 3));
         let one = Cpus(vec![4]);
         assert_eq!((one.of(Side::Near, 2), one.of(Side::Far, 2)), (4, 4));
     }

@@ -13,9 +13,9 @@ use macvlan_common::{
     mac::Mac,
 };
 use macvlan_core::{
-    kernel::ifname::IfName,
     model::{
         keyword::parse_keyword,
+        master_name::MasterName,
         options::{SingleMac, XdpChoice},
         parse::{parse_mac, parse_mode},
     },
@@ -49,7 +49,7 @@ pub struct Config {
     /// Its name.
     pub name: String,
     /// The lower device; the default route's if `None`.
-    pub master: Option<IfName>,
+    pub master: Option<MasterName>,
     /// Mode of the children.
     pub mode: Mode,
     /// Largest L3 packet; the master's if `None`.

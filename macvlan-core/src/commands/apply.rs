@@ -13,8 +13,8 @@ use crate::{
     commands::work::Work,
     config::{Config, master::MasterConfig},
     discovery::{access::Access, locked_master::LockedMaster, masters::find_master},
-    kernel::{ifname::IfName, netlink::Netlink, netns::NetnsId},
-    model::child::Child,
+    kernel::{netlink::Netlink, netns::NetnsId},
+    model::{child::Child, master_name::MasterName},
     plan::{
         children::plan_children,
         describe::{self, unsettled::unsettled},
@@ -29,7 +29,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MasterStep {
     /// The master.
-    pub ifname: IfName,
+    pub ifname: String,
     /// What is done, in words.
     pub step: String,
 }
@@ -74,7 +74,7 @@ async fn apply_all(config: &Config, access: Access) -> Result<Applied> {
             match execute(&mut locked, &config.request, &plan).await {
                 Ok(mut warnings) => {
                     warnings.extend(unsettled(&locked));
-                    outcome.warnings.extend(named(&config.name, warnings));
+                    outcome.warnings.extend(named(&locked.master.name, warnings));
                 }
                 Err(error) => {
                     outcome.failures.push(error.context(cannot_apply(&config.name)));
@@ -129,7 +129,7 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
     if request.prune {
         plan.doomed = orphans;
     } else {
-        let name = &config.name;
+        let name = &locked.master.name;
         warnings.extend(orphans.iter().map(|child| {
             format!(
                 "child {} of {name:?} is ours and not in the file; delete it with \"macvlan-ctl child del {name} \
@@ -146,7 +146,7 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
     let steps = describe::describe(&locked, request, &plan).await?;
     let changes = steps.into_iter().filter(|step| step.changes);
     let steps: Vec<MasterStep> =
-        changes.map(|step| MasterStep { ifname: config.name.clone(), step: step.text }).collect();
+        changes.map(|step| MasterStep { ifname: locked.master.name.clone(), step: step.text }).collect();
     if let Some(reason) = &locked.refusal {
         // Whoever acts tells it again, with the same words.
         if access == Access::Read || steps.is_empty() {
@@ -154,7 +154,7 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
                 [] => no_bpf(reason, locked.children().len()),
                 _ => shim_instead(reason, &locked.master),
             };
-            warnings.extend(named(&config.name, vec![told]));
+            warnings.extend(named(&locked.master.name, vec![told]));
         }
     }
     Ok(Prepared { config, locked, plan, steps, warnings })
@@ -186,7 +186,7 @@ fn orphans(locked: &LockedMaster, plan: &Plan) -> Vec<Child> {
 
 /// Refuses new children of one name in one namespace: each master's plan knows of its own alone.
 fn refuse_twins(prepared: &[Prepared<'_>]) -> Result<()> {
-    let mut seen: BTreeMap<(&str, u64), &IfName> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, u64), &MasterName> = BTreeMap::new();
     for one in prepared {
         for child in &one.plan.children {
             let place: NetnsId = child.netns.id();
@@ -202,10 +202,10 @@ fn refuse_twins(prepared: &[Prepared<'_>]) -> Result<()> {
     Ok(())
 }
 
-fn cannot_apply(name: &IfName) -> String {
+fn cannot_apply(name: &MasterName) -> String {
     format!("cannot apply the configuration to {name:?}")
 }
 
-fn named(name: &IfName, warnings: Vec<String>) -> impl Iterator<Item = String> {
+fn named(name: &str, warnings: Vec<String>) -> impl Iterator<Item = String> {
     warnings.into_iter().map(move |warning| format!("{name}: {warning}"))
 }

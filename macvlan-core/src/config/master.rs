@@ -13,6 +13,7 @@ use crate::{
     kernel::ifname::IfName,
     model::{
         keyword::parse_keyword,
+        master_name::MasterName,
         options::{MOST_CHILDREN, MissingChoice, Options, SingleMac, StormLimit, parse_storm_limit},
         parse::{parse_address, parse_gateway, parse_kind, parse_mac, parse_mode},
         request::AttachRequest,
@@ -27,8 +28,8 @@ use crate::{
 /// What the file says of one master.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MasterConfig {
-    /// Its name.
-    pub name: IfName,
+    /// What it is called there.
+    pub name: MasterName,
     /// Its data path and children, as `attach` takes them; with the policies.
     pub request: AttachRequest,
     /// What its children may do: the same as in the request.

@@ -21,7 +21,8 @@ use crate::{
         master::{FirstMentions, read_master},
         reader::{Fields, Source, twice},
     },
-    kernel::{errno::errno, ifname::IfName},
+    kernel::errno::errno,
+    model::{master_name::MasterName, parse::parse_listener},
 };
 
 pub use crate::{
@@ -76,14 +77,11 @@ impl Config {
         let source = Source::new(path, text);
         let mut fields = Fields::of_document(&source, KEYS)?;
         let mut config = Self {
-            metrics: fields.text("metrics", |text| {
-                let bad = |_| anyhow!("{text:?} is not ADDRESS:PORT, like \"127.0.0.1:10099\"");
-                text.parse().map_err(bad)
-            })?,
+            metrics: fields.text("metrics", parse_listener)?,
             detach_on_exit: fields.boolean("detach-on-exit")?.unwrap_or_default(),
             masters: Vec::new(),
         };
-        let mut names: BTreeMap<IfName, usize> = BTreeMap::new();
+        let mut names: BTreeMap<MasterName, usize> = BTreeMap::new();
         let mut mentions = FirstMentions::default();
         for fields in fields.tables("master")? {
             let at = fields.at();

@@ -5,8 +5,6 @@ use std::{fmt, path::Path};
 use anyhow::{Error, Result, anyhow};
 use toml::de::{DeTable, DeValue};
 
-use crate::kernel::ifname::IfName;
-
 /// Least likeness (Jaro and Winkler's, 0 to 1) at which one key may have been meant by another.
 const ALIKE: f64 = 0.75;
 
@@ -213,6 +211,6 @@ fn unknown_key(key: &str, known: &[&str]) -> String {
 }
 
 /// Says that something is given twice.
-pub fn twice(what: &str, name: &IfName, first: usize) -> Error {
+pub fn twice(what: &str, name: &impl fmt::Debug, first: usize) -> Error {
     anyhow!("{what} {name:?} is given twice, first in line {first}")
 }

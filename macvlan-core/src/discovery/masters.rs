@@ -8,7 +8,6 @@ use crate::{
     datapath::bpf::{attached, moved},
     discovery::children::Observed,
     kernel::{
-        ifname::IfName,
         master_key::MasterKey,
         netlink::{
             Netlink,
@@ -16,19 +15,52 @@ use crate::{
         },
         netns::Netns,
     },
-    model::master::Master,
+    model::{master::Master, master_name::MasterName},
 };
 
-/// The device named `name`, as long as it can carry macvlans at all.
+/// The device that is called `name`: by its name, another one that it has (`ip link property add altname`) or, where no
+/// device is called so, as that of the default route. `None` where there is none.
+///
+/// # Errors
+///
+/// Netlink tells neither devices nor routes.
+pub async fn find_link(netlink: &Netlink, name: &MasterName) -> Result<Option<Link>> {
+    match netlink.link_by_name(name.as_str()).await? {
+        None if name.is_default_route() => link_of_default_route(netlink).await,
+        found => Ok(found),
+    }
+}
+
+/// The device of the default route with the least metric, of either family.
+///
+/// # Errors
+///
+/// Netlink tells neither devices nor routes.
+pub async fn link_of_default_route(netlink: &Netlink) -> Result<Option<Link>> {
+    match netlink.default_route_device().await? {
+        Some(index) => netlink.link_by_index(index, None).await,
+        None => Ok(None),
+    }
+}
+
+/// Why there is no master of this name.
+pub fn missing(name: &MasterName) -> &'static str {
+    match name.is_default_route() {
+        true => "there is no default route; name a device",
+        false => "no such device",
+    }
+}
+
+/// The device that is called `name`, as long as it can carry macvlans at all.
 ///
 /// # Errors
 ///
 /// When there is none, or it is the wrong kind of device.
 pub async fn find_master(netlink: &Netlink, name: &str) -> Result<Master> {
     // The kernel's own word on a name that is too long speaks of mathematics.
-    name.parse::<IfName>()?;
-    let link = netlink.link_by_name(name).await?;
-    let link = link.ok_or_else(|| anyhow!("no such device; see: ip link"))?;
+    let name: MasterName = name.parse()?;
+    let link = find_link(netlink, &name).await?;
+    let link = link.ok_or_else(|| anyhow!("{}; see: ip link", missing(&name)))?;
     master_of_link(netlink, link).await
 }
 

@@ -397,6 +397,13 @@ impl AttachedMaster {
     /// Warns of children whose containers are not known for long.
     fn note_unsettled(&mut self, children: &[&Child], members: &Members, report: Report<'_>) {
         let is_unsettled = |mac: &Mac| members.policies.get(mac).is_some_and(|policy| policy.is_unsettled());
+        for child in children.iter().filter(|child| !is_unsettled(&child.mac)) {
+            if self.unsettled.remove(&child.mac).is_some_and(|(_, was_told)| was_told) {
+                let (master, title, mac) = (&self.master.name, child.title(), child.mac);
+                let text = "its container is known now, and its settings hold";
+                report(Note::Info(format!("{master}: child {title} ({mac}): {text}")));
+            }
+        }
         self.unsettled.retain(|mac, _| is_unsettled(mac));
         for child in children.iter().filter(|child| is_unsettled(&child.mac)) {
             let (since, is_told) = self.unsettled.entry(child.mac).or_insert((Instant::now(), false));

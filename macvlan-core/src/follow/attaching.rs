@@ -24,19 +24,20 @@ pub fn obstacle(watcher: &Watcher, name: &str) -> Option<String> {
     }
 }
 
-/// Attaches, or brings the master and its children to what the configuration says; gives warnings, each
-/// with the master's name. Another command is not waited for.
+/// Attaches to the device of this name, or brings it and its children to what the configuration says; gives warnings,
+/// each with the name. Another command is not waited for.
 ///
 /// # Errors
 ///
 /// [`Busy`](crate::kernel::lock::Busy) while another command is at work on the master; else why it cannot
 /// be as the configuration says.
-pub async fn bring_about(wanted: &WantedMaster) -> Result<Vec<String>> {
-    at_once(bring_about_in_time(wanted)).await
+pub async fn bring_about(wanted: &WantedMaster, name: &str) -> Result<Vec<String>> {
+    at_once(bring_about_in_time(wanted, name)).await
 }
 
-async fn bring_about_in_time(wanted: &WantedMaster) -> Result<Vec<String>> {
+async fn bring_about_in_time(wanted: &WantedMaster, name: &str) -> Result<Vec<String>> {
     let mut master = wanted.config.clone();
+    master.name = name.parse()?;
     master.request.follows = true;
     if !wanted.configured {
         let warnings = attach::attach(master.name.as_str(), &master.request).await?.warnings;

@@ -7,7 +7,10 @@ use tokio::time::Instant;
 
 use crate::{
     commands::detach,
-    discovery::{access::Access, masters::find_master},
+    discovery::{
+        access::Access,
+        masters::{find_link, find_master, missing},
+    },
     follow::{
         attached_master::{AttachedMaster, Synced},
         attaching::{bring_about, obstacle, remove_pins},
@@ -24,6 +27,7 @@ use crate::{
         netlink::events::changed::DeviceKey,
         netns::place::Place,
     },
+    model::master_name::MasterName,
 };
 
 /// How long to leave a master to another command before trying again.
@@ -38,6 +42,9 @@ const FAILED: Duration = Duration::from_secs(1);
 /// A master, there or not.
 pub struct FollowedMaster {
     wanted: WantedMaster,
+    /// The name of the device that is meant, once it was found: what is asked for may be the default route's, or another
+    /// name of the device. It is kept to until it is gone, wherever that route leads meanwhile.
+    found: Option<String>,
     state: State,
     /// When to attach as wanted, which another command was in the way of.
     held_up: Option<Instant>,
@@ -55,7 +62,7 @@ enum State {
 impl FollowedMaster {
     /// One that is not there yet.
     pub fn waiting(wanted: WantedMaster) -> Self {
-        Self { wanted, state: State::Waiting(String::new()), held_up: None, alone: None }
+        Self { wanted, found: None, state: State::Waiting(String::new()), held_up: None, alone: None }
     }
 
     /// Attaches, if the device is there and up.
@@ -65,7 +72,7 @@ impl FollowedMaster {
     /// When it is, and cannot be attached to.
     pub async fn start(wanted: WantedMaster, watcher: &Watcher, report: Report<'_>) -> Result<Self> {
         let mut followed = Self::waiting(wanted);
-        match obstacle(watcher, followed.name()) {
+        match followed.obstacle(watcher).await {
             Some(why) => followed.wait(why, report),
             None => match followed.attach(watcher, report).await {
                 Err(error) if error.is::<Busy>() => followed.wait(format!("{error:#}"), report),
@@ -75,9 +82,14 @@ impl FollowedMaster {
         Ok(followed)
     }
 
-    /// Its name, as asked for.
+    /// What it is asked for by.
+    pub fn asked_for(&self) -> &MasterName {
+        &self.wanted.config.name
+    }
+
+    /// The name of its device or, where that is not found, what it is asked for by.
     pub fn name(&self) -> &str {
-        self.wanted.config.name.as_str()
+        self.found.as_deref().unwrap_or(self.asked_for().as_str())
     }
 
     /// Whether its rules ask where children live, or whose.
@@ -145,6 +157,19 @@ impl FollowedMaster {
         self.retry_at().is_some_and(|due| now >= due)
     }
 
+    /// Finds its device. Gives why it cannot be attached to now, though it may later.
+    async fn obstacle(&mut self, watcher: &Watcher) -> Option<String> {
+        if self.found.is_none() {
+            let link = match find_link(watcher.netlink(), self.asked_for()).await {
+                Ok(link) => link,
+                Err(error) => return Some(format!("{error:#}")),
+            };
+            let Some(link) = link else { return Some(missing(self.asked_for()).into()) };
+            self.found = Some(link.name);
+        }
+        obstacle(watcher, self.name())
+    }
+
     fn wait(&mut self, why: String, report: Report<'_>) {
         if !matches!(&self.state, State::Waiting(before) if *before == why) {
             report(Note::Info(format!("{}: waiting: {why}", self.name())));
@@ -154,7 +179,7 @@ impl FollowedMaster {
 
     /// Makes sure that no other run follows the device of this name.
     async fn claim(&mut self, watcher: &Watcher) -> Result<()> {
-        let name = self.wanted.config.name.as_str();
+        let name = self.name();
         // Attaching says what is wrong with it.
         let Ok(master) = find_master(watcher.netlink(), name).await else { return Ok(()) };
         let key = master.key.to_string();
@@ -168,7 +193,7 @@ impl FollowedMaster {
 
     async fn attach(&mut self, watcher: &Watcher, report: Report<'_>) -> Result<()> {
         self.claim(watcher).await?;
-        let brought = bring_about(&self.wanted).await;
+        let brought = bring_about(&self.wanted, self.name()).await;
         let is_busy = brought.as_ref().is_err_and(anyhow::Error::is::<Busy>);
         self.held_up = is_busy.then(|| Instant::now() + BUSY_ATTACHING);
         let name = self.name();
@@ -177,7 +202,9 @@ impl FollowedMaster {
         }
         let master = find_master(watcher.netlink(), name).await;
         let master = master.with_context(|| format!("cannot follow {name:?}"))?;
-        report(Note::Info(format!("{name}: attached")));
+        let asked_for = self.asked_for().as_str();
+        let as_what = if name == asked_for { String::new() } else { format!(" as {asked_for:?}") };
+        report(Note::Info(format!("{name}: attached{as_what}")));
         let request = &self.wanted.config.request;
         let adopts = request.options.over(request.at_first).adopt;
         let attached = AttachedMaster::new(master, &self.wanted.config.policies, adopts, watcher)?;
@@ -188,7 +215,7 @@ impl FollowedMaster {
     /// Attaches, if the device is there and up; else, or if it fails, goes on waiting.
     async fn try_attach(&mut self, watcher: &Watcher, report: Report<'_>) {
         let was_held_up = self.held_up.take().is_some();
-        if let Some(why) = obstacle(watcher, self.name()) {
+        if let Some(why) = self.obstacle(watcher).await {
             self.wait(why, report);
         } else if let Err(error) = self.attach(watcher, report).await {
             let why = format!("{error:#}");
@@ -203,13 +230,19 @@ impl FollowedMaster {
         }
     }
 
+    /// The same, for whatever device is meant by now.
+    async fn find_and_attach(&mut self, watcher: &Watcher, report: Report<'_>) {
+        self.found = None;
+        self.try_attach(watcher, report).await;
+    }
+
     /// Takes notice of a change.
     pub async fn note(&mut self, change: &Change, watcher: &Watcher, report: Report<'_>) {
         let State::Attached(attached) = &mut self.state else {
             if let Subject::Device(link) = &change.subject
-                && link.name == self.wanted.config.name.as_str()
+                && link.name == self.name()
             {
-                self.try_attach(watcher, report).await;
+                self.find_and_attach(watcher, report).await;
             }
             return;
         };
@@ -231,10 +264,13 @@ impl FollowedMaster {
                     report(Note::Warning(format!("{error:#}")));
                 }
                 // Another device may bear the name already.
-                self.try_attach(watcher, report).await;
+                self.find_and_attach(watcher, report).await;
             }
             Subject::Device(link) => {
                 attached.master.name.clone_from(&link.name);
+                if self.wanted.config.name.is_default_route() {
+                    self.found = Some(link.name.clone());
+                }
                 attached.master.mac = link.mac.unwrap_or(attached.master.mac);
                 attached.master.mtu = link.mtu;
                 attached.master.up = link.up;
@@ -253,7 +289,7 @@ impl FollowedMaster {
     /// Looks without an event: a master that could not be attached to, a data path that changed.
     pub async fn check(&mut self, watcher: &Watcher, report: Report<'_>) {
         match &mut self.state {
-            State::Waiting(_) => self.try_attach(watcher, report).await,
+            State::Waiting(_) => self.find_and_attach(watcher, report).await,
             State::Attached(attached) => {
                 // Of an address that a child had before anybody watched, no event told.
                 attached.addresses.forget_all();
@@ -266,9 +302,9 @@ impl FollowedMaster {
     pub async fn change(&mut self, wanted: WantedMaster, watcher: &Watcher, report: Report<'_>) {
         self.wanted = wanted;
         if let State::Attached(attached) = &self.state
-            && attached.master.name != self.wanted.config.name.as_str()
+            && attached.master.name != self.name()
         {
-            report(Note::Info(format!("{}: named {:?} now", self.wanted.config.name, attached.master.name)));
+            report(Note::Info(format!("{}: named {:?} now", self.name(), attached.master.name)));
             return;
         }
         self.attach_as_wanted(watcher, report).await;
@@ -277,6 +313,9 @@ impl FollowedMaster {
     /// Attaches, or tries to; what is attached goes on as it was where that fails.
     async fn attach_as_wanted(&mut self, watcher: &Watcher, report: Report<'_>) {
         let before = std::mem::replace(&mut self.state, State::Waiting(String::new()));
+        if matches!(before, State::Waiting(_)) {
+            return self.find_and_attach(watcher, report).await;
+        }
         self.try_attach(watcher, report).await;
         if let (State::Waiting(_), State::Attached(attached)) = (&self.state, before) {
             self.state = State::Attached(attached);

@@ -1,11 +1,12 @@
 //! Follows masters until it is told to stop.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant as Clock},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -14,13 +15,13 @@ use tokio::{
 
 use crate::{
     commands::work::Work,
-    discovery::{access::Access, homes::Told},
+    discovery::{access::Access, homes::Told, masters::find_link},
     follow::{
         followed_master::FollowedMaster,
         notes::{Note, Report},
         privileges,
         service::ServiceManager,
-        settings::{Reload, Settings},
+        settings::{Reload, Settings, WantedMaster},
         snapshot::{Snapshot, Tallies},
         watch::{
             change::{Change, Subject},
@@ -67,6 +68,7 @@ impl Follower {
         // A socket of its own, for questions that are open beside others.
         let asker = HomeAsker::new(Netlink::open()?);
         let mut follower = Self { watcher, masters: Vec::new(), settings, tallies, views, asker };
+        refuse_twins(follower.watcher.netlink(), &follower.settings.masters).await?;
         for wanted in follower.settings.masters.clone() {
             follower.masters.push(FollowedMaster::start(wanted, &follower.watcher, report).await?);
         }
@@ -264,7 +266,7 @@ impl Follower {
     async fn take(&mut self, settings: Settings, report: Report<'_>) {
         let mut before = std::mem::take(&mut self.masters);
         for wanted in &settings.masters {
-            let index = before.iter().position(|followed| followed.name() == wanted.config.name.as_str());
+            let index = before.iter().position(|followed| *followed.asked_for() == wanted.config.name);
             let mut followed = match index {
                 Some(index) => before.remove(index),
                 None => FollowedMaster::waiting(wanted.clone()),
@@ -296,6 +298,19 @@ impl Follower {
             self.views.send_replace(Arc::new(view));
         }
     }
+}
+
+/// Refuses two names of one device: each would undo what the other one's settings say.
+async fn refuse_twins(netlink: &Netlink, wanted: &[WantedMaster]) -> Result<()> {
+    let mut by_index = BTreeMap::new();
+    for name in wanted.iter().map(|wanted| &wanted.config.name) {
+        if let Some(link) = find_link(netlink, name).await?
+            && let Some(other) = by_index.insert(link.index, name)
+        {
+            bail!("cannot follow {name:?}: it is the same device as {other:?}");
+        }
+    }
+    Ok(())
 }
 
 struct Signals {

@@ -13,6 +13,7 @@ pub(crate) mod kept;
 pub mod keyword;
 pub mod known_by;
 pub mod master;
+pub mod master_name;
 pub(crate) mod members;
 pub(crate) mod neighbours;
 pub mod options;

@@ -1,6 +1,6 @@
 //! The values of settings, from text.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Error, Result, anyhow, bail};
 use macvlan_common::{child::Mode, mac::Mac};
@@ -76,6 +76,21 @@ pub fn parse_gateway(text: &str) -> Result<IpAddr> {
     text.parse().map_err(|_| anyhow!("gateway {text:?} is not an IP address"))
 }
 
+/// Where to listen. Brackets may be around an address of either family: so one text does for both, in which a variable
+/// stands for the address.
+///
+/// # Errors
+///
+/// When it is not `ADDRESS:PORT`.
+pub fn parse_listener(text: &str) -> Result<SocketAddr> {
+    let in_brackets = || {
+        let (address, port) = text.strip_prefix('[')?.split_once("]:")?;
+        Some(SocketAddr::new(address.parse::<Ipv4Addr>().ok()?.into(), port.parse().ok()?))
+    };
+    let address = text.parse().ok().or_else(in_brackets);
+    address.ok_or_else(|| anyhow!("{text:?} is not ADDRESS:PORT, like 127.0.0.1:10099"))
+}
+
 /// The value of a setting that is a number.
 ///
 /// # Errors
@@ -90,5 +105,27 @@ pub(crate) fn on_off(key: &str, text: &str) -> Result<bool> {
         "on" => Ok(true),
         "off" => Ok(false),
         _ => bail!("{key} {text:?} is neither on nor off"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_to_listen_on_may_have_brackets_whatever_its_family() {
+        let listener = |text| parse_listener(text).map(|address| address.to_string()).ok();
+        for (text, is) in [
+            ("127.0.0.1:10099", "127.0.0.1:10099"),
+            ("[192.0.2.1]:10099", "192.0.2.1:10099"),
+            ("[2001:db8::1]:10099", "[2001:db8::1]:10099"),
+        ] {
+            assert_eq!(listener(text).as_deref(), Some(is));
+        }
+        for text in
+            ["", "10099", "192.0.2.1", "[192.0.2.1]", "[192.0.2.1]:", "[192.0.2.1]:99999", "[]:1", "web:1"]
+        {
+            assert_eq!(listener(text), None, "{text:?}");
+        }
     }
 }

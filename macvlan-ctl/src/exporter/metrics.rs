@@ -55,6 +55,8 @@ metrics! {
         "Whether a child reaches the host through the hairpin.";
     CHILD_ELSEWHERE = gauge "macvlan_child_elsewhere" ["master", "mac"],
         "Whether the MAC of a child was heard on the wire since the child last sent.";
+    CHILD_UNSETTLED = gauge "macvlan_child_unsettled" ["master", "mac"],
+        "Whether the settings of a child hang on its container, which is not known yet: it may the least meanwhile.";
     CHILD_WIRE_ADDRESSES = gauge "macvlan_child_wire_addresses" ["master", "mac"],
         "IP addresses of a child that frames from a wire of one MAC are given to it by, 64 at most besides its device's; absent on other wires.";
     CHILD_POLICY = gauge "macvlan_child_policy_info" [

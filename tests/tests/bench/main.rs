@@ -121,7 +121,8 @@ fn check_figures(report: &Value) {
         });
         found.or_fail(format!("find {workload} of {contender}"))
     };
-    for workload in ["tcp-stream-1", "tcp-rr", "tcp-rr-p99", "tcp-rr-p999", "udp-64"] {
+    for workload in ["tcp-stream-1", "tcp-stream-1-one-cpu", "tcp-rr", "tcp-rr-p99", "tcp-rr-p999", "udp-64"]
+    {
         let ours = of(workload, "host-child".into(), "tc");
         assert!(ours["ratios"]["bridge"]["median"].is_f64(), "{ours}");
         assert!(ours["ratios"]["macvlan"].is_null(), "plain macvlan keeps host and child apart: {ours}");

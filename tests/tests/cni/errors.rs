@@ -82,10 +82,12 @@ fn an_error_names_the_object_and_the_remedy() {
     let (code, message) = refused(without_addresses("ip"));
     assert_eq!((code, message.contains("use \"mac\", or give the network an ipam")), (7, true), "{message}");
     // The lab's host has no default route.
-    let mut no_master = network("1.1.0");
-    no_master["master"] = json!("");
-    let (code, message) = refused(no_master);
-    assert_eq!((code, message.contains("there is no default route")), (7, true), "{message}");
+    for named in ["", "default"] {
+        let mut no_master = network("1.1.0");
+        no_master["master"] = json!(named);
+        let (code, message) = refused(no_master);
+        assert_eq!((code, message.contains("there is no default route")), (7, true), "{message}");
+    }
     is_untouched(&lab, &ns);
 }
 

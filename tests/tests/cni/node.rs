@@ -21,7 +21,7 @@ use macvlan_tests::{
 };
 use serde_json::Value;
 
-use crate::manifests::{documents, of_kind, validator};
+use crate::manifests::{PLAIN, documents, of_kind, validator};
 
 /// Where the node has what is in the ConfigMap.
 const FILES: &str = "/run/files";
@@ -29,12 +29,13 @@ const FILES: &str = "/run/files";
 #[test]
 fn the_daemon_set_installs_the_plugin_follows_and_answers_its_probes() {
     needs!(require::lab, require::cni, require::podman, validator);
-    let documents = documents("macvlan-ctl.yaml");
+    let documents = documents(PLAIN);
     let pod = of_kind(&documents, "DaemonSet")["spec"]["template"]["spec"].clone();
     let (install, agent) = (&pod["initContainers"][0], &pod["containers"][0]);
     let image = agent["image"].as_str().or_fail("read the image's name");
     let lab = Lab::new();
     lab.host.ns.ip("addr add 192.0.2.2/24 dev eth0");
+    lab.host.ns.ip("route add default via 192.0.2.1");
     let node = Node::start(&lab, image);
     let version = node.podman(&["run", "--rm", "--pull=never", "--network=none", image, "--version"]);
     assert_eq!(version.succeeded().stdout, format!("macvlan-ctl {}\n", env!("CARGO_PKG_VERSION")));

@@ -227,7 +227,9 @@ within a round, and its median is shown. So a machine that gets slower or faster
 The medians of two bars may be of different rounds: where they would give another ratio, it stands beside, after \
 \"bars\"; believe the one of the rounds.</li>\
 <li>Rates are what arrived at the receiver. What was lost on the way is told beside them.</li>\
-<li>Sender and receiver have a processor each, where there are two. The generator sends and receives in \
+<li>Sender and receiver have a processor each, where there are two. How these keep up with each other differs from \
+round to round: where it says \"one CPU\" both \
+share one, and what is measured is all the work on a stream, which differs less. The generator sends and receives in \
 one context of the kernel, so time for each of its frames is what both cost together.</li>\
 <li>Ours is blue, a limit is hatched: nothing that uses the same devices can be better, and it is not something \
 to use.</li></ul>";

@@ -35,10 +35,18 @@ pub struct Workload {
 }
 
 /// All of them.
-pub const WORKLOADS: [Workload; 7] = [
+pub const WORKLOADS: [Workload; 8] = [
     Workload {
         quantities: &quantity::TCP_1,
         measure: |cpus, near, far, effort| Ok(vec![OCTET * stream(cpus, near, far, 1, effort.time)?]),
+        both_ways: false,
+        quick: true,
+    },
+    Workload {
+        quantities: &quantity::TCP_1_ONE_CPU,
+        measure: |cpus, near, far, effort| {
+            Ok(vec![OCTET * stream(&cpus.only_one(), near, far, 1, effort.time)?])
+        },
         both_ways: false,
         quick: true,
     },

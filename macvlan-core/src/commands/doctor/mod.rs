@@ -38,13 +38,10 @@ use crate::{
         children::{Observed, find_children},
         datapath::{datapath_of, find_datapath},
         features::probe_features,
-        masters::{self, master_of_link},
+        masters::{self, find_link, master_of_link, missing},
     },
-    kernel::{
-        ifname::IfName,
-        netlink::{Netlink, link::Link},
-    },
-    model::master::Master,
+    kernel::netlink::{Netlink, link::Link},
+    model::{master::Master, master_name::MasterName},
 };
 
 pub use crate::commands::doctor::finding::{Finding, Status};
@@ -101,11 +98,12 @@ async fn examine_named(
         let reason = "children are made on a device of this network namespace";
         vec![Finding::new(Status::Problem, "master", found, reason).remedy("ip link").on(name)]
     };
-    if let Err(error) = name.parse::<IfName>() {
-        return Ok(problem(error.to_string()));
-    }
-    match netlink.link_by_name(name).await? {
-        None => Ok(problem("no such device".into())),
+    let name: MasterName = match name.parse() {
+        Ok(name) => name,
+        Err(error) => return Ok(problem(error.to_string())),
+    };
+    match find_link(netlink, &name).await? {
+        None => Ok(problem(missing(&name).into())),
         Some(link) => examine_device(netlink, observed, link, root).await,
     }
 }

@@ -85,6 +85,23 @@ impl Netlink {
         Ok(routes.iter().filter_map(|route| network_on_link(route, index)).collect())
     }
 
+    /// The index of the device that the default route with the least metric leads through, of either family; of one
+    /// over several devices, the first.
+    ///
+    /// # Errors
+    ///
+    /// Routes cannot be listed: no memory is left, or the dump was interrupted too often.
+    pub async fn default_route_device(&self) -> Result<Option<u32>> {
+        let request = RouteNetlinkMessage::GetRoute(RouteMessage::default());
+        let objects = self.dump(request).await.context("cannot list routes")?;
+        let routes = objects.into_iter().filter_map(|object| match object {
+            RouteNetlinkMessage::NewRoute(route) => default_route(&route),
+            _ => None,
+        });
+        // Of equals, the first.
+        Ok(routes.min_by_key(|(metric, _)| *metric).map(|(_, index)| index))
+    }
+
     /// Makes a route to a host through a device; one of ours that is there already is left as it is.
     ///
     /// # Errors
@@ -172,6 +189,24 @@ fn next_hops(attributes: &[RouteAttribute]) -> Vec<IpAddr> {
         _ => None,
     };
     attributes.iter().filter_map(address).collect()
+}
+
+/// Metric and device, if it is a default route of the main table.
+fn default_route(route: &RouteMessage) -> Option<(u32, u32)> {
+    let header = &route.header;
+    let is_default = header.table == RouteHeader::RT_TABLE_MAIN
+        && header.kind == RouteType::Unicast
+        && header.destination_prefix_length == 0;
+    let (mut metric, mut index) = (0, None);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Oif(device) => index = Some(*device),
+            RouteAttribute::MultiPath(hops) => index = hops.first().map(|hop| hop.interface_index),
+            _ => {}
+        }
+    }
+    index.filter(|_| is_default).map(|index| (metric, index))
 }
 
 fn network_on_link(route: &RouteMessage, index: u32) -> Option<(IpAddr, u8)> {
@@ -262,6 +297,37 @@ mod tests {
         let mut written = message(7, route);
         written.header.protocol = RouteProtocol::Static;
         assert_eq!(host_route(written), None);
+    }
+
+    #[test]
+    fn a_default_route_leads_through_its_device_or_the_first_of_several() {
+        let route = |prefix, attributes| {
+            let mut route = RouteMessage::default();
+            route.header.table = RouteHeader::RT_TABLE_MAIN;
+            route.header.kind = RouteType::Unicast;
+            route.header.destination_prefix_length = prefix;
+            route.attributes = attributes;
+            route
+        };
+        let over = |index| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = index;
+            hop
+        };
+        let through = RouteAttribute::Oif(7);
+        assert_eq!(default_route(&route(0, vec![through.clone()])), Some((0, 7)));
+        assert_eq!(
+            default_route(&route(0, vec![RouteAttribute::Priority(9), through.clone()])),
+            Some((9, 7))
+        );
+        assert_eq!(
+            default_route(&route(0, vec![RouteAttribute::MultiPath(vec![over(8), over(7)])])),
+            Some((0, 8))
+        );
+        assert_eq!(default_route(&route(24, vec![through.clone()])), None);
+        let mut other = route(0, vec![through]);
+        other.header.table = RouteHeader::RT_TABLE_UNSPEC;
+        assert_eq!(default_route(&other), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use macvlan_common::child::AntiSpoof;
 use macvlan_core::{
     discovery::access::Access,
     kernel::{ifname::IfName, netns::NetnsRef},
-    model::{child_name::ChildName, spec::ChildSpec},
+    model::{child_name::ChildName, parse::parse_listener, spec::ChildSpec},
     policy::change::{PolicyChange, parse_anti_spoof},
 };
 
@@ -139,7 +139,7 @@ impl Command {
 #[derive(Debug, Args)]
 #[command(after_help = NEW_CHILD)]
 pub struct Attach {
-    /// The device: physical, VLAN, bond or bridge.
+    /// The device: physical, VLAN, bond or bridge; "default" is that of the default route.
     pub master: String,
 
     /// Make this child, unless it is there; may be repeated. Left out: no child is made.
@@ -176,7 +176,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/macvlan-ctl/config.toml";
 /// Attach, then follow.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The devices. Left out: those of the configuration.
+    /// The devices; "default" is that of the default route. Left out: those of the configuration.
     pub masters: Vec<String>,
 
     /// Where the configuration is. Left out: /etc/macvlan-ctl/config.toml, if it is there.
@@ -223,8 +223,7 @@ impl FromStr for MetricsAt {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "off" => Ok(Self::Off),
-            address => address
-                .parse()
+            address => parse_listener(address)
                 .map(Self::Address)
                 .map_err(|_| "it is neither ADDRESS:PORT, like 127.0.0.1:10099, nor \"off\"".to_owned()),
         }

@@ -21,7 +21,7 @@ use macvlan_core::{
         netlink::{Netlink, link::ListOptions},
         netns::NetnsRef,
     },
-    model::{spec::SPEC_KEYS, status::ChildStatus},
+    model::{master_name::MasterName, spec::SPEC_KEYS, status::ChildStatus},
 };
 
 use crate::args::Cli;
@@ -140,7 +140,8 @@ fn values(key: &str) -> Vec<Candidate> {
 fn devices() -> Vec<Candidate> {
     let links = wait_for(async { Netlink::open()?.links(ListOptions::default()).await });
     let masters = links.unwrap_or_default().into_iter().filter(|link| !link.is_child() && link.name != "lo");
-    masters.map(|link| (link.name, None)).collect()
+    let by_route = (MasterName::DEFAULT_ROUTE.to_owned(), Some("the device of the default route".to_owned()));
+    masters.map(|link| (link.name, None)).chain([by_route]).collect()
 }
 
 /// Children, by the container they are in and by their interface.

@@ -26,6 +26,7 @@ pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
         (&metrics::CHILD_UP, (|child| child.up) as fn(&ChildStatus) -> bool),
         (&metrics::CHILD_HOST_ACCESS, |child| child.host_access),
         (&metrics::CHILD_ELSEWHERE, |child| child.elsewhere),
+        (&metrics::CHILD_UNSETTLED, |child| child.unsettled),
     ] {
         let mut family = Family::new(metric);
         for master in &snapshot.masters {

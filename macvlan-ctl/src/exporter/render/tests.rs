@@ -52,7 +52,7 @@ fn child() -> ChildStatus {
         adopted: true,
         host_access: true,
         host_access_reason: None,
-        unsettled: false,
+        unsettled: true,
         policy: PolicyStatus {
             rate_rx: Some("1mbit+2kpps".parse().unwrap()),
             rate_tx: Some("12bit".parse().unwrap()),
@@ -190,6 +190,7 @@ fn what_cannot_be_known_is_absent_rather_than_zero() {
             "macvlan_child_policy_info",
             "macvlan_child_rate_limit_bytes_per_second",
             "macvlan_child_rate_limit_packets_per_second",
+            "macvlan_child_unsettled",
             "macvlan_child_up",
             "macvlan_datapath_degraded",
             "macvlan_datapath_info",

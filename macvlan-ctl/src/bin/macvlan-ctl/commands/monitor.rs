@@ -6,16 +6,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use macvlan_core::{
-    discovery::access::Access,
+    discovery::{
+        access::Access,
+        masters::{find_link, missing},
+    },
     follow::watch::{
         change::{Change, Subject, What},
         container_names::ContainerNames,
         datapath_watch::DatapathWatch,
         watcher::Watcher,
     },
-    kernel::netlink::link::Link,
+    kernel::netlink::{Netlink, link::Link},
+    model::master_name::MasterName,
 };
 use serde::Serialize;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -39,13 +43,13 @@ struct Line<'a> {
 /// Prints changes until stopped.
 pub async fn monitor(cli: &Cli, names: &[String]) -> Result<()> {
     let mut watcher = Watcher::open(Access::Read).await?;
-    let mut masters = BTreeSet::new();
+    let mut found = Vec::new();
     for name in names {
-        match watcher.device_named(name) {
-            Some(link) => masters.extend([link.index]),
-            None => bail!("cannot watch {name:?}: no such device; see: ip link"),
-        }
+        found.push(named(name).await.with_context(|| format!("cannot watch {name:?}"))?);
     }
+    let mut masters: BTreeSet<u32> = found.iter().map(|link| link.index).collect();
+    let names: Vec<String> = found.into_iter().map(|link| link.name).collect();
+    let names = names.as_slice();
     let (mut check, mut look) = (interval(CHECK), interval(LOOK));
     let (mut containers, mut datapaths) = (ContainerNames::default(), DatapathWatch::default());
     loop {
@@ -67,6 +71,15 @@ pub async fn monitor(cli: &Cli, names: &[String]) -> Result<()> {
                 print(cli, &named)?;
             }
         }
+    }
+}
+
+/// The device that is called so.
+async fn named(name: &str) -> Result<Link> {
+    let name: MasterName = name.parse()?;
+    match find_link(&Netlink::open()?, &name).await? {
+        Some(link) => Ok(link),
+        None => bail!("{}; see: ip link", missing(&name)),
     }
 }
 

@@ -20,8 +20,7 @@ use macvlan_core::{
         snapshot::Tallies,
         watch::change::{Change, What},
     },
-    kernel::ifname::IfName,
-    model::request::AttachRequest,
+    model::{master_name::MasterName, request::AttachRequest},
 };
 use macvlan_ctl::exporter;
 
@@ -72,7 +71,7 @@ fn config(args: &Run) -> Result<Config> {
 
 /// What the command line and the configuration ask for.
 fn settings(args: &Run, config: &Config) -> Result<Settings> {
-    let names: Vec<IfName> = match args.masters.as_slice() {
+    let names: Vec<MasterName> = match args.masters.as_slice() {
         [] => config.masters.iter().map(|master| master.name.clone()).collect(),
         named => named.iter().map(|name| name.parse()).collect::<Result<_>>()?,
     };
@@ -89,7 +88,7 @@ fn settings(args: &Run, config: &Config) -> Result<Settings> {
 }
 
 /// What the configuration says of a master, and the command line over it.
-fn wanted(args: &Run, config: &Config, name: IfName) -> WantedMaster {
+fn wanted(args: &Run, config: &Config, name: MasterName) -> WantedMaster {
     let configured = config.masters.iter().find(|master| master.name == name);
     let mut master = configured.cloned().unwrap_or_else(|| MasterConfig {
         name,
