@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     ffi::OsStr,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     thread,
@@ -21,6 +22,24 @@ const POLL: Duration = Duration::from_millis(100);
 pub fn run(command: &mut Command) -> Result<()> {
     show(command);
     let status = command.status().with_context(|| cannot_run(command))?;
+    succeeded(command, status)
+}
+
+/// As [`run`], with every line of the standard output shown to `look`, too.
+///
+/// # Errors
+/// As [`run`], or the output cannot be read.
+pub fn run_watched(command: &mut Command, mut look: impl FnMut(&str)) -> Result<()> {
+    show(command);
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| cannot_run(command))?;
+    let output = child.stdout.take().with_context(|| cannot_run(command))?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.with_context(|| cannot_run(command))?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        look(&line);
+    }
+    let status = child.wait().with_context(|| cannot_run(command))?;
     succeeded(command, status)
 }
 

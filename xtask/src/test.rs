@@ -1,18 +1,19 @@
 //! `test`: everything that can be shown on this machine, traffic and measurements included.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
     thread,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::{
     artifacts,
-    command::{cargo, read, run},
+    command::{cargo, read, run, run_watched},
     dist, go, kustomize,
     machine::{self, State},
     unpacked, validator,
@@ -23,6 +24,9 @@ const PACKAGE: &str = "macvlan-tests";
 
 /// Its measurements: alone on the machine, after everything else.
 const MEASUREMENTS: [&str; 2] = ["guard_speed", "speed"];
+
+/// Tests that may fail beside others and pass alone: more are no chance.
+const MOST_AGAIN: usize = 5;
 
 /// Tests that need devices, radios or a qdisc which not every kernel has: `vm-test` runs them on kernels that do.
 const ON_OTHER_KERNELS: [&str; 4] = ["guard_pace", "masters", "topology_vlan", "wifi"];
@@ -79,11 +83,20 @@ fn run_all(root: &Path, options: &Options) -> Result<()> {
     }
 
     let (tests, measured) = test_targets(&root.join("tests/tests"))?;
-    let mut privileged = on_real_devices(root, options.release)?;
-    privileged.env("MACVLAN_TESTS_GO", go::unpacked(root)?);
-    privileged.env("RUST_TEST_THREADS", threads()?.to_string());
-    privileged.arg("--lib").args(tests.iter().flat_map(|test| ["--test", test]));
-    run(options.pass_on(&mut privileged)).context("the tests on real devices failed")?;
+    let privileged = || {
+        let mut privileged = on_real_devices(root, options.release)?;
+        privileged.env("MACVLAN_TESTS_GO", go::unpacked(root)?);
+        privileged.arg("--lib").args(tests.iter().flat_map(|test| ["--test", test]));
+        anyhow::Ok(privileged)
+    };
+    let mut many = privileged()?;
+    many.env("RUST_TEST_THREADS", threads()?.to_string());
+    let mut failed = BTreeSet::new();
+    let outcome = run_watched(options.pass_on(&mut many), |line| failed.extend(failed_test(line)));
+    if let Err(error) = outcome {
+        ensure!((1..=MOST_AGAIN).contains(&failed.len()), "the tests on real devices failed: {error:#}");
+        again_alone(privileged()?, &failed).context("the tests on real devices failed")?;
+    }
 
     if measured && !options.no_speed {
         let mut speed = on_real_devices(root, options.release)?;
@@ -94,6 +107,30 @@ fn run_all(root: &Path, options: &Options) -> Result<()> {
         run(speed.args(&options.filter)).context("the measurements failed")?;
     }
     Ok(())
+}
+
+/// Runs tests again that failed beside others, one at a time: on a busy machine, one may not get the time that it allows.
+/// What fails alone fails.
+fn again_alone(mut tests: Command, failed: &BTreeSet<String>) -> Result<()> {
+    let names = failed.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    println!("\nfailed beside others, now alone: {names}");
+    let mut passed = 0;
+    run_watched(tests.args(["--", "--exact", "--test-threads=1"]).args(failed), |line| {
+        passed += passed_tests(line).unwrap_or(0);
+    })?;
+    ensure!(passed >= failed.len(), "of {names}, {passed} ran again");
+    println!("passed alone: {names}");
+    Ok(())
+}
+
+/// The test that a line of a test program's output says has failed.
+fn failed_test(line: &str) -> Option<String> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned)
+}
+
+/// How many tests have passed, by the last line of a test program's output.
+fn passed_tests(line: &str) -> Option<usize> {
+    line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse().ok()
 }
 
 /// How many tests of a program run at a time: most of the time they wait for what is not to come.
@@ -175,6 +212,19 @@ fn test_targets(directory: &Path) -> Result<(Vec<String>, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_failed_and_what_passed_is_read_of_the_output() {
+        assert_eq!(failed_test("test a::b_c ... FAILED"), Some("a::b_c".to_owned()));
+        for line in
+            ["test a ... ok", "test result: FAILED. 1 passed; 1 failed;", "    a", "---- a stdout ----"]
+        {
+            assert_eq!(failed_test(line), None, "{line}");
+        }
+        assert_eq!(passed_tests("test result: ok. 12 passed; 0 failed; 0 ignored;"), Some(12));
+        assert_eq!(passed_tests("test result: FAILED. 12 passed; 1 failed;"), None);
+        assert_eq!(passed_tests("test a ... ok"), None);
+    }
 
     #[test]
     fn measurements_are_set_apart_from_tests() {
