@@ -1,9 +1,6 @@
 //! Children made, changed and removed by the command, held against what `ip` tells of them.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use macvlan_common::{child::Mode, mac::Mac};
 use macvlan_tests::{
