@@ -5,9 +5,12 @@ use anyhow::{Context, Result};
 use crate::{
     apply::journal::Journal,
     discovery::locked_master::LockedMaster,
-    kernel::netlink::{
-        macvlan::{Change, OWNER_ALIAS},
-        sockets::Sockets,
+    kernel::{
+        marks::Marks,
+        netlink::{
+            macvlan::{Change, OWNER_ALIAS},
+            sockets::Sockets,
+        },
     },
     model::child::Child,
     plan::planned::PlannedChild,
@@ -25,6 +28,7 @@ pub async fn confirm_all(
 ) -> Result<()> {
     for planned in planned.iter().filter(|planned| planned.confirms) {
         let Some(child) = &planned.existing else { continue };
+        journal.marks(child.key(), Marks::open()?.of(child.key()));
         locked.mark(child, OWNER_ALIAS).await?;
         // Whoever follows hears of it.
         let inside = journal.socket(&planned.netns)?;

@@ -123,7 +123,7 @@ async fn complete(
             let (namespace, master) = (namespace.clone(), locked.master.index);
             let mac = link.mac.context("it has no MAC")?;
             let mark = Mark { namespace, master, mac, maker: OWNER_ALIAS.to_owned() };
-            journal.marks((nsid, link.index));
+            journal.marks((nsid, link.index), None);
             marks.set((nsid, link.index), &mark)?;
         }
     }

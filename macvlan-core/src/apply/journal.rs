@@ -17,7 +17,7 @@ use crate::{
     },
     discovery::locked_master::LockedMaster,
     kernel::{
-        marks::{DeviceKey, Marks},
+        marks::{DeviceKey, Mark, Marks},
         netlink::{Netlink, holdings::Holdings, ipnet::IpNet, kind::Kind, macvlan::Change, sockets::Sockets},
         netns::{Netns, NetnsId},
     },
@@ -30,8 +30,8 @@ pub struct Journal {
     steps: Vec<Undo>,
     /// Devices that were made, by their namespace.
     made: HashMap<NetnsId, (Netlink, Vec<u32>)>,
-    /// Those of them that are marked as ours.
-    marked: Vec<DeviceKey>,
+    /// Devices that are marked as ours, and the mark that each had: made ones have none.
+    marked: Vec<(DeviceKey, Option<Mark>)>,
     /// What namespaces held before something in them was changed.
     held: HashMap<NetnsId, Held>,
     sockets: Sockets,
@@ -88,9 +88,9 @@ impl Journal {
         self.made.entry(netns.id()).or_insert_with(|| (inside.clone(), Vec::new())).1.push(index);
     }
 
-    /// A device that was made is about to be marked as ours.
-    pub(crate) fn marks(&mut self, key: DeviceKey) {
-        self.marked.push(key);
+    /// A device with this mark, or none, is about to be marked as ours.
+    pub(crate) fn marks(&mut self, key: DeviceKey, was: Option<Mark>) {
+        self.marked.push((key, was));
     }
 
     /// A child is about to be changed.
@@ -164,7 +164,12 @@ impl Journal {
         for (inside, indexes) in self.made.into_values() {
             failed.extend(inside.delete_links(&indexes).await.err());
         }
-        let unmark = |marks: Marks| self.marked.iter().try_for_each(|key| marks.remove(*key));
+        let unmark = |marks: Marks| {
+            self.marked.iter().rev().try_for_each(|(key, was)| match was {
+                Some(mark) => marks.set(*key, mark),
+                None => marks.remove(*key),
+            })
+        };
         failed.extend(Marks::open().and_then(unmark).err());
         for Held { inside, before, devices } in self.held.into_values() {
             failed.extend(inside.give_back(&before, &devices).await);

@@ -4,6 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
@@ -24,6 +25,12 @@ const MOUNT_POINT: &str = "/sys/fs/bpf";
 /// Directory of all our pins.
 const OURS: &str = "macvlan-ctl";
 
+/// Directory of marks in there (`marks.rs`).
+const MARKS: &str = "made";
+
+/// Whether this process has mounted it, for whatever it was needed first.
+static IS_MOUNTED_HERE: AtomicBool = AtomicBool::new(false);
+
 /// `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
 
@@ -42,16 +49,16 @@ pub enum Lifetime {
 ///
 /// When it is not there and cannot be mounted.
 pub fn prepare() -> Result<(PathBuf, Lifetime)> {
-    let mounted_here = !is_mounted();
-    if mounted_here {
+    if !is_mounted() {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RELATIME;
         mount(Some("bpf"), MOUNT_POINT, Some("bpf"), flags, Some("mode=0700")).map_err(cannot_mount)?;
+        IS_MOUNTED_HERE.store(true, Ordering::Relaxed);
     }
     let directory = root();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.map_err(|error| anyhow!("cannot make {directory:?}: {}", errno(&error)))?;
     crash::point("making our directory").inspect_err(|_| remove_root())?;
-    let lifetime = if mounted_here && !in_first_mount_namespace() {
+    let lifetime = if IS_MOUNTED_HERE.load(Ordering::Relaxed) && !in_first_mount_namespace() {
         Lifetime::MountNamespace
     } else {
         Lifetime::Machine
@@ -151,8 +158,14 @@ pub fn remove_directory(directory: &Path) -> Result<()> {
 
 /// Removes our directory, once nothing is in it.
 pub fn remove_root() {
-    // It stays while another master has pins in it; then it is not empty, and not ours to remove.
+    // Each stays while something is in it: marks, the pins of another master.
+    let _ = fs::remove_dir(marks());
     let _ = fs::remove_dir(root());
+}
+
+/// The directory of marks.
+pub fn marks() -> PathBuf {
+    root().join(MARKS)
 }
 
 /// Removes one pin; that it is gone already is no error.

@@ -11,9 +11,6 @@ use crate::kernel::{bpffs, crash, netns::Netns};
 
 pub use crate::kernel::netlink::events::changed::DeviceKey;
 
-/// The directory of all marks.
-const DIRECTORY: &str = "made";
-
 /// How often to begin anew where another command removes the directory meanwhile, as the last mark went.
 const TRIES: usize = 10;
 
@@ -89,7 +86,7 @@ impl Marks {
     ///
     /// They cannot be read.
     pub fn all(&self) -> Result<BTreeMap<DeviceKey, Mark>> {
-        let names = bpffs::names_in(&directory())?;
+        let names = bpffs::names_in(&bpffs::marks())?;
         let keys = names.iter().filter_map(|name| {
             let (nsid, index) = name.strip_prefix(&self.prefix)?.split_once("-if")?;
             Some((Some(nsid.parse().ok()?), index.parse().ok()?))
@@ -109,7 +106,7 @@ impl Marks {
         }
         self.remove(key)?;
         let make = || {
-            fs::create_dir_all(directory())?;
+            fs::create_dir_all(bpffs::marks())?;
             symlink(mark.to_text(), &path)
         };
         let mut made = make();
@@ -132,8 +129,6 @@ impl Marks {
             return Ok(());
         };
         bpffs::remove_pin(&path)?;
-        // It stays while other marks are in it, and then our directory does.
-        let _ = fs::remove_dir(directory());
         bpffs::remove_root();
         Ok(())
     }
@@ -142,12 +137,8 @@ impl Marks {
     /// in a namespace without a number has none.
     fn path(&self, (nsid, index): DeviceKey) -> Option<PathBuf> {
         let nsid = nsid.filter(|nsid| *nsid >= 0 && !self.prefix.is_empty())?;
-        Some(directory().join(format!("{}{nsid}-if{index}", self.prefix)))
+        Some(bpffs::marks().join(format!("{}{nsid}-if{index}", self.prefix)))
     }
-}
-
-fn directory() -> PathBuf {
-    bpffs::root().join(DIRECTORY)
 }
 
 #[cfg(test)]

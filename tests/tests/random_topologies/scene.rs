@@ -96,6 +96,11 @@ impl<'lab> Scene<'lab> {
         scene
     }
 
+    /// The MAC of a child, by number.
+    pub fn mac(&self, number: usize) -> Mac {
+        self.stations[number].mac
+    }
+
     /// Makes the changes between the topology it is in and `next`.
     #[track_caller]
     pub fn become_like(&mut self, next: &Topology) {

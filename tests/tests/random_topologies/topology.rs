@@ -49,6 +49,12 @@ impl Topology {
         topology
     }
 
+    /// Children, by number, that have another mode in `next`; not the host's own.
+    pub fn with_other_modes(&self, next: &Self) -> Vec<usize> {
+        let each = self.members.iter().zip(&next.members).enumerate();
+        each.filter(|(_, (was, is))| was.mode != is.mode && !is.is_hosts).map(|(number, _)| number).collect()
+    }
+
     /// The same after one thing has happened.
     pub fn changed(&self, rng: &mut Rng) -> Self {
         let mut next = self.clone();
