@@ -5,6 +5,7 @@ use std::{
     os::{fd::OwnedFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use macvlan_tests::{
@@ -41,7 +42,11 @@ struct Root {
 impl Root {
     #[track_caller]
     fn new() -> Self {
-        let directory = std::env::temp_dir().join(format!("macvlan-package-{}", std::process::id()));
+        // Each has its own: a directory that is removed takes along what others have mounted on it.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("macvlan-package-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).or_fail("make a directory");
         let at = directory.clone();
         let mounts = on_own_thread(move || {
