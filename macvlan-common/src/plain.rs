@@ -2,6 +2,7 @@
 
 use crate::{
     child::Mode,
+    config::Config,
     decide::Tables,
     frame::Frame,
     mac::is_group,
@@ -44,6 +45,12 @@ pub fn plain<T: Tables>(frame: Frame, tables: &T) -> Option<Plain> {
     (!tables.may_be_child(frame.dst)).then_some(Plain::Nobody)
 }
 
+/// Whether what a child here sends or gets from here can take a short way: it is unicast, and no guard asks for more.
+#[inline(always)]
+const fn has_short_way(frame: Frame, config: &Config) -> bool {
+    config.is_plain() && !config.inspects() && !is_group(frame.dst) && !is_group(frame.src)
+}
+
 /// Two children that the kernel lets talk directly, by their slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Siblings {
@@ -53,14 +60,14 @@ pub struct Siblings {
     pub to: u32,
 }
 
-/// Whose a frame is that one bridge-mode child sent another; `None` where there is more to decide.
+/// The two between whom a frame goes, one bridge-mode child's to another; `None` where there is more to decide.
 ///
 /// At [`Hook::Ingress`](crate::frame::Hook::Ingress), [`decide`](crate::decide::decide) then passes the frame and charges
 /// the two, and no guard asks for more.
 #[inline(always)]
 pub fn siblings<T: Tables>(frame: Frame, tables: &T) -> Option<Siblings> {
     let config = tables.config();
-    if !config.is_plain() || config.inspects() || is_group(frame.dst) || is_group(frame.src) {
+    if !has_short_way(frame, &config) {
         return None;
     }
     if frame.src == config.master || frame.dst == config.master || frame.src == frame.dst {
@@ -82,7 +89,7 @@ pub struct Hairpinned {
     pub to_host: bool,
 }
 
-/// Whose a frame is that goes down from the host to a child or from a child to the host; `None` where there is more to
+/// The child of a frame that goes from the host to a child, or from a child to the host; `None` where there is more to
 /// decide.
 ///
 /// At [`Hook::Egress`](crate::frame::Hook::Egress), [`decide`](crate::decide::decide) then turns the frame and charges
@@ -91,7 +98,7 @@ pub struct Hairpinned {
 #[inline(always)]
 pub fn hairpinned<T: Tables>(frame: Frame, tables: &T) -> Option<Hairpinned> {
     let config = tables.config();
-    if !config.is_plain() || config.inspects() || is_group(frame.dst) || is_group(frame.src) {
+    if !has_short_way(frame, &config) {
         return None;
     }
     let to_host = frame.dst == config.master;

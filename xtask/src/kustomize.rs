@@ -1,15 +1,10 @@
 //! kustomize, which puts Kubernetes manifests together: a later Debian's, unpacked for the tests instead of installed.
 
-use std::{
-    env,
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{command::find, debian::Apt};
+use crate::{command::find, debian::Apt, validator::behind};
 
 /// Debian's suite that has one which knows components.
 const SUITE: &str = "forky";
@@ -31,8 +26,7 @@ pub fn search_path(root: &Path, path: &OsString) -> Result<OsString> {
         fs::create_dir_all(&tools).with_context(|| format!("cannot create '{}'", tools.display()))?;
         unpack(&tools, &directory).with_context(|| format!("the tests need '{PROGRAM}'"))?;
     }
-    let all = env::split_paths(path).chain([PathBuf::from(&programs)]);
-    env::join_paths(all).with_context(|| format!("'{}' cannot be in PATH", programs.display()))
+    behind(path, &programs)
 }
 
 fn unpack(tools: &Path, directory: &Path) -> Result<()> {

@@ -31,7 +31,7 @@ pub fn search_path(root: &Path, path: &OsString) -> Result<OsString> {
 }
 
 /// Behind all others: the Python in it is for the validator alone.
-fn behind(path: &OsString, programs: &Path) -> Result<OsString> {
+pub(crate) fn behind(path: &OsString, programs: &Path) -> Result<OsString> {
     let all = env::split_paths(path).chain([programs.to_owned()]);
     env::join_paths(all).with_context(|| format!("'{}' cannot be in PATH", programs.display()))
 }
