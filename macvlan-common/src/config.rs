@@ -69,6 +69,9 @@ impl Config {
     /// saw leave.
     pub const ATTACHING: u64 = 1 << 13;
 
+    /// No program of ours is at TC ingress: what is turned around comes up without a tag, as nobody would take it off.
+    pub const LEAN: u64 = 1 << 14;
+
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
     pub const OF_CHILDREN: u64 = Self::FLOOD
         | Self::ANTI_SPOOF
@@ -187,6 +190,12 @@ impl Config {
         self.flags & Self::ABSENT != 0
     }
 
+    /// Whether no program of ours is at TC ingress.
+    #[inline(always)]
+    pub const fn is_lean(&self) -> bool {
+        self.flags & Self::LEAN != 0
+    }
+
     /// Whether the programs are being put on the master.
     #[inline(always)]
     pub const fn is_attaching(&self) -> bool {
@@ -212,9 +221,12 @@ impl Config {
         self.flags & Self::INSPECT != 0
     }
 
-    /// The tag of a frame turned around as `kind`.
+    /// The tag of a frame turned around as `kind`; none where nobody takes it off.
     #[inline(always)]
     pub const fn tag_of(&self, kind: Hairpin) -> Tag {
+        if self.is_lean() {
+            return Tag { low: 0, high: 0 };
+        }
         Tag { low: self.secret as u32 & !Self::TAG_KIND | kind as u32, high: (self.secret >> 32) as u32 }
     }
 
@@ -279,6 +291,8 @@ mod tests {
         for kind in HAIRPINS {
             let tag = config.tag_of(kind);
             assert_eq!(config.hairpin_of(tag), Some(kind));
+            let lean = Config { flags: Config::LEAN, ..config };
+            assert_eq!(lean.hairpin_of(lean.tag_of(kind)), None, "nobody would take it off");
             for bit in 0..32 {
                 assert_eq!(config.hairpin_of(Tag { high: tag.high ^ 1 << bit, ..tag }), None);
             }

@@ -62,8 +62,8 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
     let config = maps.config();
     let size = Count { packets: 1, bytes };
     // What cannot be marked as judged is left to TC ingress, which judges it anew. Generic mode needs no
-    // mark: TC ingress knows that the frame was here.
-    let mark = || config.xdp_is_generic() || mark_judged(ctx, config.meta);
+    // mark: TC ingress knows that the frame was here. Nor does a master with no program of ours there.
+    let mark = || config.xdp_is_generic() || config.is_lean() || mark_judged(ctx, config.meta);
     if !TRACED && let Some(whom) = plain(frame, &maps) {
         return match whom {
             Plain::Host => XDP_PASS,

@@ -26,6 +26,9 @@ const CLSACT: Args = &["--tc", "clsact"];
 const NATIVE: Args = &["--xdp", "native"];
 const MEANS: [Args; 3] = [TCX, CLSACT, NATIVE];
 
+/// With no program at ingress.
+const LEAN: [Args; 2] = [&["--tc", "tcx", "--ingress", "off"], &["--tc", "clsact", "--ingress", "off"]];
+
 /// Keeps a child to its MAC, by a program on its own device.
 const HELD: &str = "anti-spoof=mac";
 
@@ -41,7 +44,8 @@ const MOST: usize = 500;
 #[test]
 fn after_every_step_of_an_attach() {
     needs!(require::lab, require::tc, require::crash_points);
-    for case in MEANS.map(Case::new).into_iter().chain([Case::held()]) {
+    let cases = MEANS.into_iter().chain(LEAN).map(Case::new);
+    for case in cases.chain([Case::held()]) {
         case.stop_at_each_step(|| {}, &case.attach());
     }
 }
@@ -119,7 +123,14 @@ fn after_every_step_of_adding_and_removing_a_child() {
 #[test]
 fn after_every_step_of_changing_a_child() {
     needs!(require::lab, require::tc, require::crash_points);
-    let case = Case::new(TCX);
+    for args in [TCX].into_iter().chain(LEAN) {
+        after_every_step_of_changing_a_child_of(&Case::new(args));
+    }
+}
+
+/// Its master gets a program at ingress, where it had none.
+#[track_caller]
+fn after_every_step_of_changing_a_child_of(case: &Case) {
     let web = named(&case.web, "mtu=1400,host-access=off,new-group=lan,anti-spoof=mac");
     let set = ["child", "set", "eth0", web.as_str()].map(str::to_owned);
     let back = named(&case.web, "mtu=1500,host-access=on,anti-spoof=off");

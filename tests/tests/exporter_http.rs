@@ -279,6 +279,7 @@ fn served(children: u32) -> (Netns, Exporter) {
         datapath: Carrier::Kernel,
         demux: Demux::Kernel,
         hairpin: Hairpin::Off,
+        ingress: false,
         directed_neigh: false,
         host_flood: HostFlood::Off,
         storm_limit: None,

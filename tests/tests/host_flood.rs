@@ -31,6 +31,7 @@ fn the_host_hears_nothing_of_what_it_sends_to_all() {
     needs!(require::lab, require::tc, require::binary);
     let mut args: Vec<Vec<&str>> = tc_means().iter().map(|means| vec!["--tc", *means]).collect();
     args.extend([vec!["--xdp", "native"], vec!["--xdp", "generic"], vec!["--no-directed-neigh"]]);
+    args.extend([vec!["--ingress", "off"], vec!["--ingress", "off", "--xdp", "native"]]);
     for args in &args {
         let crowd = Crowd::new(&[Mode::Bridge, Mode::Bridge]);
         let tap = crowd.lab.macvtap("tap", Mode::Bridge);

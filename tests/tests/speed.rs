@@ -55,24 +55,33 @@ const FRAMES: u32 = 60_000;
 fn wire_to_child_costs_little_over_plain_macvlan() {
     needs!(require::lab, require::binary);
     // What is on the master: nothing, an empty program at TC ingress, or our data path.
-    let roads = [(); 5].map(|()| Road::new());
+    let roads = [(); 7].map(|()| Road::new());
     let _empty = empty_at_ingress(&roads[1].lab.host.ns, &roads[1].lab.host.dev);
-    let _ours = [(2, &[][..]), (3, &["--xdp", "native"]), (4, &["--xdp", "generic"])]
-        .map(|(road, args)| Attached::new(&roads[road].lab, args));
+    let _ours = [
+        (2, &[][..]),
+        (3, &["--xdp", "native"]),
+        (4, &["--xdp", "generic"]),
+        (5, &["--ingress", "off"]),
+        (6, &["--ingress", "off", "--xdp", "native"]),
+    ]
+    .map(|(road, args)| Attached::new(&roads[road].lab, args));
     let claims = [
         ("Wire to child, 60-byte UDP, delivered", (2, 0), "TC demux, of plain"),
         ("... native XDP", (3, 0), "native XDP, of plain"),
         ("... generic XDP", (4, 0), "generic XDP, of plain"),
+        ("... no program there", (5, 0), "no program at ingress, of plain"),
+        ("... native XDP alone", (6, 0), "native XDP alone, of plain"),
         // Any program at TC ingress costs what an empty one does: this is what ours adds.
         ("TC demux against that empty program", (2, 1), "TC demux, of an empty program"),
     ];
     let claims = claims.map(|(row, of, what)| Claim::at_least(said(README, row, 1).0, of, what));
-    let rates: [Vec<f64>; 5] =
+    let rates: [Vec<f64>; 7] =
         hold(&claims, || rounds(ROUNDS, |contender| roads[contender].delivered_per_second()));
     let of = |contender: usize, base: usize| spread_of_ratios(&rates[contender], &rates[base]);
     let plain = spread(&rates[0]);
     println!("wire to child, 60-byte UDP, {ROUNDS} rounds: plain {:.2} Mpps", plain.median / 1e6);
     println!("  of plain: tc {}, xdp-native {}, xdp-generic {}", of(2, 0), of(3, 0), of(4, 0));
+    println!("  of plain: no program at ingress {}, xdp-native alone {}", of(5, 0), of(6, 0));
     println!("  of plain: an empty program at TC ingress {}; of that: tc {}", of(1, 0), of(2, 1));
 }
 

@@ -52,6 +52,13 @@ fn host_and_children_keep_their_addresses_and_find_duplicates_with_generic_xdp()
 }
 
 #[test]
+fn host_and_children_keep_their_addresses_and_find_duplicates_with_no_program_at_ingress() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::with().full_ipv6().build();
+    check(lab, &[Mode::Bridge, Mode::Bridge], Probes::Plain, &["--ingress", "off"]);
+}
+
+#[test]
 fn host_and_children_keep_their_addresses_and_find_duplicates_behind_a_reflective_switch() {
     needs!(require::lab, require::binary);
     let modes = [Mode::Bridge, Mode::Private, Mode::Vepa];

@@ -132,6 +132,17 @@ fn adding_children_that_fails_changes_nothing() {
 }
 
 #[test]
+fn a_guard_that_fails_leaves_no_program_at_ingress() {
+    needs!(require::lab, require::tc, require::bpftool, require::crash_points);
+    for tc in ["tcx", "clsact"] {
+        let case = Case::new();
+        let prepare = || case.ctl(&case.attach(&["--tc", tc, "--ingress", "off"]));
+        let victim = ["child", "set", "eth0", &named(&case.db, HELD)].map(str::to_owned);
+        case.fail_each_step(prepare, &victim);
+    }
+}
+
+#[test]
 fn changing_children_that_fails_changes_nothing() {
     needs!(require::lab, require::tc, require::bpftool, require::crash_points);
     let case = Case::new();

@@ -1,6 +1,6 @@
 //! Who takes part: every way to connect host, wire and children that is measured, as data.
 
-use macvlan_core::model::options::{DropUnknown, Options, SingleMac, XdpChoice};
+use macvlan_core::model::options::{DropUnknown, IngressChoice, Options, SingleMac, XdpChoice};
 use serde::Serialize;
 
 use crate::bench::path::Path;
@@ -45,12 +45,24 @@ pub struct Contender {
 }
 
 /// All of them, ours first, limits last.
-pub const CONTENDERS: [Contender; 13] = [
+pub const CONTENDERS: [Contender; 14] = [
     Contender {
         name: "tc",
         title: "macvlan-ctl, TC",
         wiring: Wiring::Macvlan,
         datapath: Some(|| Options { xdp: Some(XdpChoice::Off), ..Options::default() }),
+        flood_only: false,
+        quick: true,
+    },
+    Contender {
+        name: "lean",
+        title: "macvlan-ctl, no program at ingress",
+        wiring: Wiring::Macvlan,
+        datapath: Some(|| Options {
+            xdp: Some(XdpChoice::Off),
+            ingress: Some(IngressChoice::Off),
+            ..Options::default()
+        }),
         flood_only: false,
         quick: true,
     },

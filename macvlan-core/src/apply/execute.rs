@@ -14,7 +14,7 @@ use crate::{
     },
     datapath::{
         Datapath as _,
-        bpf::{attached::Bpf, prepare::Prepared, single_mac::is_single},
+        bpf::{attached::Bpf, ingress_need, prepare::Prepared, single_mac::is_single},
         shim,
     },
     discovery::locked_master::LockedMaster,
@@ -137,7 +137,8 @@ fn warnings(degraded: &[Degraded], options: &Options) -> Vec<String> {
     let chosen = |degraded: &&Degraded| match degraded.feature.as_str() {
         "demux" => !matches!(options.xdp, None | Some(XdpChoice::Auto)),
         "hairpin" => !matches!(options.tc, None | Some(TcChoice::Auto)) || degraded.got == "off",
-        _ => true,
+        // That is seen last.
+        _ => !ingress_need::concerns(degraded),
     };
     degraded.iter().filter(chosen).map(Degraded::to_string).collect()
 }

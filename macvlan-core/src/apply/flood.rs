@@ -6,11 +6,11 @@ use macvlan_common::mac::Mac;
 use crate::{
     datapath::{
         Datapath as _,
-        bpf::{attached::Bpf, flood},
+        bpf::{attached::Bpf, flood, ingress_need},
     },
     discovery::{access::Access, children::find_children, locked_master::LockedMaster},
     kernel::netlink::Netlink,
-    model::{child::Child, master::Master},
+    model::{child::Child, description::Degraded, master::Master},
 };
 
 /// Makes, keeps or removes the flood device of a master, as its children need it; `changed`: some are not as
@@ -62,6 +62,7 @@ async fn try_to_keep(locked: &mut LockedMaster, changed: bool) -> Result<Vec<Str
 }
 
 fn less(bpf: &Bpf) -> Vec<String> {
-    let less = bpf.description().degraded.iter().filter(|degraded| flood::concerns(degraded));
+    let is_less = |degraded: &&Degraded| flood::concerns(degraded) || ingress_need::concerns(degraded);
+    let less = bpf.description().degraded.iter().filter(is_less);
     less.map(ToString::to_string).collect()
 }

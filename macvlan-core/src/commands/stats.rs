@@ -82,6 +82,7 @@ pub fn describe(ifname: &str, datapath: &dyn Datapath, children: &[Child]) -> Re
     let counters = datapath.counters()?;
     let carries_all = datapath.description().carrier == Carrier::Kernel;
     let children = children.iter().filter(|child| carries_all || counters.children.contains_key(&child.mac));
+    let counted = datapath.description().counted_paths();
     Ok(MasterStats {
         ifname: ifname.to_owned(),
         unknown_unicast: counters.master.map(|master| master.unknown_unicast.into()),
@@ -89,14 +90,15 @@ pub fn describe(ifname: &str, datapath: &dyn Datapath, children: &[Child]) -> Re
         drops: counters.master.map(|master| drops(&master.drops)),
         copy_failed: counters.master.map(|master| master.copy_failed.into()),
         kernel_rx_dropped: None,
-        children: children.map(|child| child_stats(child, &counters)).collect(),
+        children: children.map(|child| child_stats(child, &counters, counted)).collect(),
     })
 }
 
-fn child_stats(child: &Child, counters: &Counters) -> ChildStats {
+fn child_stats(child: &Child, counters: &Counters, paths: &[Path]) -> ChildStats {
     let counted = counters.children.get(&child.mac);
     let totals = counters.totals.get(&(child.place.nsid, child.index));
-    let path = |path: Path| counted.map(|counters| both_ways(counters, path));
+    let path =
+        |path: Path| counted.filter(|_| paths.contains(&path)).map(|counters| both_ways(counters, path));
     ChildStats {
         ifname: child.name.clone(),
         address: child.mac,

@@ -44,6 +44,7 @@ const KEYS: &[&str] = &[
     "name",
     "xdp",
     "tc",
+    "ingress",
     "adopt",
     "drop-unknown",
     "vepa-switch",
@@ -96,6 +97,7 @@ pub fn read_master(fields: Fields<'_>, mentions: &mut FirstMentions) -> Result<M
     let options = Options {
         xdp: fields.text("xdp", |text| parse_keyword("xdp", text))?,
         tc: fields.text("tc", |text| parse_keyword("tc", text))?,
+        ingress: fields.text("ingress", |text| parse_keyword("ingress", text))?,
         adopt: fields.boolean("adopt")?,
         storm_limit: read_storm_limit(&mut fields)?,
         directed_neigh: fields.boolean("directed-neigh")?,

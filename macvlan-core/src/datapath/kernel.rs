@@ -1,6 +1,6 @@
 //! Plain kernel macvlan: the data path where BPF is not.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
@@ -9,12 +9,10 @@ use macvlan_common::child::Policy;
 use crate::{
     datapath::{
         Datapath,
+        device_totals::totals,
         shim::{self, Survey},
     },
-    kernel::{
-        netlink::{Netlink, events::changed::DeviceKey, link::Totals},
-        netns::place::Place,
-    },
+    kernel::netlink::{Netlink, events::changed::DeviceKey, link::Totals},
     model::{
         child::Child,
         counters::Counters,
@@ -47,6 +45,7 @@ impl Kernel {
             carrier: Carrier::Kernel,
             demux: Demux::Kernel,
             hairpin: Hairpin::Off,
+            ingress: false,
             host_flood: HostFlood::Off,
             degraded,
             adopts: true,
@@ -110,36 +109,6 @@ impl Kernel {
     /// What the driver counted of each child, by its device.
     pub fn totals(&self) -> &BTreeMap<DeviceKey, Totals> {
         &self.totals
-    }
-}
-
-/// The children's own statistics, asked for in their namespaces. Those of a namespace that is gone, or
-/// that cannot be entered where it has no number yet, are absent.
-async fn totals(netlink: &Netlink, children: &[&Child]) -> Result<BTreeMap<DeviceKey, Totals>> {
-    let mut seen: BTreeMap<Option<i32>, BTreeMap<u32, Totals>> = BTreeMap::new();
-    let mut totals = BTreeMap::new();
-    for child in children {
-        let nsid = child.place.nsid;
-        let devices = match seen.entry(nsid) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(totals_at(netlink, &child.place).await?),
-        };
-        totals.extend(devices.get(&child.index).map(|counted| ((nsid, child.index), *counted)));
-    }
-    Ok(totals)
-}
-
-async fn totals_at(netlink: &Netlink, place: &Place) -> Result<BTreeMap<u32, Totals>> {
-    match (place.nsid, place.number()) {
-        (None, _) => netlink.link_totals(None).await,
-        (_, Some(nsid)) => Ok(netlink.link_totals(Some(nsid)).await.unwrap_or_default()),
-        _ => {
-            let netns = place.netns().and_then(|netns| netns.open().ok());
-            match netns.map(|netns| Netlink::open_in(&netns)) {
-                Some(Ok(inside)) => Ok(inside.link_totals(None).await.unwrap_or_default()),
-                _ => Ok(BTreeMap::new()),
-            }
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 pub(crate) mod announce;
 pub mod bpf;
 pub(crate) mod choose;
+mod device_totals;
 pub(crate) mod kernel;
 pub(crate) mod shim;
 

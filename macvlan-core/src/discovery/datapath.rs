@@ -74,10 +74,13 @@ pub async fn datapath_of(
     attached: Attached,
     observed: &Observed,
 ) -> Result<Box<dyn Datapath>> {
+    let children: Vec<&Child> = observed.of(master.index).iter().collect();
     match attached {
-        Ok(bpf) => Ok(bpf),
+        Ok(mut bpf) => {
+            bpf.look_at_devices(&children).await?;
+            Ok(bpf)
+        }
         Err(reason) => {
-            let children: Vec<&Child> = observed.of(master.index).iter().collect();
             let shims = observed.shims_of(master.index);
             Ok(Box::new(Kernel::look(netlink, master, shims, &children, reason).await?))
         }

@@ -376,7 +376,8 @@ impl AttachedMaster {
             report(Note::Change(&change));
         }
         self.members = wanted;
-        self.totals.clear();
+        bpf.look_at_devices(&children).await?;
+        self.totals.clone_from(bpf.totals());
         self.note_trouble(bpf.address_trouble()?, watcher, report);
         let differs = self.master.up && bpf.differs_from_auto(&self.master);
         let was_different = std::mem::replace(&mut self.differs_from_auto, differs);

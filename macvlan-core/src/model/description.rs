@@ -2,6 +2,7 @@
 
 use std::{fmt, num::NonZeroU32};
 
+use macvlan_common::counters::{PATHS, Path};
 use serde::{Deserialize, Serialize};
 
 use crate::model::options::DropUnknown;
@@ -133,6 +134,8 @@ pub struct Description {
     pub demux: Demux,
     /// How host and children reach each other.
     pub hairpin: Hairpin,
+    /// Whether frames from the wire, and between siblings, pass a program of ours in TC.
+    pub ingress: bool,
     /// How the host's broadcasts get to the children.
     pub host_flood: HostFlood,
     /// What is less than the best.
@@ -149,4 +152,20 @@ pub struct Description {
     pub directs: bool,
     /// Broadcast and multicast frames a second from the wire, and from each child; `None` is no limit.
     pub storm_limit: Option<NonZeroU32>,
+}
+
+/// The paths that programs count with a program at TC ingress or none, by where they demultiplex.
+pub fn counted_paths(ingress: bool, demux: Demux) -> &'static [Path] {
+    match (ingress, demux) {
+        (true, _) => &PATHS,
+        (false, Demux::XdpNative | Demux::XdpGeneric) => &[Path::Wire, Path::Host],
+        (false, Demux::Tc | Demux::Kernel) => &[Path::Host],
+    }
+}
+
+impl Description {
+    /// The paths whose frames are counted.
+    pub fn counted_paths(&self) -> &'static [Path] {
+        counted_paths(self.ingress, self.demux)
+    }
 }

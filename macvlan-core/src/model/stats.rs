@@ -69,7 +69,7 @@ pub struct ChildStats {
     pub netnsid: Option<i32>,
     /// The container it belongs to, where an engine says so.
     pub container: Option<Container>,
-    /// In all, as the child's device counts itself: where the data path is the kernel's alone.
+    /// In all, as the child's device counts itself: where not every path is counted.
     pub stats64: Option<BothWays>,
     /// With what is beyond the master. Includes the broadcasts that the child sent.
     pub wire: Option<BothWays>,

@@ -37,6 +37,9 @@ pub struct MasterStatus {
     pub demux: Demux,
     /// How host and children reach each other.
     pub hairpin: Hairpin,
+    /// Whether frames from the wire, and between siblings, pass a program of ours in TC. Where they do not, they are neither
+    /// counted by path nor directed.
+    pub ingress: bool,
     /// Whether requests for a known address go to its owner alone.
     pub directed_neigh: bool,
     /// How the host's broadcasts get to the children: "device", "master" or "off".
@@ -128,6 +131,7 @@ pub fn compose(
         datapath: description.carrier,
         demux: description.demux,
         hairpin: description.hairpin,
+        ingress: description.ingress,
         directed_neigh: description.directs,
         host_flood: description.host_flood,
         storm_limit: description.storm_limit,
@@ -252,6 +256,7 @@ mod tests {
             carrier: Carrier::Bpf,
             demux: Demux::Tc,
             hairpin: Hairpin::Tcx,
+            ingress: true,
             host_flood: HostFlood::Off,
             degraded: Vec::new(),
             adopts: true,

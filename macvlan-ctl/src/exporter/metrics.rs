@@ -69,12 +69,20 @@ metrics! {
         "Frames a second that a child may receive or send; absent without a limit.";
     CHILD_RECEIVE_PACKETS = counter "macvlan_child_receive_packets_total" ["master", "mac", "path"],
         "Frames that a child received, by whom from: wire, host or sibling; all where only the kernel counts.";
+    CHILD_DEVICE_RECEIVE_PACKETS = counter "macvlan_child_device_receive_packets_total" ["master", "mac"],
+        "Frames that a child received in all, as its device counts; where no program at ingress counts by path.";
     CHILD_RECEIVE_BYTES = counter "macvlan_child_receive_bytes_total" ["master", "mac", "path"],
         "Bytes that a child received, layer 2 without FCS, by whom from: wire, host or sibling; all where only the kernel counts.";
+    CHILD_DEVICE_RECEIVE_BYTES = counter "macvlan_child_device_receive_bytes_total" ["master", "mac"],
+        "Bytes that a child received in all, as its device counts; where no program at ingress counts by path.";
     CHILD_TRANSMIT_PACKETS = counter "macvlan_child_transmit_packets_total" ["master", "mac", "path"],
         "Frames that a child sent, by whom to: wire (with every broadcast), host or sibling; all where only the kernel counts.";
+    CHILD_DEVICE_TRANSMIT_PACKETS = counter "macvlan_child_device_transmit_packets_total" ["master", "mac"],
+        "Frames that a child sent in all, as its device counts; where no program at ingress counts by path.";
     CHILD_TRANSMIT_BYTES = counter "macvlan_child_transmit_bytes_total" ["master", "mac", "path"],
         "Bytes that a child sent, layer 2 without FCS, by whom to: wire (with every broadcast), host or sibling; all where only the kernel counts.";
+    CHILD_DEVICE_TRANSMIT_BYTES = counter "macvlan_child_device_transmit_bytes_total" ["master", "mac"],
+        "Bytes that a child sent in all, as its device counts; where no program at ingress counts by path.";
     CHILD_DROP_PACKETS = counter "macvlan_child_drop_packets_total" ["master", "mac", "reason"],
         "Frames of a child that the data path dropped, each under one reason.";
     CHILD_DROP_BYTES = counter "macvlan_child_drop_bytes_total" ["master", "mac", "reason"],
@@ -118,7 +126,7 @@ metrics! {
     DATAPATH_READABLE = gauge "macvlan_datapath_readable" ["master"],
         "Whether the pinned maps of a master could be read; without them its counters are missing.";
 
-    SETTINGS = gauge "macvlan_master_settings_info" ["master", "drop_unknown", "vepa_switch", "directed_neigh", "single_mac"],
+    SETTINGS = gauge "macvlan_master_settings_info" ["master", "drop_unknown", "vepa_switch", "directed_neigh", "single_mac", "ingress"],
         "What is set for a master, as status names it; always 1.";
     STORM_LIMIT = gauge "macvlan_master_storm_limit_packets" ["master"],
         "Broadcast and multicast frames a second that are let through from the wire and from each child; missing without a limit.";

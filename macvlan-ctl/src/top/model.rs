@@ -258,7 +258,7 @@ fn on(stats: &ChildStats, path: Option<Path>) -> Option<BothWays> {
         Some(Path::Sibling) => stats.sibling,
         None => {
             let paths = [stats.wire, stats.host, stats.sibling];
-            paths.into_iter().flatten().reduce(both_plus).or(stats.stats64)
+            stats.stats64.or_else(|| paths.into_iter().flatten().reduce(both_plus))
         }
     }
 }

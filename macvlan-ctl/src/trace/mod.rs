@@ -94,12 +94,12 @@ impl Trace {
         let mut bpf = attached.map_err(|reason| anyhow!(reason))?;
         let names = Names::new(mac, &children, bpf.description().single_mac);
         let tracing = Tracing { only, sample: request.sample };
-        let mut traced = bpf.start_trace(&master, tracing)?;
+        let mut traced = bpf.start_trace(&master, tracing).await?;
         let reader = Reader::start(&mut traced.object, names);
         let (reader, events) = match reader {
             Ok(started) => started,
             Err(error) => {
-                bpf.end_trace(&master)?;
+                bpf.end_trace(&master).await?;
                 return Err(error);
             }
         };
@@ -142,7 +142,7 @@ impl Trace {
         let master = master_of_link(&netlink, link).await?;
         let _held = Lock::take(&master.key, &master.name).await?;
         match Bpf::find(&netlink, &master).await {
-            Found::Whole(mut bpf) => bpf.end_trace(&master),
+            Found::Whole(mut bpf) => bpf.end_trace(&master).await,
             Found::Nothing => Ok(()),
             Found::Broken(reason) => bail!("{reason}; to repair it: macvlan-ctl attach {}", master.name),
         }

@@ -191,7 +191,8 @@ extern "C" fn macvlan_copy(skb: *mut __sk_buff, group: u64) -> i32 {
 }
 
 /// The host's broadcast goes to the children: through the flood device, where there is one, so that nobody else
-/// sees a copy; or it comes back up, and the driver floods it.
+/// sees a copy; or it comes back up, and the driver floods it. Where no program is at ingress, the host would hear itself
+/// then.
 ///
 /// With a tag beside it, it is from a VLAN device of the master. That device takes what comes up in its VLAN before
 /// macvlan does (`vlan_do_receive`): no child hears it, as none hears the wire there.
@@ -200,7 +201,12 @@ fn flood(ctx: &TcContext, config: &Config) {
     if skb::is_tagged(ctx) {
         return;
     }
-    if config.flood == 0 || !copy_through(ctx, config.flood) {
+    if config.flood != 0 && copy_through(ctx, config.flood) {
+        return;
+    }
+    if config.is_lean() {
+        copy_failed(ctx);
+    } else {
         copy_to_ingress(ctx, config.tag_of(Hairpin::Flood));
     }
 }

@@ -208,6 +208,7 @@ mod tests {
             carrier: Carrier::Bpf,
             demux: Demux::Tc,
             hairpin: Hairpin::Tcx,
+            ingress: true,
             host_flood: HostFlood::Off,
             degraded,
             adopts,

@@ -8,7 +8,8 @@ use crate::{
     config::*,
     kernel::netlink::kind::Kind,
     model::options::{
-        DropUnknown, MissingChoice, OptionValues, Options, SingleMac, StormLimit, TcChoice, XdpChoice,
+        DropUnknown, IngressChoice, MissingChoice, OptionValues, Options, SingleMac, StormLimit, TcChoice,
+        XdpChoice,
     },
     policy::{change::PolicyChange, groups::Groups, rate::RateLimits},
 };
@@ -51,6 +52,7 @@ fn every_key_is_understood() {
         name = "eth0"
         xdp = "native"
         tc = "clsact"
+        ingress = "auto"
         adopt = false
         directed-neigh = false
         storm-limit = 5
@@ -150,6 +152,7 @@ fn options_that_are_not_the_default() -> Options {
     Options {
         xdp: Some(XdpChoice::Native),
         tc: Some(TcChoice::Clsact),
+        ingress: Some(IngressChoice::Auto),
         adopt: Some(false),
         directed_neigh: Some(false),
         storm_limit: Some(StormLimit::of(5).unwrap()),

@@ -1,7 +1,7 @@
 //! The programs on one master: finding them, and what they hold.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -24,9 +24,11 @@ use crate::{
             moved,
             record::{Lasting, Record},
         },
+        device_totals::totals,
     },
-    kernel::netlink::Netlink,
+    kernel::netlink::{Netlink, events::changed::DeviceKey, link::Totals},
     model::{
+        child::Child,
         counters::Counters,
         description::{Degraded, Description},
         held::Held,
@@ -53,6 +55,8 @@ pub struct Bpf {
     pub(crate) is_new_to_wire: bool,
     /// What the master itself told when it was looked at.
     pub(crate) on_master: OnMaster,
+    /// What the children's devices counted of themselves, where no program of ours sees all of it.
+    pub(crate) totals: BTreeMap<DeviceKey, Totals>,
 }
 
 /// What is in a master's pin directory.
@@ -133,6 +137,7 @@ impl Bpf {
             renewed: false,
             is_new_to_wire: false,
             on_master,
+            totals: BTreeMap::new(),
         })
     }
 
@@ -148,6 +153,10 @@ impl Bpf {
         member: Option<(Policy, RateLimits)>,
         groups: Groups,
     ) -> Result<()> {
+        if let Some((policy, _)) = member {
+            let options = self.record.options;
+            self.prepare_ingress(master, &options, self.record.single, &[(mac, policy)].into())?;
+        }
         self.maps.sync_one(master, mac, member, groups)?;
         if self.record.single && member.is_none() {
             HolderTable::open(&self.directory)?.forget(mac)?;
@@ -231,6 +240,23 @@ impl Bpf {
         self.maps.set_owners(told, &speakers)
     }
 
+    /// Reads what the devices of these children count of themselves, where no program of ours sees all of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of this namespace cannot be read.
+    pub async fn look_at_devices(&mut self, children: &[&Child]) -> Result<()> {
+        if self.record.lean {
+            self.totals = totals(&self.netlink, children).await?;
+        }
+        Ok(())
+    }
+
+    /// What the children's devices counted of themselves, as far as it was [read](Self::look_at_devices).
+    pub fn totals(&self) -> &BTreeMap<DeviceKey, Totals> {
+        &self.totals
+    }
+
     /// Where maps, programs and links are pinned.
     pub fn pins(&self) -> &Path {
         &self.directory
@@ -304,6 +330,8 @@ impl Datapath for Bpf {
     }
 
     fn sync(&mut self, master: &Master, members: &Members) -> Result<()> {
+        let options = self.record.options;
+        self.prepare_ingress(master, &options, self.record.single, &members.policies)?;
         self.maps.set_guard(guard_flags(&self.record, &members.policies))?;
         // Under the MAC that the master had, host and children are strangers to the wire.
         self.is_new_to_wire |= self.record.single && self.maps.master()? != master.mac;
@@ -313,7 +341,7 @@ impl Datapath for Bpf {
     }
 
     fn counters(&self) -> Result<Counters> {
-        self.maps.counters()
+        Ok(Counters { totals: self.totals.clone(), ..self.maps.counters()? })
     }
 
     fn held(&self) -> Result<Vec<Held>> {

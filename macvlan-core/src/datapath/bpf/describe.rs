@@ -10,7 +10,7 @@ use macvlan_common::{
 };
 
 use crate::{
-    datapath::bpf::{maps::tables::Maps, record::Record, traced},
+    datapath::bpf::{ingress_need, maps::tables::Maps, record::Record, traced},
     model::{
         description::{Carrier, Degraded, Description, Hairpin, HostFlood},
         keyword::Keyword,
@@ -55,6 +55,7 @@ pub fn describe(
         carrier: Carrier::Bpf,
         demux: record.demux,
         hairpin: record.hairpin,
+        ingress: !record.lean,
         host_flood: host_flood(&config, members),
         degraded: record.degraded.clone(),
         adopts: record.options.adopt,
@@ -91,6 +92,7 @@ pub fn describe(
             "a child in mode source or passthru takes frames by other things than IP addresses",
         ));
     }
+    description.degraded.extend(ingress_need::degraded(record, members, config.flood));
     description.degraded.extend(crowded(maps, members)?);
     description.degraded.extend(traced::degraded(record, directory));
     description.degraded.extend(on_master.degraded.iter().cloned());

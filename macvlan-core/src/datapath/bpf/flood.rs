@@ -68,10 +68,11 @@ impl Bpf {
         if self.record != before {
             self.maps.write_record(&self.record.to_text()?)?;
         }
+        self.keep_ingress(master).await?;
         self.describe_anew()
     }
 
-    /// Whether the flood device may be another than the children need, as far as the maps tell. One that nobody
+    /// Whether the flood device, or what is at ingress, may be another than the children need, as far as the maps tell. One that nobody
     /// needs does no harm: who looks at all children takes it away.
     ///
     /// # Errors
@@ -83,8 +84,9 @@ impl Bpf {
         let may = master.up && hear.all(|(_, policy)| policy.mode() == Mode::Bridge);
         let cannot = |degraded: &Degraded| concerns(degraded) && degraded.wanted == DEVICE;
         let is_refused = self.record.degraded.iter().any(cannot);
-        Ok(self.copies_to_children()
-            && if may { self.maps.flood()? == 0 && !is_refused } else { self.record.flood.is_some() })
+        let differs = self.copies_to_children()
+            && if may { self.maps.flood()? == 0 && !is_refused } else { self.record.flood.is_some() };
+        Ok(differs || self.ingress_may_differ()?)
     }
 
     /// The index of the flood device on record, if it is there and up, with programs of this version. The kernel is

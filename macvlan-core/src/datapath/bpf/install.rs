@@ -1,6 +1,6 @@
 //! Puts the programs on a master.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
 
 use anyhow::{Context as _, Result};
 use macvlan_common::ABI_VERSION;
@@ -69,6 +69,7 @@ impl Bpf {
                 renewed,
                 is_new_to_wire,
                 on_master,
+                totals: BTreeMap::new(),
             })
         });
         if whole.is_err() {
@@ -108,6 +109,7 @@ impl Bpf {
             netns_inode: master.netns.id().inode(),
             degraded: Vec::new(),
             single,
+            lean: false,
             flood: None,
             marks: true,
         };

@@ -11,6 +11,8 @@ mod directory;
 pub(crate) mod flood;
 pub(crate) mod held;
 pub(crate) mod hooks;
+mod ingress;
+pub(crate) mod ingress_need;
 mod install;
 pub(crate) mod load;
 mod maps;

@@ -66,6 +66,9 @@ pub struct Record {
     /// Its programs are those for a wire that carries one MAC.
     #[serde(default)]
     pub single: bool,
+    /// No program of ours is at TC ingress of the master, or it is on its way there or from there.
+    #[serde(default)]
+    pub lean: bool,
     /// The flood device that was made, in use or not.
     #[serde(default)]
     pub flood: Option<Flood>,
@@ -160,6 +163,7 @@ mod tests {
             netns_inode: 1,
             degraded: Vec::new(),
             single: false,
+            lean: false,
             flood: None,
             marks: true,
         };

@@ -74,6 +74,10 @@ impl Bpf {
         note(record.to_text().and_then(|text| self.maps.write_record(&text)), "the record");
         self.record = record;
         self.renewed = false;
+        if self.record.lean {
+            let taken = self.take_from_ingress(master).await;
+            failed.extend(taken.context("cannot take the program from ingress again").err());
+        }
         if let Err(error) = self.now_holds(members) {
             failed.push(error.context("cannot put back the description"));
         }

@@ -71,12 +71,12 @@ impl TraceWatch {
 }
 
 impl Bpf {
-    /// Replaces the programs by their traced twins, without a gap.
+    /// Replaces the programs by their traced twins, without a gap. That of ingress is there meanwhile, wanted or not.
     ///
     /// # Errors
     ///
     /// The programs are of another version, or the traced ones are refused; the programs are as before.
-    pub fn start_trace(&mut self, master: &Master, tracing: Tracing) -> Result<Traced> {
+    pub async fn start_trace(&mut self, master: &Master, tracing: Tracing) -> Result<Traced> {
         if !self.record.is_of_this_version() {
             bail!(
                 "its programs are of another version of macvlan-ctl; first run: macvlan-ctl attach {}",
@@ -90,9 +90,10 @@ impl Bpf {
         loader.override_global(names::TRACE_SAMPLE, &sample, true);
         loader.override_global(names::TRACE_MAC, &only, true);
         let mut object = loader.load(object::object()).map_err(|error| no_maps(&error))?;
+        self.put_at_ingress(master)?;
         self.write_object(format!("{}{TRACED}", object::digest()))?;
         if let Err(error) = self.replace_programs(master, &mut object, true) {
-            self.end_trace(master).context("cannot put the programs back")?;
+            self.end_trace(master).await.context("cannot put the programs back")?;
             return Err(error);
         }
         let map = object.take_map(names::TRACE).context("no trace map in the object")?;
@@ -104,13 +105,14 @@ impl Bpf {
     /// # Errors
     ///
     /// The programs cannot be put back.
-    pub fn end_trace(&mut self, master: &Master) -> Result<()> {
+    pub async fn end_trace(&mut self, master: &Master) -> Result<()> {
         if !self.record.is_traced() {
             return Ok(());
         }
         let mut object = load_object(&self.directory)?;
         self.replace_programs(master, &mut object, false)?;
-        self.write_object(object::digest())
+        self.write_object(object::digest())?;
+        self.keep_ingress(master).await
     }
 
     /// Where a trace sees whether the programs are still traced.

@@ -95,6 +95,9 @@ impl Bpf {
             let (word, hairpin) = (wanted.tc.as_str(), hairpin.as_str());
             changes.push(format!("set tc of {name:?} to {word}; it is attached by {hairpin} now"));
         }
+        if wanted.ingress != present.ingress {
+            changes.push(format!("set ingress of {name:?} to {}", wanted.ingress.as_str()));
+        }
         if self.maps.master()? != master.mac {
             changes.push(format!("tell the programs on {name:?} its MAC, {}", master.mac));
         }
@@ -135,6 +138,10 @@ impl Bpf {
         let single = is_single(&wanted, master);
         let (begins, ends) = (single && !self.record.single, self.record.single && !single);
         let is_current = self.record.is_current() || self.is_being_traced();
+        self.prepare_ingress(master, &wanted, single, &self.members.policies.clone())?;
+        if !is_current || self.record.demux != demux || begins || ends {
+            self.put_at_ingress(master)?;
+        }
         if !is_current || self.record.demux != demux || begins || ends {
             let directory = self.directory.clone();
             let mut object = load_object(&directory)?;

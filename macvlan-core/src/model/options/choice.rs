@@ -74,6 +74,41 @@ impl Keyword for TcChoice {
     }
 }
 
+/// `--ingress`: whether a program of ours is at TC ingress, where every frame from the wire passes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IngressChoice {
+    /// One is.
+    #[default]
+    On,
+    /// None is, while nothing needs one.
+    Off,
+    /// The same, and nobody minds where something needs one.
+    Auto,
+}
+
+impl Keyword for IngressChoice {
+    const ALL: &'static [Self] = &[Self::On, Self::Off, Self::Auto];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Auto => "auto",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::On => "Frames from the wire and between siblings are counted, directed and guarded",
+            Self::Off => {
+                "They pass no program in TC; where a mode or guard needs one, there is, and status says why"
+            }
+            Self::Auto => "As off, but where one is needed that is no matter",
+        }
+    }
+}
+
 /// `--drop-unknown`: what becomes of unicast from the wire to nobody here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

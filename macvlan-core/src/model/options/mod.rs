@@ -11,7 +11,9 @@ use macvlan_common::limit::MOST_FRAMES;
 use serde::{Deserialize, Serialize};
 
 use crate::model::keyword::Keyword;
-pub use crate::model::options::choice::{DropUnknown, MissingChoice, SingleMac, TcChoice, XdpChoice};
+pub use crate::model::options::choice::{
+    DropUnknown, IngressChoice, MissingChoice, SingleMac, TcChoice, XdpChoice,
+};
 
 /// Children that fit unless told otherwise.
 pub const DEFAULT_MAX_CHILDREN: u32 = 4096;
@@ -26,6 +28,8 @@ pub struct Options {
     pub xdp: Option<XdpChoice>,
     /// How to attach to TC.
     pub tc: Option<TcChoice>,
+    /// Whether to attach to TC ingress.
+    pub ingress: Option<IngressChoice>,
     /// Whether children that others made belong to the data path.
     pub adopt: Option<bool>,
     /// Whether requests for a known address go to its owner alone, or to all as those for unknown ones do.
@@ -52,6 +56,7 @@ impl Options {
         let Self {
             xdp,
             tc,
+            ingress,
             adopt,
             directed_neigh,
             storm_limit,
@@ -64,6 +69,7 @@ impl Options {
         Self {
             xdp: xdp.or(other.xdp),
             tc: tc.or(other.tc),
+            ingress: ingress.or(other.ingress),
             adopt: adopt.or(other.adopt),
             directed_neigh: directed_neigh.or(other.directed_neigh),
             storm_limit: storm_limit.or(other.storm_limit),
@@ -80,6 +86,7 @@ impl Options {
         let Self {
             xdp,
             tc,
+            ingress,
             adopt,
             directed_neigh,
             storm_limit,
@@ -94,6 +101,7 @@ impl Options {
         OptionValues {
             xdp: xdp.unwrap_or(present.xdp),
             tc: tc.unwrap_or(present.tc),
+            ingress: ingress.unwrap_or(present.ingress),
             adopt: adopt.unwrap_or(present.adopt),
             directed_neigh: directed_neigh.unwrap_or(present.directed_neigh),
             storm_limit: storm_limit.unwrap_or(present.storm_limit),
@@ -112,6 +120,8 @@ pub struct OptionValues {
     pub xdp: XdpChoice,
     /// `--tc`, as asked for.
     pub tc: TcChoice,
+    /// `--ingress`, as asked for.
+    pub ingress: IngressChoice,
     /// `--adopt`: whether children that others made belong to it.
     #[serde(rename = "adopts")]
     pub adopt: bool,
@@ -133,6 +143,7 @@ impl Default for OptionValues {
         Self {
             xdp: XdpChoice::Auto,
             tc: TcChoice::Auto,
+            ingress: IngressChoice::On,
             adopt: true,
             drop_unknown: DropUnknown::Off,
             vepa_switch: false,
@@ -147,12 +158,22 @@ impl OptionValues {
     /// Those that are not the default, as the command line has them: "storm-limit 1000".
     pub fn unusual(&self) -> Vec<String> {
         let usual = Self::default();
-        let Self { xdp, tc, adopt, drop_unknown, vepa_switch, directed_neigh, storm_limit, single_mac } =
-            *self;
+        let Self {
+            xdp,
+            tc,
+            ingress,
+            adopt,
+            drop_unknown,
+            vepa_switch,
+            directed_neigh,
+            storm_limit,
+            single_mac,
+        } = *self;
         let on_off = |on| if on { "on" } else { "off" };
         [
             (xdp != usual.xdp).then(|| format!("xdp {}", xdp.as_str())),
             (tc != usual.tc).then(|| format!("tc {}", tc.as_str())),
+            (ingress != usual.ingress).then(|| format!("ingress {}", ingress.as_str())),
             (adopt != usual.adopt).then(|| format!("adopt {}", on_off(adopt))),
             (directed_neigh != usual.directed_neigh)
                 .then(|| format!("directed-neigh {}", on_off(directed_neigh))),

@@ -6,6 +6,7 @@ use super::*;
 const ALL: Options = Options {
     xdp: Some(XdpChoice::Native),
     tc: Some(TcChoice::Clsact),
+    ingress: Some(IngressChoice::Off),
     adopt: Some(false),
     directed_neigh: Some(false),
     storm_limit: Some(StormLimit::PerSecond(NonZeroU32::MIN)),
@@ -20,6 +21,7 @@ const ALL: Options = Options {
 const BACK: Options = Options {
     xdp: Some(XdpChoice::Auto),
     tc: Some(TcChoice::Auto),
+    ingress: Some(IngressChoice::On),
     adopt: Some(true),
     directed_neigh: Some(true),
     storm_limit: Some(StormLimit::Off),
@@ -31,11 +33,12 @@ const BACK: Options = Options {
 };
 
 /// Options of which each has one alone: that of `all`.
-fn one_by_one(all: Options) -> [Options; 10] {
+fn one_by_one(all: Options) -> [Options; 11] {
     let none = Options::default;
     let Options {
         xdp,
         tc,
+        ingress,
         adopt,
         directed_neigh,
         storm_limit,
@@ -48,6 +51,7 @@ fn one_by_one(all: Options) -> [Options; 10] {
     [
         Options { xdp, ..none() },
         Options { tc, ..none() },
+        Options { ingress, ..none() },
         Options { adopt, ..none() },
         Options { directed_neigh, ..none() },
         Options { storm_limit, ..none() },
@@ -83,7 +87,7 @@ fn what_is_left_out_stays_as_it_is() {
     assert_eq!(BACK.over(all), at_first);
     let in_turn = one_by_one(ALL).into_iter().fold(at_first, |present, one| one.over(present));
     assert_eq!(in_turn, all, "none undoes another");
-    assert_eq!(all.unusual().len(), 8);
+    assert_eq!(all.unusual().len(), 9);
     for (one, back) in one_by_one(ALL).into_iter().zip(one_by_one(BACK)) {
         let alone = one.over(at_first);
         let is_value = one.max_children.is_none() && one.on_missing_bpf.is_none();
@@ -95,8 +99,8 @@ fn what_is_left_out_stays_as_it_is() {
 
 #[test]
 fn values_are_told_as_the_command_line_has_them() {
-    let words = "xdp native, tc clsact, adopt off, directed-neigh off, storm-limit 1, drop-unknown force, \
-                 vepa-switch on, single-mac auto";
+    let words = "xdp native, tc clsact, ingress off, adopt off, directed-neigh off, storm-limit 1, \
+                 drop-unknown force, vepa-switch on, single-mac auto";
     assert_eq!(ALL.over(OptionValues::default()).unusual().join(", "), words);
     assert!(OptionValues::default().unusual().is_empty());
 }
@@ -106,7 +110,7 @@ fn values_that_another_version_left_out_are_the_defaults() {
     let read = |text: &str| serde_json::from_str::<OptionValues>(text).unwrap();
     assert_eq!(read("{}"), OptionValues::default());
     // As written before these were one structure.
-    let all = r#"{"xdp":"native","tc":"clsact","adopts":false,"drop_unknown":"force","vepa_switch":true,
+    let all = r#"{"xdp":"native","tc":"clsact","ingress":"off","adopts":false,"drop_unknown":"force","vepa_switch":true,
         "directs":false,"storm_limit":1,"single_mac":"auto"}"#;
     assert_eq!(read(all), ALL.over(OptionValues::default()));
     assert_eq!(read(r#"{"storm_limit":null}"#), OptionValues::default());

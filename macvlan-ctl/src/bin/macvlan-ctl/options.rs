@@ -3,8 +3,8 @@
 
 use clap::Args;
 use macvlan_core::model::options::{
-    DropUnknown, MOST_CHILDREN, MissingChoice, Options, SingleMac, StormLimit, TcChoice, XdpChoice,
-    parse_storm_limit,
+    DropUnknown, IngressChoice, MOST_CHILDREN, MissingChoice, Options, SingleMac, StormLimit, TcChoice,
+    XdpChoice, parse_storm_limit,
 };
 
 use crate::keyword::{keyword, number, on_off};
@@ -19,6 +19,10 @@ pub struct DatapathOptions {
     /// How to attach to TC. Left out: as it is or, at first, auto.
     #[arg(long, value_parser = keyword::<TcChoice>())]
     tc: Option<TcChoice>,
+
+    /// Whether frames from the wire pass a program in TC. Left out: as it is or, at first, on.
+    #[arg(long, value_parser = keyword::<IngressChoice>())]
+    ingress: Option<IngressChoice>,
 
     /// Whether children that others made belong to it. Left out: as it is or, at first, on.
     #[arg(long, value_name = "on|off", hide_possible_values = true, value_parser = on_off(), num_args = 0..=1, require_equals = true, default_missing_value = "on")]
@@ -76,6 +80,7 @@ impl DatapathOptions {
         let Self {
             xdp,
             tc,
+            ingress,
             adopt,
             no_adopt,
             directed_neigh,
@@ -91,6 +96,7 @@ impl DatapathOptions {
         Options {
             xdp,
             tc,
+            ingress,
             adopt: no_adopt.then_some(false).or(adopt),
             directed_neigh: no_directed_neigh.then_some(false).or(directed_neigh),
             storm_limit,

@@ -6,7 +6,14 @@ use macvlan_common::{
     counters::{ChildCounters, Count, DROP_REASONS, DropReason, PATHS, Path},
     mac::Mac,
 };
-use macvlan_core::{kernel::netlink::link::Totals, model::status::ChildStatus, policy::rate::RateLimit};
+use macvlan_core::{
+    kernel::netlink::link::Totals,
+    model::{
+        description::{Carrier, counted_paths},
+        status::{ChildStatus, MasterStatus},
+    },
+    policy::rate::RateLimit,
+};
 use prometheus::Result;
 
 use crate::exporter::{
@@ -18,6 +25,46 @@ use crate::exporter::{
 
 /// What stands for the path where only the kernel counts, which does not tell paths apart.
 const ALL_PATHS: &str = "all";
+
+/// What a child receives or sends, in frames or bytes.
+struct Counter {
+    by_path: Metric,
+    of_device: Metric,
+    paths_of: fn(&ChildCounters) -> &[Count; PATHS.len()],
+    total_of: fn(Totals) -> Count,
+    value: fn(Count) -> u64,
+}
+
+const COUNTERS: [Counter; 4] = [
+    Counter {
+        by_path: metrics::CHILD_RECEIVE_PACKETS,
+        of_device: metrics::CHILD_DEVICE_RECEIVE_PACKETS,
+        paths_of: |child| &child.rx,
+        total_of: |totals| totals.rx,
+        value: packets,
+    },
+    Counter {
+        by_path: metrics::CHILD_RECEIVE_BYTES,
+        of_device: metrics::CHILD_DEVICE_RECEIVE_BYTES,
+        paths_of: |child| &child.rx,
+        total_of: |totals| totals.rx,
+        value: bytes,
+    },
+    Counter {
+        by_path: metrics::CHILD_TRANSMIT_PACKETS,
+        of_device: metrics::CHILD_DEVICE_TRANSMIT_PACKETS,
+        paths_of: |child| &child.tx,
+        total_of: |totals| totals.tx,
+        value: packets,
+    },
+    Counter {
+        by_path: metrics::CHILD_TRANSMIT_BYTES,
+        of_device: metrics::CHILD_DEVICE_TRANSMIT_BYTES,
+        paths_of: |child| &child.tx,
+        total_of: |totals| totals.tx,
+        value: bytes,
+    },
+];
 
 /// Writes all metrics of children.
 pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
@@ -43,30 +90,31 @@ pub fn write(snapshot: &Scrape, text: &mut String) -> Result<()> {
     rate_limits(snapshot, text, &metrics::CHILD_RATE_LIMIT_PACKETS, |limit| Some(limit.packets? as f64))?;
     let paths = PATHS.map(Path::as_str);
     let reasons = DROP_REASONS.map(DropReason::as_str);
-    type Counter =
-        (&'static Metric, fn(&ChildCounters) -> &[Count; PATHS.len()], fn(Totals) -> Count, fn(Count) -> u64);
-    let counters: [Counter; 4] = [
-        (&metrics::CHILD_RECEIVE_PACKETS, |child| &child.rx, |totals| totals.rx, packets),
-        (&metrics::CHILD_RECEIVE_BYTES, |child| &child.rx, |totals| totals.rx, bytes),
-        (&metrics::CHILD_TRANSMIT_PACKETS, |child| &child.tx, |totals| totals.tx, packets),
-        (&metrics::CHILD_TRANSMIT_BYTES, |child| &child.tx, |totals| totals.tx, bytes),
-    ];
-    for (metric, by_path, in_all, value) in counters {
-        let mut family = Family::new(metric);
-        counted(snapshot, &mut family, paths, |child| by_path(child).map(value));
-        for master in &snapshot.masters {
-            for (mac, totals) in &master.totals {
-                let labels = [&*master.status.ifname, &mac.to_string(), ALL_PATHS];
-                family.add(&labels, value(in_all(*totals)) as f64);
+    for Counter { by_path, of_device, paths_of, total_of, value } in COUNTERS {
+        let mut family = Family::new(&by_path);
+        counted(snapshot, &mut family, paths, |status, child| {
+            let counted = counted_paths(status.ingress, status.demux);
+            PATHS.map(|path| counted.contains(&path).then(|| value(paths_of(child)[path as usize])))
+        });
+        let mut in_all = Family::new(&of_device);
+        for MasterScrape { status, totals, .. } in &snapshot.masters {
+            for (mac, totals) in totals {
+                let (mac, value) = (mac.to_string(), value(total_of(*totals)) as f64);
+                match status.datapath {
+                    Carrier::Kernel => family.add(&[&status.ifname, &mac, ALL_PATHS], value),
+                    // Beside paths that are counted, it is none of them.
+                    Carrier::Bpf => in_all.add(&[&status.ifname, &mac], value),
+                }
             }
         }
         family.write(text)?;
+        in_all.write(text)?;
     }
     for (metric, value) in
         [(&metrics::CHILD_DROP_PACKETS, packets as fn(Count) -> u64), (&metrics::CHILD_DROP_BYTES, bytes)]
     {
         let mut family = Family::new(metric);
-        counted(snapshot, &mut family, reasons, |child| child.drops.map(value));
+        counted(snapshot, &mut family, reasons, |_, child| child.drops.map(|count| Some(value(count))));
         family.write(text)?;
     }
     Ok(())
@@ -168,14 +216,16 @@ fn counted<const N: usize>(
     snapshot: &Scrape,
     family: &mut Family<'_>,
     last_labels: [&'static str; N],
-    values: impl Fn(&ChildCounters) -> [u64; N],
+    values: impl Fn(&MasterStatus, &ChildCounters) -> [Option<u64>; N],
 ) {
     for MasterScrape { status, reading, .. } in &snapshot.masters {
         let Reading::Whole { counters, .. } = reading else { continue };
         for (mac, child) in &counters.children {
             let mac = mac.to_string();
-            for (label, value) in last_labels.iter().zip(values(child)) {
-                family.add(&[&status.ifname, &mac, label], value as f64);
+            for (label, value) in last_labels.iter().zip(values(status, child)) {
+                if let Some(value) = value {
+                    family.add(&[&status.ifname, &mac, label], value as f64);
+                }
             }
         }
     }

@@ -156,8 +156,8 @@ fn write_datapath(snapshot: &Scrape, text: &mut String) -> Result<()> {
 fn write_settings(snapshot: &Scrape, text: &mut String) -> Result<()> {
     each(snapshot, text, &metrics::SETTINGS, |family, MasterScrape { status, .. }| {
         let (switch, directed) = (word(status.vepa_switch), word(status.directed_neigh));
-        let single = word(status.single_mac);
-        family.add(&[&status.ifname, status.drop_unknown.as_str(), switch, directed, single], 1.0);
+        let (single, ingress) = (word(status.single_mac), word(status.ingress));
+        family.add(&[&status.ifname, status.drop_unknown.as_str(), switch, directed, single, ingress], 1.0);
     })?;
     each(snapshot, text, &metrics::STORM_LIMIT, |family, MasterScrape { status, .. }| {
         if let Some(limit) = status.storm_limit {

@@ -76,6 +76,7 @@ pub fn attached() -> MasterScrape {
         datapath: Carrier::Bpf,
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
+        ingress: true,
         directed_neigh: true,
         host_flood: HostFlood::Device,
         storm_limit: std::num::NonZero::new(5000),
@@ -145,6 +146,14 @@ pub fn attached() -> MasterScrape {
     }
 }
 
+/// One with no program at ingress.
+fn lean(demux: Demux) -> MasterScrape {
+    let totals = Totals { rx: count(20), tx: count(21) };
+    let mut master = MasterScrape { totals: [(WEB, totals)].into(), ..attached() };
+    (master.status.ifname, master.status.ingress, master.status.demux) = ("eno2".into(), false, demux);
+    master
+}
+
 fn unread(reading: Reading) -> MasterScrape {
     MasterScrape { reading, ..attached() }
 }
@@ -170,7 +179,7 @@ fn every_metric_is_written_with_all_its_labels() {
 
 #[test]
 fn every_declared_metric_is_written_in_the_declared_order() {
-    let text = written(vec![attached()]);
+    let text = written(vec![attached(), lean(Demux::Tc)]);
     let typed = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let declared: Vec<_> = metrics::ALL.iter().map(|metric| metric.name).collect();
     assert_eq!(typed.collect::<Vec<_>>(), declared);
@@ -215,13 +224,26 @@ fn what_cannot_be_known_is_absent_rather_than_zero() {
 #[test]
 fn what_only_the_kernel_counts_is_of_all_paths() {
     let totals = Totals { rx: count(20), tx: count(21) };
-    let master = MasterScrape { totals: [(WEB, totals)].into(), ..unread(Reading::Unpinned) };
+    let mut master = MasterScrape { totals: [(WEB, totals)].into(), ..unread(Reading::Unpinned) };
+    master.status.datapath = Carrier::Kernel;
     let text = written(vec![master]);
     let counted: Vec<_> = samples(&text).into_iter().filter(|line| line.contains(",path=")).collect();
     assert_eq!(counted.len(), 4, "{counted:#?}");
     assert!(counted.iter().all(|line| line.contains("path=\"all\"")), "{counted:#?}");
     assert!(counted[0].starts_with("macvlan_child_receive_packets_total{") && counted[0].ends_with(" 20"));
     assert!(counted[2].starts_with("macvlan_child_transmit_packets_total{") && counted[2].ends_with(" 21"));
+}
+
+#[test]
+fn where_no_program_is_at_ingress_devices_count_beside_the_paths_that_are_counted() {
+    for (demux, paths) in [(Demux::Tc, 1), (Demux::XdpNative, 2)] {
+        let text = written(vec![lean(demux)]);
+        let of = |start: &str| samples(&text).into_iter().filter(|line| line.starts_with(start)).count();
+        let web = format!("{{master=\"eno2\",mac=\"{WEB}\"");
+        assert_eq!(of(&format!("macvlan_child_receive_packets_total{web}")), paths, "{text}");
+        assert!(!text.contains("path=\"sibling\"") && !text.contains("path=\"all\""), "{text}");
+        assert!(text.contains(&format!("macvlan_child_device_receive_packets_total{web}}} 20\n")), "{text}");
+    }
 }
 
 #[test]

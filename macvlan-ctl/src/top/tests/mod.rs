@@ -126,6 +126,7 @@ fn master(name: &str, children: &[Who]) -> (MasterStatus, MasterStats) {
         datapath: Carrier::Bpf,
         demux: Demux::Tc,
         hairpin: Hairpin::Tcx,
+        ingress: true,
         directed_neigh: true,
         host_flood: HostFlood::Device,
         storm_limit: None,

@@ -44,18 +44,22 @@ pub async fn verify(
     let (mut links, mut hooks) = (Vec::new(), Vec::new());
     match record.hairpin {
         Hairpin::Tcx => {
-            links.extend([LINK_INGRESS, LINK_EGRESS]);
+            links.extend([LINK_EGRESS, LINK_INGRESS]);
             // Who may not list them has only the links' word.
             if there.tcx_hidden.is_none() {
                 hooks
-                    .extend([(DeviceHook::TcxIngress, "TCX ingress"), (DeviceHook::TcxEgress, "TCX egress")]);
+                    .extend([(DeviceHook::TcxEgress, "TCX egress"), (DeviceHook::TcxIngress, "TCX ingress")]);
             }
         }
         Hairpin::Clsact => {
             hooks
-                .extend([(DeviceHook::ClsactIngress, "TC ingress"), (DeviceHook::ClsactEgress, "TC egress")]);
+                .extend([(DeviceHook::ClsactEgress, "TC egress"), (DeviceHook::ClsactIngress, "TC ingress")]);
         }
         Hairpin::Shim | Hairpin::Off => {}
+    }
+    if record.lean {
+        links.retain(|link| *link != LINK_INGRESS);
+        hooks.truncate(1);
     }
     for (hook, place) in hooks {
         if !there.has(hook, &tc) {
@@ -77,7 +81,9 @@ pub async fn verify(
     if !order::degraded(&there, &tc, &master.name).is_empty() {
         there.name_all();
     }
-    Ok(order::degraded(&there, &tc, &master.name))
+    let mut degraded = order::degraded(&there, &tc, &master.name);
+    degraded.retain(|degraded| !record.lean || degraded.feature != order::INGRESS);
+    Ok(degraded)
 }
 
 /// Whether the device is there that the data path pinned in `directory` is on, in whatever namespace;
@@ -113,7 +119,21 @@ pub async fn remove(netlink: &Netlink, master: &Master, directory: &Path, owns_c
 /// The pin cannot be removed, or the kernel refuses to delete the filter.
 pub async fn remove_egress(netlink: &Netlink, master: &Master, directory: &Path) -> Result<()> {
     detach_link(&directory.join(LINK_EGRESS))?;
-    remove_filters(netlink, master, &Ours::of(directory), false, &[Direction::Egress]).await
+    remove_filter(netlink, master, directory, Direction::Egress).await
+}
+
+/// Takes the filter of the program that is pinned in `directory` off one hook of `master`.
+///
+/// # Errors
+///
+/// The kernel refuses to delete it.
+pub async fn remove_filter(
+    netlink: &Netlink,
+    master: &Master,
+    directory: &Path,
+    hook: Direction,
+) -> Result<()> {
+    remove_filters(netlink, master, &Ours::of(directory), false, &[hook]).await
 }
 
 /// The indexes of the devices that the master's links are on, in whatever namespace; 0 where one has none.

@@ -340,6 +340,25 @@ pub fn attach_filter(
     crash::point("adding a TC filter")
 }
 
+/// Puts a program in the place of ours at a hook of the clsact qdisc of the device of this name.
+///
+/// # Errors
+///
+/// There is none of ours.
+pub fn replace_filter(
+    program: &mut SchedClassifier,
+    device: &str,
+    hook: TcAttachType,
+    priority: u16,
+) -> Result<()> {
+    let link = SchedClassifierLink::attached(device, hook, priority, FILTER_HANDLE, None)?;
+    let id = program
+        .attach_to_link(link)
+        .map_err(|error| anyhow!("cannot replace a TC filter: {}", reason(Mechanism::Filter, &error)))?;
+    std::mem::forget(program.take_link(id)?);
+    Ok(())
+}
+
 fn traced_twin(name: &str) -> Result<&'static str> {
     names::traced(name).with_context(|| format!("program {name} has no traced twin"))
 }

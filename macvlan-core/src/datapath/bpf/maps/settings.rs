@@ -143,6 +143,16 @@ impl Maps {
         self.change_config(|config| Config { flags: config.flags & others | flag, ..config })
     }
 
+    /// Whether no program of ours is at TC ingress of the master.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read or written.
+    pub fn set_lean(&mut self, lean: bool) -> Result<()> {
+        let flag = if lean { Config::LEAN } else { 0 };
+        self.change_config(|config| Config { flags: config.flags & !Config::LEAN | flag, ..config })
+    }
+
     /// Whether requests for a known address go to its owner alone.
     ///
     /// # Errors

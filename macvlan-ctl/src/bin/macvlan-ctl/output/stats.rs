@@ -7,7 +7,7 @@ use macvlan_core::model::{
     container::Container,
     known_by::{KnownBy, names},
     printable::printable,
-    stats::{BothWays, ChildStats, MasterStats, Pair},
+    stats::{ChildStats, MasterStats, Pair},
 };
 use serde::Serialize;
 
@@ -104,17 +104,16 @@ fn stats_table(children: &[ChildStats], per_second: &str, room: Option<usize>) -
             container.and(known.home()),
         ];
         let mut names = [Some(name)].into_iter().chain(place).flatten();
-        let paths = [("wire", child.wire), ("host", child.host), ("sibling", child.sibling)];
-        let shown: &[_] = if child.stats64.is_some() { &[("all", child.stats64)] } else { &paths };
-        for &(path, counted) in shown {
-            let cell = |pick: fn(BothWays) -> u64| counted.map_or("-".to_owned(), |both| count(pick(both)));
+        let paths =
+            [("wire", child.wire), ("host", child.host), ("sibling", child.sibling), ("all", child.stats64)];
+        for (path, counted) in paths.into_iter().filter_map(|(path, counted)| Some((path, counted?))) {
             records.push([
                 names.next().unwrap_or_default(),
                 path.to_owned(),
-                cell(|both| both.rx.packets),
-                cell(|both| both.rx.bytes),
-                cell(|both| both.tx.packets),
-                cell(|both| both.tx.bytes),
+                count(counted.rx.packets),
+                count(counted.rx.bytes),
+                count(counted.tx.packets),
+                count(counted.tx.bytes),
             ]);
         }
         // Where there are fewer rows than names.
@@ -151,6 +150,8 @@ fn count(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use macvlan_core::model::stats::BothWays;
+
     use super::*;
     use crate::output::table::WIDTH;
 
@@ -179,7 +180,7 @@ mod tests {
             container: None,
             stats64: None,
             wire: Some(both),
-            host: None,
+            host: Some(both),
             sibling: Some(both),
             drops: Some([("isolated", pair)].into()),
         }

@@ -53,6 +53,13 @@ pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
         if status.host_flood == HostFlood::Master {
             writeln!(out, "  the host's broadcasts come back up on {} for the children", status.ifname)?;
         }
+        if !status.ingress && status.datapath == Carrier::Bpf {
+            writeln!(
+                out,
+                "  frames from the wire and between siblings pass no program in TC: they are counted by the \
+                 children's devices alone, siblings are not kept apart, requests from the wire go to all"
+            )?;
+        }
         if status.single_mac {
             writeln!(out, "  children have {} on the wire", status.address)?;
         }
