@@ -7,6 +7,7 @@ use macvlan_common::{
 };
 use macvlan_tests::{
     attached::Attached,
+    control::named,
     crowd::{Arrivals, Crowd, LEN, TIMES},
     lab::{FAMILIES, Lab},
     needs, require,
@@ -266,4 +267,24 @@ fn strangers_are_not_held_to_macs_that_nobody_knows() {
     let told = ran.failed(1);
     assert!(told.contains("anti-spoof of child \"web\" needs every child to be known"), "{told}");
     assert_eq!(lab.ctl(&["-j", "status", "eth0"]).succeeded().json()[0]["datapath"], "kernel");
+}
+
+#[test]
+fn host_and_a_child_that_may_not_talk_are_apart_behind_a_reflecting_switch_too() {
+    needs!(require::lab, require::binary);
+    for args in DEMULTIPLEXERS {
+        let lab = Lab::with().reflective_switch().build();
+        let (web, other) = (lab.child("web", Mode::Bridge), lab.child("other", Mode::Bridge));
+        lab.introduce(&[&lab.host, &web, &other]);
+        assert!(ping(&lab.host, web.ip.into()) && ping(&web, lab.host.ip.into()), "without us, {args:?}");
+        let attached = Attached::new(&lab, args);
+        set(&lab, &named(&web, "host-access=off"));
+        let before = attached.stats();
+        assert!(is_silent(&lab.host, web.ip.into()), "host to child, {args:?}");
+        assert!(is_silent(&web, lab.host.ip.into()), "child to host, {args:?}");
+        let dropped = (&attached.stats() - &before).dropped("web", DropReason::Isolated);
+        assert!(dropped.packets >= 2, "{args:?}: {dropped:?}");
+        assert!(ping(&lab.wire, web.ip.into()) && ping(&web, other.ip.into()), "{args:?}");
+        assert!(ping(&lab.host, other.ip.into()) && ping(&other, lab.host.ip.into()), "{args:?}");
+    }
 }

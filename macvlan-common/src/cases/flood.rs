@@ -36,7 +36,8 @@ impl Table {
             self.case("host's broadcast reflected: nobody twice", IN, "host", to, reflected);
             let hidden = Expect { action: Action::HideFromHost, ..WIRE_FLOOD };
             self.case("b's broadcast reflected: v, not host twice", IN, "b1", to, hidden);
-            for child in ["v1", "p1", "n1", "s1"] {
+            self.case("no host access, reflected to all: hidden from the host", IN, "n1", to, hidden);
+            for child in ["v1", "p1", "n2", "s1"] {
                 self.case("other's broadcast reflected: kernel", IN, child, to, WIRE_FLOOD);
             }
         }

@@ -22,6 +22,12 @@ impl Table {
             self.case("reflected by a VEPA switch: wire", IN, source, target, rx(target, Path::Wire));
         }
         self.case("own frame reflected to its sender: wire", IN, "p1", "p1", rx("p1", Path::Wire));
+        for child in ["n1", "n2"] {
+            self.case("no host access, reflected to host: isolated", IN, child, "host", isolated(child));
+            self.case("host to no host access, reflected: isolated", IN, "host", child, isolated(child));
+        }
+        self.case("s to host reflected: left to the kernel", IN, "s1", "host", PASS);
+        self.case("host to s reflected: left to the kernel", IN, "host", "s1", rx("s1", Path::Wire));
         self.case("v to host reflected: host", IN, "v1", "host", PASS);
         self.case("host to v reflected: wire", IN, "host", "v1", rx("v1", Path::Wire));
         self.case("host's own unicast comes back: host", IN, "host", "host", PASS);

@@ -62,14 +62,21 @@ fn received<T: Tables>(
     config: &Config,
 ) -> Verdict<T::Child> {
     let (mut to, target) = receiver(frame.dst, tables, config);
-    if source.is_some()
+    if (source.is_some() || matches!(from, From::Host))
         && let Some(target) = target
     {
         let its = tables.policy(target);
-        to = if frame.dst == frame.src { To::Itself } else { sibling(policy, its) };
+        to = match from {
+            From::Host if keeps_from_host(its) => To::Isolated,
+            From::Host => to,
+            _ if frame.dst == frame.src => To::Itself,
+            _ => sibling(policy, its),
+        };
         if matches!(to, To::Isolated) && !is_local(its, tables.presence(target), config) {
             to = To::Child;
         }
+    } else if source.is_some() && matches!(to, To::Host) && keeps_from_host(policy) {
+        to = To::Isolated;
     }
     let pass = Verdict::new(Action::Pass);
     match (from, to) {
@@ -80,13 +87,13 @@ fn received<T: Tables>(
         (From::Host, _) if config.distrusts_wire() => Verdict::new(Action::DropSpoofed),
         (From::Outside | From::Host, To::All) => pass.total(Total::Flood(FloodOrigin::Wire)),
         (_, To::Nobody) => Verdict::unknown_at_ingress(config, frame.to_host),
-        (_, To::Isolated) => Verdict::new(Action::DropIsolated).dropped(target),
+        (_, To::Isolated) => Verdict::new(Action::DropIsolated).dropped(target.or(source)),
         (From::Child | From::Claimed, To::Direct) => pass.tx(source, Path::Sibling).rx(target, Path::Sibling),
         (From::Claimed | From::Forger, _) => Verdict::new(Action::DropSpoofed),
         (From::Child, To::All) if is_copied_to_siblings(policy, config) => {
             Verdict::new(Action::DropReflected)
         }
-        (From::Child, To::All) if host_has_copy(policy) => {
+        (From::Child, To::All) if is_hidden_from_host(policy) => {
             Verdict::new(Action::HideFromHost).total(Total::Flood(FloodOrigin::Wire))
         }
         (From::Child, To::All) => pass.total(Total::Flood(FloodOrigin::Wire)),
@@ -119,10 +126,16 @@ fn sibling(source: Policy, target: Policy) -> To {
     }
 }
 
-/// Whether the host has had a copy of a child's broadcast that the switch reflects. macvlan hands a
-/// private child's own frame back to it alone and a bridge child's to VEPA siblings alone; what it lets
-/// through to the host, the host has had already.
+/// Whether the host is not to hear a child's broadcast that the switch reflects: it has had its copy, or the child may not
+/// talk to it. macvlan hands a private child's own frame back to it alone and a bridge child's to VEPA siblings alone; what
+/// it lets through to the host would be heard.
 #[inline(always)]
-fn host_has_copy(policy: Policy) -> bool {
-    policy.reaches_host() && policy.mode() != Mode::Private
+fn is_hidden_from_host(policy: Policy) -> bool {
+    (policy.reaches_host() || keeps_from_host(policy)) && policy.mode() != Mode::Private
+}
+
+/// Whether a child and the host may not talk, whichever way: behind a switch that reflects frames, too.
+#[inline(always)]
+fn keeps_from_host(policy: Policy) -> bool {
+    !policy.host_access() && !matches!(policy.mode(), Mode::Source | Mode::Passthru)
 }
