@@ -87,6 +87,8 @@ fn what_no_program_sees_is_counted_by_the_devices() {
         assert_eq!(gained("wire"), counts_wire.then_some(sent), "{args:?}");
         let all = gained("stats64").or_fail("read what the device counts");
         assert!((3 * sent..3 * sent + 20).contains(&all), "{args:?}: {all} of three times {sent}");
+        assert_eq!(after["unknown_unicast"].is_null(), !counts_wire, "{args:?}");
+        assert_eq!(after["flood"]["wire"].is_null(), !counts_wire, "{args:?}");
         let told = lab.ctl(&["stats", "eth0"]).succeeded().stdout;
         assert!(told.contains(" all ") && !told.contains(" sibling "), "{told}");
         attached.detach(&[]).succeeded();

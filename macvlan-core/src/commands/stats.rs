@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use macvlan_common::counters::{
-    ChildCounters, Count, DROP_REASONS, DropReason, FLOOD_ORIGINS, MasterCounters, Path,
+    ChildCounters, Count, DROP_REASONS, DropReason, FLOOD_ORIGINS, FloodOrigin, MasterCounters, Path,
 };
 
 use crate::{
@@ -83,10 +83,11 @@ pub fn describe(ifname: &str, datapath: &dyn Datapath, children: &[Child]) -> Re
     let carries_all = datapath.description().carrier == Carrier::Kernel;
     let children = children.iter().filter(|child| carries_all || counters.children.contains_key(&child.mac));
     let counted = datapath.description().counted_paths();
+    let from_wire = counted.contains(&Path::Wire);
     Ok(MasterStats {
         ifname: ifname.to_owned(),
-        unknown_unicast: counters.master.map(|master| master.unknown_unicast.into()),
-        flood: counters.master.as_ref().map(floods),
+        unknown_unicast: counters.master.filter(|_| from_wire).map(|master| master.unknown_unicast.into()),
+        flood: counters.master.as_ref().map(|master| floods(master, from_wire)),
         drops: counters.master.map(|master| drops(&master.drops)),
         copy_failed: counters.master.map(|master| master.copy_failed.into()),
         kernel_rx_dropped: None,
@@ -117,8 +118,13 @@ fn both_ways(counters: &ChildCounters, path: Path) -> BothWays {
     BothWays { rx: counters.rx[path as usize].into(), tx: counters.tx[path as usize].into() }
 }
 
-fn floods(counters: &MasterCounters) -> BTreeMap<&'static str, Pair> {
-    FLOOD_ORIGINS.iter().map(|origin| (origin.as_str(), counters.flood[*origin as usize].into())).collect()
+fn floods(counters: &MasterCounters, from_wire: bool) -> BTreeMap<&'static str, Pair> {
+    let is_counted = |origin: &&FloodOrigin| from_wire || **origin != FloodOrigin::Wire;
+    FLOOD_ORIGINS
+        .iter()
+        .filter(is_counted)
+        .map(|origin| (origin.as_str(), counters.flood[*origin as usize].into()))
+        .collect()
 }
 
 fn drops(counts: &[Count; DROP_REASONS.len()]) -> Drops {

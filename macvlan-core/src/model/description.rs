@@ -154,6 +154,11 @@ pub struct Description {
     pub storm_limit: Option<NonZeroU32>,
 }
 
+/// Whether what comes from the wire is counted, with a program at TC ingress or none.
+pub fn counts_wire(ingress: bool, demux: Demux) -> bool {
+    counted_paths(ingress, demux).contains(&Path::Wire)
+}
+
 /// The paths that programs count with a program at TC ingress or none, by where they demultiplex.
 pub fn counted_paths(ingress: bool, demux: Demux) -> &'static [Path] {
     match (ingress, demux) {

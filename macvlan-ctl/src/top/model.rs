@@ -233,8 +233,7 @@ impl MasterRow {
             let children = stats.children.iter().filter_map(|child| dropped(child.drops.as_ref(), None));
             Some(children.fold(own, plus))
         };
-        let counted =
-            rate.unknown_unicast.is_some() || rate.children.iter().any(|child| child.stats64.is_some());
+        let counted = rate.drops.is_some() || rate.children.iter().any(|child| child.stats64.is_some());
         Self {
             status: MasterStatus { children: Vec::new(), ..status.clone() },
             children: status.children.iter().filter(|child| child.adopted).count(),

@@ -2,10 +2,10 @@
 
 use std::{
     net::{Ipv4Addr, UdpSocket},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use macvlan_bench::lab::cpu::Cpus;
+use macvlan_bench::lab::{cpu::Cpus, traffic::turns::turns};
 use macvlan_common::child::Mode;
 use macvlan_tests::{
     attached::Attached,
@@ -23,11 +23,14 @@ use super::{PORT, ROUNDS};
 /// Datagrams per measurement: some 30 ms.
 const DATAGRAMS: u32 = 15_000;
 
+/// How long questions are asked.
+const TURNS_TIME: Duration = Duration::from_millis(60);
+
 /// The host's address on its shim.
 const SHIM: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 250);
 
-/// What carries it: plain macvlan or a shim, the least that there can be instead, and ours.
-const CONTENDERS: usize = 3;
+/// What carries it: plain macvlan or a shim, the least that there can be instead, ours, and ours with no program at ingress.
+const CONTENDERS: usize = 4;
 
 #[test]
 fn small_datagrams_cost_little_more_than_by_a_shim_or_plain() {
@@ -45,29 +48,42 @@ fn small_datagrams_cost_little_more_than_by_a_shim_or_plain() {
         bare_hairpin(&bare.ns, &bare.dev, [bare.mac, children[1][0].mac]),
     );
     permanent_neighbours(bare, &children[1][0]);
-    let _ours = Attached::new(&labs[2], &[]);
-    let host = [SHIM, labs[1].host.ip, labs[2].host.ip];
+    let _ours = [(2, &[][..]), (3, &["--ingress", "off"])].map(|(lab, args)| Attached::new(&labs[lab], args));
+    let host = [SHIM, labs[1].host.ip, labs[2].host.ip, labs[3].host.ip];
     for ((host, [one, two]), address) in labs.iter().map(|lab| &lab.host).zip(&children).zip(host) {
         assert!(ping(one, two.ip.into()) && ping(host, one.ip.into()) && ping(one, address.into()));
     }
     let _sinks: Vec<UdpSocket> =
         labs.iter().map(|lab| &lab.host).chain(children.iter().flatten()).map(sink).collect();
-    let report = |way: &str, of_what: &str, road: &dyn Fn(usize) -> Road| {
-        let roads: Vec<Road> = (0..CONTENDERS).map(road).collect();
+    let report = |way: &str, of_what: &str, measure: &dyn Fn(usize) -> f64| {
         let what = format!("{way}, of {of_what}");
         let claim = Claim::at_least(said("docs/performance.md", &format!("{way} |"), 1).0, (2, 0), &what);
-        let [base, bare, ours] =
-            hold(&[claim], || rounds(ROUNDS, |contender| roads[contender].sent_per_second()));
-        let of = spread_of_ratios;
-        let (ratio, bare, base) = (of(&ours, &base), of(&bare, &base), spread(&base));
+        let [base, bare, ours, lean] = hold(&[claim], || rounds(ROUNDS, measure));
+        let of = |contender: &[f64]| spread_of_ratios(contender, &base);
+        let (bare, ours, lean, base) = (of(&bare), of(&ours), of(&lean), spread(&base));
         println!(
-            "{what}, 64-byte UDP on one processor, {ROUNDS} rounds: ours {ratio}, bare {bare} of {:.3e} a second",
+            "{what}, 64-byte UDP on one processor, {ROUNDS} rounds: ours {ours}, with no program at ingress {lean}, \
+             bare {bare} of {:.3e} a second",
             base.median
         );
     };
-    report("sibling to sibling", "plain", &|lab| Road::new(&children[lab][1], children[lab][0].ip));
-    report("host to child", "a shim", &|lab| Road::new(&labs[lab].host, children[lab][0].ip));
-    report("child to host", "a shim", &|lab| Road::new(&children[lab][0], host[lab]));
+    let roads = |road: &dyn Fn(usize) -> Road| -> Vec<Road> { (0..CONTENDERS).map(road).collect() };
+    let between = roads(&|lab| Road::new(&children[lab][1], children[lab][0].ip));
+    report("sibling to sibling", "plain", &|lab| between[lab].sent_per_second());
+    let down = roads(&|lab| Road::new(&labs[lab].host, children[lab][0].ip));
+    report("host to child", "a shim", &|lab| down[lab].sent_per_second());
+    let up = roads(&|lab| Road::new(&children[lab][0], host[lab]));
+    report("child to host", "a shim", &|lab| up[lab].sent_per_second());
+    report("host to child and back, TCP", "a shim", &|lab| {
+        turns_per_second(&labs[lab].host, &children[lab][0])
+    });
+}
+
+/// Questions that are answered in a second, both ends on one processor.
+#[track_caller]
+fn turns_per_second(from: &Station, to: &Station) -> f64 {
+    let cpus = Cpus::allowed().or_fail("tell the processors").only_one();
+    1.0 / turns(&cpus, from.endpoint(), to.endpoint(), TURNS_TIME).or_fail("take turns").median
 }
 
 /// No broadcast of one reaches the other.

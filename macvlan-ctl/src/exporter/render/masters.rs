@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use macvlan_common::{
-    counters::{Count, DROP_REASONS, FLOOD_ORIGINS, MasterCounters},
+    counters::{Count, DROP_REASONS, FLOOD_ORIGINS, FloodOrigin, MasterCounters},
     mac::Mac,
 };
 use macvlan_core::model::{
-    description::{Carrier, Degraded},
+    description::{Carrier, Degraded, counts_wire},
     keyword::Keyword,
+    status::MasterStatus,
 };
 use prometheus::Result;
 
@@ -68,13 +69,14 @@ fn write_counters(snapshot: &Scrape, text: &mut String) -> Result<()> {
     for (metrics, count) in [
         (
             [&metrics::MASTER_UNKNOWN_UNICAST_PACKETS, &metrics::MASTER_UNKNOWN_UNICAST_BYTES],
-            (|master| master.unknown_unicast) as fn(&MasterCounters) -> Count,
+            (|status, master| counts_wire(status.ingress, status.demux).then_some(master.unknown_unicast))
+                as fn(&MasterStatus, &MasterCounters) -> Option<Count>,
         ),
-        ([&metrics::MASTER_COPY_FAILED_PACKETS, &metrics::MASTER_COPY_FAILED_BYTES], |master| {
-            master.copy_failed
+        ([&metrics::MASTER_COPY_FAILED_PACKETS, &metrics::MASTER_COPY_FAILED_BYTES], |_, master| {
+            Some(master.copy_failed)
         }),
     ] {
-        counted(snapshot, text, metrics, [None], |master| [count(master)])?;
+        counted(snapshot, text, metrics, [None], |status, master| [count(status, master)])?;
     }
     each(snapshot, text, &metrics::MASTER_KERNEL_RX_DROPPED, |family, master| {
         if let Some(dropped) = master.rx_dropped {
@@ -86,14 +88,18 @@ fn write_counters(snapshot: &Scrape, text: &mut String) -> Result<()> {
         text,
         [&metrics::MASTER_FLOOD_PACKETS, &metrics::MASTER_FLOOD_BYTES],
         FLOOD_ORIGINS.map(|origin| Some(origin.as_str())),
-        |master| master.flood,
+        |status, master| {
+            let is_counted =
+                |origin| origin != FloodOrigin::Wire || counts_wire(status.ingress, status.demux);
+            FLOOD_ORIGINS.map(|origin| is_counted(origin).then(|| master.flood[origin as usize]))
+        },
     )?;
     counted(
         snapshot,
         text,
         [&metrics::MASTER_DROP_PACKETS, &metrics::MASTER_DROP_BYTES],
         DROP_REASONS.map(|reason| Some(reason.as_str())),
-        |master| master.drops,
+        |_, master| master.drops.map(Some),
     )
 }
 
@@ -103,7 +109,7 @@ fn counted<const N: usize>(
     text: &mut String,
     [packets, bytes]: [&Metric; 2],
     last_labels: [Option<&'static str>; N],
-    counts: impl Fn(&MasterCounters) -> [Count; N],
+    counts: impl Fn(&MasterStatus, &MasterCounters) -> [Option<Count>; N],
 ) -> Result<()> {
     for (metric, value) in
         [(packets, (|count| count.packets) as fn(Count) -> u64), (bytes, |count| count.bytes)]
@@ -111,7 +117,8 @@ fn counted<const N: usize>(
         each(snapshot, text, metric, |family, master| {
             let Reading::Whole { counters, .. } = &master.reading else { return };
             let Some(counters) = &counters.master else { return };
-            for (label, count) in last_labels.iter().zip(counts(counters)) {
+            for (label, count) in last_labels.iter().zip(counts(&master.status, counters)) {
+                let Some(count) = count else { continue };
                 let labels: Vec<&str> = [&*master.status.ifname].into_iter().chain(*label).collect();
                 family.add(&labels, value(count) as f64);
             }

@@ -60,15 +60,16 @@ fn print_master(out: &mut impl io::Write, master: &MasterStats, per_second: &str
             count(dropped)
         )?;
     }
-    let (Some(unknown), Some(floods), Some(drops)) = (&master.unknown_unicast, &master.flood, &master.drops)
-    else {
+    let (Some(floods), Some(drops)) = (&master.flood, &master.drops) else {
         writeln!(out, "  plain kernel macvlan: nothing is counted by path")?;
         if master.children.iter().any(|child| child.stats64.is_some()) {
             writeln!(out, "{}", stats_table(&master.children, per_second, room()))?;
         }
         return Ok(());
     };
-    writeln!(out, "  unknown unicast {}", pair(unknown))?;
+    if let Some(unknown) = &master.unknown_unicast {
+        writeln!(out, "  unknown unicast {}", pair(unknown))?;
+    }
     for (origin, flood) in floods {
         writeln!(out, "  broadcast and multicast from {origin} {}", pair(flood))?;
     }

@@ -54,11 +54,10 @@ pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
             writeln!(out, "  the host's broadcasts come back up on {} for the children", status.ifname)?;
         }
         if !status.ingress && status.datapath == Carrier::Bpf {
-            writeln!(
-                out,
-                "  frames from the wire and between siblings pass no program in TC: they are counted by the \
-                 children's devices alone, siblings are not kept apart, requests from the wire go to all"
-            )?;
+            let text = "no program at ingress: frames from the wire and between siblings are counted by the \
+                        children's devices alone, and requests from the wire go to all";
+            let indents = Options::new(WIDTH).initial_indent("  ").subsequent_indent("    ");
+            writeln!(out, "{}", textwrap::fill(text, indents))?;
         }
         if status.single_mac {
             writeln!(out, "  children have {} on the wire", status.address)?;
