@@ -3,7 +3,7 @@
 
 pub(crate) mod connect;
 pub mod stream;
-pub(crate) mod turns;
+pub mod turns;
 pub mod udp;
 
 use std::{
