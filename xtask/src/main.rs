@@ -18,6 +18,7 @@ mod fuzz;
 mod go;
 mod hygiene;
 mod kustomize;
+mod lanes;
 mod machine;
 mod object;
 mod ordinary;

@@ -15,6 +15,7 @@ use crate::{
     artifacts,
     command::{cargo, read, run, run_watched},
     dist, go, kustomize,
+    lanes::{self, Outcome},
     machine::{self, State},
     unpacked, validator,
 };
@@ -89,13 +90,11 @@ fn run_all(root: &Path, options: &Options) -> Result<()> {
         privileged.arg("--lib").args(tests.iter().flat_map(|test| ["--test", test]));
         anyhow::Ok(privileged)
     };
-    let mut many = privileged()?;
-    many.env("RUST_TEST_THREADS", threads()?.to_string());
-    let mut failed = BTreeSet::new();
-    let outcome = run_watched(options.pass_on(&mut many), |line| failed.extend(failed_test(line)));
-    if let Err(error) = outcome {
-        ensure!((1..=MOST_AGAIN).contains(&failed.len()), "the tests on real devices failed: {error:#}");
-        again_alone(privileged()?, &failed).context("the tests on real devices failed")?;
+    let outcome = side_by_side(privileged()?, &options.filter)?;
+    if let Err(error) = lanes::require_success(&outcome) {
+        let few = outcome.is_told() && (1..=MOST_AGAIN).contains(&outcome.tests.len());
+        ensure!(few, "the tests on real devices failed: {error:#}");
+        again_alone(privileged()?, &outcome.tests).context("the tests on real devices failed")?;
     }
 
     if measured && !options.no_speed {
@@ -107,6 +106,20 @@ fn run_all(root: &Path, options: &Options) -> Result<()> {
         run(speed.args(&options.filter)).context("the measurements failed")?;
     }
     Ok(())
+}
+
+/// Runs the test programs that `cargo` builds, several at a time, with this environment.
+fn side_by_side(mut cargo: Command, filter: &[String]) -> Result<Outcome> {
+    let messages = read(cargo.args(["--no-run", "--message-format=json-render-diagnostics"]))?;
+    let mut programs = artifacts::executables(&messages)?;
+    programs.retain(|program| program.is_test);
+    let threads = threads()?.to_string();
+    lanes::run(programs, |program| {
+        let mut command = Command::new(&program.path);
+        let set = cargo.get_envs().filter_map(|(key, value)| Some((key, value?)));
+        command.envs(set).env("RUST_TEST_THREADS", &threads).current_dir(&program.package).args(filter);
+        command
+    })
 }
 
 /// Runs tests again that failed beside others, one at a time: on a busy machine, one may not get the time that it allows.
@@ -123,20 +136,15 @@ fn again_alone(mut tests: Command, failed: &BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// The test that a line of a test program's output says has failed.
-fn failed_test(line: &str) -> Option<String> {
-    line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned)
-}
-
 /// How many tests have passed, by the last line of a test program's output.
 fn passed_tests(line: &str) -> Option<usize> {
     line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse().ok()
 }
 
-/// How many tests of a program run at a time: most of the time they wait for what is not to come.
+/// How many tests of a program run at a time, beside those of another program.
 fn threads() -> Result<usize> {
     let processors = thread::available_parallelism().context("cannot tell the number of processors")?;
-    Ok(2 * processors.get())
+    Ok(processors.get() + 1)
 }
 
 fn cargo_test(root: &Path, release: bool) -> Command {
@@ -214,13 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_failed_and_what_passed_is_read_of_the_output() {
-        assert_eq!(failed_test("test a::b_c ... FAILED"), Some("a::b_c".to_owned()));
-        for line in
-            ["test a ... ok", "test result: FAILED. 1 passed; 1 failed;", "    a", "---- a stdout ----"]
-        {
-            assert_eq!(failed_test(line), None, "{line}");
-        }
+    fn what_passed_is_read_of_the_output() {
         assert_eq!(passed_tests("test result: ok. 12 passed; 0 failed; 0 ignored;"), Some(12));
         assert_eq!(passed_tests("test result: FAILED. 12 passed; 1 failed;"), None);
         assert_eq!(passed_tests("test a ... ok"), None);
