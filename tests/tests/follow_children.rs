@@ -8,7 +8,7 @@ use std::{
 use macvlan_common::{child::Mode, counters::Path, mac::Mac};
 use macvlan_tests::{
     attached::Attached,
-    control::{child, members, names_of, status},
+    control::{child, members, names_of, spec, status},
     fail::wait_for,
     following::Following,
     lab::{Lab, Station},
@@ -71,6 +71,28 @@ fn every_change_of_a_child_is_in_the_map_soon() {
 
 fn is_move(line: &str, name: &str) -> bool {
     line.contains(name) && line.contains("moved from")
+}
+
+#[test]
+fn a_child_of_ours_stays_ours_wherever_it_moves_while_run_follows() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let (web, away) = (lab.newcomer("web"), lab.newcomer("away"));
+    let run = Following::start(&lab, &["eth0", "--no-adopt"]);
+    lab.ctl(&["child", "add", "eth0", &spec(&web, "")]).succeeded();
+    run.wait_for_members(&[&web]);
+    web.ns.ip(&format!("link set web netns {}", away.ns.path().display()));
+    wait_for("it to move", || run.lines().iter().any(|line| is_move(line, "web")).then_some(()));
+    away.ns.ip("link set web up");
+    run.wait_for_members(&[&web]);
+    assert!(run.end(Signal::SIGTERM).success());
+    // Nobody has what run knew but the kernel.
+    lab.ctl(&["detach", "eth0"]).succeeded();
+    lab.ctl(&["attach", "eth0", "--no-adopt"]).succeeded();
+    assert_eq!(members(&lab), BTreeSet::from([web.mac]));
+    assert_eq!(child(&status(&lab), "web")["owned"], true);
+    lab.ctl(&["child", "del", "eth0", &format!("web,netns={}", away.ns.path().display())]).succeeded();
+    assert!(members(&lab).is_empty());
 }
 
 #[test]

@@ -10,8 +10,10 @@ use crate::kernel::netlink::events::changed::DeviceKey;
 #[derive(Debug, Clone, Copy)]
 pub struct DeviceMove {
     pub from: DeviceKey,
-    /// Where to, if somebody said so.
+    /// Where to, if that is known by our numbers.
     pub to: Option<DeviceKey>,
+    /// Where to, by the numbers of the namespace that it left.
+    pub there: Option<DeviceKey>,
     /// How long it may take.
     pub until: Instant,
     /// It was looked for.
@@ -21,6 +23,6 @@ pub struct DeviceMove {
 impl DeviceMove {
     /// One that begins now.
     pub fn new(from: DeviceKey, to: Option<DeviceKey>, patience: Duration) -> Self {
-        Self { from, to, until: Instant::now() + patience, searched: to.is_some() }
+        Self { from, to, there: None, until: Instant::now() + patience, searched: to.is_some() }
     }
 }

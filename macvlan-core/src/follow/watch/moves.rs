@@ -20,15 +20,26 @@ impl Watcher {
     /// Takes note of who left, and forgets of whom the kernel has let go.
     pub(crate) fn depart(&mut self, events: &Events) {
         self.transit.retain(|device_move| !events.deleted.contains(&device_move.from));
-        for (from, to) in &events.moved {
-            if let Some(to) = to {
-                self.inventory.departs(*from, *to);
+        self.transit.extend(events.moved.iter().map(|(from, there)| {
+            // The number of a third namespace is that of the one that the device left.
+            if from.0.is_some() {
+                return DeviceMove { there: Some(*there), ..DeviceMove::new(*from, None, DEPARTURE) };
             }
-        }
-        self.transit.extend(events.moved.iter().map(|(from, to)| {
-            let patience = if to.is_some() { TRANSIT } else { DEPARTURE };
-            DeviceMove::new(*from, *to, patience)
+            self.inventory.departs(*from, *there);
+            DeviceMove::new(*from, Some(*there), TRANSIT)
         }));
+    }
+
+    /// Takes the mark of a device that is ours along to a third namespace: once that has a number here, the kernel tells
+    /// which device it is there.
+    async fn arrive(&mut self, device_move: DeviceMove, changes: &mut Vec<Change>) {
+        let (Some(left), Some((Some(nsid), index))) = (device_move.from.0, device_move.there) else { return };
+        let Ok(numbers) = self.strict.nsids_of(left).await else { return };
+        if let Some(here) = numbers.get(&nsid) {
+            let to = (Some(*here), index);
+            self.inventory.departs(device_move.from, to);
+            self.refresh(&BTreeSet::from([to]), &Events::default(), changes).await;
+        }
     }
 
     /// Whether a device that is not there will be accounted for later: it is on its way to another
@@ -53,6 +64,7 @@ impl Watcher {
             if self.inventory.has_arrived(device_move.from, device_move.to)
                 || !self.inventory.holds(device_move.from)
             {
+                self.arrive(device_move, changes).await;
                 landed.insert(device_move.from);
             } else if now < device_move.until {
                 self.transit.push(device_move);

@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_millis(25);
 /// Every child of every master of one namespace, kept up to date.
 pub struct Watcher {
     pub(crate) netlink: Netlink,
-    strict: Netlink,
+    pub(crate) strict: Netlink,
     socket: EventSocket,
     pub(crate) access: Access,
     pub(crate) inventory: Inventory,

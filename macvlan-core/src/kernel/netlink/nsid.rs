@@ -1,6 +1,9 @@
 //! Namespace ids: the numbers by which one namespace knows others.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, AsRawFd},
+};
 
 use anyhow::{Context, Result};
 use netlink_packet_route::{
@@ -20,6 +23,28 @@ impl Netlink {
         let objects = self.dump(RouteNetlinkMessage::GetNsId(NsidMessage::default())).await;
         let objects = objects.context("cannot list namespace ids")?;
         Ok(objects.into_iter().filter_map(assigned).collect())
+    }
+
+    /// What the namespace with this id calls others: their ids there, and here. Ask over a strict socket: on another one
+    /// the kernel takes this for [`nsids`](Self::nsids) (`rtnl_net_dumpid` in net/core/net_namespace.c).
+    ///
+    /// # Errors
+    ///
+    /// The namespace is gone, or `CAP_NET_ADMIN` in it is missing.
+    pub async fn nsids_of(&self, nsid: i32) -> Result<BTreeMap<i32, i32>> {
+        let mut message = NsidMessage::default();
+        message.attributes.push(NsidAttribute::TargetNsid(nsid));
+        let objects = self.dump(RouteNetlinkMessage::GetNsId(message)).await;
+        let objects = objects.with_context(|| format!("cannot list the namespace ids of nsid {nsid}"))?;
+        let both = |object: RouteNetlinkMessage| {
+            let RouteNetlinkMessage::NewNsId(message) = &object else { return None };
+            let here = message.attributes.iter().find_map(|attribute| match attribute {
+                NsidAttribute::CurrentNsid(id) if *id >= 0 => Some(*id),
+                _ => None,
+            })?;
+            Some((assigned(object)?, here))
+        };
+        Ok(objects.into_iter().filter_map(both).collect())
     }
 
     /// The id of a namespace; `None` when it has none yet.

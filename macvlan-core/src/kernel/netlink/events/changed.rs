@@ -17,9 +17,9 @@ pub struct Events {
     /// How often each device of the socket's own namespace was announced: the kernel announces a
     /// master whenever a child joins or leaves it (`NETDEV_CHANGEUPPER`).
     pub announced: Vec<u32>,
-    /// Devices that went to another namespace, and what they are there; `None` where they went from
-    /// another namespace to a third, which may have no number here.
-    pub moved: Vec<(DeviceKey, Option<DeviceKey>)>,
+    /// Devices that went to another namespace, and what they are there. That is numbered as the namespace numbers it
+    /// that they left, which for a third one is not as here.
+    pub moved: Vec<(DeviceKey, DeviceKey)>,
     /// Devices whose addresses changed.
     pub addresses: BTreeSet<DeviceKey>,
     /// Ids of namespaces that were numbered.

@@ -45,8 +45,7 @@ impl Events {
                 if kind == libc::RTM_DELLINK
                     && let Some(destination) = destination(body.get(LINK_HEADER..)?)
                 {
-                    // Numbered as the namespace numbers that it left: ours, or one we cannot ask.
-                    self.moved.push((key, nsid.is_none().then_some(destination)));
+                    self.moved.push((key, destination));
                 }
                 self.devices.insert(key);
             }
@@ -143,7 +142,7 @@ mod tests {
         let mut events = Events::default();
         events.add(&message(libc::RTM_DELLINK, &link(0, 7, &attributes)), None);
         events.add(&message(libc::RTM_DELLINK, &link(0, 7, &attributes)), Some(3));
-        assert_eq!(events.moved, [((None, 7), Some((Some(9), 2))), ((Some(3), 7), None)]);
+        assert_eq!(events.moved, [((None, 7), (Some(9), 2)), ((Some(3), 7), (Some(9), 2))]);
     }
 
     #[test]
