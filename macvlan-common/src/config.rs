@@ -69,6 +69,9 @@ impl Config {
     /// saw leave.
     pub const ATTACHING: u64 = 1 << 13;
 
+    /// Programs on the macvlan driver say when a child sends: the host's MAC is the host's alone.
+    pub const STRICT: u64 = 1 << 14;
+
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
     pub const OF_CHILDREN: u64 = Self::FLOOD
         | Self::ANTI_SPOOF
@@ -185,6 +188,12 @@ impl Config {
     #[inline(always)]
     pub const fn misses_some(&self) -> bool {
         self.flags & Self::ABSENT != 0
+    }
+
+    /// Whether a frame with the host's MAC is known to be the host's.
+    #[inline(always)]
+    pub const fn is_strict(&self) -> bool {
+        self.flags & Self::STRICT != 0
     }
 
     /// Whether the programs are being put on the master.

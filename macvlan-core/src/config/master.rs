@@ -48,6 +48,7 @@ const KEYS: &[&str] = &[
     "drop-unknown",
     "vepa-switch",
     "single-mac",
+    "isolation",
     "directed-neigh",
     "storm-limit",
     "max-children",
@@ -103,6 +104,7 @@ pub fn read_master(fields: Fields<'_>, mentions: &mut FirstMentions) -> Result<M
         drop_unknown: fields.text("drop-unknown", |text| parse_keyword("drop-unknown", text))?,
         vepa_switch: fields.boolean("vepa-switch")?,
         single_mac: read_single_mac(&mut fields)?,
+        isolation: fields.text("isolation", |text| parse_keyword("isolation", text))?,
         on_missing_bpf: read_on_missing(&mut fields)?,
     };
     let prune = fields.boolean("prune")?.unwrap_or_default();

@@ -22,6 +22,7 @@ pub mod reader;
 mod record;
 pub mod single_mac;
 pub(crate) mod step_back;
+mod strict;
 pub(crate) mod take_over;
 pub mod trace;
 mod traced;

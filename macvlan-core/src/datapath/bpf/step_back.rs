@@ -74,6 +74,7 @@ impl Bpf {
         note(record.to_text().and_then(|text| self.maps.write_record(&text)), "the record");
         self.record = record;
         self.renewed = false;
+        note(self.keep_strict(&members.policies).map(drop), "the programs on the macvlan driver");
         if let Err(error) = self.now_holds(members) {
             failed.push(error.context("cannot put back the description"));
         }

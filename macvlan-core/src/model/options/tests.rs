@@ -13,6 +13,7 @@ const ALL: Options = Options {
     drop_unknown: Some(DropUnknown::Force),
     vepa_switch: Some(true),
     single_mac: Some(SingleMac::Auto),
+    isolation: Some(Isolation::Strict),
     on_missing_bpf: Some(MissingChoice::Shim),
 };
 
@@ -27,11 +28,12 @@ const BACK: Options = Options {
     drop_unknown: Some(DropUnknown::Off),
     vepa_switch: Some(false),
     single_mac: Some(SingleMac::Off),
+    isolation: Some(Isolation::Off),
     on_missing_bpf: Some(MissingChoice::Plain),
 };
 
 /// Options of which each has one alone: that of `all`.
-fn one_by_one(all: Options) -> [Options; 10] {
+fn one_by_one(all: Options) -> [Options; 11] {
     let none = Options::default;
     let Options {
         xdp,
@@ -43,6 +45,7 @@ fn one_by_one(all: Options) -> [Options; 10] {
         drop_unknown,
         vepa_switch,
         single_mac,
+        isolation,
         on_missing_bpf,
     } = all;
     [
@@ -55,6 +58,7 @@ fn one_by_one(all: Options) -> [Options; 10] {
         Options { drop_unknown, ..none() },
         Options { vepa_switch, ..none() },
         Options { single_mac, ..none() },
+        Options { isolation, ..none() },
         Options { on_missing_bpf, ..none() },
     ]
 }
@@ -83,7 +87,7 @@ fn what_is_left_out_stays_as_it_is() {
     assert_eq!(BACK.over(all), at_first);
     let in_turn = one_by_one(ALL).into_iter().fold(at_first, |present, one| one.over(present));
     assert_eq!(in_turn, all, "none undoes another");
-    assert_eq!(all.unusual().len(), 8);
+    assert_eq!(all.unusual().len(), 9);
     for (one, back) in one_by_one(ALL).into_iter().zip(one_by_one(BACK)) {
         let alone = one.over(at_first);
         let is_value = one.max_children.is_none() && one.on_missing_bpf.is_none();
@@ -96,7 +100,7 @@ fn what_is_left_out_stays_as_it_is() {
 #[test]
 fn values_are_told_as_the_command_line_has_them() {
     let words = "xdp native, tc clsact, adopt off, directed-neigh off, storm-limit 1, drop-unknown force, \
-                 vepa-switch on, single-mac auto";
+                 vepa-switch on, single-mac auto, isolation strict";
     assert_eq!(ALL.over(OptionValues::default()).unusual().join(", "), words);
     assert!(OptionValues::default().unusual().is_empty());
 }
@@ -107,7 +111,7 @@ fn values_that_another_version_left_out_are_the_defaults() {
     assert_eq!(read("{}"), OptionValues::default());
     // As written before these were one structure.
     let all = r#"{"xdp":"native","tc":"clsact","adopts":false,"drop_unknown":"force","vepa_switch":true,
-        "directs":false,"storm_limit":1,"single_mac":"auto"}"#;
+        "directs":false,"storm_limit":1,"single_mac":"auto","isolation":"strict"}"#;
     assert_eq!(read(all), ALL.over(OptionValues::default()));
     assert_eq!(read(r#"{"storm_limit":null}"#), OptionValues::default());
 }
