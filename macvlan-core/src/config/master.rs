@@ -17,7 +17,7 @@ use crate::{
         options::{MOST_CHILDREN, MissingChoice, Options, SingleMac, StormLimit, parse_storm_limit},
         parse::{parse_address, parse_gateway, parse_kind, parse_mac, parse_mode},
         request::AttachRequest,
-        spec::{ChildSpec, Settings},
+        spec::{ChildSpec, Settings, parse_isolation},
     },
     policy::{
         change::parse_new_group,
@@ -75,6 +75,7 @@ const CHILD_KEYS: &[&str] = &[
     "group",
     "anti-spoof",
     "vepa-reflect",
+    "isolation",
     "rate-rx",
     "rate-tx",
     "rate-scope",
@@ -171,7 +172,7 @@ fn read_child(fields: Fields<'_>, groups: &[GroupName], mentions: &mut FirstMent
         return Err(fields.error("the child lacks \"name\", like name = \"web\""));
     };
     let policy = read_policy(&mut fields, groups)?;
-    let settings = Settings {
+    let mut settings = Settings {
         kind: fields.text("kind", parse_kind)?,
         mode: fields.text("mode", parse_mode)?,
         mac: fields.text("mac", parse_mac)?,
@@ -185,7 +186,11 @@ fn read_child(fields: Fields<'_>, groups: &[GroupName], mentions: &mut FirstMent
         policy,
         up: fields.boolean("up")?,
     };
+    let is_strict = fields.text("isolation", parse_isolation)?.is_some();
     let in_child = |error: Error| fields.error(format!("in child {:?}: {error:#}", name.as_str()));
+    if is_strict {
+        settings.isolate().map_err(in_child)?;
+    }
     check_gateways(&settings).map_err(in_child)?;
     check_addresses(&settings).map_err(in_child)?;
     let place = (name.clone(), settings.netns.as_ref().map(ToString::to_string));
