@@ -40,7 +40,7 @@ fn what_attach_was_told_stays_with_whoever_leaves_it_out() {
     assert_eq!(of_master(&lab), all(), "first of all");
     lab.ctl(&["attach", "eth0"]).succeeded();
     assert_eq!(of_master(&lab), all(), "after attach");
-    lab.ctl(&["child", "add", "eth0", "late"]).succeeded();
+    lab.ctl(&["child", "add", "eth0", "late,mode=bridge"]).succeeded();
     lab.ctl(&["child", "set", "eth0", "late,mtu=1400"]).succeeded();
     assert_eq!(of_master(&lab), all(), "after changes of children");
     drop(Following::start(&lab, &["eth0"]));
@@ -271,7 +271,7 @@ fn strangers_stay_left_alone_by_an_apply_that_names_one() {
 fn attached(args: &[&str]) -> (Lab, Station) {
     let lab = Lab::new();
     let web = lab.newcomer("web");
-    let child = spec(&web, "");
+    let child = spec(&web, "mode=bridge");
     let told = OPTIONS.map(|(told, ..)| told);
     lab.ctl(&[&["attach", "eth0", "--require-bpf", "--child", &child], &told[..], args].concat()).succeeded();
     (lab, web)

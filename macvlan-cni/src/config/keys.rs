@@ -213,7 +213,7 @@ mod tests {
             assert_eq!((error.code, error.msg), (code::UNSUPPORTED_FIELD, msg));
         }
         let error = refused(&json!({"colour": "x".repeat(1000)}));
-        assert!(error.msg.len() < 256 && error.msg.contains("hostAccess, onMissingBpf"), "{}", error.msg);
+        assert!(error.msg.len() < 256 && error.msg.contains("hostAccess, isolation"), "{}", error.msg);
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Btf {
             let entry = at + 12 + 12 * number;
             let (name, id, offset) = (part.word(entry)?, part.word(entry + 4)?, part.word(entry + 8)?);
             let offset = if has_bit_fields { offset & 0xff_ffff } else { offset } / 8;
-            if self.text(part, name) == Some(member.as_bytes()) {
+            if part.text(self.parts.first(), name).is_some_and(|text| is(text, member)) {
                 return Some(offset);
             }
             if name == 0
@@ -120,13 +120,6 @@ impl Btf {
             }
         }
         None
-    }
-
-    /// A string of this part, or of the one before it.
-    fn text<'a>(&'a self, part: &'a Part, offset: u32) -> Option<&'a [u8]> {
-        let owner = if offset < part.first_string { self.parts.first()? } else { part };
-        let at = owner.strings + (offset - owner.first_string) as usize;
-        owner.bytes.get(at..)?.split(|byte| *byte == 0).next()
     }
 
     fn add(&mut self, bytes: Vec<u8>, wanted: &[&str]) -> Result<()> {
@@ -146,30 +139,35 @@ impl Btf {
             part.first_id = before.first_id + before.types.len() as u32;
         }
         while at < end {
+            let (name, info) = (part.word(at).context(CUT)?, part.word(at + 4).context(CUT)?);
+            let kind = info >> 24 & 0x1f;
+            if matches!(kind, KIND_STRUCT | KIND_FUNC)
+                && let Some(text) = part.text(self.parts.first(), name)
+                && let Some(name) = wanted.iter().find(|wanted| is(text, wanted))
+            {
+                self.ids.insert((kind, (*name).to_owned()), part.first_id + part.types.len() as u32);
+            }
             part.types.push(at);
-            let info = part.word(at + 4).context(CUT)?;
-            at += 12 + length_behind(info >> 24 & 0x1f, info & 0xffff)?;
+            at += 12 + length_behind(kind, info & 0xffff)?;
         }
         self.parts.push(part);
-        let Some(part) = self.parts.last() else { return Ok(()) };
-        let mut found = Vec::new();
-        for (number, at) in part.types.iter().enumerate() {
-            let (name, info) = (part.word(*at).context(CUT)?, part.word(at + 4).context(CUT)?);
-            let kind = info >> 24 & 0x1f;
-            if !matches!(kind, KIND_STRUCT | KIND_FUNC) || name == 0 {
-                continue;
-            }
-            let text = self.text(part, name).context(CUT)?;
-            if let Some(name) = wanted.iter().find(|wanted| wanted.as_bytes() == text) {
-                found.push(((kind, (*name).to_owned()), part.first_id + number as u32));
-            }
-        }
-        self.ids.extend(found);
         Ok(())
     }
 }
 
+/// Whether this is the text that the others begin with.
+fn is(others: &[u8], text: &str) -> bool {
+    others.first() == text.as_bytes().first()
+        && others.strip_prefix(text.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+}
+
 impl Part {
+    /// What begins with a string of this part, or of the one `before` it.
+    fn text<'a>(&'a self, before: Option<&'a Self>, offset: u32) -> Option<&'a [u8]> {
+        let owner = if offset < self.first_string { before? } else { self };
+        owner.bytes.get(owner.strings + (offset - owner.first_string) as usize..)
+    }
+
     fn word(&self, at: usize) -> Option<u32> {
         let bytes = self.bytes.get(at..)?.first_chunk()?;
         Some(u32::from_ne_bytes(*bytes))

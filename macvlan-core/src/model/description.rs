@@ -152,3 +152,10 @@ pub struct Description {
     /// Broadcast and multicast frames a second from the wire, and from each child; `None` is no limit.
     pub storm_limit: Option<NonZeroU32>,
 }
+
+impl Description {
+    /// Whether what bears the host's MAC is the host's for certain.
+    pub fn is_strict(&self) -> bool {
+        self.isolation == Isolation::Strict
+    }
+}

@@ -17,13 +17,13 @@ use crate::{
             describe::{OnMaster, describe, guard_flags},
             directory::directory,
             hooks::{on_device::OnDevice, pinned, strays},
+            isolation,
             maps::{
                 holders::HolderTable,
                 tables::{self, Maps},
             },
             moved,
             record::{Lasting, Record},
-            strict,
         },
     },
     kernel::netlink::Netlink,
@@ -122,7 +122,7 @@ impl Bpf {
         let degraded = pinned::verify(netlink, &directory, master, &record).await?;
         let mut on_master = OnMaster::of(master, degraded);
         let is_strict = maps.read_config()?.is_strict();
-        on_master.degraded.extend(strict::missed(is_strict, &directory, on_master.lower, &master.name));
+        on_master.degraded.extend(isolation::missed(is_strict, &directory, on_master.lower, &master.name));
         let members = maps.members()?;
         let description = describe(&record, &maps, &members.policies, &directory, &on_master)?;
         let netlink = netlink.clone();

@@ -10,7 +10,7 @@ use macvlan_common::{
 };
 
 use crate::{
-    datapath::bpf::{hooks::driver_program::Lower, maps::tables::Maps, record::Record, strict, traced},
+    datapath::bpf::{hooks::driver_program::Lower, isolation, maps::tables::Maps, record::Record, traced},
     model::{
         description::{Carrier, Degraded, Description, Hairpin, HostFlood},
         keyword::Keyword,
@@ -96,7 +96,7 @@ pub fn describe(
         ));
     }
     description.degraded.extend(crowded(maps, members)?);
-    description.degraded.extend(strict::degraded(record, members));
+    description.degraded.extend(isolation::degraded(record, members));
     description.degraded.extend(traced::degraded(record, directory));
     description.degraded.extend(on_master.degraded.iter().cloned());
     let known = Mac::from_key(config.master);

@@ -12,6 +12,7 @@ pub(crate) mod flood;
 pub(crate) mod held;
 pub(crate) mod hooks;
 mod install;
+mod isolation;
 pub(crate) mod load;
 mod maps;
 pub(crate) mod moved;
