@@ -69,7 +69,7 @@ fn verdict(choices: &mut Unstructured<'_>) -> Result<()> {
     let plain = [Hook::Xdp, Hook::Ingress, Hook::Judged, Hook::AfterXdp, Hook::Egress];
     let hooks: Vec<Hook> = plain.into_iter().chain(HAIRPINS.map(Hook::Turned)).collect();
     let hook = *choices.choose(&hooks)?;
-    let sender = *choices.choose(&[Sender::Unknown, Sender::Vouched, Sender::Flooded])?;
+    let sender = *choices.choose(&[Sender::Unknown, Sender::Vouched, Sender::Flooded, Sender::Macvlan])?;
     let frame = Frame { dst: mac(choices)?.key(), src: mac(choices)?.key(), sender, to_host: choices.arbitrary()? };
 
     let verdict = decide(hook, frame, &world);

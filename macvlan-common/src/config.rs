@@ -72,6 +72,9 @@ impl Config {
     /// No program of ours is at TC ingress: what is turned around comes up without a tag, as nobody would take it off.
     pub const LEAN: u64 = 1 << 14;
 
+    /// Programs on the macvlan driver say when a child sends: the host's MAC is the host's alone.
+    pub const STRICT: u64 = 1 << 15;
+
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
     pub const OF_CHILDREN: u64 = Self::FLOOD
         | Self::ANTI_SPOOF
@@ -194,6 +197,12 @@ impl Config {
     #[inline(always)]
     pub const fn is_lean(&self) -> bool {
         self.flags & Self::LEAN != 0
+    }
+
+    /// Whether a frame with the host's MAC is known to be the host's.
+    #[inline(always)]
+    pub const fn is_strict(&self) -> bool {
+        self.flags & Self::STRICT != 0
     }
 
     /// Whether the programs are being put on the master.

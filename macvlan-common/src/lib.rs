@@ -4,7 +4,7 @@
 //!   what it is asked, [`verdict`] what it answers, [`plain`](mod@plain) the short way of nearly every frame.
 //! * [`mac`], [`child`], [`config`], [`counters`], [`filter`], [`index`]: keys and values of the BPF maps.
 //! * [`presence`]: where a child's MAC is, and the one notion of who is local.
-//! * [`tag`]: what the programs tell each other of a frame.
+//! * [`tag`]: what the programs tell each other of a frame; [`sending`]: what those on the driver tell.
 //! * [`group`]: names of the groups that children are in.
 //! * [`trace`]: what a traced program tells of a frame.
 //! * [`l3`], [`neigh`]: ARP and neighbour discovery, and who has which address.
@@ -40,10 +40,11 @@ pub mod plain;
 mod pod;
 pub mod presence;
 pub mod rate;
+pub mod sending;
 pub mod single_mac;
 pub mod tag;
 pub mod trace;
 pub mod verdict;
 
 /// Layout version of every map. Programs and maps of different versions are never mixed.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;

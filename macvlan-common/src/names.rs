@@ -58,8 +58,11 @@ pub const PROBERS: &str = "MACVLAN_PROBER";
 /// Longest-prefix trie from a [`Key`](crate::single_mac::Key) to whether children may teach it: 1, or 0.
 pub const ON_LINK: &str = "MACVLAN_ONLINK";
 
+/// Per-CPU array of one [`Sending`](crate::sending::Sending).
+pub const SENDING: &str = "MACVLAN_SENDS";
+
 /// Every map that lives as long as the data path.
-pub const MAPS: [&str; 22] = [
+pub const MAPS: [&str; 23] = [
     CONFIG,
     CHILDREN,
     POLICY,
@@ -82,6 +85,7 @@ pub const MAPS: [&str; 22] = [
     TAUGHT,
     PROBERS,
     ON_LINK,
+    SENDING,
 ];
 
 /// TC egress on a child's own device.

@@ -7,6 +7,7 @@ use crate::{
     frame::Frame,
     mac::is_group,
     presence::{Presence, is_local},
+    tag::Sender,
 };
 
 /// Whom a frame from the wire is for, where that is all there is to decide.
@@ -102,7 +103,7 @@ pub fn hairpinned<T: Tables>(frame: Frame, tables: &T) -> Option<Hairpinned> {
         return None;
     }
     let to_host = frame.dst == config.master;
-    if to_host == (frame.src == config.master) {
+    if to_host == (frame.src == config.master) || matches!(frame.sender, Sender::Macvlan) {
         return None;
     }
     let slot = tables.slot(if to_host { frame.src } else { frame.dst })?;

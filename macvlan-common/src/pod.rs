@@ -13,6 +13,7 @@ use crate::{
     neigh::Owner,
     presence::Presence,
     rate::{Meter, Meters},
+    sending::Sending,
     single_mac::{Holder, Key},
     trace::{self, FrameRecord, HEAD_LEN, TraceCounts},
 };
@@ -42,6 +43,7 @@ const _: () = {
     assert!(size_of::<Pace>() == 16);
     assert!(size_of::<Meter>() == 7 * 8 && size_of::<Meters>() == 14 * 8);
     assert!(size_of::<TraceCounts>() == 24);
+    assert!(size_of::<Sending>() == 16);
 };
 
 #[cfg(feature = "user")]
@@ -53,6 +55,8 @@ mod user {
     unsafe impl aya::Pod for ChildEntry {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Retired {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Sending {}
     // SAFETY: as above.
     unsafe impl aya::Pod for KeptName {}
     // SAFETY: as above.

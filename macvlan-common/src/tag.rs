@@ -45,4 +45,6 @@ pub enum Sender {
     Vouched,
     /// The [flood device](crate::flood) has given it to the children.
     Flooded,
+    /// A macvlan device of this master sends it ([`sending`](crate::sending)): whatever its MAC says, the host does not.
+    Macvlan,
 }

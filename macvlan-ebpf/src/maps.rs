@@ -16,6 +16,7 @@ use macvlan_common::{
     group::{GroupName, MOST_GROUPS},
     index::{self, Bucket},
     presence::Presence,
+    sending::Sending,
 };
 
 /// Children present when nothing else is asked for; the loader sets the real maximum.
@@ -49,6 +50,10 @@ static MACVLAN_COUNTS: PerCpuArray<SlotCounters> = PerCpuArray::with_max_entries
 
 #[map]
 static MACVLAN_TOTALS: PerCpuArray<MasterCounters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Written by the programs on the macvlan driver.
+#[map]
+static MACVLAN_SENDS: PerCpuArray<Sending> = PerCpuArray::with_max_entries(1, 0);
 
 /// Never read here: it is part of the object so that it lives and dies with the other maps.
 #[map]
@@ -105,6 +110,13 @@ pub fn tell_other_mac() {
         // SAFETY: an array element never moves; one aligned word.
         unsafe { (*config).other_mac = 1 };
     }
+}
+
+/// Whether a macvlan of this master sends on this CPU now.
+#[inline(always)]
+pub fn is_macvlan_sending() -> bool {
+    // SAFETY: an array element never moves, and nobody else on this CPU writes it meanwhile.
+    MACVLAN_SENDS.get_ptr(0).is_some_and(|sending| unsafe { (*sending).now != 0 })
 }
 
 /// Sets the bit of a MAC in the filter.

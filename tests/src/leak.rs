@@ -105,6 +105,9 @@ pub fn pins(lab: &Lab) -> BTreeSet<PathBuf> {
     lab.mounts().enter(|| files_below(Path::new(BPFFS)))
 }
 
+/// Programs on the macvlan driver (`hooks/sending.rs` in macvlan-core).
+pub const ON_DRIVER: [&str; 2] = ["macvlan_begin", "macvlan_end"];
+
 /// Ids of the programs, maps and links in the kernel, of whatever namespace: for tests that run alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelObjects {
@@ -123,7 +126,7 @@ impl KernelObjects {
         use macvlan_common::names;
         let on_master = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS];
         let on_others = [names::CHILD_EGRESS, names::FLOOD_INGRESS, names::FLOOD_EGRESS, names::OWN_INGRESS];
-        let ours = [&on_master[..], &on_others].concat();
+        let ours = [&on_master[..], &on_others, &ON_DRIVER].concat();
         // What goes away while it is listed was not there.
         let programs = aya::programs::loaded_programs().filter_map(Result::ok);
         let programs: BTreeSet<u32> = programs

@@ -21,6 +21,7 @@ use macvlan_common::{
     names,
     presence::Presence,
     rate::Meters,
+    sending::Sending,
 };
 
 use crate::{
@@ -61,6 +62,7 @@ pub struct Programs {
     totals: PerCpuArray<MapData, MasterCounters>,
     meters: HashMap<MapData, u32, Meters>,
     own: HashMap<MapData, OwnAddress, u32>,
+    sending: PerCpuArray<MapData, Sending>,
     xdp: Vec<&'static str>,
     present: Vec<u64>,
 }
@@ -91,6 +93,7 @@ impl Programs {
             by_slot: map(names::SLOT_COUNTERS).try_into().or_fail("open the counts by slot"),
             meters: map(names::METERS).try_into().or_fail("open the rates"),
             totals: map(names::TOTALS).try_into().or_fail("open the totals"),
+            sending: map(names::SENDING).try_into().or_fail("open what the driver says"),
             own: map(names::OWN).try_into().or_fail("open the children's addresses"),
             ebpf,
             xdp,
@@ -130,6 +133,14 @@ impl Programs {
         let zero = PerCpuValues::try_from(vec![MasterCounters::default(); cpus]).or_fail("make totals");
         self.totals.set(0, zero, 0).or_fail("clear the totals");
         self.config.set(0, world.config, 0).or_fail("set the settings");
+    }
+
+    /// Says that a macvlan of the master sends, or that none does, as the programs on the driver do.
+    #[track_caller]
+    pub fn set_sending(&mut self, now: bool) {
+        let sending = Sending { now: now.into(), lower: 0 };
+        let all = PerCpuValues::try_from(vec![sending; cpus()]).or_fail("make what the driver says");
+        self.sending.set(0, all, 0).or_fail("set what the driver says");
     }
 
     /// The kernel has few elements ready for a hash that is not filled beforehand, and is out of memory until it

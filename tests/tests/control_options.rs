@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// Every option of a data path, what turns it back, and what a detach says of it.
-const OPTIONS: [(&str, &str, &str); 8] = [
+const OPTIONS: [(&str, &str, &str); 9] = [
     ("--xdp=off", "--xdp=auto", "xdp off"),
     ("--tc=clsact", "--tc=auto", "tc clsact"),
     ("--no-adopt", "--adopt", "adopt off"),
@@ -27,6 +27,7 @@ const OPTIONS: [(&str, &str, &str); 8] = [
     ("--drop-unknown=force", "--drop-unknown=off", "drop-unknown force"),
     ("--vepa-switch", "--vepa-switch=false", "vepa-switch on"),
     ("--single-mac=auto", "--single-mac=off", "single-mac auto"),
+    ("--isolation=strict", "--isolation=off", "isolation strict"),
 ];
 
 /// In the lab's own `/run`.
@@ -39,7 +40,7 @@ fn what_attach_was_told_stays_with_whoever_leaves_it_out() {
     assert_eq!(of_master(&lab), all(), "first of all");
     lab.ctl(&["attach", "eth0"]).succeeded();
     assert_eq!(of_master(&lab), all(), "after attach");
-    lab.ctl(&["child", "add", "eth0", "late"]).succeeded();
+    lab.ctl(&["child", "add", "eth0", "late,mode=bridge"]).succeeded();
     lab.ctl(&["child", "set", "eth0", "late,mtu=1400"]).succeeded();
     assert_eq!(of_master(&lab), all(), "after changes of children");
     drop(Following::start(&lab, &["eth0"]));
@@ -117,7 +118,7 @@ fn apply_and_check_agree_on_what_a_file_says_and_leaves_out() {
     needs!(require::lab, require::tc, require::binary);
     let lab = Lab::new();
     let told = "xdp = \"off\"\nadopt = false\ndirected-neigh = false\nstorm-limit = 1000\n\
-                drop-unknown = \"force\"\nvepa-switch = true\nsingle-mac = \"auto\"";
+                drop-unknown = \"force\"\nvepa-switch = true\nsingle-mac = \"auto\"\nisolation = \"strict\"";
     assert_eq!(check(&lab, told).code(), 1);
     apply(&lab, told).succeeded();
     let wanted: Vec<&str> = all().into_iter().filter(|option| *option != "tc clsact").collect();
@@ -126,7 +127,7 @@ fn apply_and_check_agree_on_what_a_file_says_and_leaves_out() {
         assert_eq!(check(&lab, same).succeeded().stdout, "up to date\n", "{same}");
     }
     let back = "xdp = \"auto\"\ntc = \"auto\"\nadopt = true\ndirected-neigh = true\nstorm-limit = \"off\"\n\
-                drop-unknown = \"off\"\nvepa-switch = false\nsingle-mac = false";
+                drop-unknown = \"off\"\nvepa-switch = false\nsingle-mac = false\nisolation = \"off\"";
     assert_eq!(check(&lab, back).code(), 1);
     apply(&lab, back).succeeded();
     assert!(of_master(&lab).is_empty());
@@ -270,7 +271,7 @@ fn strangers_stay_left_alone_by_an_apply_that_names_one() {
 fn attached(args: &[&str]) -> (Lab, Station) {
     let lab = Lab::new();
     let web = lab.newcomer("web");
-    let child = spec(&web, "");
+    let child = spec(&web, "mode=bridge");
     let told = OPTIONS.map(|(told, ..)| told);
     lab.ctl(&[&["attach", "eth0", "--require-bpf", "--child", &child], &told[..], args].concat()).succeeded();
     (lab, web)

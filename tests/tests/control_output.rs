@@ -39,7 +39,7 @@ fn status_in_json_is_as_documented() {
 
     let master = master_fields(
         &lab,
-        r#""datapath":"bpf","demux":"tc","hairpin":"tcx","ingress":true,"directed_neigh":true,"host_flood":"device","storm_limit":null,"degraded":[],"drop_unknown":"off","vepa_switch":false,"single_mac":false"#,
+        r#""datapath":"bpf","demux":"tc","hairpin":"tcx","ingress":true,"directed_neigh":true,"host_flood":"device","storm_limit":null,"degraded":[],"drop_unknown":"off","vepa_switch":false,"single_mac":false,"isolation":"off""#,
     );
     let children = children(&lab, &own, &web, true);
     let expected = format!(r#"[{{{master},"children":{children}}}]"#);
@@ -70,7 +70,7 @@ fn status_in_json_of_a_device_without_the_data_path_is_as_documented() {
     let master = master_fields(
         &lab,
         &format!(
-            r#""datapath":"kernel","demux":"kernel","hairpin":"off","ingress":false,"directed_neigh":false,"host_flood":"off","storm_limit":null,"degraded":[{},{}],"drop_unknown":"off","vepa_switch":false,"single_mac":false"#,
+            r#""datapath":"kernel","demux":"kernel","hairpin":"off","ingress":false,"directed_neigh":false,"host_flood":"off","storm_limit":null,"degraded":[{},{}],"drop_unknown":"off","vepa_switch":false,"single_mac":false,"isolation":"off""#,
             part("datapath", "bpf", "kernel"),
             part("hairpin", "tcx", "off"),
         ),

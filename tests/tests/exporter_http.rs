@@ -14,7 +14,7 @@ use macvlan_core::{
     kernel::netlink::kind::Kind,
     model::{
         description::{Carrier, Demux, Hairpin, HostFlood},
-        options::DropUnknown,
+        options::{DropUnknown, Isolation},
         status::{ChildStatus, MasterStatus},
     },
     policy::status::PolicyStatus,
@@ -286,6 +286,7 @@ fn served(children: u32) -> (Netns, Exporter) {
         degraded: Vec::new(),
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
+        isolation: Isolation::Off,
         single_mac: false,
         children: children.collect(),
     };

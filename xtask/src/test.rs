@@ -30,7 +30,7 @@ const MEASUREMENTS: [&str; 2] = ["guard_speed", "speed"];
 const MOST_AGAIN: usize = 5;
 
 /// Tests that need devices, radios or a qdisc which not every kernel has: `vm-test` runs them on kernels that do.
-const ON_OTHER_KERNELS: [&str; 4] = ["guard_pace", "masters", "topology_vlan", "wifi"];
+const ON_OTHER_KERNELS: [&str; 5] = ["guard_pace", "masters", "strict", "topology_vlan", "wifi"];
 
 /// What to test, and how.
 #[derive(Args, Default)]
@@ -237,6 +237,7 @@ mod tests {
             "guard_speed.rs",
             "masters.rs",
             "guard_pace.rs",
+            "strict.rs",
             "topology_vlan.rs",
             "wifi/main.rs",
             "programs/main.rs",

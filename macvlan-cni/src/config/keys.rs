@@ -74,8 +74,17 @@ const FOLDED: [&str; 5] =
     ["runtimeConfig", "prevResult", "ipam", VALID_ATTACHMENTS, FORMER_VALID_ATTACHMENTS];
 
 /// Our own keys.
-pub const OWN: [&str; 8] =
-    ["antiSpoof", "duplicateWait", "group", "hostAccess", "onMissingBpf", "rate", "singleMac", "xdp"];
+pub const OWN: [&str; 9] = [
+    "antiSpoof",
+    "duplicateWait",
+    "group",
+    "hostAccess",
+    "isolation",
+    "onMissingBpf",
+    "rate",
+    "singleMac",
+    "xdp",
+];
 
 /// From here on one key is taken for a slip of another.
 const ALIKE: f64 = 0.8;
@@ -204,7 +213,7 @@ mod tests {
             assert_eq!((error.code, error.msg), (code::UNSUPPORTED_FIELD, msg));
         }
         let error = refused(&json!({"colour": "x".repeat(1000)}));
-        assert!(error.msg.len() < 256 && error.msg.contains("hostAccess, onMissingBpf"), "{}", error.msg);
+        assert!(error.msg.len() < 256 && error.msg.contains("hostAccess, isolation"), "{}", error.msg);
     }
 
     #[test]

@@ -18,8 +18,9 @@ use macvlan_core::{
         master_name::MasterName,
         options::{SingleMac, XdpChoice},
         parse::{parse_mac, parse_mode},
+        spec::{Settings, parse_isolation},
     },
-    policy::change::{parse_anti_spoof, parse_group},
+    policy::change::{PolicyChange, Reflection, parse_anti_spoof, parse_group},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -70,6 +71,8 @@ pub struct Config {
     pub group: Option<GroupName>,
     /// How far it is held to its addresses.
     pub anti_spoof: AntiSpoof,
+    /// Who reflects its frames in mode vepa; `None` is the switch.
+    pub vepa_reflect: Option<Reflection>,
     /// How much it may receive and send.
     pub rate: Rate,
     /// Where to demultiplex, when the data path is not there yet.
@@ -122,6 +125,7 @@ struct Raw {
     runtime_config: Option<RawRuntime>,
     host_access: Option<bool>,
     anti_spoof: Option<RawAntiSpoof>,
+    isolation: Option<String>,
     group: Option<String>,
     rate: Option<RawRate>,
     xdp: Option<String>,
@@ -181,8 +185,19 @@ impl Config {
             raw.runtime_config.map(|runtime| (runtime.mac, runtime.bandwidth)).unzip();
         let from_runtime = from_runtime.filter(|mac| !mac.is_empty());
         let mac = from_runtime.or(from_args).or(Some(raw.mac)).filter(|mac| !mac.is_empty());
-        let mode = if raw.mode.is_empty() { "bridge" } else { &raw.mode };
-        let mode = parse_mode(mode).map_err(|error| invalid(format!("{error:#}")))?;
+        let wrong = |error: anyhow::Error| invalid(format!("{error:#}"));
+        let asked = (!raw.mode.is_empty()).then(|| parse_mode(&raw.mode)).transpose().map_err(wrong)?;
+        let anti_spoof = match raw.anti_spoof {
+            None => None,
+            Some(RawAntiSpoof::Switch(on)) => Some(if on { AntiSpoof::Mac } else { AntiSpoof::Off }),
+            Some(RawAntiSpoof::Degree(word)) => Some(parse_anti_spoof(&word).map_err(wrong)?),
+        };
+        let policy = PolicyChange { anti_spoof, ..PolicyChange::default() };
+        let mut settings = Settings { mode: asked, policy, ..Settings::default() };
+        if let Some(word) = &raw.isolation {
+            parse_isolation(word).and_then(|()| settings.isolate()).map_err(wrong)?;
+        }
+        let mode = settings.mode.unwrap_or(Mode::Bridge);
         if mode == Mode::Source {
             return Err(invalid("mode \"source\" needs a list of sources, which CNI has not".into()));
         }
@@ -207,14 +222,8 @@ impl Config {
                 None | Some("") => None,
                 Some(name) => parse_group(name).map_err(|error| invalid(format!("{error:#}")))?,
             },
-            anti_spoof: match raw.anti_spoof {
-                None => AntiSpoof::Off,
-                Some(RawAntiSpoof::Switch(on)) if on => AntiSpoof::Mac,
-                Some(RawAntiSpoof::Switch(_)) => AntiSpoof::Off,
-                Some(RawAntiSpoof::Degree(word)) => {
-                    parse_anti_spoof(&word).map_err(|error| invalid(format!("{error:#}")))?
-                }
-            },
+            anti_spoof: settings.policy.anti_spoof.unwrap_or(AntiSpoof::Off),
+            vepa_reflect: settings.policy.vepa_reflect,
             rate: Rate::read(raw.rate, bandwidth.flatten())?,
             single_mac: raw.single_mac.map(|on| if on { SingleMac::On } else { SingleMac::Off }),
             xdp: match raw.xdp {

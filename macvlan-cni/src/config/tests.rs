@@ -126,6 +126,25 @@ fn a_guard_is_read_and_needs_the_data_path() {
     assert!(config.wants_data_path());
 }
 
+#[test]
+fn isolation_is_what_it_is_made_of() {
+    let strict = |keys: &str| {
+        let config = read(&format!(r#"{{"name": "lan", "isolation": "strict"{keys}}}"#), "");
+        config.map(|config| (config.mode, config.vepa_reflect, config.anti_spoof))
+    };
+    let whole = (Mode::Vepa, Some(Reflection::Local), AntiSpoof::Mac);
+    for keys in ["", r#", "mode": "vepa""#, r#", "antiSpoof": true"#] {
+        assert_eq!(strict(keys).unwrap(), whole, "{keys}");
+    }
+    assert_eq!(strict(r#", "antiSpoof": "ip", "ipam": {"type": "static"}"#).unwrap().2, AntiSpoof::Ip);
+    for contrary in [r#", "mode": "bridge""#, r#", "antiSpoof": false"#] {
+        let error = strict(contrary).unwrap_err();
+        assert_eq!(error.code, code::INVALID_CONFIG, "{contrary}");
+        assert!(error.msg.starts_with("isolation=strict is "), "{}", error.msg);
+    }
+    assert_eq!(read(r#"{"name": "lan", "isolation": "off"}"#, "").unwrap_err().code, code::INVALID_CONFIG);
+}
+
 proptest! {
     #[test]
     fn any_input_is_read_without_a_panic(input: Vec<u8>, args: String) {

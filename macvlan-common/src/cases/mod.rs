@@ -41,6 +41,9 @@ pub fn all() -> Vec<Case> {
     table.unicast_from_children();
     table.broadcast();
     table.flooded();
+    table.world = World::mixed().with_flags(Config::STRICT);
+    table.strict();
+    table.world = World::mixed();
     table.hairpinned();
     table.behind_generic_xdp();
     table.world = World::mixed().with_host_control(&["b2", "p2"]);

@@ -9,6 +9,21 @@ use crate::{
 };
 
 impl Table {
+    /// What bears the host's MAC, where the macvlan driver tells that a child sends it.
+    pub(super) fn strict(&mut self) {
+        let turned = Expect { action: Action::Turn, ..rx("p1", Path::Host) };
+        self.case("strict: the host's own is as ever", OUT, "host", "p1", turned);
+        self.case("strict: the host's own is as ever", OUT, "host", "outside", PASS);
+        self.sender = Sender::Macvlan;
+        for to in ["outside", "nobody", "host", "b1", "p1", "v1", "broadcast", "multicast", "LLDP"] {
+            self.case("strict: a child as the host: spoofed", OUT, "host", to, SPOOFED);
+        }
+        let sent = Expect { action: Action::Turn, ..tx("p1", Path::Host) };
+        self.case("strict: a child as itself is as ever", OUT, "p1", "host", sent);
+        self.case("strict: a child as nobody is as ever", OUT, "outside", "b1", PASS);
+        self.sender = Sender::Unknown;
+    }
+
     pub(super) fn forgeries(&mut self) {
         for to in ["host", "outside", "g1", "b1", "broadcast", "multicast"] {
             self.case("source MAC nobody's: spoofed", OUT, "nobody", to, SPOOFED);

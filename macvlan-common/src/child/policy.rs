@@ -140,6 +140,12 @@ impl Policy {
         }
     }
 
+    /// Whether all that it gets passes hooks of the master, and nobody passes for it: what the driver gives to bridge
+    /// siblings itself does not come to it.
+    pub const fn is_strict(self) -> bool {
+        matches!(self.mode(), Mode::Vepa) && self.reflection() && self.is_guarded()
+    }
+
     /// Whether it is held to its MAC.
     #[inline(always)]
     pub const fn is_guarded(self) -> bool {

@@ -20,6 +20,9 @@ pub(super) fn egress<T: Tables>(frame: Frame, tables: &T) -> Verdict<T::Child> {
         return beside_passthru(frame, tables, &config);
     }
     if frame.src == config.master {
+        if matches!(frame.sender, Sender::Macvlan) {
+            return Verdict::new(Action::DropSpoofed);
+        }
         return sent(From::Host, nobody, frame, tables, &config);
     }
     // Where its MAC was before says nothing of a child that sends.

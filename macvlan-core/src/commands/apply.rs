@@ -121,7 +121,8 @@ async fn prepare_one(config: &MasterConfig, access: Access) -> Result<Prepared<'
     locked.master.require_up()?;
     locked.require_our_layout()?;
     locked.learn_homes(&request.policies).await;
-    let children = plan_children(&locked, &request.children, Differing::Change).await?;
+    let isolation = locked.wanted_options(request).isolation;
+    let children = plan_children(&locked, &request.children, Differing::Change, isolation).await?;
     let mut plan = Plan { children, doomed: Vec::new() };
     refuse_unadopted(&locked, config, &plan)?;
     let mut warnings = Vec::new();

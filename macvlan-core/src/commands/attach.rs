@@ -57,7 +57,8 @@ async fn attach_unnamed(name: &str, request: &AttachRequest, learn: Option<Learn
         learn(&mut locked, &request.policies).await;
     }
     groups::check(&locked, &request.children)?;
-    let children = plan_children(&locked, &request.children, Differing::Refuse).await?;
+    let isolation = locked.wanted_options(request).isolation;
+    let children = plan_children(&locked, &request.children, Differing::Refuse, isolation).await?;
     let plan = Plan { children, doomed: Vec::new() };
     check_room(&locked, request, &plan)?;
     drop_unknown::check(&locked, request, &plan).await?;

@@ -17,7 +17,7 @@ use crate::{
         work::Work,
     },
     discovery::access::Access,
-    model::spec::ChildSpec,
+    model::{options::Isolation, spec::ChildSpec},
     plan::{
         children::plan_children,
         describe::{change, step::Outcome},
@@ -39,7 +39,9 @@ pub fn add<'a>(master: &'a str, specs: &'a [ChildSpec], access: Access) -> Work<
 
 async fn add_all(master: &str, specs: &[ChildSpec], access: Access) -> Result<Outcome> {
     let mut locked = open(master, access).await?;
-    match specs.iter().any(|spec| !spec.settings.policy.is_empty()) {
+    let isolation = locked.attached.as_ref().map(|bpf| bpf.options().isolation).unwrap_or_default();
+    let says_more = |spec: &ChildSpec| isolation == Isolation::Strict || !spec.settings.policy.is_empty();
+    match specs.iter().any(says_more) {
         true => locked.learn_homes_to_keep().await,
         false => locked.learn_homes(&Policies::default()).await,
     }
@@ -49,7 +51,7 @@ async fn add_all(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
         require_datapath(&locked, &spec.settings.policy).with_context(cannot)?;
     }
     groups::check(&locked, specs).with_context(cannot)?;
-    let planned = plan_children(&locked, specs, Differing::Refuse).await?;
+    let planned = plan_children(&locked, specs, Differing::Refuse, isolation).await?;
     let before = locked.members();
     let outcome = Outcome::of(change::add(&locked, &before, &planned));
     if access == Access::Read {

@@ -17,7 +17,7 @@ use crate::{
         options::{MOST_CHILDREN, MissingChoice, Options, SingleMac, StormLimit, parse_storm_limit},
         parse::{parse_address, parse_gateway, parse_kind, parse_mac, parse_mode},
         request::AttachRequest,
-        spec::{ChildSpec, Settings},
+        spec::{ChildSpec, Settings, parse_isolation},
     },
     policy::{
         change::parse_new_group,
@@ -49,6 +49,7 @@ const KEYS: &[&str] = &[
     "drop-unknown",
     "vepa-switch",
     "single-mac",
+    "isolation",
     "directed-neigh",
     "storm-limit",
     "max-children",
@@ -75,6 +76,7 @@ const CHILD_KEYS: &[&str] = &[
     "group",
     "anti-spoof",
     "vepa-reflect",
+    "isolation",
     "rate-rx",
     "rate-tx",
     "rate-scope",
@@ -105,6 +107,7 @@ pub fn read_master(fields: Fields<'_>, mentions: &mut FirstMentions) -> Result<M
         drop_unknown: fields.text("drop-unknown", |text| parse_keyword("drop-unknown", text))?,
         vepa_switch: fields.boolean("vepa-switch")?,
         single_mac: read_single_mac(&mut fields)?,
+        isolation: fields.text("isolation", |text| parse_keyword("isolation", text))?,
         on_missing_bpf: read_on_missing(&mut fields)?,
     };
     let prune = fields.boolean("prune")?.unwrap_or_default();
@@ -171,7 +174,7 @@ fn read_child(fields: Fields<'_>, groups: &[GroupName], mentions: &mut FirstMent
         return Err(fields.error("the child lacks \"name\", like name = \"web\""));
     };
     let policy = read_policy(&mut fields, groups)?;
-    let settings = Settings {
+    let mut settings = Settings {
         kind: fields.text("kind", parse_kind)?,
         mode: fields.text("mode", parse_mode)?,
         mac: fields.text("mac", parse_mac)?,
@@ -185,7 +188,11 @@ fn read_child(fields: Fields<'_>, groups: &[GroupName], mentions: &mut FirstMent
         policy,
         up: fields.boolean("up")?,
     };
+    let is_strict = fields.text("isolation", parse_isolation)?.is_some();
     let in_child = |error: Error| fields.error(format!("in child {:?}: {error:#}", name.as_str()));
+    if is_strict {
+        settings.isolate().map_err(in_child)?;
+    }
     check_gateways(&settings).map_err(in_child)?;
     check_addresses(&settings).map_err(in_child)?;
     let place = (name.clone(), settings.netns.as_ref().map(ToString::to_string));

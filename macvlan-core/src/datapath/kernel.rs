@@ -19,7 +19,7 @@ use crate::{
         description::{Carrier, Degraded, Demux, Description, Hairpin, HostFlood},
         master::Master,
         members::Members,
-        options::DropUnknown,
+        options::{DropUnknown, Isolation},
         shim::Shim,
     },
 };
@@ -51,6 +51,7 @@ impl Kernel {
             adopts: true,
             drop_unknown: DropUnknown::Off,
             vepa_switch: false,
+            isolation: Isolation::Off,
             single_mac: false,
             directs: false,
             storm_limit: None,

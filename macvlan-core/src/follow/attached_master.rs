@@ -233,11 +233,12 @@ impl AttachedMaster {
         }
     }
 
-    /// Whether programs belong on devices of its children, now or once they come back.
+    /// Whether programs belong on devices of its children, now or once they come back, or on the driver.
     pub fn guards(&self) -> bool {
         let present = self.members.policies.iter();
         let is_guarded = |policy: &Policy| policy.is_guarded() || policy.is_inspected();
-        present.map(|(_, policy)| policy).any(is_guarded) || self.members.kept.want_programs()
+        let is_any = present.map(|(_, policy)| policy).any(is_guarded);
+        is_any || self.members.kept.want_programs() || self.description.is_strict()
     }
 
     /// Whether its wire carries one MAC.

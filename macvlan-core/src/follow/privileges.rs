@@ -5,7 +5,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 
 use crate::{
     follow::settings::Settings,
-    model::options::{MissingChoice, SingleMac},
+    model::options::{Isolation, MissingChoice, SingleMac},
 };
 
 /// What following needs:
@@ -18,7 +18,7 @@ const FOLLOWING: [Capability; 4] =
     [Capability::CAP_NET_ADMIN, Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_SYS_PTRACE];
 
 /// Making children in other namespaces, and putting programs on their devices, means entering these
-/// (`setns(2)`).
+/// (`setns(2)`). Programs on the macvlan driver, where it is a module, mean asking for its types (`BPF_BTF_GET_FD_BY_ID`).
 const ENTERING: Capability = Capability::CAP_SYS_ADMIN;
 
 /// Telling children that the host is at another MAC now, where a shim may come and go, and a wire that carries one MAC
@@ -30,7 +30,13 @@ pub fn needed(settings: &Settings, is_guarded: bool, is_single: bool) -> CapsHas
     let mut needed: CapsHashSet = FOLLOWING.into_iter().collect();
     let mut children = settings.masters.iter().flat_map(|wanted| &wanted.config.request.children);
     let guards = || settings.masters.iter().any(|wanted| wanted.config.policies.want_programs());
-    if is_guarded || guards() || children.any(|child| child.settings.netns.is_some()) {
+    let is_strict = || {
+        settings
+            .masters
+            .iter()
+            .any(|wanted| wanted.config.request.options.isolation == Some(Isolation::Strict))
+    };
+    if is_guarded || is_strict() || guards() || children.any(|child| child.settings.netns.is_some()) {
         needed.insert(ENTERING);
     }
     let mut options = settings.masters.iter().map(|wanted| &wanted.config.request.options);

@@ -1,6 +1,7 @@
 //! What speaks to the kernel: netlink, namespaces, the BPF file system, ethtool, generic netlink.
 
 pub mod bpffs;
+pub(crate) mod btf;
 pub(crate) mod crash;
 pub mod errno;
 pub mod ethtool;

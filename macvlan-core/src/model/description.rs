@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroU32};
 use macvlan_common::counters::{PATHS, Path};
 use serde::{Deserialize, Serialize};
 
-use crate::model::options::DropUnknown;
+use crate::model::options::{DropUnknown, Isolation};
 
 /// Who carries the frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +97,7 @@ impl HostFlood {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degraded {
     /// "datapath", "demux", "hairpin", "pins", "trace", "drop-unknown", "guard", "anti-spoof", "ra",
-    /// "dhcp-server", "passthru", "flood", or "ingress" and "egress", where others run before ours.
+    /// "dhcp-server", "passthru", "flood", "isolation", or "ingress" and "egress", where others run before ours.
     pub feature: String,
     /// What would be best, or was asked for.
     pub wanted: String,
@@ -148,6 +148,8 @@ pub struct Description {
     pub vepa_switch: bool,
     /// Whether children speak with the master's MAC on the wire.
     pub single_mac: bool,
+    /// How certain it is that a frame with the host's MAC is the host's.
+    pub isolation: Isolation,
     /// Whether requests for a known address go to its owner alone.
     pub directs: bool,
     /// Broadcast and multicast frames a second from the wire, and from each child; `None` is no limit.
@@ -172,5 +174,10 @@ impl Description {
     /// The paths whose frames are counted.
     pub fn counted_paths(&self) -> &'static [Path] {
         counted_paths(self.ingress, self.demux)
+    }
+
+    /// Whether what bears the host's MAC is the host's for certain.
+    pub fn is_strict(&self) -> bool {
+        self.isolation == Isolation::Strict
     }
 }

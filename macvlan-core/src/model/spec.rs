@@ -3,7 +3,10 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use anyhow::{Context as _, Error, Result, bail};
-use macvlan_common::{child::Mode, mac::Mac};
+use macvlan_common::{
+    child::{AntiSpoof, Mode},
+    mac::Mac,
+};
 
 use crate::{
     kernel::{
@@ -16,7 +19,9 @@ use crate::{
         parse::{number, on_off, parse_address, parse_gateway, parse_kind, parse_mac, parse_mode},
     },
     policy::{
-        change::{PolicyChange, parse_anti_spoof, parse_group, parse_new_group, parse_reflection},
+        change::{
+            PolicyChange, Reflection, parse_anti_spoof, parse_group, parse_new_group, parse_reflection,
+        },
         rate::{parse_rate, parse_scope},
     },
 };
@@ -63,8 +68,8 @@ pub struct Settings {
 
 /// Keys of a child specification, as `--help` and errors list them.
 pub const SPEC_KEYS: &str = "mode, kind, mac, mtu, netns, ip, gw, bcqueuelen, host-access, \
-                             sibling-access, group, new-group, anti-spoof, vepa-reflect, ra, \
-                             dhcp-server, host-control, rate-rx, rate-tx, rate-scope, up, down";
+                             sibling-access, group, new-group, anti-spoof, vepa-reflect, isolation, \
+                             ra, dhcp-server, host-control, rate-rx, rate-tx, rate-scope, up, down";
 
 impl<Name: FromStr<Err = Error> + fmt::Display> FromStr for ChildSpec<Name> {
     type Err = Error;
@@ -79,8 +84,19 @@ impl<Name: FromStr<Err = Error> + fmt::Display> FromStr for ChildSpec<Name> {
         }
         let name: Name = parts.next().unwrap_or_default().parse()?;
         let mut settings = Settings::default();
+        let in_child = || format!("in child {:?}", name.to_string());
+        let mut is_strict = None;
         for part in parts {
-            settings.set(part).with_context(|| format!("in child {:?}", name.to_string()))?;
+            match part.split_once('=') {
+                Some((key @ "isolation", value)) => {
+                    parse_isolation(value).and_then(|()| once(&mut is_strict, key, ()))
+                }
+                _ => settings.set(part),
+            }
+            .with_context(in_child)?;
+        }
+        if is_strict.is_some() {
+            settings.isolate().with_context(in_child)?;
         }
         Ok(Self { name, settings })
     }
@@ -90,6 +106,38 @@ impl Settings {
     /// Whether a change to these leaves everything as it is: they say at most where the child is.
     pub fn change_nothing(&self) -> bool {
         *self == Self { netns: self.netns.clone(), ..Self::default() }
+    }
+
+    /// Asks for a child that is strict: all that it gets passes hooks of the master, for the driver gives what siblings
+    /// send to bridge children alone; and nobody passes for it.
+    ///
+    /// # Errors
+    ///
+    /// Another mode or reflection is asked for, or that it is not held to its MAC.
+    pub fn isolate(&mut self) -> Result<()> {
+        let (mode, reflect) = (Mode::Vepa, Reflection::Local);
+        if let Some(other) = self.mode.filter(|asked| *asked != mode) {
+            bail!("isolation=strict is in mode {}, not {}: leave out mode", mode.as_str(), other.as_str());
+        }
+        if let Some(other) = self.policy.vepa_reflect.filter(|asked| *asked != reflect) {
+            bail!(
+                "isolation=strict is vepa-reflect={}, not {}: leave it out",
+                reflect.as_str(),
+                other.as_str()
+            );
+        }
+        if self.policy.anti_spoof == Some(AntiSpoof::Off) {
+            bail!("isolation=strict is anti-spoof=mac or ip, not off: leave it out");
+        }
+        self.mode = Some(mode);
+        self.policy.vepa_reflect = Some(reflect);
+        self.policy.anti_spoof = self.policy.anti_spoof.or(Some(AntiSpoof::Mac));
+        Ok(())
+    }
+
+    /// Whether nothing is said of what strict isolation is made of.
+    pub fn say_nothing_of_isolation(&self) -> bool {
+        (self.mode, self.policy.vepa_reflect, self.policy.anti_spoof) == (None, None, None)
     }
 
     fn set(&mut self, part: &str) -> Result<()> {
@@ -134,6 +182,20 @@ impl Settings {
     }
 }
 
+/// A child is strict or what its other settings make it.
+///
+/// # Errors
+///
+/// Another word is said.
+pub fn parse_isolation(text: &str) -> Result<()> {
+    match text {
+        "strict" => Ok(()),
+        _ => bail!(
+            "unknown isolation {text:?} of a child: strict; to end it, say mode, vepa-reflect and anti-spoof"
+        ),
+    }
+}
+
 fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<()> {
     match slot.replace(value) {
         None => Ok(()),
@@ -143,11 +205,10 @@ fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use macvlan_common::child::AntiSpoof;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::{change::Reflection, rate::RateScope};
+    use crate::policy::rate::RateScope;
 
     fn refused(text: &str) -> String {
         format!("{:#}", text.parse::<ChildSpec>().unwrap_err())
@@ -218,6 +279,26 @@ mod tests {
         assert!(refused("web,gw=there").contains("gateway \"there\""));
         assert!(refused("a-name-that-is-too-long").contains("too long"));
         assert!(refused("").contains("empty"));
+    }
+
+    #[test]
+    fn isolation_is_what_it_is_made_of() {
+        let made = |text: &str| text.parse::<ChildSpec>().unwrap();
+        let whole = made("web,mode=vepa,vepa-reflect=local,anti-spoof=mac");
+        assert_eq!(made("web,isolation=strict"), whole);
+        assert_eq!(made("web,anti-spoof=mac,isolation=strict,mode=vepa"), whole);
+        let held = made("web,isolation=strict,anti-spoof=ip").settings.policy.anti_spoof;
+        assert_eq!(held, Some(AntiSpoof::Ip), "more than the least");
+        for (contrary, word) in [
+            ("mode=bridge", "is in mode vepa, not bridge"),
+            ("vepa-reflect=switch", "is vepa-reflect=local, not switch"),
+            ("anti-spoof=off", "is anti-spoof=mac or ip, not off"),
+            ("isolation=strict", "\"isolation\" is given twice"),
+        ] {
+            let error = refused(&format!("web,{contrary},isolation=strict"));
+            assert!(error.contains(word), "{error}");
+        }
+        assert!(refused("web,isolation=off").contains("unknown isolation \"off\" of a child: strict"));
     }
 
     proptest! {

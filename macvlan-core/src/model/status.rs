@@ -14,7 +14,7 @@ use crate::{
         held::WireAddress,
         master::Master,
         members::Members,
-        options::DropUnknown,
+        options::{DropUnknown, Isolation},
     },
     policy::status::PolicyStatus,
 };
@@ -54,6 +54,8 @@ pub struct MasterStatus {
     pub vepa_switch: bool,
     /// Whether children speak with the master's MAC on the wire.
     pub single_mac: bool,
+    /// How certain it is that a frame with the host's MAC is the host's: "off" or "strict".
+    pub isolation: Isolation,
     /// All its children.
     pub children: Vec<ChildStatus>,
 }
@@ -139,6 +141,7 @@ pub fn compose(
         drop_unknown: description.drop_unknown,
         vepa_switch: description.vepa_switch,
         single_mac: description.single_mac,
+        isolation: description.isolation,
         children,
     }
 }
@@ -262,6 +265,7 @@ mod tests {
             adopts: true,
             drop_unknown: DropUnknown::Off,
             vepa_switch: false,
+            isolation: Isolation::Off,
             single_mac: false,
             directs: true,
             storm_limit: None,

@@ -16,6 +16,7 @@ use crate::{
     },
     model::{
         child::Child,
+        options::Isolation,
         spec::{ChildSpec, Settings},
     },
     plan::{
@@ -25,7 +26,8 @@ use crate::{
     },
 };
 
-/// Checks every specification against the master, its children and each other.
+/// Checks every specification against the master, its children and each other. On a master whose isolation is strict, a
+/// child that is to be made is strict unless it says what it is.
 ///
 /// # Errors
 ///
@@ -34,13 +36,15 @@ pub async fn plan_children(
     locked: &LockedMaster,
     specs: &[ChildSpec],
     differing: Differing,
+    isolation: Isolation,
 ) -> Result<Vec<PlannedChild>> {
     let mut planned: Vec<PlannedChild> = Vec::new();
     let mut addressing = Addressing::new(differing);
     let mut namespaces = Namespaces::of(specs);
     for spec in specs {
         let checked = async {
-            let mut child = plan_child(locked, spec, &planned, differing, &mut namespaces).await?;
+            let mut child =
+                plan_child(locked, spec, &planned, (differing, isolation), &mut namespaces).await?;
             addressing.narrow(&mut child, &mut namespaces.sockets).await?;
             Ok(child)
         };
@@ -55,10 +59,10 @@ async fn plan_child(
     locked: &LockedMaster,
     spec: &ChildSpec,
     planned: &[PlannedChild],
-    differing: Differing,
+    (differing, isolation): (Differing, Isolation),
     namespaces: &mut Namespaces,
 ) -> Result<PlannedChild> {
-    let settings = &spec.settings;
+    let mut settings = spec.settings.clone();
     let netns = namespaces.open(settings.netns.as_ref())?;
     let target = namespaces.target(locked, &netns).await?;
     let name = spec.name.as_str();
@@ -76,9 +80,9 @@ async fn plan_child(
     let mut change = Change::default();
     if let Some(child) = existing {
         match differing {
-            Differing::Refuse => check_same(child, settings)?,
+            Differing::Refuse => check_same(child, &settings)?,
             Differing::Change => {
-                change = checks::check(locked, child, settings)?;
+                change = checks::check(locked, child, &settings)?;
                 check_unplanned(change.mac, planned)?;
             }
         }
@@ -86,15 +90,17 @@ async fn plan_child(
         if found.is_none() {
             namespaces.check_name(name, &netns).await?;
         }
-        check_mac(locked, settings, planned)?;
+        if isolation == Isolation::Strict && settings.say_nothing_of_isolation() {
+            settings.isolate()?;
+        }
+        check_mac(locked, &settings, planned)?;
         check_mtu(locked, settings.mtu)?;
-        check_mode(locked, settings, planned)?;
+        check_mode(locked, &settings, planned)?;
     }
     Ok(PlannedChild {
         name: name.to_owned(),
         kind: existing.map_or(settings.kind.unwrap_or_default(), |child| child.kind),
         mode: existing.map_or(settings.mode.unwrap_or(Mode::Bridge), |child| child.mode),
-        settings: settings.clone(),
         netns,
         target,
         existing: existing.cloned(),
@@ -102,6 +108,7 @@ async fn plan_child(
         change,
         addresses: settings.addresses.clone(),
         gateways: settings.gateways.clone(),
+        settings,
     })
 }
 

@@ -25,7 +25,7 @@ use crate::{
     account::{charge, charge_hairpinned, charge_rx},
     global::{__sk_buff, context_of, skb_of},
     guard,
-    maps::Maps,
+    maps::{Maps, is_macvlan_sending},
     neigh::{self, AskedByHost},
     packet, presence, single_mac, skb,
     trace::macvlan_record,
@@ -67,6 +67,13 @@ fn egress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
         frame.sender = sender(ctx, frame.src, &config);
     } else if is_group(frame.dst) && is_flooded(skb::tag(ctx)) {
         frame.sender = Sender::Flooded;
+    }
+    if config.is_strict()
+        && frame.src == config.master
+        && matches!(frame.sender, Sender::Unknown)
+        && is_macvlan_sending()
+    {
+        frame.sender = Sender::Macvlan;
     }
     presence::wake(frame, &maps);
     if !TRACED

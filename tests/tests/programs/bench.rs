@@ -270,8 +270,9 @@ impl<'ns> Bench<'ns> {
         let said = match sender {
             Sender::Vouched => &vouched[..],
             Sender::Flooded => &flooded[..],
-            Sender::Unknown => &unsaid[..],
+            Sender::Unknown | Sender::Macvlan => &unsaid[..],
         };
+        self.programs.set_sending(sender == Sender::Macvlan);
         for (mark, tag) in said.iter().copied() {
             let before = self.programs.counters();
 

@@ -264,11 +264,14 @@ impl Met {
 
     fn run_tc(
         &self,
-        bench: &Bench<'_>,
+        bench: &mut Bench<'_>,
         model: &Model,
         outcome: &FrameResult,
         expected: &mut Expected,
     ) -> Result<(), String> {
+        if self.hook == Hook::Egress {
+            bench.programs.set_sending(self.sender == Sender::Macvlan);
+        }
         let run = bench.run(self.program, &bench.skb(&self.bytes, self.offload, self.mark, self.tag))?;
 
         let config = &model.world.config;

@@ -46,7 +46,7 @@ pub fn world(rng: &mut Rng) -> World {
         }
     }
     let mut world = World::new(children);
-    for flag in [Config::DROP_UNKNOWN, Config::VEPA_SWITCH] {
+    for flag in [Config::DROP_UNKNOWN, Config::VEPA_SWITCH, Config::STRICT] {
         if rng.one_in(3) {
             world.config.flags |= flag;
         }
@@ -87,6 +87,8 @@ pub fn sender(rng: &mut Rng, world: &World, hook: Hook) -> Sender {
         Sender::Vouched
     } else if hook == Hook::Egress && rng.one_in(4) {
         Sender::Flooded
+    } else if hook == Hook::Egress && world.config.is_strict() && rng.one_in(2) {
+        Sender::Macvlan
     } else {
         Sender::Unknown
     }

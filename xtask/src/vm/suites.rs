@@ -25,7 +25,7 @@ const MOST: Suite =
     Suite { name: "", program: "", filters: &[], hardware: Hardware::Cards, long: false, without: &[] };
 
 /// All of them.
-pub const SUITES: [Suite; 10] = [
+pub const SUITES: [Suite; 12] = [
     Suite {
         name: "verifier",
         program: "programs",
@@ -37,6 +37,22 @@ pub const SUITES: [Suite; 10] = [
     },
     Suite { name: "isolation", program: "traffic_relay", filters: &["stay_apart"], long: true, ..MOST },
     Suite { name: "masters", program: "masters", ..MOST },
+    Suite {
+        name: "strict",
+        program: "strict",
+        filters: &["a_socket", "nobody_honest", "goes_with"],
+        // Programs on functions of modules came with 5.11.
+        without: &[("5.10", "_")],
+        ..MOST
+    },
+    Suite {
+        name: "strict steps",
+        program: "strict",
+        filters: &["after_every_step"],
+        long: true,
+        without: &[("5.10", "_")],
+        ..MOST
+    },
     Suite { name: "topology", program: "topology_vlan", ..MOST },
     Suite { name: "ladder", program: "missing", ..MOST },
     Suite { name: "shim", program: "shim", ..MOST },

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::model::{
         description::{Demux, Hairpin, HostFlood},
-        options::DropUnknown,
+        options::{DropUnknown, Isolation},
     };
 
     const MASTER: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
@@ -214,6 +214,7 @@ mod tests {
             adopts,
             drop_unknown: DropUnknown::Off,
             vepa_switch: false,
+            isolation: Isolation::Off,
             single_mac: false,
             directs: true,
             storm_limit: None,

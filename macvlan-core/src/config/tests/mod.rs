@@ -8,8 +8,8 @@ use crate::{
     config::*,
     kernel::netlink::kind::Kind,
     model::options::{
-        DropUnknown, IngressChoice, MissingChoice, OptionValues, Options, SingleMac, StormLimit, TcChoice,
-        XdpChoice,
+        DropUnknown, IngressChoice, Isolation, MissingChoice, OptionValues, Options, SingleMac, StormLimit,
+        TcChoice, XdpChoice,
     },
     policy::{change::PolicyChange, groups::Groups, rate::RateLimits},
 };
@@ -59,6 +59,7 @@ fn every_key_is_understood() {
         drop-unknown = "on"
         vepa-switch = true
         single-mac = "auto"
+        isolation = "strict"
         max-children = 0x10
         require-bpf = true
         prune = true
@@ -160,6 +161,7 @@ fn options_that_are_not_the_default() -> Options {
         drop_unknown: Some(DropUnknown::On),
         vepa_switch: Some(true),
         single_mac: Some(SingleMac::Auto),
+        isolation: Some(Isolation::Strict),
         on_missing_bpf: Some(MissingChoice::Fail),
     }
 }

@@ -17,6 +17,7 @@ use crate::{
             describe::{OnMaster, describe, guard_flags},
             directory::directory,
             hooks::{on_device::OnDevice, pinned, strays},
+            isolation,
             maps::{
                 holders::HolderTable,
                 tables::{self, Maps},
@@ -123,7 +124,9 @@ impl Bpf {
         let record = Record::from_text(&text)?;
         let maps = Maps::open(&directory)?;
         let degraded = pinned::verify(netlink, &directory, master, &record).await?;
-        let on_master = OnMaster::of(master, degraded);
+        let mut on_master = OnMaster::of(master, degraded);
+        let is_strict = maps.read_config()?.is_strict();
+        on_master.degraded.extend(isolation::missed(is_strict, &directory, on_master.lower, &master.name));
         let members = maps.members()?;
         let description = describe(&record, &maps, &members.policies, &directory, &on_master)?;
         let netlink = netlink.clone();

@@ -10,12 +10,14 @@ use macvlan_common::{
 };
 
 use crate::{
-    datapath::bpf::{ingress_need, maps::tables::Maps, record::Record, traced},
+    datapath::bpf::{
+        hooks::driver_program::Lower, ingress_need, isolation, maps::tables::Maps, record::Record, traced,
+    },
     model::{
         description::{Carrier, Degraded, Description, Hairpin, HostFlood},
         keyword::Keyword,
         master::Master,
-        options::DropUnknown,
+        options::{DropUnknown, Isolation},
     },
 };
 
@@ -26,6 +28,8 @@ pub struct OnMaster {
     pub name: String,
     /// The master's MAC.
     pub mac: Mac,
+    /// The master, as the macvlan driver knows it.
+    pub lower: Lower,
     /// What is less because of the programs of others there.
     pub degraded: Vec<Degraded>,
 }
@@ -33,7 +37,8 @@ pub struct OnMaster {
 impl OnMaster {
     /// What `master` tells, with what is less because of the programs of others on it.
     pub fn of(master: &Master, degraded: Vec<Degraded>) -> Self {
-        Self { name: master.name.clone(), mac: master.mac, degraded }
+        let lower = Lower { index: master.index, netns: master.netns.id().inode() };
+        Self { name: master.name.clone(), mac: master.mac, lower, degraded }
     }
 }
 
@@ -62,6 +67,7 @@ pub fn describe(
         drop_unknown: record.options.drop_unknown,
         vepa_switch: record.options.vepa_switch,
         single_mac: record.single && !has_passthru,
+        isolation: if config.is_strict() { Isolation::Strict } else { Isolation::Off },
         directs: record.options.directed_neigh && !has_passthru,
         storm_limit: record.options.storm_limit.per_second(),
     };
@@ -94,6 +100,7 @@ pub fn describe(
     }
     description.degraded.extend(ingress_need::degraded(record, members, config.flood));
     description.degraded.extend(crowded(maps, members)?);
+    description.degraded.extend(isolation::degraded(record, members));
     description.degraded.extend(traced::degraded(record, directory));
     description.degraded.extend(on_master.degraded.iter().cloned());
     let known = Mac::from_key(config.master);

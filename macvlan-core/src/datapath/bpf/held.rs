@@ -22,7 +22,7 @@ use crate::{
             child_programs,
             link::{open_pinned, pin_open},
             on_device::OnDevice,
-            pinned,
+            pinned, sending,
         },
     },
     kernel::{bpffs, netlink::Netlink},
@@ -30,7 +30,8 @@ use crate::{
 };
 
 /// The maps, programs and links of one master, open. Links on the children's own devices are left out: there
-/// may be thousands, and they are put on anew where they are missed.
+/// may be thousands, and they are put on anew where they are missed; so are those on the driver, which go with their
+/// pins alone.
 #[derive(Debug, Default)]
 pub struct Held {
     /// By the name of the pin, with its inode.
@@ -54,7 +55,7 @@ impl Held {
             let Ok(name) = entry.file_name().into_string() else { continue };
             if let Ok(target) = fs::read_link(entry.path()) {
                 marks.insert(name, target);
-            } else if !child_programs::is_pin(&name) {
+            } else if !child_programs::is_pin(&name) && !sending::is_pin(&name) {
                 if self.files.get(&name).is_none_or(|(inode, _)| *inode != entry.ino()) {
                     opened.insert(name.clone(), (entry.ino(), open_pinned(&entry.path())?));
                 }

@@ -74,6 +74,7 @@ impl Bpf {
         note(record.to_text().and_then(|text| self.maps.write_record(&text)), "the record");
         self.record = record;
         self.renewed = false;
+        note(self.keep_strict(&members.policies).map(drop), "the programs on the macvlan driver");
         if self.record.lean {
             let taken = self.take_from_ingress(master).await;
             failed.extend(taken.context("cannot take the program from ingress again").err());

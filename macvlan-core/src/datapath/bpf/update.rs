@@ -112,6 +112,11 @@ impl Bpf {
         } else if wanted.single_mac != present.single_mac {
             changes.push(format!("set single-mac of {name:?} to {}", wanted.single_mac.as_str()));
         }
+        if wanted.isolation != present.isolation {
+            changes.push(format!("set isolation of {name:?} to {}", wanted.isolation.as_str()));
+        } else if self.lacks_strict() {
+            changes.push(format!("put our programs on the macvlan driver for {name:?} again"));
+        }
         if !self.record.is_current() {
             changes.push(format!("bring the programs on {name:?} to this version"));
         }
@@ -215,10 +220,12 @@ impl Bpf {
         }
         self.record.degraded.retain(|degraded| !ChildPrograms::concerns(degraded));
         self.record.degraded.extend(vouching.degraded());
-        if self.record == before {
+        let is_new = self.keep_strict(members)?;
+        if self.record != before {
+            self.maps.write_record(&self.record.to_text()?)?;
+        } else if !is_new {
             return Ok(());
         }
-        self.maps.write_record(&self.record.to_text()?)?;
         self.describe_anew()
     }
 }

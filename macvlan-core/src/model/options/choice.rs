@@ -175,6 +175,37 @@ impl Keyword for SingleMac {
     }
 }
 
+/// `--isolation`: how certain it is that what bears the host's MAC is the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// As certain as the programs on children's devices make it.
+    #[default]
+    Off,
+    /// Certain, whatever sockets children use: the macvlan driver tells.
+    Strict,
+}
+
+impl Keyword for Isolation {
+    const ALL: &'static [Self] = &[Self::Off, Self::Strict];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Strict => "strict",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Off => "A child that goes past TC can send under the host's MAC",
+            Self::Strict => {
+                "No child can: programs on the macvlan driver tell; every frame of a macvlan costs more"
+            }
+        }
+    }
+}
+
 /// `--on-missing-bpf`: what to do where BPF is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingChoice {

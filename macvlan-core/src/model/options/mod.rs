@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::keyword::Keyword;
 pub use crate::model::options::choice::{
-    DropUnknown, IngressChoice, MissingChoice, SingleMac, TcChoice, XdpChoice,
+    DropUnknown, IngressChoice, Isolation, MissingChoice, SingleMac, TcChoice, XdpChoice,
 };
 
 /// Children that fit unless told otherwise.
@@ -45,6 +45,8 @@ pub struct Options {
     pub vepa_switch: Option<bool>,
     /// Whether children speak with the master's MAC on the wire.
     pub single_mac: Option<SingleMac>,
+    /// How certain it is that a frame with the host's MAC is the host's.
+    pub isolation: Option<Isolation>,
     /// What to do where BPF is unavailable. Left out, a shim that is there is kept.
     pub on_missing_bpf: Option<MissingChoice>,
 }
@@ -64,6 +66,7 @@ impl Options {
             drop_unknown,
             vepa_switch,
             single_mac,
+            isolation,
             on_missing_bpf,
         } = self;
         Self {
@@ -77,6 +80,7 @@ impl Options {
             drop_unknown: drop_unknown.or(other.drop_unknown),
             vepa_switch: vepa_switch.or(other.vepa_switch),
             single_mac: single_mac.or(other.single_mac),
+            isolation: isolation.or(other.isolation),
             on_missing_bpf: on_missing_bpf.or(other.on_missing_bpf),
         }
     }
@@ -95,6 +99,7 @@ impl Options {
             drop_unknown,
             vepa_switch,
             single_mac,
+            isolation,
             // It says what to do where no data path is that could hold it.
             on_missing_bpf: _,
         } = self;
@@ -108,6 +113,7 @@ impl Options {
             drop_unknown: drop_unknown.unwrap_or(present.drop_unknown),
             vepa_switch: vepa_switch.unwrap_or(present.vepa_switch),
             single_mac: single_mac.unwrap_or(present.single_mac),
+            isolation: isolation.unwrap_or(present.isolation),
         }
     }
 }
@@ -136,6 +142,8 @@ pub struct OptionValues {
     pub storm_limit: StormLimit,
     /// `--single-mac`.
     pub single_mac: SingleMac,
+    /// `--isolation`.
+    pub isolation: Isolation,
 }
 
 impl Default for OptionValues {
@@ -150,6 +158,7 @@ impl Default for OptionValues {
             directed_neigh: true,
             storm_limit: StormLimit::Off,
             single_mac: SingleMac::Off,
+            isolation: Isolation::Off,
         }
     }
 }
@@ -168,6 +177,7 @@ impl OptionValues {
             directed_neigh,
             storm_limit,
             single_mac,
+            isolation,
         } = *self;
         let on_off = |on| if on { "on" } else { "off" };
         [
@@ -181,6 +191,7 @@ impl OptionValues {
             (drop_unknown != usual.drop_unknown).then(|| format!("drop-unknown {}", drop_unknown.as_str())),
             (vepa_switch != usual.vepa_switch).then(|| format!("vepa-switch {}", on_off(vepa_switch))),
             (single_mac != usual.single_mac).then(|| format!("single-mac {}", single_mac.as_str())),
+            (isolation != usual.isolation).then(|| format!("isolation {}", isolation.as_str())),
         ]
         .into_iter()
         .flatten()

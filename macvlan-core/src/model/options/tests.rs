@@ -14,6 +14,7 @@ const ALL: Options = Options {
     drop_unknown: Some(DropUnknown::Force),
     vepa_switch: Some(true),
     single_mac: Some(SingleMac::Auto),
+    isolation: Some(Isolation::Strict),
     on_missing_bpf: Some(MissingChoice::Shim),
 };
 
@@ -29,11 +30,12 @@ const BACK: Options = Options {
     drop_unknown: Some(DropUnknown::Off),
     vepa_switch: Some(false),
     single_mac: Some(SingleMac::Off),
+    isolation: Some(Isolation::Off),
     on_missing_bpf: Some(MissingChoice::Plain),
 };
 
 /// Options of which each has one alone: that of `all`.
-fn one_by_one(all: Options) -> [Options; 11] {
+fn one_by_one(all: Options) -> [Options; 12] {
     let none = Options::default;
     let Options {
         xdp,
@@ -46,6 +48,7 @@ fn one_by_one(all: Options) -> [Options; 11] {
         drop_unknown,
         vepa_switch,
         single_mac,
+        isolation,
         on_missing_bpf,
     } = all;
     [
@@ -59,6 +62,7 @@ fn one_by_one(all: Options) -> [Options; 11] {
         Options { drop_unknown, ..none() },
         Options { vepa_switch, ..none() },
         Options { single_mac, ..none() },
+        Options { isolation, ..none() },
         Options { on_missing_bpf, ..none() },
     ]
 }
@@ -87,7 +91,7 @@ fn what_is_left_out_stays_as_it_is() {
     assert_eq!(BACK.over(all), at_first);
     let in_turn = one_by_one(ALL).into_iter().fold(at_first, |present, one| one.over(present));
     assert_eq!(in_turn, all, "none undoes another");
-    assert_eq!(all.unusual().len(), 9);
+    assert_eq!(all.unusual().len(), 10);
     for (one, back) in one_by_one(ALL).into_iter().zip(one_by_one(BACK)) {
         let alone = one.over(at_first);
         let is_value = one.max_children.is_none() && one.on_missing_bpf.is_none();
@@ -100,7 +104,7 @@ fn what_is_left_out_stays_as_it_is() {
 #[test]
 fn values_are_told_as_the_command_line_has_them() {
     let words = "xdp native, tc clsact, ingress off, adopt off, directed-neigh off, storm-limit 1, \
-                 drop-unknown force, vepa-switch on, single-mac auto";
+                 drop-unknown force, vepa-switch on, single-mac auto, isolation strict";
     assert_eq!(ALL.over(OptionValues::default()).unusual().join(", "), words);
     assert!(OptionValues::default().unusual().is_empty());
 }
@@ -111,7 +115,7 @@ fn values_that_another_version_left_out_are_the_defaults() {
     assert_eq!(read("{}"), OptionValues::default());
     // As written before these were one structure.
     let all = r#"{"xdp":"native","tc":"clsact","ingress":"off","adopts":false,"drop_unknown":"force","vepa_switch":true,
-        "directs":false,"storm_limit":1,"single_mac":"auto"}"#;
+        "directs":false,"storm_limit":1,"single_mac":"auto","isolation":"strict"}"#;
     assert_eq!(read(all), ALL.over(OptionValues::default()));
     assert_eq!(read(r#"{"storm_limit":null}"#), OptionValues::default());
 }

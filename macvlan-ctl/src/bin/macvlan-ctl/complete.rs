@@ -128,6 +128,7 @@ fn values(key: &str) -> Vec<Candidate> {
         "kind" => &["macvlan", "macvtap"],
         "anti-spoof" => &["off", "mac", "ip"],
         "vepa-reflect" => &["switch", "local"],
+        "isolation" => &["strict"],
         "rate-scope" => &["all", "wire"],
         "rate-rx" | "rate-tx" => &["off"],
         "host-access" | "sibling-access" | "ra" | "dhcp-server" | "host-control" => &["on", "off"],

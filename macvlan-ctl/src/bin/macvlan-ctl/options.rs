@@ -3,8 +3,8 @@
 
 use clap::Args;
 use macvlan_core::model::options::{
-    DropUnknown, IngressChoice, MOST_CHILDREN, MissingChoice, Options, SingleMac, StormLimit, TcChoice,
-    XdpChoice, parse_storm_limit,
+    DropUnknown, IngressChoice, Isolation, MOST_CHILDREN, MissingChoice, Options, SingleMac, StormLimit,
+    TcChoice, XdpChoice, parse_storm_limit,
 };
 
 use crate::keyword::{keyword, number, on_off};
@@ -65,6 +65,11 @@ pub struct DatapathOptions {
     #[arg(long, value_parser = keyword::<SingleMac>(), num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     single_mac: Option<SingleMac>,
 
+    /// How certain it is that what bears the host's MAC is the host's, whatever sockets children use; see
+    /// docs/guard.md. Left out: as it is or, at first, off.
+    #[arg(long, value_parser = keyword::<Isolation>())]
+    isolation: Option<Isolation>,
+
     /// What to do where BPF is unavailable. Left out: as it is or, at first, plain.
     #[arg(long, value_parser = keyword::<MissingChoice>())]
     on_missing_bpf: Option<MissingChoice>,
@@ -90,6 +95,7 @@ impl DatapathOptions {
             drop_unknown,
             vepa_switch,
             single_mac,
+            isolation,
             on_missing_bpf,
             require_bpf,
         } = *self;
@@ -104,6 +110,7 @@ impl DatapathOptions {
             drop_unknown,
             vepa_switch,
             single_mac,
+            isolation,
             on_missing_bpf: require_bpf.then_some(MissingChoice::Fail).or(on_missing_bpf),
         }
     }

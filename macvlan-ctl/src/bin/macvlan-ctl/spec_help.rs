@@ -17,6 +17,7 @@ A CHILD is NAME[,KEY=VALUE]...; what a key means, and what is so if it is left o
   new-group=NAME                             the same; no child need be in it yet
   anti-spoof=off|mac|ip                      ip: its MAC and IP addresses; off
   vepa-reflect=switch|local                  who reflects in mode vepa; switch
+  isolation=strict                           mode=vepa,vepa-reflect=local,anti-spoof=mac, and no child sends as the host
   rate-rx=RATE|off, rate-tx=RATE|off         most it receives, sends: 100mbit, 50kpps, 1gbit+50kpps,
                                              10mbit/64k with a burst in bytes; off
   rate-scope=all|wire                        what rates are for: all, or only the wire; all
@@ -48,6 +49,7 @@ interface. What is left out stays as it is:
   new-group=NAME                             the same; no child need be in it yet
   anti-spoof=off|mac|ip                      ip: its MAC and IP addresses
   vepa-reflect=switch|local                  who reflects in mode vepa
+  isolation=strict                           mode=vepa,vepa-reflect=local,anti-spoof=mac, and no child sends as the host
   rate-rx=RATE|off, rate-tx=RATE|off         most it receives, sends: 100mbit, 50kpps, 1gbit+50kpps,
                                              10mbit/64k with a burst in bytes
   rate-scope=all|wire                        what rates are for: all, or only the wire

@@ -16,7 +16,7 @@ use macvlan_core::{
         container::Container,
         counters::Counters,
         description::{Carrier, Degraded, Demux, Hairpin, HostFlood},
-        options::DropUnknown,
+        options::{DropUnknown, Isolation},
         status::{ChildStatus, MasterStatus},
     },
     policy::status::PolicyStatus,
@@ -83,6 +83,7 @@ pub fn attached() -> MasterScrape {
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "not supported by the driver")],
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
+        isolation: Isolation::Off,
         single_mac: true,
         children: vec![child()],
     };

@@ -19,7 +19,7 @@ use macvlan_core::{
     model::{
         container::Container,
         description::{Carrier, Degraded, Demux, Hairpin, HostFlood},
-        options::DropUnknown,
+        options::{DropUnknown, Isolation},
         stats::{BothWays, ChildStats, MasterStats, Pair},
         status::{ChildStatus, MasterStatus},
     },
@@ -133,6 +133,7 @@ fn master(name: &str, children: &[Who]) -> (MasterStatus, MasterStats) {
         degraded: vec![Degraded::new("demux", "xdp-native", "tc", "veth copies")],
         drop_unknown: DropUnknown::Off,
         vepa_switch: false,
+        isolation: Isolation::Off,
         single_mac: false,
         children: children.iter().map(|child| about(*child)).collect(),
     };

@@ -162,7 +162,8 @@ fn cannot_open(path: &Path) -> String {
     format!("cannot open pinned link {path:?}")
 }
 
-fn no_attributes() -> bpf_attr {
+/// Attributes of a bpf(2) command, none set.
+pub fn no_attributes() -> bpf_attr {
     // SAFETY: all zeros are a value of every field of the union.
     unsafe { mem::zeroed() }
 }
@@ -173,7 +174,7 @@ fn no_attributes() -> bpf_attr {
 ///
 /// Every address in `attributes` that the command reads is that of a live buffer of the length given
 /// beside it.
-unsafe fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<libc::c_int> {
+pub unsafe fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<libc::c_int> {
     let command = command as libc::c_int;
     let size = size_of::<bpf_attr>();
     // SAFETY: the caller's promise; the attributes are live, and of this size.

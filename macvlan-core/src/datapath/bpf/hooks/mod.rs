@@ -3,6 +3,7 @@
 mod child_copies;
 pub(crate) mod child_programs;
 mod device_pin;
+pub(crate) mod driver_program;
 pub(crate) mod flood_programs;
 pub(crate) mod link;
 pub(crate) mod on_device;
@@ -10,6 +11,7 @@ pub(crate) mod order;
 pub mod own_programs;
 pub(crate) mod pinned;
 pub(crate) mod refusal;
+pub(crate) mod sending;
 pub(crate) mod step_back;
 pub(crate) mod strays;
 pub(crate) mod tc;

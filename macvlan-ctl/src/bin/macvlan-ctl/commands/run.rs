@@ -164,6 +164,7 @@ mod tests {
             "--drop-unknown=off",
             "--vepa-switch=off",
             "--single-mac=auto",
+            "--isolation=strict",
             "--on-missing-bpf=plain",
         ];
         for line in lines {

@@ -7,7 +7,7 @@ use macvlan_core::model::{
     description::{Carrier, HostFlood},
     keyword::Keyword,
     known_by::{KnownBy, names, short_netns},
-    options::DropUnknown,
+    options::{DropUnknown, Isolation},
     printable::printable,
     status::{ChildStatus, MasterStatus, UNSETTLED},
 };
@@ -61,6 +61,9 @@ pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
         }
         if status.single_mac {
             writeln!(out, "  children have {} on the wire", status.address)?;
+        }
+        if status.isolation == Isolation::Strict {
+            writeln!(out, "  isolation strict")?;
         }
         if status.vepa_switch {
             writeln!(out, "  the switch is reflective")?;
