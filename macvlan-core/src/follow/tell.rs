@@ -8,7 +8,9 @@ use crate::{
         watch::change::{Change, Subject, What},
     },
     kernel::netlink::link::Link,
-    model::{child::Child, description::Degraded, held::AddressTrouble, master::Master, members::Members},
+    model::{
+        child::Child, description::Degraded, held::AddressTrouble, master::Master, members::Members, status,
+    },
 };
 
 /// Tells what has become less than the best on the master of this name, and what is well again.
@@ -20,6 +22,23 @@ pub fn degraded(name: &str, before: &[Degraded], now: &[Degraded], report: Repor
     for well in before.iter().filter(|degraded| lacks(now, degraded)) {
         report(Note::Info(format!("{name}: {} is no longer {}", well.feature, well.got)));
     }
+}
+
+/// Warns once of what these children's devices say of themselves and what does not count, on the master of this name;
+/// what was told is `told`.
+pub fn overruled(
+    name: &str,
+    told: &mut BTreeSet<String>,
+    (children, members): (&[&Child], &Members),
+    report: Report<'_>,
+) {
+    let line = |child: &&Child| {
+        let mac = child.mac;
+        status::overruled(child, name, members).map(move |degraded| format!("{name}: {mac}: {degraded}"))
+    };
+    let now: BTreeSet<String> = children.iter().flat_map(line).collect();
+    now.difference(told).for_each(|line| report(Note::Warning(line.clone())));
+    *told = now;
 }
 
 /// What is different about these children between two looks at whom the data path of their master knows: whose

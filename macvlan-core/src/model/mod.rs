@@ -17,6 +17,7 @@ pub mod master_name;
 pub(crate) mod members;
 pub(crate) mod neighbours;
 pub mod options;
+pub mod own_mac;
 pub mod parse;
 pub mod printable;
 pub mod rates;

@@ -15,6 +15,7 @@ use crate::{
         master::Master,
         members::Members,
         options::DropUnknown,
+        printable::printable,
     },
     policy::status::PolicyStatus,
 };
@@ -116,8 +117,7 @@ pub fn compose(
     children: &[&Child],
 ) -> MasterStatus {
     let degraded = description.degraded.iter().cloned();
-    let degraded =
-        degraded.chain(children.iter().filter_map(|child| held_to_mode(child, &master.name, members)));
+    let degraded = degraded.chain(children.iter().flat_map(|child| overruled(child, &master.name, members)));
     let told = |child: &&Child| describe_child(child, &master.name, description, members, netns.as_deref());
     let children = children.iter().map(told).collect();
     MasterStatus {
@@ -147,7 +147,7 @@ fn describe_child(
     own_netns: Option<&str>,
 ) -> ChildStatus {
     let carries_all = description.carrier == Carrier::Kernel;
-    let known = members.policies.get(&child.mac).copied();
+    let known = members.policies.get(&child.mac).copied().filter(|_| !child.usurps);
     let adopted = carries_all || known.is_some();
     let policy = known.unwrap_or_default();
     let netns = match child.place.nsid {
@@ -156,6 +156,7 @@ fn describe_child(
     };
     let host_access_reason = match adopted {
         true => no_host_access(child, master, policy, description),
+        false if child.usurps => Some("it has the MAC that another child is held to".to_owned()),
         false => Some(match description.adopts || child.is_ours() {
             true => format!("not adopted: macvlan-ctl attach {master}, or run"),
             false => "not adopted: adopt is off".to_owned(),
@@ -172,7 +173,7 @@ fn describe_child(
         mtu: child.mtu,
         up: child.up,
         local: match known {
-            Some(_) if !carries_all => members.is_local(child.mac),
+            Some(_) if !carries_all => members.is_local(child.mac) && child.has_its_mac(),
             _ => child.up && !child.protodown,
         },
         elsewhere: members.elsewhere.contains(&child.mac),
@@ -189,8 +190,35 @@ fn describe_child(
     }
 }
 
+/// What is told of a child whose device says of itself what does not count.
+pub fn overruled(child: &Child, master: &str, members: &Members) -> impl Iterator<Item = Degraded> + use<> {
+    [held_to_mode(child, master, members), held_to_mac(child, master)].into_iter().flatten()
+}
+
+/// What is told of a child whose device has another MAC than it is held to.
+fn held_to_mac(child: &Child, master: &str) -> Option<Degraded> {
+    if child.usurps {
+        let mac = child.mac.to_string();
+        let reason = format!(
+            "child {} has the MAC {mac}, which another child is held to: it is left alone, and what it sends here is \
+             dropped",
+            child.title()
+        );
+        return Some(Degraded::new("mac", "its own", &mac, reason));
+    }
+    let (was, is) = (child.mac, child.other_mac?);
+    let reason = format!(
+        "child {}: its device has the MAC {is} by now and it is held to {was}: what it sends is dropped, and \
+         nobody here reaches it; in its namespace: ip link set dev {} address {was}, or to let the new one count: \
+         macvlan-ctl child set {master} {was},mac-change=on",
+        child.title(),
+        printable(&child.name),
+    );
+    Some(Degraded::new("mac", &was.to_string(), &is.to_string(), reason))
+}
+
 /// What is told of a child whose device is in another mode than it is held to.
-pub fn held_to_mode(child: &Child, master: &str, members: &Members) -> Option<Degraded> {
+fn held_to_mode(child: &Child, master: &str, members: &Members) -> Option<Degraded> {
     let policy = members.policies.get(&child.mac).filter(|policy| !policy.is_hosts())?;
     let (was, is) = (policy.mode(), child.mode);
     (child.place.nsid.is_some() && was != is).then(|| {

@@ -200,7 +200,7 @@ impl Bpf {
             }
         }
         self.maps.set_vouching(self.members.policies.keys().any(is_vouched))?;
-        child_programs::take_off_others(&self.directory, children, members, &vouching.by)?;
+        child_programs::take_off_others(&self.directory, &vouching)?;
         let before = self.record.clone();
         // Only now are all programs of this version: a run that is killed before leaves it to the next.
         if std::mem::take(&mut self.renewed) {

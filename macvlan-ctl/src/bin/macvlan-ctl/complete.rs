@@ -130,7 +130,9 @@ fn values(key: &str) -> Vec<Candidate> {
         "vepa-reflect" => &["switch", "local"],
         "rate-scope" => &["all", "wire"],
         "rate-rx" | "rate-tx" => &["off"],
-        "host-access" | "sibling-access" | "ra" | "dhcp-server" | "host-control" => &["on", "off"],
+        "host-access" | "sibling-access" | "ra" | "dhcp-server" | "host-control" | "mac-change" => {
+            &["on", "off"]
+        }
         _ => &[],
     };
     words.iter().map(|word| ((*word).to_owned(), None)).collect()

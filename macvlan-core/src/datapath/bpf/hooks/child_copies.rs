@@ -18,23 +18,16 @@ use crate::{
         load::loader,
         object::{keep_rings_small, object},
     },
-    kernel::{bpffs, crash, netlink::Netlink, netns::place::open_place},
+    kernel::{
+        bpffs, crash,
+        netlink::{Netlink, link::Link},
+        netns::place::open_place,
+    },
     model::child::Child,
 };
 
-/// How the pins of links begin: for a child that is held to its MAC, and for one that is not.
-pub const HELD: &str = "child_held_";
-
-pub const SEEN: &str = "child_seen_";
-
 /// Behind the name of a pin whose link is to take another one's place.
 const NEXT: &str = "_new";
-
-/// The name of the pin of a child's link. The BPF file system allows no dots, and colons are left out.
-pub fn pin_name(mac: Mac, held: bool) -> String {
-    let hex: String = mac.octets().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}{hex}", if held { HELD } else { SEEN })
-}
 
 /// What is of one child's program alone.
 pub struct Globals {
@@ -62,26 +55,31 @@ impl<'a> Copies<'a> {
         Self { directory, loader: None }
     }
 
-    /// Puts a copy on a child's device, in the place of one that is there.
+    /// Puts a copy on a child's device, in the place of one that is pinned as `name`.
     ///
     /// # Errors
     ///
     /// The device is gone or its namespace cannot be entered, the kernel has no TCX, or the process lacks a
     /// capability.
-    pub async fn put_one(&mut self, netlink: &Netlink, child: &Child, globals: &'a Globals) -> Result<()> {
+    pub async fn put_one(
+        &mut self,
+        netlink: &Netlink,
+        child: &Child,
+        name: &str,
+        globals: &'a Globals,
+    ) -> Result<()> {
         let netns = open_place(netlink, &child.place).await?;
         let netns = netns.context("no path to its network namespace is known")?;
         // The name of a namespace may stand for another one by now.
         let inside = Netlink::open_in(&netns)?;
         let link = inside.link_by_index(child.index, None).await?;
-        let is_it = link
-            .is_some_and(|link| link.is_child() && link.mac == Some(child.mac) && link.name == child.name);
-        if !is_it {
+        let is_it =
+            |link: Link| link.is_child() && link.mac == Some(child.device_mac()) && link.name == child.name;
+        if !link.is_some_and(is_it) {
             bail!("it is no longer there");
         }
         let directory = self.directory;
-        let name = pin_name(child.mac, globals.held != 0);
-        let (pin, next) = (directory.join(&name), directory.join(format!("{name}{NEXT}")));
+        let (pin, next) = (directory.join(name), directory.join(format!("{name}{NEXT}")));
         bpffs::remove_pin(&next)?;
         netns.run(|| {
             self.attach(child, globals)?.pin(&next).map(drop).map_err(|error| anyhow!("{}", flat(&error)))
