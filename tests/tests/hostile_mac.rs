@@ -4,7 +4,7 @@
 use macvlan_common::{child::Mode, counters::DropReason, mac::Mac};
 use macvlan_tests::{
     attached::Attached,
-    attacker::readdress,
+    attacker::{claim_line, readdress},
     control::{make_older, members, spec, status},
     fail::{OrFail as _, wait_for},
     following::Following,
@@ -267,5 +267,41 @@ fn root_on_the_host_gives_a_held_child_another_mac() {
         readdress(&web, third);
         set(&lab, &web, &format!("mac={third}"));
         counts(third);
+    }
+}
+
+#[test]
+fn a_container_that_lists_the_macs_of_others_is_told_of() {
+    needs!(require::lab, require::tc, require::binary);
+    for run in [false, true] {
+        let lab = Lab::new();
+        let dev = lab.host.dev.as_str();
+        let [ear, web] = ["ear", "web"].map(|name| lab.child(name, Mode::Bridge));
+        let _attached = (!run).then(|| Attached::new(&lab, &[]));
+        let followed = run.then(|| Following::start(&lab, &[dev]));
+        let told = || {
+            let status = status(&lab);
+            let degraded = status["degraded"].as_array().or_fail("read what is less");
+            let told = degraded.iter().find(|one| one["feature"] == "source")?;
+            told["reason"].as_str().map(str::to_owned)
+        };
+        claim_line(&ear, &format!("link set ear type macvlan mode source macaddr add {}", lab.wire.mac));
+        assert_eq!(told(), None, "what it hears of the wire is its own matter");
+        claim_line(&ear, &format!("link set ear type macvlan macaddr add {}", lab.host.mac));
+        let reason = told().or_fail("be told of what it hears of the host");
+        assert!(reason.contains("hears a copy of all that the host sends"), "{reason}");
+        claim_line(&ear, &format!("link set ear type macvlan macaddr add {}", web.mac));
+        let reason = told().or_fail("be told of what it hears of a child");
+        assert!(reason.contains("the host") && reason.contains("child \"web\""), "{reason}");
+        claim_line(&ear, "link set ear type macvlan mode source flag nodst");
+        let reason = told().or_fail("be told that it takes frames");
+        assert!(reason.contains("takes from the others here"), "{reason}");
+        if let Some(run) = followed {
+            run.wait_for_line("takes from the others here");
+        }
+        // With the words that status has, it is over.
+        let (_, remedy) = reason.split_once("in its namespace: ip ").or_fail("be told what to do");
+        claim_line(&ear, remedy);
+        assert_eq!(told(), None, "followed: {run}");
     }
 }

@@ -85,8 +85,8 @@ pub struct AttachedMaster {
     nameless: BTreeSet<Mac>,
     /// MACs that children only claim.
     claimed: BTreeSet<Mac>,
-    /// What devices of children say of themselves and does not count.
-    overruled: BTreeSet<String>,
+    /// What people were told of what devices of children say of themselves.
+    told: BTreeSet<String>,
     /// MACs of devices that are gone since the last sync.
     gone: BTreeSet<Mac>,
     /// MACs of devices that came since, after another with that MAC had gone.
@@ -142,7 +142,7 @@ impl AttachedMaster {
             former: BTreeMap::new(),
             nameless: BTreeSet::new(),
             claimed: BTreeSet::new(),
-            overruled: BTreeSet::new(),
+            told: BTreeSet::new(),
             gone: BTreeSet::new(),
             fresh: BTreeSet::new(),
             unsettled: BTreeMap::new(),
@@ -356,7 +356,7 @@ impl AttachedMaster {
         self.fresh.clear();
         self.note_unsettled(&children, &wanted, report);
         self.note_claims(&children, &claimed, report);
-        tell::overruled(&self.master.name, &mut self.overruled, (&children, &wanted), report);
+        tell::claims(&self.master, &mut self.told, (&children, &wanted), report);
         if left_out > 0 {
             let text = format!(
                 "{}: {left_out} children are beyond the maximum of {}: they run as plain kernel macvlan; \

@@ -9,7 +9,7 @@ use crate::{
     },
     kernel::netlink::link::Link,
     model::{
-        child::Child, description::Degraded, held::AddressTrouble, master::Master, members::Members, status,
+        child::Child, claims, description::Degraded, held::AddressTrouble, master::Master, members::Members,
     },
 };
 
@@ -24,19 +24,17 @@ pub fn degraded(name: &str, before: &[Degraded], now: &[Degraded], report: Repor
     }
 }
 
-/// Warns once of what these children's devices say of themselves and what does not count, on the master of this name;
-/// what was told is `told`.
-pub fn overruled(
-    name: &str,
+/// Warns once of what these children's devices say of themselves and does not count, or is to be looked at; what was
+/// told is `told`.
+pub fn claims(
+    master: &Master,
     told: &mut BTreeSet<String>,
     (children, members): (&[&Child], &Members),
     report: Report<'_>,
 ) {
-    let line = |child: &&Child| {
-        let mac = child.mac;
-        status::overruled(child, name, members).map(move |degraded| format!("{name}: {mac}: {degraded}"))
-    };
-    let now: BTreeSet<String> = children.iter().flat_map(line).collect();
+    let name = &master.name;
+    let claims = claims::claims(master, children, members).into_iter();
+    let now: BTreeSet<String> = claims.map(|(mac, degraded)| format!("{name}: {mac}: {degraded}")).collect();
     now.difference(told).for_each(|line| report(Note::Warning(line.clone())));
     *told = now;
 }

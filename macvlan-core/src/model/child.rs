@@ -39,6 +39,10 @@ pub struct Child {
     pub program_mac: Option<Mac>,
     /// Its mode.
     pub mode: Mode,
+    /// In mode source: whose frames it gets a copy of.
+    pub sources: Vec<Mac>,
+    /// In mode source: it gets the frames themselves, and nobody else does (`nodst`).
+    pub takes_all: bool,
     /// macvlan or macvtap.
     pub kind: Kind,
     /// Largest L3 packet.
@@ -85,6 +89,8 @@ impl Child {
             usurps: false,
             program_mac: None,
             mode: link.mode?,
+            sources: link.sources,
+            takes_all: link.takes_all,
             kind,
             mtu: link.mtu,
             bcqueuelen: link.bcqueuelen,
@@ -210,6 +216,8 @@ impl Child {
             usurps: false,
             program_mac: None,
             mode: Mode::Bridge,
+            sources: Vec::new(),
+            takes_all: false,
             kind: Kind::Macvlan,
             mtu: 1500,
             bcqueuelen: None,

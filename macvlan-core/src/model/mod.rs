@@ -3,6 +3,7 @@
 pub mod attachment;
 pub mod child;
 pub mod child_name;
+pub(crate) mod claims;
 pub mod container;
 pub mod counters;
 pub mod description;

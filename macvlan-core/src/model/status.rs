@@ -9,13 +9,13 @@ use crate::{
     kernel::netlink::{ipnet::IpNet, kind::Kind},
     model::{
         child::{Child, mac_text},
+        claims::claims,
         container::Container,
         description::{Carrier, Degraded, Demux, Description, Hairpin, HostFlood},
         held::WireAddress,
         master::Master,
         members::Members,
         options::DropUnknown,
-        printable::printable,
     },
     policy::status::PolicyStatus,
 };
@@ -117,7 +117,8 @@ pub fn compose(
     children: &[&Child],
 ) -> MasterStatus {
     let degraded = description.degraded.iter().cloned();
-    let degraded = degraded.chain(children.iter().flat_map(|child| overruled(child, &master.name, members)));
+    let degraded =
+        degraded.chain(claims(master, children, members).into_iter().map(|(_, degraded)| degraded));
     let told = |child: &&Child| describe_child(child, &master.name, description, members, netns.as_deref());
     let children = children.iter().map(told).collect();
     MasterStatus {
@@ -188,51 +189,6 @@ fn describe_child(
         addresses: child.addresses.clone(),
         wire_addresses: Vec::new(),
     }
-}
-
-/// What is told of a child whose device says of itself what does not count.
-pub fn overruled(child: &Child, master: &str, members: &Members) -> impl Iterator<Item = Degraded> + use<> {
-    [held_to_mode(child, master, members), held_to_mac(child, master)].into_iter().flatten()
-}
-
-/// What is told of a child whose device has another MAC than it is held to.
-fn held_to_mac(child: &Child, master: &str) -> Option<Degraded> {
-    if child.usurps {
-        let mac = child.mac.to_string();
-        let reason = format!(
-            "child {} has the MAC {mac}, which another child is held to: it is left alone, and what it sends here is \
-             dropped",
-            child.title()
-        );
-        return Some(Degraded::new("mac", "its own", &mac, reason));
-    }
-    let (was, is) = (child.mac, child.other_mac?);
-    let reason = format!(
-        "child {}: its device has the MAC {is} by now and it is held to {was}: what it sends is dropped, and \
-         nobody here reaches it; in its namespace: ip link set dev {} address {was}, or to let the new one count: \
-         macvlan-ctl child set {master} {was},mac-change=on",
-        child.title(),
-        printable(&child.name),
-    );
-    Some(Degraded::new("mac", &was.to_string(), &is.to_string(), reason))
-}
-
-/// What is told of a child whose device is in another mode than it is held to.
-fn held_to_mode(child: &Child, master: &str, members: &Members) -> Option<Degraded> {
-    let policy = members.policies.get(&child.mac).filter(|policy| !policy.is_hosts())?;
-    let (was, is) = (policy.mode(), child.mode);
-    (child.place.nsid.is_some() && was != is).then(|| {
-        let reason = format!(
-            "child {}: its device is in mode {} by now and it is held to {}, but for broadcasts that the driver gives \
-             to siblings itself; to let that count: macvlan-ctl child set {master} {},mode={}",
-            child.title(),
-            is.as_str(),
-            was.as_str(),
-            child.mac,
-            is.as_str()
-        );
-        Degraded::new("mode", was.as_str(), is.as_str(), reason)
-    })
 }
 
 /// What is wrong with a child that is left alone for its MAC.

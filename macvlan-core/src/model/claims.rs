@@ -1,0 +1,89 @@
+//! What devices of children say of themselves and does not count, or is to be looked at.
+
+use std::collections::BTreeMap;
+
+use macvlan_common::{child::Mode, mac::Mac};
+
+use crate::model::{
+    child::Child, description::Degraded, master::Master, members::Members, printable::printable,
+};
+
+/// What is told of these children of a master, with the MAC of each.
+pub fn claims(master: &Master, children: &[&Child], members: &Members) -> Vec<(Mac, Degraded)> {
+    let name = &master.name;
+    let of_child = |child: &&Child| {
+        let mac = child.mac;
+        let told =
+            [held_to_mode(child, name, members), held_to_mac(child, name), listens(child, master, children)];
+        told.into_iter().flatten().map(move |degraded| (mac, degraded))
+    };
+    children.iter().flat_map(of_child).collect()
+}
+
+/// What is told of a child whose device has another MAC than it is held to.
+fn held_to_mac(child: &Child, master: &str) -> Option<Degraded> {
+    if child.usurps {
+        let mac = child.mac.to_string();
+        let reason = format!(
+            "child {} has the MAC {mac}, which another child is held to: it is left alone, and what it sends here is \
+             dropped",
+            child.title()
+        );
+        return Some(Degraded::new("mac", "its own", &mac, reason));
+    }
+    let (was, is) = (child.mac, child.other_mac?);
+    let reason = format!(
+        "child {}: its device has the MAC {is} by now and it is held to {was}: what it sends is dropped, and \
+         nobody here reaches it; in its namespace: ip link set dev {} address {was}, or to let the new one count: \
+         macvlan-ctl child set {master} {was},mac-change=on",
+        child.title(),
+        printable(&child.name),
+    );
+    Some(Degraded::new("mac", &was.to_string(), &is.to_string(), reason))
+}
+
+/// What is told of a child whose device is in another mode than it is held to.
+fn held_to_mode(child: &Child, master: &str, members: &Members) -> Option<Degraded> {
+    let policy = members.policies.get(&child.mac).filter(|policy| !policy.is_hosts())?;
+    let (was, is) = (policy.mode(), child.mode);
+    (child.place.nsid.is_some() && was != is).then(|| {
+        let reason = format!(
+            "child {}: its device is in mode {} by now and it is held to {}, but for broadcasts that the driver gives \
+             to siblings itself; to let that count: macvlan-ctl child set {master} {},mode={}",
+            child.title(),
+            is.as_str(),
+            was.as_str(),
+            child.mac,
+            is.as_str()
+        );
+        Degraded::new("mode", was.as_str(), is.as_str(), reason)
+    })
+}
+
+/// What is told of a child in mode source that lists the MACs of others here: the driver gives it copies of what they
+/// send, past all that we could judge, or even these frames themselves.
+fn listens(child: &Child, master: &Master, children: &[&Child]) -> Option<Degraded> {
+    if child.mode != Mode::Source || child.place.nsid.is_none() {
+        return None;
+    }
+    let others: BTreeMap<Mac, String> = children
+        .iter()
+        .filter(|other| !other.is_same(child))
+        .map(|other| (other.device_mac(), format!("child {}", other.title())))
+        .chain([(master.mac, "the host".to_owned())])
+        .collect();
+    let heard: Vec<&str> =
+        child.sources.iter().filter_map(|mac| others.get(mac)).map(String::as_str).collect();
+    let what = if child.takes_all { "takes from the others here" } else { "hears a copy of" };
+    (!heard.is_empty()).then(|| {
+        let reason = format!(
+            "child {} is in mode source and lists MACs of others: it {what} all that {} sends to children; in its \
+             namespace: ip link set dev {} type {} macaddr flush",
+            child.title(),
+            heard.join(", and all that "),
+            printable(&child.name),
+            child.kind.as_str()
+        );
+        Degraded::new("source", "its own", &format!("{} of others", heard.len()), reason)
+    })
+}
