@@ -151,13 +151,13 @@ fn a_container_with_the_mac_of_the_gateway_has_none_of_the_hosts_frames() {
         see();
         let told = routed.named(&web.dev);
         let reason = told["host_access_reason"].as_str().unwrap_or_default();
-        assert!(reason.contains("the MAC of a gateway of the host"), "{told}");
+        assert!(reason.contains("the MAC of a gateway or neighbour of the host"), "{told}");
         assert_eq!(
             (&told["host_access"], &told["local"], &told["host_owned"]),
             (&false.into(), &false.into(), &false.into())
         );
         if let Some(run) = &followed {
-            run.wait_for_line("has the MAC of a gateway of the host");
+            run.wait_for_line("has the MAC of a gateway or neighbour of the host");
         }
         // The kernel's own macvlan gives what the gateway sends to the host's MAC to nobody else.
         let before = web.ns.received(&web.dev);

@@ -192,7 +192,7 @@ fn describe_child(
 }
 
 /// What is wrong with a child that is left alone for its MAC.
-pub const CLAIMED: &str = "the MAC of a gateway of the host";
+pub const CLAIMED: &str = "the MAC of a gateway or neighbour of the host";
 
 /// What is wrong with a child that may the least for now.
 pub const UNSETTLED: &str = "its settings hang on its container, which is not known yet";
@@ -207,7 +207,7 @@ fn no_host_access(child: &Child, master: &str, policy: Policy, description: &Des
         return Some(match child.place.nsid {
             None => "a device of the host's own".into(),
             Some(_) => format!(
-                "it has {CLAIMED}; if it is that gateway: macvlan-ctl child set {master} {},host-access=on",
+                "it has {CLAIMED}; if it is that one: macvlan-ctl child set {master} {},host-access=on",
                 child.mac
             ),
         });
