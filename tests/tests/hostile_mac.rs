@@ -4,7 +4,7 @@
 use macvlan_common::{child::Mode, counters::DropReason, mac::Mac};
 use macvlan_tests::{
     attached::Attached,
-    attacker::{claim_line, readdress},
+    attacker::{claim_line, readdress, tries},
     control::{make_older, members, spec, status},
     fail::{OrFail as _, wait_for},
     following::Following,
@@ -270,6 +270,69 @@ fn root_on_the_host_gives_a_held_child_another_mac() {
     }
 }
 
+/// What `status` says of a child that hears others.
+fn overheard(lab: &Lab) -> Option<String> {
+    let status = status(lab);
+    let degraded = status["degraded"].as_array().or_fail("read what is less");
+    let reasons =
+        degraded.iter().filter(|one| one["feature"] == "source").filter_map(|one| one["reason"].as_str());
+    reasons.into_iter().find(|reason| reason.contains("in mode source")).map(str::to_owned)
+}
+
+#[test]
+fn a_container_that_lists_the_macs_of_others_hears_nothing() {
+    needs!(require::lab, require::tcx, require::binary);
+    for run in [false, true] {
+        let lab = Lab::new();
+        let dev = lab.host.dev.as_str();
+        let [ear, web, db] = ["ear", "web", "db"].map(|name| lab.child(name, Mode::Bridge));
+        let _attached = Attached::new(&lab, &[]);
+        // With a guard there, run keeps the right to put programs on devices.
+        set(&lab, &db, "ra=off");
+        let _followed = run.then(|| Following::start(&lab, &[dev]));
+        let heard = || {
+            let mut tap = Tap::on_device(&ear.ns, &ear.dev);
+            for (from, to) in [(&lab.host, &web), (&web, &db), (&web, &lab.host)] {
+                let (mut arrives, marker) = (Tap::on_device(&to.ns, &to.dev), Marker::new());
+                Injector::new(&from.ns, &from.dev).send(&marked(to.mac, from.mac, marker));
+                arrives.wait_for(marker, 1);
+                if tap.came_in(marker) > 0 {
+                    return true;
+                }
+            }
+            false
+        };
+        let macs = format!("{} {}", lab.host.mac, web.mac);
+        claim_line(&ear, &format!("link set ear type macvlan mode source macaddr set {macs}"));
+        if !run {
+            assert!(heard(), "it hears what is not for it");
+            assert!(overheard(&lab).or_fail("be told").contains(&format!("macvlan-ctl attach {dev}")));
+            lab.ctl(&["attach", dev]).succeeded();
+        }
+        let deaf = || held(&lab).iter().any(|pin| pin.starts_with("child_deaf_"));
+        wait_for("a program on its device", || deaf().then_some(()));
+        assert_eq!(overheard(&lab), None, "followed: {run}");
+        assert!(!heard(), "followed: {run}");
+        // It cannot take that off.
+        let off = tries(&ear, &[b"link", b"set", b"ear", b"xdp", b"off"]);
+        assert!(!off.status.success(), "{off:?}");
+        assert!(!heard(), "followed: {run}");
+        // What is for it comes to it, and who others are stays as it was.
+        let (mut tap, marker) = (Tap::on_device(&ear.ns, &ear.dev), Marker::new());
+        Injector::new(&lab.host.ns, dev).send(&marked(Mac::BROADCAST, lab.host.mac, marker));
+        tap.wait_for(marker, 1);
+        assert!(ping(&lab.host, web.ip.into()) && ping(&web, db.ip.into()), "followed: {run}");
+
+        claim_line(&ear, "link set ear type macvlan macaddr flush");
+        if !run {
+            lab.ctl(&["attach", dev]).succeeded();
+        }
+        wait_for("it to be gone", || (!deaf()).then_some(()));
+        lab.ctl(&["detach", dev]).succeeded();
+        assert!(held(&lab).is_empty(), "followed: {run}");
+    }
+}
+
 #[test]
 fn a_container_that_lists_the_macs_of_others_is_told_of() {
     needs!(require::lab, require::tc, require::binary);
@@ -279,12 +342,7 @@ fn a_container_that_lists_the_macs_of_others_is_told_of() {
         let [ear, web] = ["ear", "web"].map(|name| lab.child(name, Mode::Bridge));
         let _attached = (!run).then(|| Attached::new(&lab, &[]));
         let followed = run.then(|| Following::start(&lab, &[dev]));
-        let told = || {
-            let status = status(&lab);
-            let degraded = status["degraded"].as_array().or_fail("read what is less");
-            let told = degraded.iter().find(|one| one["feature"] == "source")?;
-            told["reason"].as_str().map(str::to_owned)
-        };
+        let told = || overheard(&lab);
         claim_line(&ear, &format!("link set ear type macvlan mode source macaddr add {}", lab.wire.mac));
         assert_eq!(told(), None, "what it hears of the wire is its own matter");
         claim_line(&ear, &format!("link set ear type macvlan macaddr add {}", lab.host.mac));
@@ -303,5 +361,110 @@ fn a_container_that_lists_the_macs_of_others_is_told_of() {
         let (_, remedy) = reason.split_once("in its namespace: ip ").or_fail("be told what to do");
         claim_line(&ear, remedy);
         assert_eq!(told(), None, "followed: {run}");
+    }
+}
+
+#[test]
+fn a_container_with_the_mac_of_a_neighbour_of_the_host_has_none_of_its_frames() {
+    needs!(require::lab, require::tc, require::binary);
+    for run in [false, true] {
+        let lab = Lab::new();
+        let dev = lab.host.dev.as_str();
+        let web = lab.child("web", Mode::Bridge);
+        let _attached = (!run).then(|| Attached::new(&lab, &[]));
+        let followed = run.then(|| Following::start(&lab, &[dev]));
+        assert!(ping(&lab.host, web.ip.into()) && ping(&lab.host, lab.wire.ip.into()));
+        let look = || {
+            if !run {
+                lab.ctl(&["attach", dev]).succeeded();
+            }
+        };
+
+        readdress(&web, lab.wire.mac);
+        // It may say that it has that one's address, too.
+        claim_line(&web, &format!("addr add {}/32 dev web", lab.wire.ip));
+        look();
+        let reason = || {
+            let told = shown(&lab, "web");
+            told["host_access_reason"]
+                .as_str()
+                .filter(|reason| reason.contains("neighbour of the host"))
+                .map(str::to_owned)
+        };
+        let told = wait_for("it to be refused", reason);
+        if let Some(run) = &followed {
+            run.wait_for_line("has the MAC of a gateway or neighbour of the host");
+        }
+        let mut tap = Tap::on_device(&web.ns, &web.dev);
+        assert!(ping(&lab.host, lab.wire.ip.into()) && ping(&lab.wire, lab.host.ip.into()));
+        let is_unicast = |frame: &[u8]| frame.starts_with(&lab.wire.mac.octets());
+        assert!(!tap.seen().iter().any(|seen| is_unicast(&seen.data)), "it heard what the host sends there");
+        // As long as the other one answers on the wire, it stays so.
+        look();
+        assert_eq!(reason().as_deref(), Some(told.as_str()), "followed: {run}");
+        claim_line(&web, &format!("addr del {}/32 dev web", lab.wire.ip));
+
+        // The machine with that MAC is here by now: nobody answers there any more.
+        readdress(&lab.wire, OTHER);
+        lab.host.ns.ip(&format!("neigh flush to {} dev {dev}", web.ip));
+        wait_for("it to be reached", || {
+            look();
+            (shown(&lab, "web")["host_access"] == true && ping(&lab.host, web.ip.into())).then_some(())
+        });
+    }
+}
+
+#[test]
+fn the_kernel_lets_no_container_take_a_mac_that_is_in_use_here() {
+    needs!(require::lab, require::tc, require::binary);
+    let lab = Lab::new();
+    let [web, db] = ["web", "db"].map(|name| lab.child(name, Mode::Bridge));
+    let _attached = Attached::new(&lab, &[]);
+    let take = |mac: Mac| {
+        let mac = mac.to_string();
+        tries(&web, &[b"link", b"set", b"web", b"address", mac.as_bytes()])
+    };
+    for mac in [lab.host.mac, db.mac] {
+        assert!(!take(mac).status.success(), "{mac}");
+        claim_line(&web, "link set web down");
+        // What a device that is down has is nobody's: it cannot come up with it.
+        if take(mac).status.success() {
+            assert!(!tries(&web, &[b"link", b"set", b"web", b"up"]).status.success(), "{mac}");
+            lab.ctl(&["attach", &lab.host.dev]).succeeded();
+            lab.host.ns.ip("neigh flush all");
+            assert!(ping(&lab.host, db.ip.into()), "{mac}");
+            assert_eq!(shown(&lab, "db")["local"], true, "{mac}");
+            assert!(take(web.mac).status.success());
+        }
+        claim_line(&web, "link set web up");
+    }
+    assert!(ping(&lab.host, web.ip.into()) && ping(&lab.host, db.ip.into()));
+}
+
+#[test]
+fn a_held_child_that_moves_to_another_namespace_is_held_there() {
+    needs!(require::lab, require::tcx, require::binary);
+    for run in [false, true] {
+        let lab = Lab::new();
+        let dev = lab.host.dev.as_str();
+        let web = lab.child("web", Mode::Bridge);
+        let _attached = Attached::new(&lab, &[]);
+        set(&lab, &web, "anti-spoof=mac");
+        let _followed = run.then(|| Following::start(&lab, &[dev]));
+        let other = Station { ip: web.ip, mac: web.mac, ..lab.newcomer("web") };
+        web.ns.ip(&format!("link set web netns {}", other.ns.path().display()));
+        other.ns.ip(&format!("addr add {}/24 dev web", other.ip));
+        other.ns.ip("link set web up");
+        if !run {
+            lab.ctl(&["attach", dev]).succeeded();
+        }
+        lab.host.ns.ip("neigh flush all");
+        wait_for("it to be reached", || ping(&lab.host, other.ip.into()).then_some(()));
+        let is_held = || held(&lab).len() == 1 && heard(&lab, &other, OTHER) == 0;
+        wait_for("its program", || is_held().then_some(()));
+        assert_eq!((told(&lab), &shown(&lab, "web")["anti_spoof"]), (None, &"mac".into()), "followed: {run}");
+        readdress(&other, OTHER);
+        lab.ctl(&["attach", dev]).succeeded();
+        assert_eq!(told(&lab).or_fail("be told")["wanted"], web.mac.to_string(), "followed: {run}");
     }
 }

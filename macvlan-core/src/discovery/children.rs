@@ -178,7 +178,7 @@ impl Observed {
                 let tag = child.place.nsid.and_then(|nsid| tags.get(&nsid));
                 child.prove(&marks, *master, tag.map(String::as_str));
             }
-            ChildPins::of(*master)?.hold(children.iter_mut());
+            ChildPins::of(*master)?.hold(children);
         }
         Ok(self)
     }

@@ -41,6 +41,8 @@ pub struct Child {
     pub mode: Mode,
     /// In mode source: whose frames it gets a copy of.
     pub sources: Vec<Mac>,
+    /// In mode source: a program of ours keeps from it what others here send to others.
+    pub is_deaf: bool,
     /// In mode source: it gets the frames themselves, and nobody else does (`nodst`).
     pub takes_all: bool,
     /// macvlan or macvtap.
@@ -90,6 +92,7 @@ impl Child {
             program_mac: None,
             mode: link.mode?,
             sources: link.sources,
+            is_deaf: false,
             takes_all: link.takes_all,
             kind,
             mtu: link.mtu,
@@ -217,6 +220,7 @@ impl Child {
             program_mac: None,
             mode: Mode::Bridge,
             sources: Vec::new(),
+            is_deaf: false,
             takes_all: false,
             kind: Kind::Macvlan,
             mtu: 1500,

@@ -60,30 +60,41 @@ fn held_to_mode(child: &Child, master: &str, members: &Members) -> Option<Degrad
     })
 }
 
-/// What is told of a child in mode source that lists the MACs of others here: the driver gives it copies of what they
-/// send, past all that we could judge, or even these frames themselves.
-fn listens(child: &Child, master: &Master, children: &[&Child]) -> Option<Degraded> {
-    if child.mode != Mode::Source || child.place.nsid.is_none() {
-        return None;
+/// What is told of a child that hears others.
+pub const SOURCE: &str = "source";
+
+/// Whom of the host, whose MAC is `master`, and the other children a child hears: in mode source, and in another
+/// namespace, the driver gives it copies of what those send whose MACs it lists, past all that could be judged on the
+/// master, or even these frames themselves.
+pub fn overheard(child: &Child, master: Mac, children: &[&Child]) -> Vec<String> {
+    if child.mode != Mode::Source || child.place.nsid.is_none() || child.sources.is_empty() {
+        return Vec::new();
     }
     let others: BTreeMap<Mac, String> = children
         .iter()
         .filter(|other| !other.is_same(child))
         .map(|other| (other.device_mac(), format!("child {}", other.title())))
-        .chain([(master.mac, "the host".to_owned())])
+        .chain([(master, "the host".to_owned())])
         .collect();
-    let heard: Vec<&str> =
-        child.sources.iter().filter_map(|mac| others.get(mac)).map(String::as_str).collect();
-    let what = if child.takes_all { "takes from the others here" } else { "hears a copy of" };
-    (!heard.is_empty()).then(|| {
+    child.sources.iter().filter_map(|mac| others.get(mac)).cloned().collect()
+}
+
+/// What is told of such a child, unless a program on its device keeps these copies from it.
+fn listens(child: &Child, master: &Master, children: &[&Child]) -> Option<Degraded> {
+    let heard = overheard(child, master.mac, children);
+    let (what, remedy) = match child.takes_all {
+        true => ("takes from the others here", String::new()),
+        false => ("hears a copy of", format!("macvlan-ctl attach {} keeps it from that; ", master.name)),
+    };
+    (!heard.is_empty() && (child.takes_all || !child.is_deaf)).then(|| {
         let reason = format!(
-            "child {} is in mode source and lists MACs of others: it {what} all that {} sends to children; in its \
-             namespace: ip link set dev {} type {} macaddr flush",
+            "child {} is in mode source and lists MACs of others: it {what} all that {} sends to children; \
+             {remedy}in its namespace: ip link set dev {} type {} macaddr flush",
             child.title(),
             heard.join(", and all that "),
             printable(&child.name),
             child.kind.as_str()
         );
-        Degraded::new("source", "its own", &format!("{} of others", heard.len()), reason)
+        Degraded::new(SOURCE, "its own", &format!("{} of others", heard.len()), reason)
     })
 }

@@ -96,7 +96,8 @@ impl HostFlood {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degraded {
     /// "datapath", "demux", "hairpin", "pins", "trace", "drop-unknown", "guard", "anti-spoof", "ra",
-    /// "dhcp-server", "passthru", "flood", or "ingress" and "egress", where others run before ours.
+    /// "dhcp-server", "passthru", "flood", "mac", "mode" and "source" of children's devices, or "ingress" and
+    /// "egress", where others run before ours.
     pub feature: String,
     /// What would be best, or was asked for.
     pub wanted: String,

@@ -52,8 +52,15 @@ impl Bpf {
         note(demux, "the demultiplexer");
 
         // Before the policies that rely on them.
-        let put =
-            child_programs::put(&self.netlink, &self.directory, children, &members.policies, false).await;
+        let put = child_programs::put(
+            &self.netlink,
+            &self.directory,
+            master.mac,
+            children,
+            &members.policies,
+            false,
+        )
+        .await;
         let mut there = ChildPrograms::default();
         match put {
             Ok(put) => {

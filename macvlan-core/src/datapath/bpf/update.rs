@@ -190,7 +190,14 @@ impl Bpf {
     ///
     /// A pin or a map cannot be written.
     pub async fn vouch(&mut self, children: &[&Child], members: &BTreeMap<Mac, Policy>) -> Result<()> {
-        let vouching = child_programs::put(&self.netlink, &self.directory, children, members, self.renewed);
+        let vouching = child_programs::put(
+            &self.netlink,
+            &self.directory,
+            self.on_master.mac,
+            children,
+            members,
+            self.renewed,
+        );
         let vouching = vouching.await?;
         let is_vouched = |mac: &Mac| vouching.by.contains(mac);
         if self.members.policies.iter().any(|(mac, policy)| policy.is_vouched() != is_vouched(mac)) {

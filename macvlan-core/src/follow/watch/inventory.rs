@@ -208,6 +208,7 @@ impl Inventory {
                 // What the kernel says, as events do.
                 child.mac = child.device_mac();
                 (child.other_mac, child.usurps, child.program_mac) = (None, false, None);
+                child.is_deaf = false;
                 let key = (child.place.nsid, child.index);
                 present.insert(key);
                 // The number may be another namespace's by now: the old name says nothing.

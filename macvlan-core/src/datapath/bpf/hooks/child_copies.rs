@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     EbpfLoader,
-    programs::{LinkOrder, SchedClassifier, TcAttachType, links::FdLink, tc::TcAttachOptions},
+    programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode, links::FdLink, tc::TcAttachOptions},
 };
 use macvlan_common::{child::Policy, mac::Mac, names};
 
@@ -36,13 +36,27 @@ pub struct Globals {
 }
 
 impl Globals {
+    /// For one that is to hear what is sent to this MAC, and nothing that others here send to others.
+    pub fn deaf(mac: Mac) -> Self {
+        Self { own: mac.key(), held: 0 }
+    }
+
     /// For the child of this MAC and policy.
     pub fn of(mac: Mac, policy: Policy) -> Self {
         Self { own: mac.key(), held: u64::from(policy.is_guarded()) }
     }
 }
 
-/// Makes a copy of the program for one child after another.
+/// A program for a child's own device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildProgram {
+    /// At TC egress: vouches for its frames.
+    Vouch,
+    /// XDP: keeps from it what others here send to others.
+    Deafen,
+}
+
+/// Makes a copy of the programs for one child after another.
 pub struct Copies<'a> {
     directory: &'a Path,
     /// Made when it is needed, and once: it reads the kernel's BTF.
@@ -55,7 +69,7 @@ impl<'a> Copies<'a> {
         Self { directory, loader: None }
     }
 
-    /// Puts a copy on a child's device, in the place of one that is pinned as `name`.
+    /// Puts a copy of a program on a child's device, in the place of one that is pinned as `name`.
     ///
     /// # Errors
     ///
@@ -66,6 +80,7 @@ impl<'a> Copies<'a> {
         netlink: &Netlink,
         child: &Child,
         name: &str,
+        program: ChildProgram,
         globals: &'a Globals,
     ) -> Result<()> {
         let netns = open_place(netlink, &child.place).await?;
@@ -82,7 +97,10 @@ impl<'a> Copies<'a> {
         let (pin, next) = (directory.join(name), directory.join(format!("{name}{NEXT}")));
         bpffs::remove_pin(&next)?;
         netns.run(|| {
-            self.attach(child, globals)?.pin(&next).map(drop).map_err(|error| anyhow!("{}", flat(&error)))
+            self.attach(child, program, globals)?
+                .pin(&next)
+                .map(drop)
+                .map_err(|error| anyhow!("{}", flat(&error)))
         })?;
         crash::point("pinning the link of a child's device")?;
         detach_link(&pin)?;
@@ -91,9 +109,9 @@ impl<'a> Copies<'a> {
         Ok(())
     }
 
-    /// Attaches in the namespace of the calling thread: last, as no other program is to change a frame
+    /// Attaches in the namespace of the calling thread: at egress last, as no other program is to change a frame
     /// that was vouched for.
-    fn attach(&mut self, child: &Child, globals: &'a Globals) -> Result<FdLink> {
+    fn attach(&mut self, child: &Child, which: ChildProgram, globals: &'a Globals) -> Result<FdLink> {
         let directory = self.directory;
         let loader = self.loader.get_or_insert_with(|| {
             let mut loader = loader(directory);
@@ -103,6 +121,14 @@ impl<'a> Copies<'a> {
         loader.override_global(names::CHILD_OWN, &globals.own, true);
         loader.override_global(names::CHILD_HELD, &globals.held, true);
         let mut object = loader.load(object()).map_err(|error| anyhow!("{}", flat(&error)))?;
+        if which == ChildProgram::Deafen {
+            let program = object.program_mut(names::EAR).context("no such program in the object")?;
+            let program: &mut Xdp = program.try_into()?;
+            program.load().map_err(|error| refused(names::EAR, &error))?;
+            let id = program.attach_to_if_index(child.index, XdpMode::Skb);
+            let id = id.map_err(|error| anyhow!("cannot attach XDP: {}", reason(Mechanism::Xdp, &error)))?;
+            return Ok(program.take_link(id)?.try_into()?);
+        }
         let program = object.program_mut(names::CHILD_EGRESS).context("no such program in the object")?;
         let program: &mut SchedClassifier = program.try_into()?;
         program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;

@@ -1,9 +1,9 @@
 //! What the pins of the programs on children's own devices tell. The name of each says for which device its program
-//! was put there and with which MAC, and its link is alive as long as that device is in that namespace: so this is
-//! known of a device whatever it says of itself, and only root writes it.
+//! was put there and with which MAC, and its link is alive as long as that device is: so this is known of a device
+//! whatever it says of itself, and only root writes it. A device that went to another namespace is new there.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -23,6 +23,9 @@ const HELD: &str = "child_held_";
 const FREE: &str = "child_free_";
 const SEEN: &str = "child_seen_";
 
+/// Of one that lists the MACs of others, and does not hear them.
+const DEAF: &str = "child_deaf_";
+
 /// Stands for the master's own namespace.
 const OWN: &str = "own";
 
@@ -33,14 +36,22 @@ pub fn pin_name(child: &Child, policy: Policy) -> String {
         (true, true) => FREE,
         (false, _) => SEEN,
     };
-    let (nsid, index) = child.key();
+    name(start, child.mac, child.key())
+}
+
+/// The name of the pin for the program that keeps from a child what it is not to hear.
+pub fn deaf_name(child: &Child) -> String {
+    name(DEAF, child.device_mac(), child.key())
+}
+
+fn name(start: &str, mac: Mac, (nsid, index): DeviceKey) -> String {
     let nsid = nsid.map_or_else(|| OWN.to_owned(), |nsid| nsid.to_string());
-    format!("{start}{:012x}_{nsid}_{index}", number(child.mac))
+    format!("{start}{:012x}_{nsid}_{index}", number(mac))
 }
 
 /// Whether a pin of this name is the link of a child's device.
 pub fn is_pin(name: &str) -> bool {
-    [HELD, FREE, SEEN].iter().any(|start| name.starts_with(start))
+    [HELD, FREE, SEEN, DEAF].iter().any(|start| name.starts_with(start))
 }
 
 fn number(mac: Mac) -> u64 {
@@ -66,6 +77,7 @@ pub struct ChildPins {
     by_device: BTreeMap<DeviceKey, Vec<(Mac, String)>>,
     /// The devices that are held to these.
     by_mac: BTreeMap<Mac, DeviceKey>,
+    deaf: BTreeSet<String>,
 }
 
 impl ChildPins {
@@ -77,23 +89,30 @@ impl ChildPins {
     pub fn of(master: u32) -> Result<Self> {
         let directory = bpffs::root().join(MasterKey::of(master)?.to_string());
         let mut by_device: BTreeMap<DeviceKey, Vec<(Mac, String)>> = BTreeMap::new();
-        let mut by_mac = BTreeMap::new();
+        let (mut by_mac, mut deaf) = (BTreeMap::new(), BTreeSet::new());
         for name in bpffs::names_in(&directory)? {
             if let Some((key, mac)) = parse(&name) {
                 if name.starts_with(HELD) {
                     by_mac.insert(mac, key);
                 }
                 by_device.entry(key).or_default().push((mac, name));
+            } else if name.starts_with(DEAF) {
+                deaf.insert(name);
             }
         }
-        Ok(Self { directory, by_device, by_mac })
+        Ok(Self { directory, by_device, by_mac, deaf })
     }
 
     /// Finds out of each child in another namespace whether its device has another MAC than it had when our program
     /// was put there. One that is held to its MAC has that still, and no other device can have it; of others it is
     /// known which they had.
-    pub fn hold<'c>(&self, children: impl Iterator<Item = &'c mut Child>) {
-        for child in children.filter(|child| child.place.nsid.is_some() && child.other_mac.is_none()) {
+    pub fn hold(&self, children: &mut [Child]) {
+        let present: BTreeSet<DeviceKey> = children.iter().map(Child::key).collect();
+        for child in
+            children.iter_mut().filter(|child| child.place.nsid.is_some() && child.other_mac.is_none())
+        {
+            let name = deaf_name(child);
+            child.is_deaf = self.deaf.contains(&name) && self.is_alive(&name, child.index);
             let pins = self.by_device.get(&child.key()).map_or(&[][..], Vec::as_slice);
             if pins.iter().any(|(mac, _)| *mac == child.mac) {
                 child.program_mac = Some(child.mac);
@@ -110,7 +129,8 @@ impl ChildPins {
                 let pins = self.by_device.get(&owner).into_iter().flatten();
                 pins.into_iter().any(|(mac, name)| *mac == child.mac && self.is_alive(name, owner.1))
             };
-            child.usurps = self.by_mac.get(&child.mac).is_some_and(|owner| is_held(*owner));
+            let owner = self.by_mac.get(&child.mac).filter(|owner| present.contains(owner));
+            child.usurps = owner.is_some_and(|owner| is_held(*owner));
         }
     }
 
@@ -134,7 +154,7 @@ impl ChildPins {
 pub fn as_held(master: u32, children: &[&Child]) -> Vec<Child> {
     let mut children: Vec<Child> = children.iter().map(|child| (*child).clone()).collect();
     if let Ok(pins) = ChildPins::of(master) {
-        pins.hold(children.iter_mut());
+        pins.hold(&mut children);
     }
     children
 }

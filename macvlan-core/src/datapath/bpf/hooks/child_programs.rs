@@ -14,12 +14,16 @@ use macvlan_common::{
 
 use crate::{
     datapath::bpf::hooks::{
-        child_copies::{Copies, Globals},
-        child_pins::{is_pin, pin_name},
+        child_copies::{ChildProgram, Copies, Globals},
+        child_pins::{deaf_name, is_pin, pin_name},
         link::{detach_link, pinned_link_ifindex, pinned_link_program},
     },
     kernel::{bpffs, netlink::Netlink},
-    model::{child::Child, description::Degraded},
+    model::{
+        child::Child,
+        claims::{SOURCE, overheard},
+        description::Degraded,
+    },
 };
 
 /// What there is of vouching, after an attempt.
@@ -29,6 +33,8 @@ pub struct ChildPrograms {
     pub by: BTreeSet<Mac>,
     /// The names of their pins.
     pins: BTreeSet<String>,
+    /// Of children that list MACs of others here, that they hear these, and why.
+    hearing: Vec<Degraded>,
     /// Children whose devices cannot, what of theirs depends on it, and why.
     not: Vec<Missing>,
 }
@@ -65,7 +71,7 @@ const FEATURES: [(&str, Needs); 4] = [
 impl ChildPrograms {
     /// Whether this is about what children's own devices do.
     pub fn concerns(degraded: &Degraded) -> bool {
-        FEATURES.iter().any(|(feature, _)| degraded.feature == *feature)
+        degraded.feature == SOURCE || FEATURES.iter().any(|(feature, _)| degraded.feature == *feature)
     }
 
     /// What is less for the devices that have no program: each feature once, with the first child and its
@@ -81,7 +87,7 @@ impl ChildPrograms {
             };
             Some(Degraded::new(feature, "device", "master", format!("{child}{others}: {why}")))
         });
-        less.collect()
+        less.chain(self.hearing.iter().cloned()).collect()
     }
 }
 
@@ -106,6 +112,7 @@ fn wanted<'c>(children: &[&'c Child], members: &BTreeMap<Mac, Policy>) -> Vec<(&
 pub async fn put(
     netlink: &Netlink,
     directory: &Path,
+    master: Mac,
     children: &[&Child],
     members: &BTreeMap<Mac, Policy>,
     renew: bool,
@@ -114,12 +121,19 @@ pub async fn put(
     let wanted = wanted(children, members);
     let globals: Vec<Globals> =
         wanted.iter().map(|(child, policy)| Globals::of(child.mac, *policy)).collect();
+    let overhears = |child: &&&Child| !overheard(child, master, children).is_empty();
+    let ears: Vec<(&Child, Globals)> =
+        children.iter().filter(overhears).map(|child| (*child, Globals::deaf(child.device_mac()))).collect();
     let mut copies = Copies::new(directory);
+    let is_there = |name: &str, child: &Child| {
+        !renew && pinned_link_ifindex(&directory.join(name)).is_ok_and(|index| index == child.index)
+    };
     for ((child, policy), globals) in wanted.into_iter().zip(&globals) {
         let name = pin_name(child, policy);
-        let is_there =
-            !renew && pinned_link_ifindex(&directory.join(&name)).is_ok_and(|index| index == child.index);
-        let put = if is_there { Ok(()) } else { copies.put_one(netlink, child, &name, globals).await };
+        let put = match is_there(&name, child) {
+            true => Ok(()),
+            false => copies.put_one(netlink, child, &name, ChildProgram::Vouch, globals).await,
+        };
         match put {
             Ok(()) => {
                 vouching.by.insert(child.mac);
@@ -128,6 +142,20 @@ pub async fn put(
             Err(error) => {
                 vouching.by.remove(&child.mac);
                 vouching.not.push(Missing { child: child.title(), policy, why: format!("{error:#}") });
+            }
+        }
+    }
+    for (child, globals) in &ears {
+        let name = deaf_name(child);
+        let put = match is_there(&name, child) {
+            true => Ok(()),
+            false => copies.put_one(netlink, child, &name, ChildProgram::Deafen, globals).await,
+        };
+        match put {
+            Ok(()) => drop(vouching.pins.insert(name)),
+            Err(error) => {
+                let reason = format!("no program keeps it from {}: {error:#}", child.title());
+                vouching.hearing.push(Degraded::new(SOURCE, "its own", "all that is listed", reason));
             }
         }
     }
