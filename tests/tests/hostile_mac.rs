@@ -468,3 +468,28 @@ fn a_held_child_that_moves_to_another_namespace_is_held_there() {
         assert_eq!(told(&lab).or_fail("be told")["wanted"], web.mac.to_string(), "followed: {run}");
     }
 }
+
+#[test]
+fn guards_on_its_own_device_go_with_a_child_that_changes_its_mac() {
+    needs!(require::lab, require::tcx, require::binary);
+    for run in [false, true] {
+        let lab = Lab::new();
+        let dev = lab.host.dev.as_str();
+        let web = lab.child("web", Mode::Bridge);
+        let _attached = Attached::new(&lab, &[]);
+        set(&lab, &web, "ra=off,rate-tx=10mbit");
+        let _followed = run.then(|| Following::start(&lab, &[dev]));
+        let before = shown(&lab, "web");
+        readdress(&web, OTHER);
+        if !run {
+            lab.ctl(&["attach", dev]).succeeded();
+        }
+        wait_for("it to be known by its new MAC", || (members(&lab) == [OTHER].into()).then_some(()));
+        let now = shown(&lab, "web");
+        for key in ["ra", "rate_tx", "anti_spoof"] {
+            assert_eq!(now[key], before[key], "{key}, followed: {run}");
+        }
+        assert_eq!(now["ra"], false);
+        assert_eq!(told(&lab), None, "it is not held to any");
+    }
+}
