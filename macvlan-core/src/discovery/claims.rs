@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// The MACs of these `children` that are those of gateways of the host, which the device with index `master` leads to,
-/// or, where a data path is there that would know the host's other neighbours if they were children (`knows_all`), of
-/// any neighbour that was learnt.
+/// or of any neighbour that was learnt, of those that are `suspect`: a data path would know them if they had always been
+/// children.
 ///
 /// The kernel is asked to find out whether such a neighbour is still there: a machine that came here from the wire has
 /// its MAC as soon as it does not answer there. A child that is not turned to needs no such care.
@@ -32,7 +32,7 @@ pub async fn claims(
     master: u32,
     children: &[&Child],
     present: &Members,
-    knows_all: bool,
+    is_suspect: impl Fn(&Child) -> bool,
     was_there: impl Fn(Mac) -> Result<bool>,
 ) -> Result<BTreeSet<Mac>> {
     let is_member = |mac: Mac| present.policies.get(&mac).is_some_and(|policy| !policy.is_hosts());
@@ -48,16 +48,15 @@ pub async fn claims(
     }
     let strict = Netlink::open_strict()?;
     let hops = strict.next_hops(master).await?;
-    if hops.is_empty() && !knows_all {
-        return Ok(BTreeSet::new());
-    }
-    let is_turned_to =
-        |mac: &Mac| children.iter().any(|child| child.mac == *mac && child.mode.is_hairpinned());
+    let is_turned_to = |mac: Mac| {
+        let bears = |child: &&&Child| child.mac == mac && child.mode.is_hairpinned();
+        children.iter().filter(bears).any(|child| is_suspect(child))
+    };
     let mut claimed = BTreeSet::new();
     for (ip, neighbour) in strict.neighbours(master).await? {
         let Some(mac) = neighbour.mac().filter(|mac| new.contains(mac)) else { continue };
-        let is_learnt = !matches!(neighbour, Neighbour::Permanent(_)) && is_turned_to(&mac);
-        if !(hops.contains(&ip) || knows_all && is_learnt) {
+        let is_learnt = !matches!(neighbour, Neighbour::Permanent(_)) && is_turned_to(mac);
+        if !(hops.contains(&ip) || is_learnt) {
             continue;
         }
         claimed.insert(mac);

@@ -315,9 +315,11 @@ impl LockedMaster {
         }
         let children: Vec<&Child> = self.children().iter().collect();
         let present = self.members();
-        let knows_all = self.attached.as_ref().is_ok_and(|bpf| !bpf.options().vepa_switch);
+        let trusts_table = self.attached.as_ref().is_ok_and(|bpf| !bpf.options().vepa_switch);
+        // One of ours may have been made a moment ago, with the MAC that was asked for.
+        let is_suspect = |child: &Child| trusts_table && !child.is_ours();
         let was_there = |mac| self.attached.as_ref().map_or(Ok(false), |bpf| bpf.knew(mac));
-        let claimed = claims(self.master.index, &children, &present, knows_all, was_there).await?;
+        let claimed = claims(self.master.index, &children, &present, is_suspect, was_there).await?;
         let mut by_device = BTreeMap::new();
         correct(&mut by_device, self.children());
         carry(&by_device, &present, &claimed, &mut changes);

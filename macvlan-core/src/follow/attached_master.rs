@@ -323,9 +323,8 @@ impl AttachedMaster {
         correct(&mut self.former, &children);
         let children: Vec<&Child> = children.iter().collect();
         let present = bpf.members().clone();
-        let claimed =
-            claims(self.master.index, &children, &present, !bpf.options().vepa_switch, |mac| bpf.knew(mac))
-                .await?;
+        let is_suspect = |_: &Child| !bpf.options().vepa_switch;
+        let claimed = claims(self.master.index, &children, &present, is_suspect, |mac| bpf.knew(mac)).await?;
         carry(&self.former, &present, &claimed, &mut self.overrides);
         let Members { policies: known, own, .. } = present.clone();
         let adopts = bpf.description().adopts;

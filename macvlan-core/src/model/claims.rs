@@ -1,7 +1,5 @@
 //! What devices of children say of themselves and does not count, or is to be looked at.
 
-use std::collections::BTreeMap;
-
 use macvlan_common::{child::Mode, mac::Mac};
 
 use crate::model::{
@@ -70,13 +68,14 @@ pub fn overheard(child: &Child, master: Mac, children: &[&Child]) -> Vec<String>
     if child.mode != Mode::Source || child.place.nsid.is_none() || child.sources.is_empty() {
         return Vec::new();
     }
-    let others: BTreeMap<Mac, String> = children
-        .iter()
-        .filter(|other| !other.is_same(child))
-        .map(|other| (other.device_mac(), format!("child {}", other.title())))
-        .chain([(master, "the host".to_owned())])
-        .collect();
-    child.sources.iter().filter_map(|mac| others.get(mac)).cloned().collect()
+    let others = || children.iter().filter(|other| !other.is_same(child));
+    let whose = |mac: &Mac| match *mac == master {
+        true => Some("the host".to_owned()),
+        false => {
+            others().find(|other| other.device_mac() == *mac).map(|other| format!("child {}", other.title()))
+        }
+    };
+    child.sources.iter().filter_map(whose).collect()
 }
 
 /// What is told of such a child, unless a program on its device keeps these copies from it.

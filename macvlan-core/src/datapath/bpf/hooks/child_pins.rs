@@ -75,8 +75,6 @@ fn parse(name: &str) -> Option<(DeviceKey, Mac)> {
 pub struct ChildPins {
     directory: PathBuf,
     by_device: BTreeMap<DeviceKey, Vec<(Mac, String)>>,
-    /// The devices that are held to these.
-    by_mac: BTreeMap<Mac, DeviceKey>,
     deaf: BTreeSet<String>,
 }
 
@@ -89,48 +87,40 @@ impl ChildPins {
     pub fn of(master: u32) -> Result<Self> {
         let directory = bpffs::root().join(MasterKey::of(master)?.to_string());
         let mut by_device: BTreeMap<DeviceKey, Vec<(Mac, String)>> = BTreeMap::new();
-        let (mut by_mac, mut deaf) = (BTreeMap::new(), BTreeSet::new());
+        let mut deaf = BTreeSet::new();
         for name in bpffs::names_in(&directory)? {
             if let Some((key, mac)) = parse(&name) {
-                if name.starts_with(HELD) {
-                    by_mac.insert(mac, key);
-                }
                 by_device.entry(key).or_default().push((mac, name));
             } else if name.starts_with(DEAF) {
                 deaf.insert(name);
             }
         }
-        Ok(Self { directory, by_device, by_mac, deaf })
+        Ok(Self { directory, by_device, deaf })
     }
 
     /// Finds out of each child in another namespace whether its device has another MAC than it had when our program
     /// was put there. One that is held to its MAC has that still, and no other device can have it; of others it is
     /// known which they had.
     pub fn hold(&self, children: &mut [Child]) {
-        let present: BTreeSet<DeviceKey> = children.iter().map(Child::key).collect();
-        for child in
-            children.iter_mut().filter(|child| child.place.nsid.is_some() && child.other_mac.is_none())
-        {
+        let mut held = BTreeSet::new();
+        for child in children.iter_mut().filter(|child| child.place.nsid.is_some()) {
             let name = deaf_name(child);
             child.is_deaf = self.deaf.contains(&name) && self.is_alive(&name, child.index);
-            let pins = self.by_device.get(&child.key()).map_or(&[][..], Vec::as_slice);
-            if pins.iter().any(|(mac, _)| *mac == child.mac) {
-                child.program_mac = Some(child.mac);
-                continue;
-            }
-            if let Some((mac, name)) = pins.iter().find(|(_, name)| self.is_alive(name, child.index)) {
-                child.program_mac = Some(*mac);
-                if name.starts_with(HELD) {
+            let mut pins = self.by_device.get(&child.key()).into_iter().flatten();
+            // The device with that number may be another one by now: the link of one that is gone has none.
+            let is_its = |(mac, name): &&(Mac, String)| *mac == child.mac || self.is_alive(name, child.index);
+            let own = pins.clone().find(|(mac, _)| *mac == child.mac).or_else(|| pins.find(is_its));
+            let Some((mac, name)) = own else { continue };
+            child.program_mac = Some(*mac);
+            if name.starts_with(HELD) {
+                held.insert(*mac);
+                if *mac != child.mac {
                     child.other_mac = Some(std::mem::replace(&mut child.mac, *mac));
-                    continue;
                 }
             }
-            let is_held = |owner: DeviceKey| {
-                let pins = self.by_device.get(&owner).into_iter().flatten();
-                pins.into_iter().any(|(mac, name)| *mac == child.mac && self.is_alive(name, owner.1))
-            };
-            let owner = self.by_mac.get(&child.mac).filter(|owner| present.contains(owner));
-            child.usurps = owner.is_some_and(|owner| is_held(*owner));
+        }
+        for child in children.iter_mut().filter(|child| child.program_mac != Some(child.mac)) {
+            child.usurps = child.place.nsid.is_some() && held.contains(&child.mac);
         }
     }
 

@@ -118,42 +118,35 @@ pub async fn put(
     renew: bool,
 ) -> Result<ChildPrograms> {
     let mut vouching = ChildPrograms::default();
-    let wanted = wanted(children, members);
-    let globals: Vec<Globals> =
-        wanted.iter().map(|(child, policy)| Globals::of(child.mac, *policy)).collect();
-    let overhears = |child: &&&Child| !overheard(child, master, children).is_empty();
-    let ears: Vec<(&Child, Globals)> =
-        children.iter().filter(overhears).map(|child| (*child, Globals::deaf(child.device_mac()))).collect();
-    let mut copies = Copies::new(directory);
-    let is_there = |name: &str, child: &Child| {
-        !renew && pinned_link_ifindex(&directory.join(name)).is_ok_and(|index| index == child.index)
-    };
-    for ((child, policy), globals) in wanted.into_iter().zip(&globals) {
-        let name = pin_name(child, policy);
-        let put = match is_there(&name, child) {
-            true => Ok(()),
-            false => copies.put_one(netlink, child, &name, ChildProgram::Vouch, globals).await,
-        };
-        match put {
-            Ok(()) => {
-                vouching.by.insert(child.mac);
-                vouching.pins.insert(name);
-            }
-            Err(error) => {
-                vouching.by.remove(&child.mac);
-                vouching.not.push(Missing { child: child.title(), policy, why: format!("{error:#}") });
-            }
-        }
+    let mut all: Vec<(&Child, Option<Policy>, String, Globals)> = Vec::new();
+    for (child, policy) in wanted(children, members) {
+        all.push((child, Some(policy), pin_name(child, policy), Globals::of(child.mac, policy)));
     }
-    for (child, globals) in &ears {
-        let name = deaf_name(child);
-        let put = match is_there(&name, child) {
+    for child in children.iter().filter(|child| !overheard(child, master, children).is_empty()) {
+        all.push((child, None, deaf_name(child), Globals::deaf(child.device_mac())));
+    }
+    let mut copies = Copies::new(directory);
+    for (child, policy, name, globals) in &all {
+        let is_there =
+            !renew && pinned_link_ifindex(&directory.join(name)).is_ok_and(|index| index == child.index);
+        let program = if policy.is_some() { ChildProgram::Vouch } else { ChildProgram::Deafen };
+        let put = match is_there {
             true => Ok(()),
-            false => copies.put_one(netlink, child, &name, ChildProgram::Deafen, globals).await,
+            false => copies.put_one(netlink, child, name, program, globals).await,
         };
-        match put {
-            Ok(()) => drop(vouching.pins.insert(name)),
-            Err(error) => {
+        match (put, policy) {
+            (Ok(()), policy) => {
+                if policy.is_some() {
+                    vouching.by.insert(child.mac);
+                }
+                vouching.pins.insert(name.clone());
+            }
+            (Err(error), Some(policy)) => {
+                vouching.by.remove(&child.mac);
+                let why = format!("{error:#}");
+                vouching.not.push(Missing { child: child.title(), policy: *policy, why });
+            }
+            (Err(error), None) => {
                 let reason = format!("no program keeps it from {}: {error:#}", child.title());
                 vouching.hearing.push(Degraded::new(SOURCE, "its own", "all that is listed", reason));
             }
