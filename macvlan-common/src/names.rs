@@ -90,7 +90,9 @@ pub const MAPS: [&str; 23] = [
 
 /// TC egress on a child's own device.
 pub const CHILD_EGRESS: &str = "macvlan_child";
-/// The global of [`CHILD_EGRESS`] that holds the key of the child's MAC.
+/// XDP on the devices of children in mode source.
+pub const EAR: &str = "macvlan_ear";
+/// The global of [`CHILD_EGRESS`] and [`EAR`] that holds the key of the child's MAC.
 pub const CHILD_OWN: &str = "MACVLAN_OWN";
 /// The global of [`CHILD_EGRESS`] that is not 0 when the child is held to its MAC.
 pub const CHILD_HELD: &str = "MACVLAN_HELD";
@@ -156,8 +158,10 @@ mod tests {
     #[test]
     fn every_name_survives_the_kernel_uncut() {
         let programs = TRACED.iter().flat_map(|(plain, traced)| [plain, traced]);
-        for name in
-            MAPS.iter().chain(&[TRACE, TRACE_RING, FLOOD_EGRESS, FLOOD_INGRESS, OWN_INGRESS]).chain(programs)
+        for name in MAPS
+            .iter()
+            .chain(&[TRACE, TRACE_RING, FLOOD_EGRESS, FLOOD_INGRESS, OWN_INGRESS, EAR])
+            .chain(programs)
         {
             assert!(name.len() <= 15, "{name}");
         }

@@ -26,9 +26,8 @@ static MACVLAN_HELD: u64 = 0;
 /// Down from the child's own protocols and sockets, before macvlan has it.
 #[classifier]
 pub fn macvlan_child(ctx: TcContext) -> i32 {
+    let own = own();
     // SAFETY: a global of the read-only section, which the loader has set.
-    let own = unsafe { core::ptr::read_volatile(&raw const MACVLAN_OWN) };
-    // SAFETY: as above.
     let held = unsafe { core::ptr::read_volatile(&raw const MACVLAN_HELD) } != 0;
     let Some(frame) = packet::whole_macs(&ctx) else { return NEXT };
     let leaving = leave(frame.src, own, held);
@@ -48,6 +47,13 @@ pub fn macvlan_child(ctx: TcContext) -> i32 {
         skb::set_tag(&ctx, config.vouching_tag(own));
     }
     NEXT
+}
+
+/// The child's own MAC.
+#[inline(always)]
+pub fn own() -> u64 {
+    // SAFETY: a global of the read-only section, which the loader has set.
+    unsafe { core::ptr::read_volatile(&raw const MACVLAN_OWN) }
 }
 
 #[inline(always)]

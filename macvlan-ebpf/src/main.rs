@@ -1,5 +1,5 @@
 //! The programs on a macvlan master: XDP demultiplexer, TC ingress, TC egress; on its flood device; on the
-//! devices of children that are held to their MACs, and on those of the host's own.
+//! devices of children that are held to their MACs or list those of others, and on those of the host's own.
 //!
 //! Each entry point reads a frame's facts, asks [`decide`](macvlan_common::decide::decide), charges
 //! the counters and acts; nothing here judges. Build with `cargo xtask build-ebpf`: for any
@@ -12,6 +12,8 @@
 mod account;
 #[cfg(target_arch = "bpf")]
 mod child;
+#[cfg(target_arch = "bpf")]
+mod ear;
 #[cfg(target_arch = "bpf")]
 mod flood;
 #[cfg(target_arch = "bpf")]

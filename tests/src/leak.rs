@@ -125,7 +125,8 @@ impl KernelObjects {
     pub fn now() -> Self {
         use macvlan_common::names;
         let on_master = [names::XDP, names::XDP_FRAGS, names::INGRESS, names::EGRESS];
-        let on_others = [names::CHILD_EGRESS, names::FLOOD_INGRESS, names::FLOOD_EGRESS, names::OWN_INGRESS];
+        let on_others =
+            [names::CHILD_EGRESS, names::FLOOD_INGRESS, names::FLOOD_EGRESS, names::OWN_INGRESS, names::EAR];
         let ours = [&on_master[..], &on_others, &ON_DRIVER].concat();
         // What goes away while it is listed was not there.
         let programs = aya::programs::loaded_programs().filter_map(Result::ok);

@@ -7,6 +7,7 @@
 //!
 //! * [`lab`], [`station`], [`netns`], [`mounts`]: where the devices live.
 //! * [`attached`], [`cli`], [`control`], [`following`], [`tracer`]: the product, run as a user runs it.
+//! * [`attacker`]: a container that turns against the host.
 //! * [`cni`]: its CNI plugin, called as runtimes call it.
 //! * [`engine`]: real container engines; [`fake_engine`]: one that says what a test wants; [`package`]: what is installed.
 //! * [`conversation`], [`crowd`], [`departure`], [`frames`], [`sniff`], [`stream`], [`talk`], [`tap`]:
@@ -19,6 +20,7 @@
 //!   ours; [`require`]: what the tests need.
 
 pub mod attached;
+pub mod attacker;
 pub mod claim;
 pub mod cli;
 pub mod cni;

@@ -489,13 +489,13 @@ fn children(lab: &Lab, own: &Station, web: &Station, is_attached: bool) -> Strin
     let (why_own, why_web) =
         if is_attached { (r#""a device of the host's own""#, "null") } else { (none, none) };
     let own = format!(
-        r#"{{"ifname":"own","ifindex":{},"netns":"host","netnsid":null,"address":"{}","mode":"bridge","kind":"macvlan","mtu":1500,"up":true,"local":{},"elsewhere":false,"host_owned":{is_attached},"adopted":true,"host_access":false,"host_access_reason":{why_own},"unsettled":false,"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"host_control":false,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":false,"container":null,"addresses":[]}}"#,
+        r#"{{"ifname":"own","ifindex":{},"netns":"host","netnsid":null,"address":"{}","mode":"bridge","kind":"macvlan","mtu":1500,"up":true,"local":{},"elsewhere":false,"host_owned":{is_attached},"adopted":true,"host_access":false,"host_access_reason":{why_own},"unsettled":false,"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"host_control":false,"mac_change":false,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":false,"container":null,"addresses":[]}}"#,
         lab.host.ns.ifindex("own"),
         own.mac,
         !is_attached
     );
     let web = format!(
-        r#"{{"ifname":"web","ifindex":{},"netns":"blue","netnsid":7,"address":"{}","mode":"private","kind":"macvlan","mtu":1400,"up":false,"local":false,"elsewhere":false,"host_owned":false,"adopted":true,"host_access":{is_attached},"host_access_reason":{why_web},"unsettled":false,"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"host_control":false,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":true,"container":null,"addresses":[]}}"#,
+        r#"{{"ifname":"web","ifindex":{},"netns":"blue","netnsid":7,"address":"{}","mode":"private","kind":"macvlan","mtu":1400,"up":false,"local":false,"elsewhere":false,"host_owned":false,"adopted":true,"host_access":{is_attached},"host_access_reason":{why_web},"unsettled":false,"sibling_access":true,"group":null,"anti_spoof":"off","vepa_reflect":"switch","ra":true,"dhcp_server":true,"host_control":false,"mac_change":false,"rate_rx":null,"rate_tx":null,"rate_scope":"all","owned":true,"container":null,"addresses":[]}}"#,
         web.ns.ifindex("web"),
         web.mac
     );

@@ -2,11 +2,12 @@
 //! namespace and nothing else. What it says of its device is a claim: it sheds no setting by it, and hides from
 //! nobody.
 
-use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _};
+use std::fs;
 
 use macvlan_common::{child::Mode, mac::Mac};
 use macvlan_tests::{
     attached::Attached,
+    attacker::{claim, claim_line, readdress},
     control::{child, devices, make_unmarked, members, named, spec, status},
     fail::{OrFail as _, wait_for},
     following::Following,
@@ -20,16 +21,6 @@ use serde_json::Value;
 /// What the kernel calls a device that `attach` was killed in the middle of making
 /// (`UNFINISHED_GROUP` in macvlan-core).
 const UNFINISHED: &str = "1836477539";
-
-/// `ip`, as a container may run it.
-#[track_caller]
-fn claim(container: &Station, args: &[&[u8]]) {
-    let mut attacker = container.ns.command("setpriv");
-    attacker.args(["--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all,+net_admin,+net_raw"]);
-    attacker.args(["--no-new-privs", "--", "ip"]).args(args.iter().map(|arg| OsStr::from_bytes(arg)));
-    let ran = attacker.output().or_fail("run setpriv");
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-}
 
 /// The master with a data path that knows the child: attached to, or followed by `run`.
 fn carried<'lab>(
@@ -128,14 +119,6 @@ impl Routed {
         Self(lab)
     }
 
-    /// Gives the container's device another MAC, as the container may.
-    fn readdress(container: &Station, mac: Mac) {
-        for change in ["down", &format!("address {mac}"), "up"] {
-            let line = format!("link set {} {change}", container.dev);
-            claim(container, &line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
-        }
-    }
-
     /// What `status` says of the device of this name.
     fn named(&self, name: &str) -> Value {
         let status = self.0.ctl(&["-j", "status", &self.0.host.dev]).succeeded().json();
@@ -164,17 +147,17 @@ fn a_container_with_the_mac_of_the_gateway_has_none_of_the_hosts_frames() {
             }
         };
 
-        Routed::readdress(&web, lab.wire.mac);
+        readdress(&web, lab.wire.mac);
         see();
         let told = routed.named(&web.dev);
         let reason = told["host_access_reason"].as_str().unwrap_or_default();
-        assert!(reason.contains("the MAC of a gateway of the host"), "{told}");
+        assert!(reason.contains("the MAC of a gateway or neighbour of the host"), "{told}");
         assert_eq!(
             (&told["host_access"], &told["local"], &told["host_owned"]),
             (&false.into(), &false.into(), &false.into())
         );
         if let Some(run) = &followed {
-            run.wait_for_line("has the MAC of a gateway of the host");
+            run.wait_for_line("has the MAC of a gateway or neighbour of the host");
         }
         // The kernel's own macvlan gives what the gateway sends to the host's MAC to nobody else.
         let before = web.ns.received(&web.dev);
@@ -182,15 +165,15 @@ fn a_container_with_the_mac_of_the_gateway_has_none_of_the_hosts_frames() {
         assert!(ping(&lab.wire, lab.host.ip.into()), "followed: {run}");
         assert_eq!(web.ns.received(&web.dev), before, "it heard what the host sends to the gateway");
         // It went and came: it is no gateway for that.
-        Routed::readdress(&web, Mac::new([2, 0, 0, 0, 7, 7]));
+        readdress(&web, Mac::new([2, 0, 0, 0, 7, 7]));
         see();
-        Routed::readdress(&web, lab.wire.mac);
+        readdress(&web, lab.wire.mac);
         see();
         assert_eq!(routed.named(&web.dev)["host_access"], false);
         // Only root on the host can say that it is the gateway.
         assert!(reason.ends_with(&format!("{},host-access=on", lab.wire.mac)), "{reason}");
 
-        Routed::readdress(&web, web.mac);
+        readdress(&web, web.mac);
         see();
         wait_for("the child to be reached again", || {
             lab.host.ns.ip("neigh flush dev eth0");
@@ -333,12 +316,6 @@ fn a_container_with_many_addresses_takes_no_other_ones_place() {
         assert!(told.contains("which is its share, or more: frames from others are dropped"), "{told}");
         late.ns.ip("link del late");
     }
-}
-
-/// One line for `ip`, as a container may run it.
-#[track_caller]
-fn claim_line(container: &Station, line: &str) {
-    claim(container, &line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
 }
 
 #[test]

@@ -102,7 +102,8 @@ pub fn inspect(elf: &[u8]) -> Result<BTreeMap<String, u64>> {
         ensure!(file.symbol_by_name(map).is_some(), "the object has no map '{map}'");
     }
     let counts = instructions(&file)?;
-    let others = [names::CHILD_EGRESS, names::FLOOD_EGRESS, names::FLOOD_INGRESS, names::OWN_INGRESS];
+    let others =
+        [names::CHILD_EGRESS, names::FLOOD_EGRESS, names::FLOOD_INGRESS, names::OWN_INGRESS, names::EAR];
     for program in names::TRACED.iter().flat_map(|(plain, traced)| [plain, traced]).chain(&others) {
         ensure!(counts.contains_key(*program), "the object has no program '{program}'");
     }

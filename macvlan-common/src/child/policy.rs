@@ -8,7 +8,7 @@ use crate::counters::Path;
 /// Bits 0..8 hold the [`Mode`], bit 8 host access, bit 9 that siblings are blocked, bits
 /// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bit 14 that
 /// it is the host's own, bit 15 that somebody named it, bit 16 that it may not be a router, bit 17 that it may not be a DHCP server, bit 18 that the host hears
-/// its control frames, bit 19 that its container is not known yet, bit 20 that a rule waits for that, bit 24 that there are [`rates`](crate::rate), bit 25 that they are for the wire
+/// its control frames, bit 19 that its container is not known yet, bit 20 that a rule waits for that, bit 22 that it may change the MAC that it is held to, bit 24 that there are [`rates`](crate::rate), bit 25 that they are for the wire
 /// alone, bits 48..64 the group; the others are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
@@ -31,6 +31,7 @@ impl Policy {
     const CONTROLS_HOST: u64 = 1 << 18;
     const UNSETTLED: u64 = 1 << 19;
     const UNRULED: u64 = 1 << 20;
+    const MAC_CHANGE: u64 = 1 << 22;
     const GROUP_SHIFT: u32 = 48;
     const GROUP: u64 = 0xffff << Self::GROUP_SHIFT;
 
@@ -117,6 +118,11 @@ impl Policy {
     /// The same; a rule waits for its container to be known, or none does.
     pub const fn with_unruled(self, on: bool) -> Self {
         self.with(Self::UNRULED, on)
+    }
+
+    /// The same; the MAC that it is held to may change from inside, or may not.
+    pub const fn with_mac_change(self, on: bool) -> Self {
+        self.with(Self::MAC_CHANGE, on)
     }
 
     /// The same in this group; 0 is none.
@@ -229,6 +235,11 @@ impl Policy {
         self.0 & Self::UNRULED != 0
     }
 
+    /// Whether the MAC that it is held to may change from inside.
+    pub const fn mac_change(self) -> bool {
+        self.0 & Self::MAC_CHANGE != 0
+    }
+
     /// Whether its own device needs a program: to hold it to its MAC, to inspect what it sends before the
     /// driver gives copies to siblings or, in passthru mode, to tell its frames from the host's, which have
     /// the same MAC.
@@ -305,6 +316,7 @@ impl core::fmt::Debug for Policy {
         write!(f, "{}", if self.ra() { "" } else { ", no router" })?;
         write!(f, "{}", if self.dhcp_server() { "" } else { ", no DHCP server" })?;
         write!(f, "{}", if self.host_control() { ", host control" } else { "" })?;
+        write!(f, "{}", if self.mac_change() { ", MAC may change" } else { "" })?;
         write!(f, "{}", if self.is_unsettled() { ", unsettled" } else { "" })?;
         if self.group() != 0 {
             write!(f, ", group {}", self.group())?;

@@ -6,6 +6,7 @@
 //! asked of [`presence`](crate::presence) alone; what a frame teaches of that, the programs learn beside.
 
 mod egress;
+mod hear;
 mod ingress;
 mod leave;
 mod parties;
@@ -19,6 +20,7 @@ use self::{
     xdp::xdp,
 };
 pub use self::{
+    hear::overhears,
     leave::{Leaving, leave},
     parties::Tables,
 };

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     apply::journal::Journal,
+    datapath::bpf::hooks::child_pins::ChildPins,
     discovery::locked_master::LockedMaster,
     kernel::{
         marks::Marks,
@@ -43,21 +44,34 @@ pub async fn confirm_all(
 /// # Errors
 ///
 /// A device is gone, or the kernel refuses a change. What was done is in the journal.
-pub async fn change_all(journal: &mut Journal, planned: &[PlannedChild]) -> Result<()> {
+pub async fn change_all(
+    locked: &LockedMaster,
+    journal: &mut Journal,
+    planned: &[PlannedChild],
+) -> Result<()> {
     for planned in planned.iter().filter(|planned| !planned.is_kept()) {
         let Some(child) = &planned.existing else { continue };
-        let changed = change(journal, planned, child).await;
+        let changed = change(locked, journal, planned, child).await;
         changed.with_context(|| format!("cannot change child {:?}", planned.name))?;
     }
     Ok(())
 }
 
-async fn change(journal: &mut Journal, planned: &PlannedChild, child: &Child) -> Result<()> {
+async fn change(
+    locked: &LockedMaster,
+    journal: &mut Journal,
+    planned: &PlannedChild,
+    child: &Child,
+) -> Result<()> {
     let (netns, index) = (&planned.netns, child.index);
     let inside = journal.socket(netns)?;
     let change = Change { up: planned.change.up.filter(|up| *up), ..planned.change };
     if !change.is_empty() {
         journal.changes(netns, child, &change).await?;
+        if change.mac.is_some() {
+            // It is not held to the one that it had.
+            ChildPins::of(locked.master.index)?.release(child.key())?;
+        }
         inside.change_child(index, child.kind, &change).await?;
     }
     // Going down would flush the IPv6 ones again (`addrconf_ifdown`).

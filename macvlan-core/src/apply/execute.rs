@@ -46,7 +46,7 @@ pub async fn execute(locked: &mut LockedMaster, request: &AttachRequest, plan: &
     let put = async {
         create_all(locked, &mut journal, &plan.children).await?;
         confirm_all(locked, &mut journal, &plan.children).await?;
-        change_all(&mut journal, &plan.children).await?;
+        change_all(locked, &mut journal, &plan.children).await?;
         put_in_place(locked, request, plan, &before).await
     };
     let put = put.await;
@@ -74,7 +74,7 @@ async fn put_in_place(
     let mut members = {
         let readdressed = plan.children.iter().filter(|planned| planned.change.mac.is_some());
         let former = readdressed.filter_map(|planned| Some(planned.existing.as_ref()?.mac)).collect();
-        locked.wanted_members(options.adopt, &changes, Some(&request.policies), &former).await?
+        locked.wanted_members(options.adopt, changes.clone(), Some(&request.policies), &former).await?
     };
     for doomed in &plan.doomed {
         let has_twin = |child: &Child| child.mac == doomed.mac && !child.is_same(doomed);

@@ -223,7 +223,7 @@ impl Undo {
 fn change_back(child: &Child, change: &Change) -> Change {
     Change {
         mode: change.mode.and(Some(child.mode)),
-        mac: change.mac.and(Some(child.mac)),
+        mac: change.mac.and(Some(child.device_mac())),
         mtu: change.mtu.and(Some(child.mtu)),
         bcqueuelen: change.bcqueuelen.and(child.bcqueuelen),
         up: change.up.and(Some(child.up)),

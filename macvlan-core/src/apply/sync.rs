@@ -41,7 +41,7 @@ pub async fn sync(
             )]);
         }
     };
-    let mut members = locked.wanted_members(adopts, policies, None, former).await?;
+    let mut members = locked.wanted_members(adopts, policies.clone(), None, former).await?;
     let owners = locked.find_addresses(&mut members, true).await?;
     let Ok(bpf) = &mut locked.attached else { return Ok(Vec::new()) };
     bpf.sync(&locked.master, &members)?;

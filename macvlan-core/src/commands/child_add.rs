@@ -61,7 +61,7 @@ async fn add_all(master: &str, specs: &[ChildSpec], access: Access) -> Result<Ou
     let synced = async {
         create_all(&locked, &mut journal, &planned).await?;
         confirm_all(&locked, &mut journal, &planned).await?;
-        change_all(&mut journal, &planned).await?;
+        change_all(&locked, &mut journal, &planned).await?;
         locked.observe().await?;
         let policies = policies(&locked, &planned).await?;
         sync(&mut locked, &policies, &BTreeSet::new()).await

@@ -75,7 +75,7 @@ async fn set_all(master: &str, specs: &[ChildChange], access: Access) -> Result<
     }
     let mut journal = Journal::begin(&locked).await.with_context(cannot_set)?;
     let synced = async {
-        change_all(&mut journal, &planned).await?;
+        change_all(&locked, &mut journal, &planned).await?;
         locked.observe().await?;
         sync(&mut locked, &policies, &former).await
     };

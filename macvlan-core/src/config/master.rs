@@ -83,6 +83,7 @@ const CHILD_KEYS: &[&str] = &[
     "ra",
     "dhcp-server",
     "host-control",
+    "mac-change",
     "up",
 ];
 

@@ -28,6 +28,7 @@ const KEYS: &[&str] = &[
     "ra",
     "dhcp-server",
     "host-control",
+    "mac-change",
     "rate-rx",
     "rate-tx",
     "rate-scope",
@@ -70,6 +71,7 @@ pub fn read_policy(fields: &mut Fields<'_>, groups: &[GroupName]) -> Result<Poli
         ra: fields.boolean("ra")?,
         dhcp_server: fields.boolean("dhcp-server")?,
         host_control: fields.boolean("host-control")?,
+        mac_change: fields.boolean("mac-change")?,
         named: false,
         takes_mode: false,
     })

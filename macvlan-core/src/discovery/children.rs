@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use macvlan_common::mac::Mac;
 
 use crate::{
+    datapath::bpf::hooks::child_pins::ChildPins,
     discovery::access::Access,
     kernel::{
         marks::Marks,
@@ -166,17 +167,18 @@ impl Observed {
         })
     }
 
-    /// Tells which children are ours.
+    /// Tells which children are ours, and which are held to another MAC than their devices have.
     async fn proven(mut self, netlink: &Netlink) -> Result<Self> {
         let marks = Marks::open()?;
         let marked: BTreeSet<i32> =
             marks.all().unwrap_or_default().keys().filter_map(|(nsid, _)| *nsid).collect();
         let tags = self.tags(netlink, marked).await;
         for (master, children) in &mut self.children {
-            for child in children {
+            for child in children.iter_mut() {
                 let tag = child.place.nsid.and_then(|nsid| tags.get(&nsid));
                 child.prove(&marks, *master, tag.map(String::as_str));
             }
+            ChildPins::of(*master)?.hold(children);
         }
         Ok(self)
     }

@@ -1,6 +1,6 @@
-//! MACs that a child may not claim: those of the host's gateways.
+//! MACs that a child may not claim: those of the host's gateways and of its other neighbours on the wire.
 //!
-//! Who is root in a container gives its device any MAC, or makes a device with it. Were that of a gateway
+//! Who is root in a container gives its device any MAC, or makes a device with it. Were that of a neighbour
 //! turned to, the container had all that the host sends there.
 
 use std::collections::BTreeSet;
@@ -9,11 +9,16 @@ use anyhow::Result;
 use macvlan_common::mac::Mac;
 
 use crate::{
-    kernel::netlink::Netlink,
+    kernel::netlink::{Netlink, neighbour::Neighbour},
     model::{child::Child, members::Members},
 };
 
-/// The MACs of these `children` that are a gateway's of the host, which the device with index `master` leads to.
+/// The MACs of these `children` that are those of gateways of the host, which the device with index `master` leads to,
+/// or of any neighbour that was learnt, of those that are `suspect`: a data path would know them if they had always been
+/// children.
+///
+/// The kernel is asked to find out whether such a neighbour is still there: a machine that came here from the wire has
+/// its MAC as soon as it does not answer there. A child that is not turned to needs no such care.
 ///
 /// A child in the host's own namespace is not a container's. One that was there before under its MAC may be a
 /// gateway, as a VPN in a container is: `was_there`, or a member among `present`. The MAC of a virtual router
@@ -27,6 +32,7 @@ pub async fn claims(
     master: u32,
     children: &[&Child],
     present: &Members,
+    is_suspect: impl Fn(&Child) -> bool,
     was_there: impl Fn(Mac) -> Result<bool>,
 ) -> Result<BTreeSet<Mac>> {
     let is_member = |mac: Mac| present.policies.get(&mac).is_some_and(|policy| !policy.is_hosts());
@@ -42,12 +48,24 @@ pub async fn claims(
     }
     let strict = Netlink::open_strict()?;
     let hops = strict.next_hops(master).await?;
-    if hops.is_empty() {
-        return Ok(BTreeSet::new());
+    let is_turned_to = |mac: Mac| {
+        let bears = |child: &&&Child| child.mac == mac && child.mode.is_hairpinned();
+        children.iter().filter(bears).any(|child| is_suspect(child))
+    };
+    let mut claimed = BTreeSet::new();
+    for (ip, neighbour) in strict.neighbours(master).await? {
+        let Some(mac) = neighbour.mac().filter(|mac| new.contains(mac)) else { continue };
+        let is_learnt = !matches!(neighbour, Neighbour::Permanent(_)) && is_turned_to(mac);
+        if !(hops.contains(&ip) || is_learnt) {
+            continue;
+        }
+        claimed.insert(mac);
+        if matches!(neighbour, Neighbour::Valid(_)) {
+            // Who may not ask finds out later.
+            let _ = strict.ask_neighbour(master, ip, mac).await;
+        }
     }
-    let neighbours = strict.neighbours(master).await?;
-    let gateways: BTreeSet<Mac> = hops.iter().filter_map(|hop| neighbours.get(hop)?.mac()).collect();
-    Ok(new.intersection(&gateways).copied().collect())
+    Ok(claimed)
 }
 
 /// Whether the MAC is one of VRRP's (RFC 9568, section 7.3).

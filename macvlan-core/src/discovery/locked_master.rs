@@ -32,6 +32,7 @@ use crate::{
         members::{Asked, Members, members},
         neighbours::ToldAddresses,
         options::{DEFAULT_MAX_CHILDREN, OptionValues},
+        own_mac::{carry, correct, let_go},
         request::AttachRequest,
         shim::Shim,
     },
@@ -303,16 +304,27 @@ impl LockedMaster {
     ///
     /// A child cannot have such a policy, or netlink does not list routes or neighbours.
     pub async fn wanted_members(
-        &self,
+        &mut self,
         adopts: bool,
-        changes: &BTreeMap<Mac, PolicyChange>,
+        mut changes: BTreeMap<Mac, PolicyChange>,
         rules: Option<&Policies>,
         former: &BTreeSet<Mac>,
     ) -> Result<Members> {
+        if let Some(children) = self.observed.children.get_mut(&self.master.index) {
+            let_go(children, &mut changes);
+        }
         let children: Vec<&Child> = self.children().iter().collect();
         let present = self.members();
+        let trusts_table = self.attached.as_ref().is_ok_and(|bpf| !bpf.options().vepa_switch);
+        // One of ours may have been made a moment ago, with the MAC that was asked for.
+        let is_suspect = |child: &Child| trusts_table && !child.is_ours();
         let was_there = |mac| self.attached.as_ref().map_or(Ok(false), |bpf| bpf.knew(mac));
-        let claimed = claims(self.master.index, &children, &present, was_there).await?;
+        let claimed = claims(self.master.index, &children, &present, is_suspect, was_there).await?;
+        let mut by_device = BTreeMap::new();
+        correct(&mut by_device, self.children());
+        carry(&by_device, &present, &claimed, &mut changes);
+        let former = &former.iter().chain(by_device.values()).copied().collect();
+        let changes = &changes;
         let (homes, fresh) = (&self.homes.homes, &BTreeSet::new());
         let are_all_rules = rules.is_some_and(|rules| !rules.is_empty());
         let asked = Asked { adopts, changes, claimed: &claimed, rules, are_all_rules, homes, fresh, former };

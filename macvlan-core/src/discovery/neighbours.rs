@@ -109,7 +109,7 @@ impl Addresses {
                 claims.add(assigned, Some(Told::Own));
             }
         }
-        for child in children.iter().filter(|child| child.up && child.carrier) {
+        for child in children.iter().filter(|child| child.up && child.carrier && child.has_its_mac()) {
             let is_member = members.get(&child.mac).is_some_and(|policy| is_directed(*policy));
             let nsid = child.place.nsid;
             let owner = match nsid {
@@ -192,7 +192,10 @@ impl Addresses {
         let on_link = self.strict.networks_on_link(index).await?;
         let mut told = ToldHolders { networks: teachable(&on_link), ..ToldHolders::default() };
         let mut claims: BTreeMap<IpAddr, Option<Mac>> = BTreeMap::new();
-        for child in children.iter().filter(|child| child.up && members.contains_key(&child.mac)) {
+        for child in children
+            .iter()
+            .filter(|child| child.up && child.has_its_mac() && members.contains_key(&child.mac))
+        {
             if child.place.nsid.is_none() {
                 continue;
             }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::{
     datapath::{
         Datapath as _,
-        bpf::{held::Held, probe::ProbeMemory},
+        bpf::{held::Held, hooks::child_pins::as_held, probe::ProbeMemory},
         kernel::Kernel,
         shim,
     },
@@ -40,7 +40,8 @@ use crate::{
         held::AddressTrouble,
         master::Master,
         members::{Asked, Members, members},
-        status::{self, CLAIMED, UNSETTLED as UNSETTLED_TEXT, held_to_mode},
+        own_mac::{carry, correct, let_go},
+        status::{self, CLAIMED, UNSETTLED as UNSETTLED_TEXT},
     },
     policy::{change::PolicyChange, rules::Policies},
 };
@@ -84,8 +85,8 @@ pub struct AttachedMaster {
     nameless: BTreeSet<Mac>,
     /// MACs that children only claim.
     claimed: BTreeSet<Mac>,
-    /// Children that are in other modes than they are held to.
-    modes: BTreeMap<Mac, Degraded>,
+    /// What people were told of what devices of children say of themselves.
+    told: BTreeSet<String>,
     /// MACs of devices that are gone since the last sync.
     gone: BTreeSet<Mac>,
     /// MACs of devices that came since, after another with that MAC had gone.
@@ -121,7 +122,7 @@ impl AttachedMaster {
     ///
     /// When netlink refuses a socket.
     pub fn new(master: Master, policies: &Policies, adopts: bool, watcher: &Watcher) -> Result<Self> {
-        let children = watcher.children(master.index);
+        let children = as_held(master.index, &watcher.children(master.index));
         let asked = children.iter().map(|child| (child.mac, policies.of(child.identity(&watcher.homes))));
         Ok(Self {
             overrides: asked.filter(|(_, policy)| !policy.is_empty()).collect(),
@@ -141,7 +142,7 @@ impl AttachedMaster {
             former: BTreeMap::new(),
             nameless: BTreeSet::new(),
             claimed: BTreeSet::new(),
-            modes: BTreeMap::new(),
+            told: BTreeSet::new(),
             gone: BTreeSet::new(),
             fresh: BTreeSet::new(),
             unsettled: BTreeMap::new(),
@@ -154,7 +155,8 @@ impl AttachedMaster {
 
     /// What onlookers see.
     pub fn view(&self, watcher: &Watcher) -> MasterSnapshot {
-        let children = watcher.children(self.master.index);
+        let children = self.children(watcher);
+        let children: Vec<&Child> = children.iter().collect();
         let status = status::compose(&self.master, None, &self.description, &self.members, &children);
         // What was told to stay out is not missed.
         let is_missed = |child: &&&Child| self.description.adopts || child.is_ours();
@@ -167,6 +169,11 @@ impl AttachedMaster {
             totals: self.totals_by_mac(&children),
             ..MasterSnapshot::new(status, self.pins.clone())
         }
+    }
+
+    /// Its children, by the MACs that they are held to.
+    fn children(&self, watcher: &Watcher) -> Vec<Child> {
+        as_held(self.master.index, &watcher.children(self.master.index))
     }
 
     /// Of two children with one MAC the one that is up has it (`macvlan_addr_busy`).
@@ -226,7 +233,7 @@ impl AttachedMaster {
         if self.nameless.is_empty() {
             return;
         }
-        for child in watcher.children(self.master.index) {
+        for child in &self.children(watcher) {
             if child.place.label.is_some() && self.nameless.remove(&child.mac) {
                 self.override_by_rules(policies, child, watcher);
             }
@@ -253,7 +260,7 @@ impl AttachedMaster {
 
     /// Rules about containers, for children whose container is known now.
     pub fn note_home(&mut self, policies: &Policies, nsid: i32, watcher: &Watcher) {
-        for child in watcher.children(self.master.index) {
+        for child in &self.children(watcher) {
             if child.place.nsid == Some(nsid) {
                 self.override_by_rules(policies, child, watcher);
                 self.due = Some(Instant::now());
@@ -312,17 +319,14 @@ impl AttachedMaster {
         if bpf.is_traced_in_vain() {
             return Ok(Synced::Lost("a trace was killed and left its programs".into()));
         }
-        let children = watcher.children(self.master.index);
+        let mut children = self.children(watcher);
+        let_go(&mut children, &mut self.overrides);
+        correct(&mut self.former, &children);
+        let children: Vec<&Child> = children.iter().collect();
         let present = bpf.members().clone();
-        let claimed = claims(self.master.index, &children, &present, |mac| bpf.knew(mac)).await?;
-        for (now, was) in &self.former {
-            if let Some(mut setting) = present.settled_of(*was) {
-                // Who named the child did not mean this MAC.
-                setting.named &= !claimed.contains(now);
-                let change = self.overrides.entry(*now).or_default();
-                *change = change.or(setting);
-            }
-        }
+        let is_suspect = |_: &Child| !bpf.options().vepa_switch;
+        let claimed = claims(self.master.index, &children, &present, is_suspect, |mac| bpf.knew(mac)).await?;
+        carry(&self.former, &present, &claimed, &mut self.overrides);
         let Members { policies: known, own, .. } = present.clone();
         let adopts = bpf.description().adopts;
         let asked = Asked {
@@ -354,7 +358,7 @@ impl AttachedMaster {
         self.fresh.clear();
         self.note_unsettled(&children, &wanted, report);
         self.note_claims(&children, &claimed, report);
-        self.note_modes(&children, &wanted, report);
+        tell::claims(&self.master, &mut self.told, (&children, &wanted), report);
         if left_out > 0 {
             let text = format!(
                 "{}: {left_out} children are beyond the maximum of {}: they run as plain kernel macvlan; \
@@ -427,17 +431,6 @@ impl AttachedMaster {
             }
         }
         self.claimed.clone_from(claimed);
-    }
-
-    /// Warns of children that are in other modes than they are held to.
-    fn note_modes(&mut self, children: &[&Child], members: &Members, report: Report<'_>) {
-        let name = &self.master.name;
-        let held = |child: &&Child| Some((child.mac, held_to_mode(child, name, members)?));
-        let held: BTreeMap<Mac, Degraded> = children.iter().filter_map(held).collect();
-        for (mac, degraded) in held.iter().filter(|(mac, degraded)| self.modes.get(mac) != Some(*degraded)) {
-            report(Note::Warning(format!("{name}: {mac}: {degraded}")));
-        }
-        self.modes = held;
     }
 
     /// When to look again though no event comes: the MAC or the address that a gateway had may be a child's once

@@ -8,7 +8,9 @@ use crate::{
         watch::change::{Change, Subject, What},
     },
     kernel::netlink::link::Link,
-    model::{child::Child, description::Degraded, held::AddressTrouble, master::Master, members::Members},
+    model::{
+        child::Child, claims, description::Degraded, held::AddressTrouble, master::Master, members::Members,
+    },
 };
 
 /// Tells what has become less than the best on the master of this name, and what is well again.
@@ -20,6 +22,21 @@ pub fn degraded(name: &str, before: &[Degraded], now: &[Degraded], report: Repor
     for well in before.iter().filter(|degraded| lacks(now, degraded)) {
         report(Note::Info(format!("{name}: {} is no longer {}", well.feature, well.got)));
     }
+}
+
+/// Warns once of what these children's devices say of themselves and does not count, or is to be looked at; what was
+/// told is `told`.
+pub fn claims(
+    master: &Master,
+    told: &mut BTreeSet<String>,
+    (children, members): (&[&Child], &Members),
+    report: Report<'_>,
+) {
+    let name = &master.name;
+    let claims = claims::claims(master, children, members).into_iter();
+    let now: BTreeSet<String> = claims.map(|(mac, degraded)| format!("{name}: {mac}: {degraded}")).collect();
+    now.difference(told).for_each(|line| report(Note::Warning(line.clone())));
+    *told = now;
 }
 
 /// What is different about these children between two looks at whom the data path of their master knows: whose

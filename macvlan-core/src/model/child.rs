@@ -31,8 +31,20 @@ pub struct Child {
     pub place: Place,
     /// Its MAC: its key in the data path.
     pub mac: Mac,
+    /// The MAC that its device has by now, where it is held to the one above.
+    pub other_mac: Option<Mac>,
+    /// Its MAC is the one that another device is held to.
+    pub usurps: bool,
+    /// The MAC that our program on its device was made for, where there is one.
+    pub program_mac: Option<Mac>,
     /// Its mode.
     pub mode: Mode,
+    /// In mode source: whose frames it gets a copy of.
+    pub sources: Vec<Mac>,
+    /// In mode source: a program of ours keeps from it what others here send to others.
+    pub is_deaf: bool,
+    /// In mode source: it gets the frames themselves, and nobody else does (`nodst`).
+    pub takes_all: bool,
     /// macvlan or macvtap.
     pub kind: Kind,
     /// Largest L3 packet.
@@ -75,7 +87,13 @@ impl Child {
             index: link.index,
             place,
             mac: link.mac?,
+            other_mac: None,
+            usurps: false,
+            program_mac: None,
             mode: link.mode?,
+            sources: link.sources,
+            is_deaf: false,
+            takes_all: link.takes_all,
             kind,
             mtu: link.mtu,
             bcqueuelen: link.bcqueuelen,
@@ -143,10 +161,20 @@ impl Child {
         self.owned || self.attachment.is_some()
     }
 
-    /// Whether it takes part in nothing on this master: down, protodown, or without carrier where the
-    /// master has one.
+    /// The MAC of its device.
+    pub fn device_mac(&self) -> Mac {
+        self.other_mac.unwrap_or(self.mac)
+    }
+
+    /// Whether the MAC of its device is its own, as far as is known.
+    pub const fn has_its_mac(&self) -> bool {
+        self.other_mac.is_none() && !self.usurps
+    }
+
+    /// Whether it takes part in nothing on this master: down, protodown, without carrier where the master has
+    /// one, or with another MAC than its own.
     pub const fn is_absent(&self, master: &Master) -> bool {
-        !self.up || self.protodown || (master.carrier && !self.carrier)
+        self.other_mac.is_some() || !self.up || self.protodown || (master.carrier && !self.carrier)
     }
 
     /// Whether it is a device of the host's own unless somebody asks for it: a macvlan in the master's
@@ -187,7 +215,13 @@ impl Child {
             index: 7,
             place: Place::default(),
             mac,
+            other_mac: None,
+            usurps: false,
+            program_mac: None,
             mode: Mode::Bridge,
+            sources: Vec::new(),
+            is_deaf: false,
+            takes_all: false,
             kind: Kind::Macvlan,
             mtu: 1500,
             bcqueuelen: None,

@@ -116,7 +116,7 @@ pub fn members(master: &Master, children: &[&Child], present: Members, asked: As
     let Asked { adopts, changes, claimed, rules, are_all_rules, homes, fresh, former } = asked;
     let Members { policies: present, mut groups, rates: present_rates, elsewhere, kept, .. } = present;
     let (mut members, mut rates, mut absent) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-    let is_wanted = |child: &&&Child| (adopts || child.is_ours()) && !child.unfinished;
+    let is_wanted = |child: &&&Child| (adopts || child.is_ours()) && !child.unfinished && !child.usurps;
     // One that is up has the address for itself (`macvlan_addr_busy`): it comes last, and wins.
     let mut children: Vec<&&Child> = children.iter().filter(is_wanted).collect();
     children.sort_by_key(|child| (child.up, !child.is_absent(master)));

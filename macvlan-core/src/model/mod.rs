@@ -3,6 +3,7 @@
 pub mod attachment;
 pub mod child;
 pub mod child_name;
+pub(crate) mod claims;
 pub mod container;
 pub mod counters;
 pub mod description;
@@ -17,6 +18,7 @@ pub mod master_name;
 pub(crate) mod members;
 pub(crate) mod neighbours;
 pub mod options;
+pub mod own_mac;
 pub mod parse;
 pub mod printable;
 pub mod rates;

@@ -68,8 +68,9 @@ pub struct Settings {
 
 /// Keys of a child specification, as `--help` and errors list them.
 pub const SPEC_KEYS: &str = "mode, kind, mac, mtu, netns, ip, gw, bcqueuelen, host-access, \
-                             sibling-access, group, new-group, anti-spoof, vepa-reflect, isolation, \
-                             ra, dhcp-server, host-control, rate-rx, rate-tx, rate-scope, up, down";
+                              sibling-access, group, new-group, anti-spoof, vepa-reflect, isolation, \
+                              ra, dhcp-server, host-control, mac-change, rate-rx, rate-tx, rate-scope, up, \
+                              down";
 
 impl<Name: FromStr<Err = Error> + fmt::Display> FromStr for ChildSpec<Name> {
     type Err = Error;
@@ -168,6 +169,7 @@ impl Settings {
             "ra" => once(&mut self.policy.ra, key, on_off(key, value)?),
             "dhcp-server" => once(&mut self.policy.dhcp_server, key, on_off(key, value)?),
             "host-control" => once(&mut self.policy.host_control, key, on_off(key, value)?),
+            "mac-change" => once(&mut self.policy.mac_change, key, on_off(key, value)?),
             "up" | "down" if value.is_empty() => once(&mut self.up, "up", key == "up"),
             "ip" => {
                 self.addresses.push(parse_address(value)?);
@@ -219,7 +221,7 @@ mod tests {
         let text = "db,mode=private,netns=db,ip=10.9.0.7/24,ip=fd00::7/64,gw=10.9.0.1,mac=02:00:00:00:00:07,\
                     mtu=1400,kind=macvtap,bcqueuelen=5000,host-access=off,down,\
                     sibling-access=off,group=blue,anti-spoof=mac,vepa-reflect=local,ra=off,dhcp-server=on,\
-                    host-control=on,\
+                    host-control=on,mac-change=on,\
                     rate-rx=100mbit+50kpps/256k,rate-tx=off,rate-scope=wire";
         let spec: ChildSpec = text.parse().unwrap();
         assert_eq!(spec.name.as_str(), "db");
@@ -244,6 +246,7 @@ mod tests {
             ra: Some(false),
             dhcp_server: Some(true),
             host_control: Some(true),
+            mac_change: Some(true),
             named: false,
             takes_mode: false,
         };

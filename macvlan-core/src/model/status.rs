@@ -9,6 +9,7 @@ use crate::{
     kernel::netlink::{ipnet::IpNet, kind::Kind},
     model::{
         child::{Child, mac_text},
+        claims::claims,
         container::Container,
         description::{Carrier, Degraded, Demux, Description, Hairpin, HostFlood},
         held::WireAddress,
@@ -122,7 +123,7 @@ pub fn compose(
 ) -> MasterStatus {
     let degraded = description.degraded.iter().cloned();
     let degraded =
-        degraded.chain(children.iter().filter_map(|child| held_to_mode(child, &master.name, members)));
+        degraded.chain(claims(master, children, members).into_iter().map(|(_, degraded)| degraded));
     let told = |child: &&Child| describe_child(child, &master.name, description, members, netns.as_deref());
     let children = children.iter().map(told).collect();
     MasterStatus {
@@ -154,7 +155,7 @@ fn describe_child(
     own_netns: Option<&str>,
 ) -> ChildStatus {
     let carries_all = description.carrier == Carrier::Kernel;
-    let known = members.policies.get(&child.mac).copied();
+    let known = members.policies.get(&child.mac).copied().filter(|_| !child.usurps);
     let adopted = carries_all || known.is_some();
     let policy = known.unwrap_or_default();
     let netns = match child.place.nsid {
@@ -163,6 +164,7 @@ fn describe_child(
     };
     let host_access_reason = match adopted {
         true => no_host_access(child, master, policy, description),
+        false if child.usurps => Some("it has the MAC that another child is held to".to_owned()),
         false => Some(match description.adopts || child.is_ours() {
             true => format!("not adopted: macvlan-ctl attach {master}, or run"),
             false => "not adopted: adopt is off".to_owned(),
@@ -179,7 +181,7 @@ fn describe_child(
         mtu: child.mtu,
         up: child.up,
         local: match known {
-            Some(_) if !carries_all => members.is_local(child.mac),
+            Some(_) if !carries_all => members.is_local(child.mac) && child.has_its_mac(),
             _ => child.up && !child.protodown,
         },
         elsewhere: members.elsewhere.contains(&child.mac),
@@ -196,26 +198,8 @@ fn describe_child(
     }
 }
 
-/// What is told of a child whose device is in another mode than it is held to.
-pub fn held_to_mode(child: &Child, master: &str, members: &Members) -> Option<Degraded> {
-    let policy = members.policies.get(&child.mac).filter(|policy| !policy.is_hosts())?;
-    let (was, is) = (policy.mode(), child.mode);
-    (child.place.nsid.is_some() && was != is).then(|| {
-        let reason = format!(
-            "child {}: its device is in mode {} by now and it is held to {}, but for broadcasts that the driver gives \
-             to siblings itself; to let that count: macvlan-ctl child set {master} {},mode={}",
-            child.title(),
-            is.as_str(),
-            was.as_str(),
-            child.mac,
-            is.as_str()
-        );
-        Degraded::new("mode", was.as_str(), is.as_str(), reason)
-    })
-}
-
 /// What is wrong with a child that is left alone for its MAC.
-pub const CLAIMED: &str = "the MAC of a gateway of the host";
+pub const CLAIMED: &str = "the MAC of a gateway or neighbour of the host";
 
 /// What is wrong with a child that may the least for now.
 pub const UNSETTLED: &str = "its settings hang on its container, which is not known yet";
@@ -230,7 +214,7 @@ fn no_host_access(child: &Child, master: &str, policy: Policy, description: &Des
         return Some(match child.place.nsid {
             None => "a device of the host's own".into(),
             Some(_) => format!(
-                "it has {CLAIMED}; if it is that gateway: macvlan-ctl child set {master} {},host-access=on",
+                "it has {CLAIMED}; if it is that one: macvlan-ctl child set {master} {},host-access=on",
                 child.mac
             ),
         });

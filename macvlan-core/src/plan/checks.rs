@@ -97,7 +97,7 @@ pub const NOT_OURS: &str = "macvlan-ctl did not make it; change the device with:
 pub fn check(locked: &LockedMaster, child: &Child, settings: &Settings) -> Result<Change> {
     let change = Change {
         mode: settings.mode.filter(|mode| *mode != child.mode),
-        mac: settings.mac.filter(|mac| *mac != child.mac),
+        mac: settings.mac.filter(|mac| [child.mac, child.device_mac()].iter().any(|is| is != mac)),
         mtu: settings.mtu.filter(|mtu| *mtu != child.mtu),
         // A kernel that does not tell its length cannot change it either (before 5.11).
         bcqueuelen: settings.bcqueuelen.filter(|len| child.bcqueuelen.is_some_and(|is| is != *len)),
@@ -117,7 +117,8 @@ pub fn check(locked: &LockedMaster, child: &Child, settings: &Settings) -> Resul
         if mac == locked.master.mac {
             bail!("MAC {mac} is that of {:?}; a child needs its own", locked.master.name);
         }
-        if let Some(other) = locked.children().iter().find(|other| other.mac == mac) {
+        if let Some(other) = locked.children().iter().find(|other| other.mac == mac && !other.is_same(child))
+        {
             bail!("MAC {mac} belongs to child {} already", other.title());
         }
     }

@@ -55,6 +55,8 @@ pub struct PolicyChange {
     pub dhcp_server: Option<bool>,
     /// Whether its control frames reach the host too.
     pub host_control: Option<bool>,
+    /// Whether the MAC that it is held to may change from inside.
+    pub mac_change: Option<bool>,
     /// Somebody names this very child: then it is one even in the master's own namespace.
     pub named: bool,
     /// Somebody asks for the mode that its device has: until then it has the mode that it began with.
@@ -81,6 +83,7 @@ impl PolicyChange {
             ra: self.ra.or(other.ra),
             dhcp_server: self.dhcp_server.or(other.dhcp_server),
             host_control: self.host_control.or(other.host_control),
+            mac_change: self.mac_change.or(other.mac_change),
             named: self.named || other.named,
             takes_mode: self.takes_mode || other.takes_mode,
         }
@@ -109,6 +112,7 @@ impl PolicyChange {
             ra: unless(self.ra, &other.ra),
             dhcp_server: unless(self.dhcp_server, &other.dhcp_server),
             host_control: unless(self.host_control, &other.host_control),
+            mac_change: unless(self.mac_change, &other.mac_change),
             named: self.named,
             takes_mode: self.takes_mode,
         }
@@ -129,6 +133,7 @@ impl PolicyChange {
             ra: Some(policy.ra()),
             dhcp_server: Some(policy.dhcp_server()),
             host_control: Some(policy.host_control()),
+            mac_change: Some(policy.mac_change()),
             named: policy.is_named(),
             takes_mode: false,
         }
@@ -169,6 +174,9 @@ impl PolicyChange {
         if let Some(on) = self.host_control {
             policy = policy.with_host_control(on);
         }
+        if let Some(on) = self.mac_change {
+            policy = policy.with_mac_change(on);
+        }
         Ok(policy)
     }
 
@@ -193,6 +201,7 @@ impl PolicyChange {
             ra: self.ra.filter(|on| Some(*on) != is.ra),
             dhcp_server: self.dhcp_server.filter(|on| Some(*on) != is.dhcp_server),
             host_control: self.host_control.filter(|on| Some(*on) != is.host_control),
+            mac_change: self.mac_change.filter(|on| Some(*on) != is.mac_change),
             named: self.named && policy.is_hosts(),
             takes_mode: false,
         }
@@ -217,6 +226,7 @@ impl PolicyChange {
             self.ra.map(|on| format!("ra {}", word(on))),
             self.dhcp_server.map(|on| format!("dhcp-server {}", word(on))),
             self.host_control.map(|on| format!("host-control {}", word(on))),
+            self.mac_change.map(|on| format!("mac-change {}", word(on))),
         ]
         .into_iter()
         .flatten()
@@ -324,6 +334,7 @@ mod tests {
             ra: Some(false),
             dhcp_server: Some(false),
             host_control: Some(true),
+            mac_change: Some(true),
             named: true,
             takes_mode: false,
         };
@@ -338,7 +349,7 @@ mod tests {
         assert_eq!(PolicyChange::default().apply_rates(rates), rates);
         let told = PolicyStatus::of(policy, rates, &groups).phrases().join(", ");
         let expected = "vepa-reflect local, rate-rx 1mbit+2kpps, rate-scope wire, ra off, dhcp-server off, \
-                        host-control on";
+                        host-control on, mac-change on";
         assert!(told.ends_with(expected), "{told}");
         let moved = PolicyChange::default().apply(Some(policy), Mode::Bridge, &mut groups).unwrap();
         assert_eq!(moved, policy.with_mode(Mode::Bridge));

@@ -16,7 +16,8 @@ pub fn confine(new: (Policy, RateLimits), there: (Policy, RateLimits)) -> (Polic
         .with_anti_spoof(policy.anti_spoof().max(other.anti_spoof()))
         .with_ra(policy.ra() && other.ra())
         .with_dhcp_server(policy.dhcp_server() && other.dhcp_server())
-        .with_host_control(policy.host_control() && other.host_control());
+        .with_host_control(policy.host_control() && other.host_control())
+        .with_mac_change(policy.mac_change() && other.mac_change());
     let policy = if rates.is_empty() { policy.with_wire_scope(other.has_wire_scope()) } else { policy };
     (policy, RateLimits { rx: rates.rx.or(others.rx), tx: rates.tx.or(others.tx) })
 }

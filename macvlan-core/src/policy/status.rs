@@ -26,6 +26,8 @@ pub struct PolicyStatus {
     pub dhcp_server: bool,
     /// Whether its control frames reach the host too.
     pub host_control: bool,
+    /// Whether the MAC that it is held to may change from inside.
+    pub mac_change: bool,
     /// How much it may receive; `None` is no limit.
     pub rate_rx: Option<RateLimit>,
     /// How much it may send; `None` is no limit.
@@ -55,6 +57,7 @@ impl PolicyStatus {
             ra: policy.ra(),
             dhcp_server: policy.dhcp_server(),
             host_control: policy.host_control(),
+            mac_change: policy.mac_change(),
         }
     }
 
@@ -72,6 +75,7 @@ impl PolicyStatus {
             (!self.ra).then(|| "ra off".to_owned()),
             (!self.dhcp_server).then(|| "dhcp-server off".to_owned()),
             self.host_control.then(|| "host-control on".to_owned()),
+            self.mac_change.then(|| "mac-change on".to_owned()),
         ]
         .into_iter()
         .flatten()

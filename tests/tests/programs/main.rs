@@ -56,7 +56,13 @@ fn every_program_loads() {
     ];
     let mut expected: BTreeSet<&str> = plain.into_iter().collect();
     expected.extend(plain.into_iter().filter_map(names::traced));
-    expected.extend([names::CHILD_EGRESS, names::FLOOD_INGRESS, names::FLOOD_EGRESS, names::OWN_INGRESS]);
+    expected.extend([
+        names::CHILD_EGRESS,
+        names::FLOOD_INGRESS,
+        names::FLOOD_EGRESS,
+        names::OWN_INGRESS,
+        names::EAR,
+    ]);
     let bytes = fs::read(object()).or_fail("read the BPF object");
     let mut object = Ebpf::load(&bytes).or_fail("load the BPF object");
     let named: BTreeSet<String> = object.programs().map(|(name, _)| name.to_owned()).collect();

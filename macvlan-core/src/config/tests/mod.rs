@@ -85,6 +85,7 @@ fn every_key_is_understood() {
         ra = false
         dhcp-server = false
         host-control = true
+        mac-change = true
         up = true
         [[master.policy]]
         match = { mac = "02:00:00:00:00:08", name = "web*", netns = "blue" }
@@ -110,7 +111,7 @@ fn every_key_is_understood() {
     // The command line says the same.
     let spec = "web,kind=macvtap,mode=private,mac=02:00:00:00:00:07,mtu=1400,netns=blue,ip=10.9.0.7/24,\
                 ip=fd00::7/64,gw=10.9.0.1,gw=fd00::1,bcqueuelen=5000,host-access=off,up,\
-                sibling-access=off,new-group=blue,anti-spoof=mac,vepa-reflect=local,ra=off,dhcp-server=off,host-control=on,\
+                sibling-access=off,new-group=blue,anti-spoof=mac,vepa-reflect=local,ra=off,dhcp-server=off,host-control=on,mac-change=on,\
                 rate-rx=50kpps+100mbit/262144,rate-tx=10mbit,rate-scope=wire";
     assert_eq!(request.children, [spec.parse().unwrap()]);
 }

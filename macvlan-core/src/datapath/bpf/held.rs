@@ -19,7 +19,7 @@ use crate::{
     datapath::bpf::{
         directory::{BUILDING, LEAVING, directory},
         hooks::{
-            child_programs,
+            child_pins,
             link::{open_pinned, pin_open},
             on_device::OnDevice,
             pinned, sending,
@@ -55,7 +55,7 @@ impl Held {
             let Ok(name) = entry.file_name().into_string() else { continue };
             if let Ok(target) = fs::read_link(entry.path()) {
                 marks.insert(name, target);
-            } else if !child_programs::is_pin(&name) && !sending::is_pin(&name) {
+            } else if !child_pins::is_pin(&name) && !sending::is_pin(&name) {
                 if self.files.get(&name).is_none_or(|(inode, _)| *inode != entry.ino()) {
                     opened.insert(name.clone(), (entry.ino(), open_pinned(&entry.path())?));
                 }

@@ -1,14 +1,14 @@
 //! A data path as it was, to be brought back to when a command fails.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context as _, Error, Result, anyhow};
-use macvlan_common::mac::Mac;
 
 use crate::{
     datapath::bpf::{
         attached::Bpf,
-        hooks::{child_programs, step_back::OnHooks},
+        hooks::{
+            child_programs::{self, ChildPrograms},
+            step_back::OnHooks,
+        },
         maps::image::Image,
         record::Record,
     },
@@ -52,16 +52,22 @@ impl Bpf {
         note(demux, "the demultiplexer");
 
         // Before the policies that rely on them.
-        let put =
-            child_programs::put(&self.netlink, &self.directory, children, &members.policies, false).await;
-        let mut by: BTreeSet<Mac> = BTreeSet::new();
+        let put = child_programs::put(
+            &self.netlink,
+            &self.directory,
+            master.mac,
+            children,
+            &members.policies,
+            false,
+        )
+        .await;
+        let mut there = ChildPrograms::default();
         match put {
             Ok(put) => {
                 let why = put.reasons();
-                by = put.by;
-                let lacks = |policy: &(&Mac, _)| !by.contains(policy.0);
+                there = put;
                 let vouched = members.policies.iter().filter(|(_, policy)| policy.is_vouched());
-                for (mac, _) in vouched.filter(lacks) {
+                for (mac, _) in vouched.filter(|(mac, _)| !there.by.contains(mac)) {
                     note(Err(anyhow!("{mac}: {why}")), "the program on a child's device");
                 }
             }
@@ -69,7 +75,7 @@ impl Bpf {
         }
         note(self.maps.sync(master, &members).map(drop), "the children in the maps");
         note(self.maps.put_back(&image), "the settings");
-        let others = child_programs::take_off_others(&self.directory, children, &members.policies, &by);
+        let others = child_programs::take_off_others(&self.directory, &there);
         note(others, "the programs on children's devices");
         note(record.to_text().and_then(|text| self.maps.write_record(&text)), "the record");
         self.record = record;

@@ -8,7 +8,7 @@ use crate::{
     datapath::bpf::{
         clean_up::take_off,
         directory::{CLSACT_MARK, directory, key_of},
-        hooks::on_device::OnDevice,
+        hooks::{child_pins, on_device::OnDevice},
         maps::tables::{self, Maps},
         moved::{find, is_on},
         record::Record,
@@ -42,6 +42,7 @@ pub async fn take_over(netlink: &Netlink, master: &Master) -> Result<()> {
     }
     fs::rename(&moved, &own).with_context(|| format!("cannot rename {moved:?}"))?;
     crash::point("taking over a pin directory")?;
+    child_pins::forget_devices(&own)?;
     note_namespace(&own, master)
 }
 

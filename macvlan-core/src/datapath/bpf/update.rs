@@ -202,7 +202,14 @@ impl Bpf {
     ///
     /// A pin or a map cannot be written.
     pub async fn vouch(&mut self, children: &[&Child], members: &BTreeMap<Mac, Policy>) -> Result<()> {
-        let vouching = child_programs::put(&self.netlink, &self.directory, children, members, self.renewed);
+        let vouching = child_programs::put(
+            &self.netlink,
+            &self.directory,
+            self.on_master.mac,
+            children,
+            members,
+            self.renewed,
+        );
         let vouching = vouching.await?;
         let is_vouched = |mac: &Mac| vouching.by.contains(mac);
         if self.members.policies.iter().any(|(mac, policy)| policy.is_vouched() != is_vouched(mac)) {
@@ -212,7 +219,7 @@ impl Bpf {
             }
         }
         self.maps.set_vouching(self.members.policies.keys().any(is_vouched))?;
-        child_programs::take_off_others(&self.directory, children, members, &vouching.by)?;
+        child_programs::take_off_others(&self.directory, &vouching)?;
         let before = self.record.clone();
         // Only now are all programs of this version: a run that is killed before leaves it to the next.
         if std::mem::take(&mut self.renewed) {

@@ -302,7 +302,8 @@ pub fn differences(before: &Child, now: &Child) -> Vec<What> {
         differences.push(if now.up { What::Up } else { What::Down });
     }
     let marks = |child: &Child| (child.is_ours(), child.unfinished, child.carrier, child.protodown);
-    if marks(before) != marks(now) {
+    let hears = |child: &Child| (child.takes_all, child.sources.clone());
+    if marks(before) != marks(now) || hears(before) != hears(now) {
         differences.push(What::Marked);
     }
     differences

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     datapath::Datapath as _,
-    datapath::bpf::attached::{self, Bpf, Found},
+    datapath::bpf::{
+        attached::{self, Bpf, Found},
+        hooks::child_pins::as_held,
+    },
     discovery::masters::master_of_link,
     follow::{
         tell,
@@ -14,7 +17,7 @@ use crate::{
         },
     },
     kernel::netlink::link::Link,
-    model::{held::AddressTrouble, master::Master, members::Members},
+    model::{child::Child, held::AddressTrouble, master::Master, members::Members},
 };
 
 /// The data paths as they were last seen.
@@ -43,7 +46,8 @@ impl DatapathWatch {
                 (Some(None), Some(_)) => changes.push(about(What::Attached)),
                 (Some(Some(_)), None) => changes.push(about(What::Detached)),
                 (Some(Some(before)), Some(now)) => {
-                    let children = watcher.children(link.index);
+                    let children = as_held(link.index, &watcher.children(link.index));
+                    let children: Vec<&Child> = children.iter().collect();
                     changes.extend(tell::differing(&master, (&before.members, &now.members), &children));
                     changes.extend(tell::address_trouble(link, (&before.trouble, &now.trouble), &children));
                 }

@@ -204,7 +204,11 @@ impl Inventory {
         }
         let mut present = BTreeSet::new();
         for (master, children) in observed.children {
-            for child in children {
+            for mut child in children {
+                // What the kernel says, as events do.
+                child.mac = child.device_mac();
+                (child.other_mac, child.usurps, child.program_mac) = (None, false, None);
+                child.is_deaf = false;
                 let key = (child.place.nsid, child.index);
                 present.insert(key);
                 // The number may be another namespace's by now: the old name says nothing.

@@ -8,7 +8,7 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
         InfoData, InfoKind, InfoMacVlan, InfoMacVtap, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-        LinkMessage, MacVlanMode, Prop,
+        LinkMessage, MacVlanFlags, MacVlanMode, Prop,
     },
 };
 
@@ -51,6 +51,10 @@ pub struct Link {
     pub kind: Option<String>,
     /// Mode of a macvlan or macvtap.
     pub mode: Option<Mode>,
+    /// The MACs that one in mode source lists.
+    pub sources: Vec<Mac>,
+    /// One in mode source takes their frames from all others (`MACVLAN_FLAG_NODST`).
+    pub takes_all: bool,
     /// Broadcast queue length of a macvlan or macvtap.
     pub bcqueuelen: Option<u32>,
     /// Frames that were dropped on receiving (`IFLA_STATS64`); a list of devices leaves it out.
@@ -227,6 +231,13 @@ fn parse_info(info: LinkInfo, link: &mut Link) {
                 match item {
                     InfoMacVlan::Mode(mode) => link.mode = parse_mode(mode),
                     InfoMacVlan::BcQueueLen(len) => link.bcqueuelen = Some(len),
+                    InfoMacVlan::Flags(flags) => link.takes_all = flags.contains(MacVlanFlags::NoDst),
+                    InfoMacVlan::MacAddrData(listed) => {
+                        link.sources.extend(listed.into_iter().filter_map(|item| match item {
+                            InfoMacVlan::MacAddr(mac) => Some(Mac::new(mac)),
+                            _ => None,
+                        }));
+                    }
                     _ => {}
                 }
             }
@@ -236,6 +247,13 @@ fn parse_info(info: LinkInfo, link: &mut Link) {
                 match item {
                     InfoMacVtap::Mode(mode) => link.mode = parse_mode(mode),
                     InfoMacVtap::BcQueueLen(len) => link.bcqueuelen = Some(len),
+                    InfoMacVtap::Flags(flags) => link.takes_all = flags.contains(MacVlanFlags::NoDst),
+                    InfoMacVtap::MacAddrData(listed) => {
+                        link.sources.extend(listed.into_iter().filter_map(|item| match item {
+                            InfoMacVtap::MacAddr(mac) => Some(Mac::new(mac)),
+                            _ => None,
+                        }));
+                    }
                     _ => {}
                 }
             }

@@ -20,6 +20,8 @@ pub enum Neighbour {
     Permanent(Mac),
     /// It was learnt, and frames are sent there.
     Valid(Mac),
+    /// The same, and the kernel is about to find out whether it is there still.
+    Asked(Mac),
     /// It has not answered more than one request.
     Silent,
 }
@@ -28,7 +30,7 @@ impl Neighbour {
     /// Where frames to it go.
     pub const fn mac(self) -> Option<Mac> {
         match self {
-            Self::Permanent(mac) | Self::Valid(mac) => Some(mac),
+            Self::Permanent(mac) | Self::Valid(mac) | Self::Asked(mac) => Some(mac),
             Self::Silent => None,
         }
     }
@@ -90,6 +92,20 @@ impl Netlink {
         set.with_context(|| format!("cannot set neighbour {ip}"))
     }
 
+    /// Lets the kernel find out whether a neighbour is still there: it is [silent](Neighbour::Silent) in some seconds,
+    /// if not.
+    ///
+    /// # Errors
+    ///
+    /// The device or the neighbour is gone.
+    pub async fn ask_neighbour(&self, index: u32, ip: IpAddr, mac: Mac) -> Result<()> {
+        let mut entry = message(index, ip);
+        entry.header.state = NeighbourState::Probe;
+        entry.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
+        let asked = self.change(RouteNetlinkMessage::NewNeighbour(entry), NLM_F_REPLACE).await;
+        asked.with_context(|| format!("cannot ask for neighbour {ip}"))
+    }
+
     /// Forgets a neighbour; that it is gone already is no error.
     ///
     /// # Errors
@@ -123,6 +139,7 @@ fn neighbour(entry: &NeighbourMessage) -> Option<Neighbour> {
             entry.attributes.iter().any(asked).then_some(Neighbour::Silent)
         }
         NeighbourState::Permanent => mac_of(entry).map(Neighbour::Permanent),
+        NeighbourState::Delay | NeighbourState::Probe => mac_of(entry).map(Neighbour::Asked),
         _ => mac_of(entry).map(Neighbour::Valid),
     }
 }

@@ -131,7 +131,9 @@ fn values(key: &str) -> Vec<Candidate> {
         "isolation" => &["strict"],
         "rate-scope" => &["all", "wire"],
         "rate-rx" | "rate-tx" => &["off"],
-        "host-access" | "sibling-access" | "ra" | "dhcp-server" | "host-control" => &["on", "off"],
+        "host-access" | "sibling-access" | "ra" | "dhcp-server" | "host-control" | "mac-change" => {
+            &["on", "off"]
+        }
         _ => &[],
     };
     words.iter().map(|word| ((*word).to_owned(), None)).collect()

@@ -24,6 +24,7 @@ A CHILD is NAME[,KEY=VALUE]...; what a key means, and what is so if it is left o
   ra=on|off                                  router advertisements and redirects; on
   dhcp-server=on|off                         on
   host-control=on|off                        its advertisements, DHCP offers, LLDP reach the host; off
+  mac-change=on|off                          with anti-spoof: a MAC set from inside counts; off
   up, down                                   up
 Of a child that is there, a key that is left out stays as it is.";
 
@@ -56,4 +57,5 @@ interface. What is left out stays as it is:
   ra=on|off                                  router advertisements and redirects
   dhcp-server=on|off
   host-control=on|off                        its advertisements, DHCP offers, LLDP reach the host
+  mac-change=on|off                          with anti-spoof: a MAC set from inside counts
   up, down";

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     EbpfLoader,
-    programs::{LinkOrder, SchedClassifier, TcAttachType, links::FdLink, tc::TcAttachOptions},
+    programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode, links::FdLink, tc::TcAttachOptions},
 };
 use macvlan_common::{child::Policy, mac::Mac, names};
 
@@ -18,23 +18,16 @@ use crate::{
         load::loader,
         object::{keep_rings_small, object},
     },
-    kernel::{bpffs, crash, netlink::Netlink, netns::place::open_place},
+    kernel::{
+        bpffs, crash,
+        netlink::{Netlink, link::Link},
+        netns::place::open_place,
+    },
     model::child::Child,
 };
 
-/// How the pins of links begin: for a child that is held to its MAC, and for one that is not.
-pub const HELD: &str = "child_held_";
-
-pub const SEEN: &str = "child_seen_";
-
 /// Behind the name of a pin whose link is to take another one's place.
 const NEXT: &str = "_new";
-
-/// The name of the pin of a child's link. The BPF file system allows no dots, and colons are left out.
-pub fn pin_name(mac: Mac, held: bool) -> String {
-    let hex: String = mac.octets().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}{hex}", if held { HELD } else { SEEN })
-}
 
 /// What is of one child's program alone.
 pub struct Globals {
@@ -43,13 +36,27 @@ pub struct Globals {
 }
 
 impl Globals {
+    /// For one that is to hear what is sent to this MAC, and nothing that others here send to others.
+    pub fn deaf(mac: Mac) -> Self {
+        Self { own: mac.key(), held: 0 }
+    }
+
     /// For the child of this MAC and policy.
     pub fn of(mac: Mac, policy: Policy) -> Self {
         Self { own: mac.key(), held: u64::from(policy.is_guarded()) }
     }
 }
 
-/// Makes a copy of the program for one child after another.
+/// A program for a child's own device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildProgram {
+    /// At TC egress: vouches for its frames.
+    Vouch,
+    /// XDP: keeps from it what others here send to others.
+    Deafen,
+}
+
+/// Makes a copy of the programs for one child after another.
 pub struct Copies<'a> {
     directory: &'a Path,
     /// Made when it is needed, and once: it reads the kernel's BTF.
@@ -62,29 +69,38 @@ impl<'a> Copies<'a> {
         Self { directory, loader: None }
     }
 
-    /// Puts a copy on a child's device, in the place of one that is there.
+    /// Puts a copy of a program on a child's device, in the place of one that is pinned as `name`.
     ///
     /// # Errors
     ///
     /// The device is gone or its namespace cannot be entered, the kernel has no TCX, or the process lacks a
     /// capability.
-    pub async fn put_one(&mut self, netlink: &Netlink, child: &Child, globals: &'a Globals) -> Result<()> {
+    pub async fn put_one(
+        &mut self,
+        netlink: &Netlink,
+        child: &Child,
+        name: &str,
+        program: ChildProgram,
+        globals: &'a Globals,
+    ) -> Result<()> {
         let netns = open_place(netlink, &child.place).await?;
         let netns = netns.context("no path to its network namespace is known")?;
         // The name of a namespace may stand for another one by now.
         let inside = Netlink::open_in(&netns)?;
         let link = inside.link_by_index(child.index, None).await?;
-        let is_it = link
-            .is_some_and(|link| link.is_child() && link.mac == Some(child.mac) && link.name == child.name);
-        if !is_it {
+        let is_it =
+            |link: Link| link.is_child() && link.mac == Some(child.device_mac()) && link.name == child.name;
+        if !link.is_some_and(is_it) {
             bail!("it is no longer there");
         }
         let directory = self.directory;
-        let name = pin_name(child.mac, globals.held != 0);
-        let (pin, next) = (directory.join(&name), directory.join(format!("{name}{NEXT}")));
+        let (pin, next) = (directory.join(name), directory.join(format!("{name}{NEXT}")));
         bpffs::remove_pin(&next)?;
         netns.run(|| {
-            self.attach(child, globals)?.pin(&next).map(drop).map_err(|error| anyhow!("{}", flat(&error)))
+            self.attach(child, program, globals)?
+                .pin(&next)
+                .map(drop)
+                .map_err(|error| anyhow!("{}", flat(&error)))
         })?;
         crash::point("pinning the link of a child's device")?;
         detach_link(&pin)?;
@@ -93,9 +109,9 @@ impl<'a> Copies<'a> {
         Ok(())
     }
 
-    /// Attaches in the namespace of the calling thread: last, as no other program is to change a frame
+    /// Attaches in the namespace of the calling thread: at egress last, as no other program is to change a frame
     /// that was vouched for.
-    fn attach(&mut self, child: &Child, globals: &'a Globals) -> Result<FdLink> {
+    fn attach(&mut self, child: &Child, which: ChildProgram, globals: &'a Globals) -> Result<FdLink> {
         let directory = self.directory;
         let loader = self.loader.get_or_insert_with(|| {
             let mut loader = loader(directory);
@@ -105,6 +121,14 @@ impl<'a> Copies<'a> {
         loader.override_global(names::CHILD_OWN, &globals.own, true);
         loader.override_global(names::CHILD_HELD, &globals.held, true);
         let mut object = loader.load(object()).map_err(|error| anyhow!("{}", flat(&error)))?;
+        if which == ChildProgram::Deafen {
+            let program = object.program_mut(names::EAR).context("no such program in the object")?;
+            let program: &mut Xdp = program.try_into()?;
+            program.load().map_err(|error| refused(names::EAR, &error))?;
+            let id = program.attach_to_if_index(child.index, XdpMode::Skb);
+            let id = id.map_err(|error| anyhow!("cannot attach XDP: {}", reason(Mechanism::Xdp, &error)))?;
+            return Ok(program.take_link(id)?.try_into()?);
+        }
         let program = object.program_mut(names::CHILD_EGRESS).context("no such program in the object")?;
         let program: &mut SchedClassifier = program.try_into()?;
         program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;

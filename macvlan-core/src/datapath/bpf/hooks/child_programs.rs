@@ -14,11 +14,16 @@ use macvlan_common::{
 
 use crate::{
     datapath::bpf::hooks::{
-        child_copies::{Copies, Globals, HELD, SEEN, pin_name},
+        child_copies::{ChildProgram, Copies, Globals},
+        child_pins::{deaf_name, is_pin, pin_name},
         link::{detach_link, pinned_link_ifindex, pinned_link_program},
     },
     kernel::{bpffs, netlink::Netlink},
-    model::{child::Child, description::Degraded},
+    model::{
+        child::Child,
+        claims::{SOURCE, overheard},
+        description::Degraded,
+    },
 };
 
 /// What there is of vouching, after an attempt.
@@ -26,6 +31,10 @@ use crate::{
 pub struct ChildPrograms {
     /// Children whose devices vouch for their frames.
     pub by: BTreeSet<Mac>,
+    /// The names of their pins.
+    pins: BTreeSet<String>,
+    /// Of children that list MACs of others here, that they hear these, and why.
+    hearing: Vec<Degraded>,
     /// Children whose devices cannot, what of theirs depends on it, and why.
     not: Vec<Missing>,
 }
@@ -62,7 +71,7 @@ const FEATURES: [(&str, Needs); 4] = [
 impl ChildPrograms {
     /// Whether this is about what children's own devices do.
     pub fn concerns(degraded: &Degraded) -> bool {
-        FEATURES.iter().any(|(feature, _)| degraded.feature == *feature)
+        degraded.feature == SOURCE || FEATURES.iter().any(|(feature, _)| degraded.feature == *feature)
     }
 
     /// What is less for the devices that have no program: each feature once, with the first child and its
@@ -78,18 +87,18 @@ impl ChildPrograms {
             };
             Some(Degraded::new(feature, "device", "master", format!("{child}{others}: {why}")))
         });
-        less.collect()
+        less.chain(self.hearing.iter().cloned()).collect()
     }
 }
 
-/// Which of these children's devices are to vouch for their frames, and their policies. Of two with one
-/// MAC, the one that is up.
-fn wanted<'c>(children: &[&'c Child], members: &BTreeMap<Mac, Policy>) -> BTreeMap<Mac, (&'c Child, Policy)> {
+/// Which of these children's devices are to vouch for their frames, and their policies. Of those with one
+/// MAC, the one that the driver gives frames to is the last.
+fn wanted<'c>(children: &[&'c Child], members: &BTreeMap<Mac, Policy>) -> Vec<(&'c Child, Policy)> {
     let mut children = children.to_vec();
-    children.sort_by_key(|child| child.up);
-    let wanted = children.into_iter().filter_map(|child| {
+    children.sort_by_key(|child| (child.other_mac.is_none(), child.up));
+    let wanted = children.into_iter().filter(|child| !child.usurps).filter_map(|child| {
         let policy = members.get(&child.mac).filter(|policy| policy.wants_vouching())?;
-        Some((child.mac, (child, *policy)))
+        Some((child, *policy))
     });
     wanted.collect()
 }
@@ -103,46 +112,57 @@ fn wanted<'c>(children: &[&'c Child], members: &BTreeMap<Mac, Policy>) -> BTreeM
 pub async fn put(
     netlink: &Netlink,
     directory: &Path,
+    master: Mac,
     children: &[&Child],
     members: &BTreeMap<Mac, Policy>,
     renew: bool,
 ) -> Result<ChildPrograms> {
     let mut vouching = ChildPrograms::default();
-    let wanted = wanted(children, members);
-    let globals: BTreeMap<Mac, Globals> =
-        wanted.iter().map(|(mac, (_, policy))| (*mac, Globals::of(*mac, *policy))).collect();
+    let mut all: Vec<(&Child, Option<Policy>, String, Globals)> = Vec::new();
+    for (child, policy) in wanted(children, members) {
+        all.push((child, Some(policy), pin_name(child, policy), Globals::of(child.mac, policy)));
+    }
+    for child in children.iter().filter(|child| !overheard(child, master, children).is_empty()) {
+        all.push((child, None, deaf_name(child), Globals::deaf(child.device_mac())));
+    }
     let mut copies = Copies::new(directory);
-    for (mac, (child, policy)) in wanted {
-        let Some(globals) = globals.get(&mac) else { continue };
-        let pin = directory.join(pin_name(mac, policy.is_guarded()));
-        let is_there = !renew && pinned_link_ifindex(&pin).is_ok_and(|index| index == child.index);
-        let put = if is_there { Ok(()) } else { copies.put_one(netlink, child, globals).await };
-        match put {
-            Ok(()) => drop(vouching.by.insert(mac)),
-            Err(error) => {
-                vouching.not.push(Missing { child: child.title(), policy, why: format!("{error:#}") });
+    for (child, policy, name, globals) in &all {
+        let is_there =
+            !renew && pinned_link_ifindex(&directory.join(name)).is_ok_and(|index| index == child.index);
+        let program = if policy.is_some() { ChildProgram::Vouch } else { ChildProgram::Deafen };
+        let put = match is_there {
+            true => Ok(()),
+            false => copies.put_one(netlink, child, name, program, globals).await,
+        };
+        match (put, policy) {
+            (Ok(()), policy) => {
+                if policy.is_some() {
+                    vouching.by.insert(child.mac);
+                }
+                vouching.pins.insert(name.clone());
+            }
+            (Err(error), Some(policy)) => {
+                vouching.by.remove(&child.mac);
+                let why = format!("{error:#}");
+                vouching.not.push(Missing { child: child.title(), policy: *policy, why });
+            }
+            (Err(error), None) => {
+                let reason = format!("no program keeps it from {}: {error:#}", child.title());
+                vouching.hearing.push(Degraded::new(SOURCE, "its own", "all that is listed", reason));
             }
         }
     }
     Ok(vouching)
 }
 
-/// Takes all programs off but those of children `by` whom frames are vouched for. One that could not be
-/// renewed goes too: left, it would be taken for what fits.
+/// Takes all programs off but those that `put` has put or found. One that could not be renewed goes too: left, it
+/// would be taken for what fits.
 ///
 /// # Errors
 ///
 /// When the pins cannot be read or removed.
-pub fn take_off_others(
-    directory: &Path,
-    children: &[&Child],
-    members: &BTreeMap<Mac, Policy>,
-    by: &BTreeSet<Mac>,
-) -> Result<()> {
-    let wanted = wanted(children, members).into_iter().filter(|(mac, _)| by.contains(mac));
-    let stays: BTreeSet<String> =
-        wanted.map(|(mac, (_, policy))| pin_name(mac, policy.is_guarded())).collect();
-    for name in pins(directory)?.into_iter().filter(|name| !stays.contains(name)) {
+pub fn take_off_others(directory: &Path, put: &ChildPrograms) -> Result<()> {
+    for name in pins(directory)?.into_iter().filter(|name| !put.pins.contains(name)) {
         detach_link(&directory.join(name))?;
     }
     Ok(())
@@ -169,11 +189,6 @@ fn pins(directory: &Path) -> Result<Vec<String>> {
     Ok(names.filter(|name| is_pin(name)).collect())
 }
 
-/// Whether a pin of this name is the link of a child's device.
-pub fn is_pin(name: &str) -> bool {
-    name.starts_with(HELD) || name.starts_with(SEEN)
-}
-
 #[cfg(test)]
 mod tests {
     use macvlan_common::child::AntiSpoof;
@@ -192,13 +207,15 @@ mod tests {
         ]);
         let all = [1, 2, 3, 4].map(|last| Child::example("web", mac(last)));
         let twin = Child { up: false, ..Child::example("twin", mac(1)) };
-        let children: Vec<&Child> = all.iter().chain([&twin]).collect();
+        let away = Child { other_mac: Some(mac(9)), ..Child::example("away", mac(1)) };
+        let children: Vec<&Child> = all.iter().chain([&twin, &away]).collect();
         let wanted: Vec<_> = wanted(&children, &members)
             .into_iter()
-            .map(|(mac, (child, policy))| (mac, child.name.clone(), policy.is_guarded()))
+            .map(|(child, policy)| (child.mac, child.name.as_str(), policy.is_guarded()))
             .collect();
-        assert_eq!(wanted, [(mac(1), "web".to_owned(), true), (mac(3), "web".to_owned(), false)]);
-        assert_eq!(pin_name(mac(0xab), true), "child_held_0200000000ab");
+        let expected =
+            [(mac(1), "away", true), (mac(1), "twin", true), (mac(1), "web", true), (mac(3), "web", false)];
+        assert_eq!(wanted, expected);
     }
 
     #[test]

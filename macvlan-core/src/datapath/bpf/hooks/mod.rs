@@ -1,6 +1,7 @@
 //! The programs where frames pass: TC, XDP, and the devices of children.
 
 mod child_copies;
+pub(crate) mod child_pins;
 pub(crate) mod child_programs;
 mod device_pin;
 pub(crate) mod driver_program;
