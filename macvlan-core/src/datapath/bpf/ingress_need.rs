@@ -32,7 +32,8 @@ pub fn need(options: &OptionValues, single: bool, members: &BTreeMap<Mac, Policy
     // What is said of it beside its mode and its guards concerns frames at egress alone.
     let usual = Policy::new(Mode::Bridge, true);
     let is_plain = |policy: &Policy| {
-        let bare = policy.with_named(false).with_unruled(false).with_vouched(false).with_host_control(false);
+        let bare = policy.with_named(false).with_unruled(false).with_vouched(false);
+        let bare = bare.with_host_control(false).with_mac_change(false);
         bare == usual || policy.is_hosts()
     };
     let (mac, policy) = members.iter().find(|(_, policy)| !is_plain(policy))?;
