@@ -62,7 +62,7 @@ fn small_datagrams_cost_little_more_than_by_a_shim_or_plain() {
         let of = |contender: &[f64]| spread_of_ratios(contender, &base);
         let (bare, ours, lean, base) = (of(&bare), of(&ours), of(&lean), spread(&base));
         println!(
-            "{what}, 64-byte UDP on one processor, {ROUNDS} rounds: ours {ours}, with no program at ingress {lean}, \
+            "{what}, both ends on one processor, {ROUNDS} rounds: ours {ours}, with no program at ingress {lean}, \
              bare {bare} of {:.3e} a second",
             base.median
         );
@@ -71,10 +71,10 @@ fn small_datagrams_cost_little_more_than_by_a_shim_or_plain() {
     let between = roads(&|lab| Road::new(&children[lab][1], children[lab][0].ip));
     report("sibling to sibling", "plain", &|lab| between[lab].sent_per_second());
     let down = roads(&|lab| Road::new(&labs[lab].host, children[lab][0].ip));
-    report("host to child", "a shim", &|lab| down[lab].sent_per_second());
+    report("host to child, datagrams of 64 bytes", "a shim", &|lab| down[lab].sent_per_second());
     let up = roads(&|lab| Road::new(&children[lab][0], host[lab]));
     report("child to host", "a shim", &|lab| up[lab].sent_per_second());
-    report("host to child and back, TCP", "a shim", &|lab| {
+    report("host to child and back, TCP, round trips a second", "a shim", &|lab| {
         turns_per_second(&labs[lab].host, &children[lab][0])
     });
 }
