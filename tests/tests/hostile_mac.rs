@@ -451,6 +451,7 @@ fn a_held_child_that_moves_to_another_namespace_is_held_there() {
         let _attached = Attached::new(&lab, &[]);
         set(&lab, &web, "anti-spoof=mac");
         let _followed = run.then(|| Following::start(&lab, &[dev]));
+        let before = held(&lab);
         let other = Station { ip: web.ip, mac: web.mac, ..lab.newcomer("web") };
         web.ns.ip(&format!("link set web netns {}", other.ns.path().display()));
         other.ns.ip(&format!("addr add {}/24 dev web", other.ip));
@@ -460,8 +461,10 @@ fn a_held_child_that_moves_to_another_namespace_is_held_there() {
         }
         lab.host.ns.ip("neigh flush all");
         wait_for("it to be reached", || ping(&lab.host, other.ip.into()).then_some(()));
-        let is_held = || held(&lab).len() == 1 && heard(&lab, &other, OTHER) == 0;
-        wait_for("its program", || is_held().then_some(()));
+        // The name of the pin has the namespace.
+        let is_held = |now: &Vec<String>| now.len() == 1 && *now != before;
+        wait_for("its program", || is_held(&held(&lab)).then_some(()));
+        assert_eq!(heard(&lab, &other, OTHER), 0, "followed: {run}");
         assert_eq!((told(&lab), &shown(&lab, "web")["anti_spoof"]), (None, &"mac".into()), "followed: {run}");
         readdress(&other, OTHER);
         lab.ctl(&["attach", dev]).succeeded();

@@ -23,7 +23,7 @@ impl Bpf {
     ///
     /// A pin cannot be removed, or the configuration map not be written.
     pub(crate) fn keep_strict(&mut self, members: &BTreeMap<Mac, Policy>) -> Result<bool> {
-        let before = self.maps.read_config()?;
+        let was_strict = self.maps.read_config()?.is_strict();
         let Self { record, on_master, directory, .. } = self;
         record.degraded.retain(|degraded| degraded.feature != FEATURE);
         let was_less = on_master.degraded.len();
@@ -45,10 +45,12 @@ impl Bpf {
             record.degraded.extend(put.err().map(lost));
             is_put
         };
-        let flag = if is_strict { Config::STRICT } else { 0 };
-        self.maps
-            .change_config(|config| Config { flags: config.flags & !Config::STRICT | flag, ..config })?;
-        Ok(self.on_master.degraded.len() != was_less || self.maps.read_config()? != before)
+        if is_strict != was_strict {
+            let flag = if is_strict { Config::STRICT } else { 0 };
+            self.maps
+                .change_config(|config| Config { flags: config.flags & !Config::STRICT | flag, ..config })?;
+        }
+        Ok(self.on_master.degraded.len() != was_less || is_strict != was_strict)
     }
 
     /// Whether the programs on the driver are missed.
