@@ -44,22 +44,22 @@ pub async fn verify(
     let (mut links, mut hooks) = (Vec::new(), Vec::new());
     match record.hairpin {
         Hairpin::Tcx => {
-            links.extend([LINK_EGRESS, LINK_INGRESS]);
+            links.extend([LINK_INGRESS, LINK_EGRESS]);
             // Who may not list them has only the links' word.
             if there.tcx_hidden.is_none() {
                 hooks
-                    .extend([(DeviceHook::TcxEgress, "TCX egress"), (DeviceHook::TcxIngress, "TCX ingress")]);
+                    .extend([(DeviceHook::TcxIngress, "TCX ingress"), (DeviceHook::TcxEgress, "TCX egress")]);
             }
         }
         Hairpin::Clsact => {
             hooks
-                .extend([(DeviceHook::ClsactEgress, "TC egress"), (DeviceHook::ClsactIngress, "TC ingress")]);
+                .extend([(DeviceHook::ClsactIngress, "TC ingress"), (DeviceHook::ClsactEgress, "TC egress")]);
         }
         Hairpin::Shim | Hairpin::Off => {}
     }
     if record.lean {
         links.retain(|link| *link != LINK_INGRESS);
-        hooks.truncate(1);
+        hooks.retain(|(hook, _)| !matches!(hook, DeviceHook::TcxIngress | DeviceHook::ClsactIngress));
     }
     for (hook, place) in hooks {
         if !there.has(hook, &tc) {
