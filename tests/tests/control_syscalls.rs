@@ -23,7 +23,7 @@ const MOST_CALLS: usize = 120;
 
 /// Calls of bpf(2) and requests to netlink of a sync by `run` that changes nothing: of the former two for each
 /// map and link, to open it, and one to read each map that it compares.
-const MOST_CALLS_OF_A_SYNC: usize = 90;
+const MOST_CALLS_OF_A_SYNC: usize = 85;
 
 fn strace() -> Result<(), String> {
     require::program("strace")
@@ -84,6 +84,7 @@ fn a_sync_with_nothing_to_do_makes_few_calls_however_many_children_there_are() {
     strace.wait().or_fail("wait for strace");
     fs::remove_file(&trace).or_fail("remove what strace saw");
     let most = syncs[1..SYNCS].iter().max().copied().unwrap_or_default();
+    println!("calls of syncs: {syncs:?}");
     assert!((1..=MOST_CALLS_OF_A_SYNC).contains(&most), "calls of syncs: {syncs:?}");
 }
 

@@ -25,6 +25,8 @@ pub fn need(options: &OptionValues, single: bool, members: &BTreeMap<Mac, Policy
         (single, "single-mac"),
         (options.drop_unknown != DropUnknown::Off, "drop-unknown"),
         (options.storm_limit.per_second().is_some(), "storm-limit"),
+        // What such a switch sends back, the children would hear a second time.
+        (options.vepa_switch, "vepa-switch"),
     ];
     if let Some((_, what)) = asked.iter().find(|(is_asked, _)| *is_asked) {
         return Some(format!("{what} is asked for"));
@@ -109,5 +111,7 @@ mod tests {
         assert_eq!(need(&plain, true, &none).as_deref(), Some("single-mac is asked for"));
         let drops = OptionValues { drop_unknown: DropUnknown::On, ..plain };
         assert_eq!(need(&drops, false, &none).as_deref(), Some("drop-unknown is asked for"));
+        let reflects = OptionValues { vepa_switch: true, ..plain };
+        assert_eq!(need(&reflects, false, &none).as_deref(), Some("vepa-switch is asked for"));
     }
 }

@@ -23,7 +23,7 @@ impl Bpf {
     ///
     /// A pin cannot be removed, or the configuration map not be written.
     pub(crate) fn keep_strict(&mut self, members: &BTreeMap<Mac, Policy>) -> Result<bool> {
-        let was_strict = self.maps.read_config()?.is_strict();
+        let was_strict = self.description.is_strict();
         let Self { record, on_master, directory, .. } = self;
         record.degraded.retain(|degraded| degraded.feature != FEATURE);
         let was_less = on_master.degraded.len();

@@ -55,7 +55,8 @@ pub fn print_status(json: bool, statuses: &[MasterStatus]) -> Result<()> {
         }
         if !status.ingress && status.datapath == Carrier::Bpf {
             let text = "no program at ingress: frames from the wire and between siblings are counted by the \
-                        children's devices alone, and requests from the wire go to all";
+                        children's devices alone, requests from the wire go to all, and nobody notices a child's \
+                        MAC that moves to the wire";
             let indents = Options::new(WIDTH).initial_indent("  ").subsequent_indent("    ");
             writeln!(out, "{}", textwrap::fill(text, indents))?;
         }
