@@ -7,12 +7,13 @@ use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 
 use crate::{
-    apply::journal::Journal,
+    apply::{create_port::create_ports, journal::Journal},
     discovery::locked_master::LockedMaster,
     kernel::{
         marks::{Mark, Marks},
         netlink::{
             Netlink, kernel_errno,
+            kind::Kind,
             link::{Link, ListOptions},
             macvlan::{NewChild, OWNER_ALIAS, UNFINISHED_GROUP},
         },
@@ -37,6 +38,9 @@ pub async fn create_all(
 ) -> Result<()> {
     let children: Vec<&PlannedChild> = planned.iter().filter(|child| child.existing.is_none()).collect();
     let numbers = number_namespaces(locked, &children).await?;
+    let (ports, children): (Vec<_>, Vec<_>) =
+        children.into_iter().partition(|child| child.kind == Kind::Port);
+    create_ports(locked, journal, &ports).await?;
     create(locked, journal, &children).await?;
     let mut by_namespace: HashMap<NetnsId, Vec<&PlannedChild>> = HashMap::new();
     let mut order = Vec::new();

@@ -17,7 +17,7 @@ use crate::{
 pub struct PlannedChild {
     /// Its name.
     pub name: String,
-    /// macvlan or macvtap.
+    /// Its kind.
     pub kind: Kind,
     /// Its mode.
     pub mode: Mode,

@@ -128,7 +128,7 @@ pub async fn put(
     let mut copies = Copies::new(directory);
     for (child, policy, name, globals) in &all {
         let is_there =
-            !renew && pinned_link_ifindex(&directory.join(name)).is_ok_and(|index| index == child.index);
+            !renew && pinned_link_ifindex(&directory.join(name)).is_ok_and(|index| index == child.key().1);
         let program = if policy.is_some() { ChildProgram::Vouch } else { ChildProgram::Deafen };
         let put = match is_there {
             true => Ok(()),
