@@ -95,9 +95,9 @@ async fn plan_child(
         if isolation == Isolation::Strict && settings.say_nothing_of_isolation() {
             settings.isolate()?;
         }
+        check_kind(&settings)?;
         check_mac(locked, &settings, planned)?;
         check_mtu(locked, settings.mtu)?;
-        check_kind(&settings)?;
         check_mode(locked, &settings, planned)?;
     }
     Ok(PlannedChild {
