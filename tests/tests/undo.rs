@@ -142,7 +142,7 @@ fn adding_or_changing_a_port_that_fails_changes_nothing() {
         case.ctl(&["attach", "eth0"]);
         case.ctl(&add);
     };
-    let change = named(&case.web, "mtu=1200,mac=02:00:00:00:07:07,mode=private,host-access=on");
+    let change = named(&case.web, "mtu=1300,mac=02:00:00:00:07:07,mode=private,host-access=on");
     case.fail_each_step(prepare, &["child", "set", "eth0", &change].map(str::to_owned));
 }
 
