@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use macvlan_core::{
     commands::{attach::attach, detach::detach},
     discovery::access::Access,
+    kernel::program::dropping_in_xdp,
     model::{
         options::{MissingChoice, Options},
         request::AttachRequest,
@@ -26,7 +27,6 @@ use crate::{
         cables::{index_of, mac_of, on},
         frames::Party,
         generator::take_generated,
-        program::dropping_in_xdp,
         station::Station,
         traffic,
     },

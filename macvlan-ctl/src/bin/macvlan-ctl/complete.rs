@@ -76,7 +76,7 @@ fn with_completers(mut command: Command) -> Command {
 
 fn with_completer(arg: Arg, makes_children: bool) -> Arg {
     let completer = match arg.get_id().as_str() {
-        "master" | "masters" => ArgValueCompleter::new(|typed: &OsStr| starting(typed, devices())),
+        "device" | "master" | "masters" => ArgValueCompleter::new(|typed: &OsStr| starting(typed, devices())),
         "children" if makes_children => ArgValueCompleter::new(|typed: &OsStr| settings(typed, Vec::new)),
         "children" | "child" => ArgValueCompleter::new(|typed: &OsStr| settings(typed, children)),
         "netns" => ArgValueCompleter::new(|typed: &OsStr| starting(typed, namespaces())),

@@ -16,9 +16,10 @@ use clap::Parser as _;
 use macvlan_core::commands::status::status;
 
 use crate::{
-    args::{Child, Cli, Command},
+    args::{Child, Cli, Command, Xsk},
     commands::{
         apply, attach, bench, child, detach, doctor, generate, install_cni, monitor, run, stats, top, trace,
+        xsk,
     },
     output::{print_children, print_status},
 };
@@ -93,6 +94,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Trace(args) => trace::trace(cli, args).await,
         Command::Doctor { master } => doctor::doctor(cli, master.as_deref()).await,
         Command::InstallCni(args) => install_cni::install_cni(cli, args),
+        Command::Xsk(Xsk::Serve(args)) => xsk::serve(cli, args).await,
         Command::Generate(what) => generate::generate(what),
         Command::Demo | Command::Bench(_) => unreachable!("demo and bench have event loops of their own"),
     }
