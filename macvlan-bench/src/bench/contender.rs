@@ -3,7 +3,7 @@
 use macvlan_core::model::options::{DropUnknown, IngressChoice, Options, SingleMac, XdpChoice};
 use serde::Serialize;
 
-use crate::bench::path::Path;
+use crate::bench::{path::Path, user_space::UDP};
 
 /// How namespaces are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +181,7 @@ pub const BRIDGE: &str = "bridge";
 pub const XDP_DROP: &str = "xdp-drop";
 
 /// Whom the others are compared with, where they take part.
-pub const BASES: [&str; 6] = [MACVLAN, SHIM, BRIDGE, XDP_DROP, "ip", "ip-group"];
+pub const BASES: [&str; 7] = [MACVLAN, SHIM, BRIDGE, XDP_DROP, UDP, "ip", "ip-group"];
 
 impl Contender {
     /// The one of this name.

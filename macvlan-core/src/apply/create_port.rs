@@ -6,20 +6,23 @@ use nix::errno::Errno;
 
 use crate::{
     apply::journal::Journal,
-    datapath::bpf::hooks::port_programs::PortPrograms,
     discovery::locked_master::LockedMaster,
     kernel::{
         crash,
         ethtool::Ethtool,
         netlink::{
             Netlink, kernel_errno,
+            link::Link,
             macvlan::{NewChild, OWNER_ALIAS},
             port::NewPair,
         },
+        netns::Netns,
     },
     model::port::{port_names, port_number},
-    plan::planned::{PlannedChild, Target},
+    plan::planned::PlannedChild,
 };
+
+pub use crate::datapath::bpf::hooks::port_programs::PortPrograms;
 
 /// How often another number is drawn where one is taken.
 const TRIES: usize = 16;
@@ -39,15 +42,12 @@ pub async fn create_ports(
         let cannot = || format!("cannot add child {:?}", child.name);
         let programs = match &mut programs {
             Some(programs) => programs,
-            none => none.insert(PortPrograms::load().context(NEEDS_BPF).with_context(cannot)?),
+            none => none.insert(PortPrograms::load().with_context(cannot)?),
         };
         create(locked, journal, child, programs).await.with_context(cannot)?;
     }
     Ok(())
 }
-
-/// A port without programs hears and says nothing.
-const NEEDS_BPF: &str = "a port needs BPF, which is unavailable; kind=macvlan needs none";
 
 async fn create(
     locked: &LockedMaster,
@@ -55,39 +55,20 @@ async fn create(
     child: &PlannedChild,
     programs: &mut PortPrograms,
 ) -> Result<()> {
-    let (netlink, own) = (&locked.netlink, &locked.master.netns);
-    let number = make_macvlan(locked, child).await?;
-    let (macvlan, host_end) = (index_of(number, Half::Macvlan), index_of(number, Half::HostEnd));
-    journal.made(own, netlink, macvlan);
-    crash::point("making the macvlan of a port")?;
-    let link = netlink.link_by_index(macvlan, None).await?.context(VANISHED)?;
-    let (mac, names) = (link.mac.context("it has no MAC")?, port_names(number));
-    let pair = NewPair { index: host_end, name: &names.host_end, peer: &child.name, mac, mtu: link.mtu };
-    netlink.create_port_pair(&pair, &child.netns).await?;
-    journal.made(own, netlink, host_end);
-    crash::point("making the pair of a port")?;
-    for (index, name) in [(macvlan, &names.macvlan), (host_end, &names.host_end)] {
-        programs.put(name)?;
-        netlink.restrict_ipv6_if_there(index).await?;
-    }
-    finish(journal, netlink, child, (macvlan, host_end)).await
-}
-
-/// Brings the devices of a port up, its macvlan last, and gives it its addresses.
-async fn finish(
-    journal: &mut Journal,
-    netlink: &Netlink,
-    child: &PlannedChild,
-    (macvlan, host_end): (u32, u32),
-) -> Result<()> {
     let inside = journal.socket(&child.netns)?;
-    let end = inside.link_by_name(&child.name).await?.context(VANISHED)?.index;
-    receive_redirected(child)?;
-    let up = child.settings.up.unwrap_or(true);
-    inside.finish_child(end, OWNER_ALIAS, up).await?;
-    netlink.finish_child(host_end, OWNER_ALIAS, up).await?;
-    netlink.finish_child(macvlan, OWNER_ALIAS, up).await?;
-    crash::point("finishing a port")?;
+    let device = NewChild {
+        master: locked.master.index,
+        name: &child.name,
+        kind: child.kind,
+        mode: child.mode,
+        mac: child.settings.mac,
+        mtu: child.settings.mtu,
+        bcqueuelen: child.settings.bcqueuelen,
+    };
+    let (own, up) = (&locked.netlink, child.settings.up.unwrap_or(true));
+    let port = NewPort { own, inside: &inside, netns: &child.netns, device, maker: OWNER_ALIAS, up };
+    let note = |index| journal.made(&locked.master.netns, own, index);
+    let end = make_port(&port, programs, note).await?.index;
     for net in &child.addresses {
         inside.add_address(end, *net).await?;
     }
@@ -98,33 +79,76 @@ async fn finish(
     Ok(())
 }
 
+/// A port that is to be made.
+pub struct NewPort<'a> {
+    /// A socket in the master's namespace.
+    pub own: &'a Netlink,
+    /// A socket in the port's namespace.
+    pub inside: &'a Netlink,
+    /// The port's namespace.
+    pub netns: &'a Netns,
+    /// The port's name, and what its macvlan is to be.
+    pub device: NewChild<'a>,
+    /// For whom: the alias of its macvlan.
+    pub maker: &'a str,
+    /// Up, or down.
+    pub up: bool,
+}
+
+/// Makes a port, and gives the end in its namespace. `made` is told of each device in the master's namespace.
+///
+/// # Errors
+///
+/// The kernel refuses a device or a program.
+pub async fn make_port(
+    port: &NewPort<'_>,
+    programs: &mut PortPrograms,
+    mut made: impl FnMut(u32),
+) -> Result<Link> {
+    let NewPort { own, inside, device, .. } = port;
+    let number = make_macvlan(own, device).await?;
+    let (macvlan, host_end) = (index_of(number, Half::Macvlan), index_of(number, Half::HostEnd));
+    made(macvlan);
+    crash::point("making the macvlan of a port")?;
+    let link = own.link_by_index(macvlan, None).await?.context(VANISHED)?;
+    let (mac, names) = (link.mac.context("it has no MAC")?, port_names(number));
+    let pair = NewPair { index: host_end, name: &names.host_end, peer: device.name, mac, mtu: link.mtu };
+    own.create_port_pair(&pair, port.netns).await?;
+    made(host_end);
+    crash::point("making the pair of a port")?;
+    for (index, name) in [(macvlan, &names.macvlan), (host_end, &names.host_end)] {
+        programs.put(name)?;
+        own.restrict_ipv6_if_there(index).await?;
+    }
+    let end = inside.link_by_name(device.name).await?.context(VANISHED)?;
+    receive_redirected(port.netns, device.name)?;
+    inside.finish_child(end.index, port.maker, port.up).await?;
+    own.finish_child(host_end, port.maker, port.up).await?;
+    own.finish_child(macvlan, port.maker, port.up).await?;
+    crash::point("finishing a port")?;
+    Ok(end)
+}
+
 const VANISHED: &str = "it vanished while it was made";
 
 /// A veth takes what XDP sends it from another device only while it receives in batches (`veth_xdp_xmit` in
 /// drivers/net/veth.c): with an XDP program of its own, or with GRO.
-fn receive_redirected(child: &PlannedChild) -> Result<()> {
-    let name = child.name.parse()?;
+fn receive_redirected(netns: &Netns, name: &str) -> Result<()> {
+    let name = name.parse()?;
     let set = || Ethtool::open(name)?.set_gro(true);
-    if child.target == Target::Own { set() } else { child.netns.run(set) }
+    // To enter even one's own needs `CAP_SYS_ADMIN`.
+    if Netns::current()?.id() == netns.id() { set() } else { netns.run(set) }
 }
 
 /// Makes the macvlan of a port. Gives the number of the port.
-async fn make_macvlan(locked: &LockedMaster, child: &PlannedChild) -> Result<u32> {
+async fn make_macvlan(own: &Netlink, device: &NewChild<'_>) -> Result<u32> {
     let mut tries = 0;
     loop {
         let number = port_number(getrandom::u32().context("cannot draw the number of a port")?);
         let name = port_names(number).macvlan;
-        let new = NewChild {
-            master: locked.master.index,
-            name: &name,
-            kind: child.kind,
-            mode: child.mode,
-            mac: child.settings.mac,
-            mtu: child.settings.mtu,
-            bcqueuelen: child.settings.bcqueuelen,
-        };
+        let new = NewChild { name: &name, ..device.clone() };
         tries += 1;
-        match locked.netlink.create_port_macvlan(index_of(number, Half::Macvlan), &new).await {
+        match own.create_port_macvlan(index_of(number, Half::Macvlan), &new).await {
             Ok(()) => return Ok(number),
             // The index or the name is another port's.
             Err(error) if is_taken(&error) && tries < TRIES => {}

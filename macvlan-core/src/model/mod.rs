@@ -20,7 +20,7 @@ pub(crate) mod neighbours;
 pub mod options;
 pub mod own_mac;
 pub mod parse;
-pub(crate) mod port;
+pub mod port;
 pub mod printable;
 pub mod rates;
 pub mod request;

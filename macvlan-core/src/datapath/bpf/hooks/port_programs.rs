@@ -26,6 +26,10 @@ impl PortPrograms {
     ///
     /// The process lacks a capability, or the kernel takes no such programs.
     pub fn load() -> Result<Self> {
+        Self::load_both().context("a port needs BPF, which is unavailable; kind=macvlan needs none")
+    }
+
+    fn load_both() -> Result<Self> {
         let mut loader = EbpfLoader::new();
         for name in names::MAPS.into_iter().filter(|name| ![names::FILTER, names::INDEX].contains(name)) {
             loader.map_max_entries(name, 1);
