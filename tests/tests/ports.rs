@@ -9,11 +9,12 @@ use macvlan_tests::{
     deny,
     fail::wait_for,
     following::Following,
-    frames::{Marker, marked},
+    frames::{EXPERIMENTAL, Marker, marked},
     lab::{FAMILIES, Family, Lab, Station},
     needs, require,
     sniff::{Injector, Tap},
     talk::{is_silent, ping, reach_each_other, tcp_transfer},
+    tracer::Tracer,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -258,5 +259,35 @@ fn a_port_that_is_held_to_its_mac_sends_under_no_other() {
         fast.ns.ip("link set fast address 02:00:00:00:09:99");
         assert_eq!(child(&status(&lab), "fast")["address"], fast.mac.to_string());
         assert!(is_silent(&fast, lab.wire.ip.into()), "{args:?}");
+    }
+}
+
+#[test]
+fn frames_to_a_port_are_traced_and_limited_as_those_to_other_children() {
+    needs!(require::lab, require::binary);
+    for args in DEMULTIPLEXERS {
+        let lab = Lab::new();
+        let fast = port(&lab, args);
+        let mut heard = Tap::on_protocol(&fast.ns, "fast", EXPERIMENTAL);
+        let marker = Marker::new();
+        let tracer = Tracer::start(&lab, &[]);
+        Injector::new(&lab.wire.ns, &lab.wire.dev).send(&marked(fast.mac, lab.wire.mac, marker));
+        heard.wait_for(marker, 1);
+        tracer.wait_for(marker, 1);
+        let traced = tracer.of(marker);
+        assert_eq!(traced.len(), 1, "once, {args:?}: {traced:#?}");
+        assert!(tracer.stop().status.success());
+
+        lab.ctl(&["child", "set", "eth0", "fast,rate-rx=10pps"]).succeeded();
+        let attached = Attached::new(&lab, &[]);
+        let before = attached.stats();
+        let marker = Marker::new();
+        Injector::new(&lab.wire.ns, &lab.wire.dev).send_times(&marked(fast.mac, lab.wire.mac, marker), 200);
+        let dropped = wait_for("frames beyond the rate to be dropped", || {
+            let gained = (&attached.stats() - &before).all();
+            let dropped = gained.iter().find(|(_, what, reason, _)| (*what, *reason) == ("drops", "rate"));
+            dropped.map(|(_, _, _, count)| count.packets).filter(|count| *count > 100)
+        });
+        assert!(heard.received(marker) as u64 <= 200 - dropped, "{args:?}");
     }
 }

@@ -32,12 +32,15 @@ use crate::{
         cpu::{Cpus, Side},
         frames::{self, PORT},
         generator::Generator,
-        traffic::joined,
+        traffic::{is_timeout, joined},
     },
 };
 
 /// How long a sleeping program waits before it looks again whether it is over.
 const NAP: u16 = 5;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How long a program may take over what the generator has sent.
 const SETTLED: Duration = Duration::from_millis(5);
@@ -193,14 +196,21 @@ impl Lab {
         let socket = &self.sink.try_clone().context("cannot share a socket")?;
         without_checksums(socket)?;
         socket.connect((self.station.party()?.address, PORT)).context("cannot send datagrams")?;
-        socket.set_read_timeout(Some(Duration::from_millis(200))).context("cannot limit reading")?;
+        socket.set_read_timeout(Some(PATIENCE)).context("cannot limit reading")?;
         let mut histogram = Histogram::<u64>::new(3).context("cannot keep times")?;
         let start = Instant::now();
         while start.elapsed() < time {
             let sent = Instant::now();
             socket.send(&[0; 18]).context("cannot ask")?;
-            socket.recv(&mut [0; 64]).context("there is no answer")?;
-            histogram.record(sent.elapsed().as_nanos() as u64).context("cannot keep a time")?;
+            match socket.recv(&mut [0; 64]) {
+                Ok(_) => histogram.record(sent.elapsed().as_nanos() as u64).context("cannot keep a time")?,
+                // One that is lost has no time.
+                Err(error) if is_timeout(&error) => {}
+                Err(error) => return Err(error).context("cannot hear an answer"),
+            }
+        }
+        if histogram.is_empty() {
+            bail!("there is no answer");
         }
         Ok(histogram.value_at_quantile(0.5) as f64 * 1e-9)
     }
