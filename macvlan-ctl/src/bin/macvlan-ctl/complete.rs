@@ -125,7 +125,7 @@ fn values(key: &str) -> Vec<Candidate> {
         "netns" => return namespaces().into_iter().chain(containers()).collect(),
         "group" => return groups().into_iter().chain([("none".to_owned(), None)]).collect(),
         "mode" => &["bridge", "vepa", "private", "passthru", "source"],
-        "kind" => &["macvlan", "macvtap"],
+        "kind" => &["macvlan", "macvtap", "port"],
         "anti-spoof" => &["off", "mac", "ip"],
         "vepa-reflect" => &["switch", "local"],
         "isolation" => &["strict"],
