@@ -72,9 +72,14 @@ fn what_stands_in_the_way_is_named() {
     assert!(!has_program(&port), "it was taken off again");
     let server = serve(&lab, &port);
     let busy = refusal(&["xsk", "serve", "eth0", "/run/other.sock"]);
-    let expected = "cannot put a program on \"eth0\": device or resource busy: another XDP program is on it; see: ip link";
-    assert_eq!(busy, format!("macvlan-ctl: {expected}"));
+    let cannot = "macvlan-ctl: cannot put a program on \"eth0\":";
+    assert_eq!(busy, format!("{cannot} another XDP program is on it; see: ip link"));
     drop(server);
+    for (at, device) in [(&port.station, "eth0"), (&port.peer, "peer0")] {
+        at.ns.ip(&format!("link set {device} mtu 9000"));
+    }
+    let large = refusal(&["xsk", "serve", "eth0", "/run/other.sock"]);
+    assert_eq!(large, format!("{cannot} its frames are too large for XDP; set a smaller MTU at both ends"));
 }
 
 #[test]
