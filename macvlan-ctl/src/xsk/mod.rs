@@ -12,7 +12,7 @@ mod port;
 mod request;
 mod seqpacket;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
 use macvlan_core::kernel::{errno::errno, ifname::IfName, netlink::Netlink, xsk::redirect::Redirect};
@@ -105,11 +105,12 @@ impl Server {
     }
 }
 
-fn refused(name: &str, error: &std::io::Error) -> anyhow::Error {
-    let remedy = match error.raw_os_error() {
-        Some(libc::EBUSY) => ": another XDP program is on it; see: ip link",
-        Some(libc::ERANGE) => ": its frames are too large for XDP; set a smaller MTU at both ends",
-        _ => "",
+fn refused(name: &str, error: &io::Error) -> anyhow::Error {
+    let reason = match error.raw_os_error() {
+        Some(libc::EBUSY) => "another XDP program is on it; see: ip link".to_owned(),
+        // A veth, whose frames have to fit into a page.
+        Some(libc::ERANGE) => "its frames are too large for XDP; set a smaller MTU at both ends".to_owned(),
+        _ => errno(error),
     };
-    anyhow!("cannot put a program on {name:?}: {}{remedy}", errno(error))
+    anyhow!("cannot put a program on {name:?}: {reason}")
 }

@@ -103,7 +103,6 @@ impl Port {
                 anyhow!("queue {queue} of {name} has a socket: end the program that holds it")
             }
             Some(libc::EINVAL) => anyhow!("{name} has no queue {queue}"),
-            Some(libc::ENETDOWN) => anyhow!("{name} is down"),
             _ => anyhow!("cannot bind to queue {queue} of {name}: {}", errno(error)),
         }
     }

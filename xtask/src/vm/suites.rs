@@ -25,7 +25,7 @@ const MOST: Suite =
     Suite { name: "", program: "", filters: &[], hardware: Hardware::Cards, long: false, without: &[] };
 
 /// All of them.
-pub const SUITES: [Suite; 12] = [
+pub const SUITES: [Suite; 13] = [
     Suite {
         name: "verifier",
         program: "programs",
@@ -58,6 +58,13 @@ pub const SUITES: [Suite; 12] = [
     Suite { name: "shim", program: "shim", ..MOST },
     Suite { name: "rates", program: "guard_pace", ..MOST },
     Suite { name: "contenders", program: "contenders", ..MOST },
+    Suite {
+        name: "user space",
+        program: "user_space",
+        // The others need programs that the machine has no room for.
+        filters: &["hand_over", "hostile", "plugin", "server::it", "server::what"],
+        ..MOST
+    },
     Suite { name: "contract", program: "traffic_matrix", long: true, ..MOST },
     Suite {
         name: "wifi",
