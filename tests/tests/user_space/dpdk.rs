@@ -44,8 +44,8 @@ fn it_sends_back_what_it_gets() {
     let lab = Lab::new();
     let port = Port::new(&lab);
     let mut command = lab.command(&port.station.ns, "dpdk-testpmd");
-    let testpmd = Testpmd::start(&mut command, "iface=eth0", "io");
-    testpmd.wait_for("io packet forwarding");
+    let testpmd = Testpmd::start(&mut command, "iface=eth0", "macswap");
+    testpmd.wait_for("macswap packet forwarding");
     let mut tap = Tap::on_device(&port.peer.ns, &port.peer.dev);
     let injector = Injector::new(&port.peer.ns, &port.peer.dev);
     // It throws away what came before it began.

@@ -75,9 +75,9 @@ fn what_stands_in_the_way_is_named() {
     let cannot = "macvlan-ctl: cannot put a program on \"eth0\":";
     assert_eq!(busy, format!("{cannot} another XDP program is on it; see: ip link"));
     drop(server);
-    for (at, device) in [(&port.station, "eth0"), (&port.peer, "peer0")] {
-        at.ns.ip(&format!("link set {device} mtu 9000"));
-    }
+    lab.wire.ns.ip(&format!("link set {} mtu 9000", lab.port));
+    lab.host.ns.ip("link set eth0 mtu 9000");
+    lab.ctl(&["child", "set", "eth0", "eth0,mtu=9000"]).succeeded();
     let large = refusal(&["xsk", "serve", "eth0", "/run/other.sock"]);
     assert_eq!(large, format!("{cannot} its frames are too large for XDP; set a smaller MTU at both ends"));
 }
