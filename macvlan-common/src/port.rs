@@ -11,6 +11,16 @@ pub const FIRST_INDEX: u32 = 0x6e00_0000;
 /// How many numbers of ports there may be. 0 is none.
 pub const NUMBERS: u32 = 1 << 22;
 
+/// The first number of ports that take nothing from XDP: before Linux 5.13 a veth does so only while it has an XDP
+/// program of its own (`veth_xdp_xmit` in drivers/net/veth.c).
+pub const FIRST_WITHOUT_XDP: u32 = NUMBERS / 2;
+
+/// Whether the port with this number takes what XDP on the master sends to it.
+#[inline(always)]
+pub const fn takes_redirected(number: u32) -> bool {
+    number != 0 && number < FIRST_WITHOUT_XDP
+}
+
 /// Which of a port's two devices in the master's namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Half {

@@ -105,8 +105,38 @@ pub async fn make_port(
     programs: &mut PortPrograms,
     mut made: impl FnMut(u32),
 ) -> Result<Link> {
+    let (number, end) = match make_devices(port, true, &mut made).await? {
+        (number, end) if polls_by_gro(port, &end)? => (number, end),
+        (number, _) => {
+            let devices = [Half::Macvlan, Half::HostEnd].map(|half| index_of(number, half));
+            port.own.delete_links(&devices).await?;
+            make_devices(port, false, &mut made).await?
+        }
+    };
+    let NewPort { own, inside, maker, up, .. } = *port;
+    let (macvlan, host_end) = (index_of(number, Half::Macvlan), index_of(number, Half::HostEnd));
+    let names = port_names(number);
+    for (index, name) in [(macvlan, &names.macvlan), (host_end, &names.host_end)] {
+        programs.put(name)?;
+        own.restrict_ipv6_if_there(index).await?;
+    }
+    inside.finish_child(end.index, maker, up).await?;
+    own.finish_child(host_end, maker, up).await?;
+    own.finish_child(macvlan, maker, up).await?;
+    crash::point("finishing a port")?;
+    Ok(end)
+}
+
+const VANISHED: &str = "it vanished while it was made";
+
+/// Makes the macvlan of a port, then its pair. Gives the number of the port, and the end in its namespace.
+async fn make_devices(
+    port: &NewPort<'_>,
+    takes_redirected: bool,
+    made: &mut impl FnMut(u32),
+) -> Result<(u32, Link)> {
     let NewPort { own, inside, device, .. } = port;
-    let number = make_macvlan(own, device).await?;
+    let number = make_macvlan(own, device, takes_redirected).await?;
     let (macvlan, host_end) = (index_of(number, Half::Macvlan), index_of(number, Half::HostEnd));
     made(macvlan);
     crash::point("making the macvlan of a port")?;
@@ -116,35 +146,31 @@ pub async fn make_port(
     own.create_port_pair(&pair, port.netns).await?;
     made(host_end);
     crash::point("making the pair of a port")?;
-    for (index, name) in [(macvlan, &names.macvlan), (host_end, &names.host_end)] {
-        programs.put(name)?;
-        own.restrict_ipv6_if_there(index).await?;
-    }
-    let end = inside.link_by_name(device.name).await?.context(VANISHED)?;
-    receive_redirected(port.netns, device.name)?;
-    inside.finish_child(end.index, port.maker, port.up).await?;
-    own.finish_child(host_end, port.maker, port.up).await?;
-    own.finish_child(macvlan, port.maker, port.up).await?;
-    crash::point("finishing a port")?;
-    Ok(end)
+    Ok((number, inside.link_by_name(device.name).await?.context(VANISHED)?))
 }
 
-const VANISHED: &str = "it vanished while it was made";
-
-/// A veth takes what XDP sends it from another device only while it receives in batches (`veth_xdp_xmit` in
-/// drivers/net/veth.c): with an XDP program of its own, or with GRO.
-fn receive_redirected(netns: &Netns, name: &str) -> Result<()> {
-    let name = name.parse()?;
-    let set = || Ethtool::open(name)?.set_gro(true);
+/// Has the end of a port take what XDP sends into the other one, which a veth does only while it polls
+/// (`veth_xdp_xmit` in drivers/net/veth.c): with an XDP program of its own or, from Linux 5.13, with GRO. Gives whether
+/// GRO does that: before, a new veth has it, and it means nothing.
+fn polls_by_gro(port: &NewPort<'_>, end: &Link) -> Result<bool> {
+    const GRO: &str = "rx-gro";
+    let name = end.name.parse()?;
+    let set = || {
+        let device = Ethtool::open(name)?;
+        let has_gro = device.offloads()?.get(GRO).copied().unwrap_or(false);
+        device.set_gro(true)?;
+        Ok(!has_gro)
+    };
     // To enter even one's own needs `CAP_SYS_ADMIN`.
-    if Netns::current()?.id() == netns.id() { set() } else { netns.run(set) }
+    if Netns::current()?.id() == port.netns.id() { set() } else { port.netns.run(set) }
 }
 
 /// Makes the macvlan of a port. Gives the number of the port.
-async fn make_macvlan(own: &Netlink, device: &NewChild<'_>) -> Result<u32> {
+async fn make_macvlan(own: &Netlink, device: &NewChild<'_>, takes_redirected: bool) -> Result<u32> {
     let mut tries = 0;
     loop {
-        let number = port_number(getrandom::u32().context("cannot draw the number of a port")?);
+        let random = getrandom::u32().context("cannot draw the number of a port")?;
+        let number = port_number(random, takes_redirected);
         let name = port_names(number).macvlan;
         let new = NewChild { name: &name, ..device.clone() };
         tries += 1;

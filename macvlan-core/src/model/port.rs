@@ -1,6 +1,6 @@
 //! What makes a child a port: see [`macvlan_common::port`].
 
-use macvlan_common::port::{Half, index_of, port_of};
+use macvlan_common::port::{FIRST_WITHOUT_XDP, Half, NUMBERS, index_of, port_of};
 
 use crate::kernel::netlink::link::Link;
 
@@ -47,13 +47,18 @@ pub fn port_names(number: u32) -> PortNames {
     PortNames { macvlan: format!("mvp{number:06x}m"), host_end: format!("mvp{number:06x}h") }
 }
 
-/// The number of a new port, from a random one.
-pub fn port_number(random: u32) -> u32 {
-    1 + random % (macvlan_common::port::NUMBERS - 1)
+/// The number of a new port, from a random one; of one that takes what XDP sends to it, or not.
+pub fn port_number(random: u32, takes_redirected: bool) -> u32 {
+    match takes_redirected {
+        true => 1 + random % (FIRST_WITHOUT_XDP - 1),
+        false => FIRST_WITHOUT_XDP + random % (NUMBERS - FIRST_WITHOUT_XDP),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use macvlan_common::port::takes_redirected;
+
     use super::*;
     use crate::kernel::ifname::IfName;
 
@@ -61,7 +66,7 @@ mod tests {
     fn both_devices_are_told_by_index_and_kind() {
         let link =
             |index, kind: &str| Link { index, kind: Some(kind.into()), name: "a".into(), ..Link::default() };
-        let number = port_number(u32::MAX);
+        let number = port_number(u32::MAX, true);
         let (macvlan, end) = (index_of(number, Half::Macvlan), index_of(number, Half::HostEnd));
         let port = Port::of_macvlan(&link(macvlan, "macvlan")).unwrap();
         assert_eq!((port.number, port.index_of(Half::HostEnd)), (number, end));
@@ -77,9 +82,11 @@ mod tests {
 
     #[test]
     fn every_number_that_is_drawn_has_names_and_indexes() {
-        for random in [0, 1, u32::MAX, u32::MAX / 2] {
-            let number = port_number(random);
-            assert!(number > 0 && number < macvlan_common::port::NUMBERS);
+        for (random, fast) in
+            [0, 1, u32::MAX, u32::MAX / 2].into_iter().flat_map(|random| [(random, true), (random, false)])
+        {
+            let number = port_number(random, fast);
+            assert!(number > 0 && number < NUMBERS && takes_redirected(number) == fast);
             let PortNames { macvlan, host_end } = port_names(number);
             assert!(macvlan != host_end && macvlan.len().max(host_end.len()) <= IfName::MAX_LEN);
         }
