@@ -7,7 +7,7 @@ use macvlan_tests::{
     cli::{self, run},
     control::{child, named, spec, status},
     deny,
-    fail::wait_for,
+    fail::{OrFail as _, wait_for},
     following::Following,
     frames::{EXPERIMENTAL, Marker, marked},
     lab::{FAMILIES, Family, Lab, Station},
@@ -289,5 +289,25 @@ fn frames_to_a_port_are_traced_and_limited_as_those_to_other_children() {
             dropped.map(|(_, _, _, count)| count.packets).filter(|count| *count > 100)
         });
         assert!(heard.received(marker) as u64 <= 200 - dropped, "{args:?}");
+    }
+}
+
+/// From Linux 5.13 on. Without native XDP, TC sends them on from its macvlan.
+#[test]
+fn native_xdp_hands_frames_to_a_port_past_its_macvlan() {
+    needs!(require::lab, require::tcx, require::binary);
+    const TIMES: usize = 100;
+    for args in DEMULTIPLEXERS {
+        let lab = Lab::new();
+        let fast = port(&lab, args);
+        let parts = parts(&lab);
+        let macvlan = parts.iter().find(|part| part["address"] == fast.mac.to_string());
+        let macvlan = macvlan.and_then(|part| part["ifname"].as_str()).or_fail("find the macvlan");
+        let mut heard = Tap::on_protocol(&fast.ns, "fast", EXPERIMENTAL);
+        let (marker, before) = (Marker::new(), lab.host.ns.received(macvlan));
+        Injector::new(&lab.wire.ns, &lab.wire.dev).send_times(&marked(fast.mac, lab.wire.mac, marker), TIMES);
+        heard.wait_for(marker, TIMES);
+        let through = lab.host.ns.received(macvlan) - before;
+        assert_eq!(through >= TIMES as u64, args.is_empty(), "{through} through the macvlan, {args:?}");
     }
 }

@@ -25,7 +25,7 @@ const MOST: Suite =
     Suite { name: "", program: "", filters: &[], hardware: Hardware::Cards, long: false, without: &[] };
 
 /// All of them.
-pub const SUITES: [Suite; 13] = [
+pub const SUITES: [Suite; 14] = [
     Suite {
         name: "verifier",
         program: "programs",
@@ -58,6 +58,7 @@ pub const SUITES: [Suite; 13] = [
     Suite { name: "shim", program: "shim", ..MOST },
     Suite { name: "rates", program: "guard_pace", ..MOST },
     Suite { name: "contenders", program: "contenders", ..MOST },
+    Suite { name: "ports", program: "ports", filters: &["everybody_reaches", "changes_in_all"], ..MOST },
     Suite {
         name: "user space",
         program: "user_space",
