@@ -14,7 +14,7 @@ use macvlan_common::{
 };
 use macvlan_core::kernel::netlink::{Netlink, kind::Kind};
 
-use crate::{cli, control::spec, fail::OrFail as _, mounts::Mounts, netns::Netns, station::Ipv6};
+use crate::{cli, fail::OrFail as _, mounts::Mounts, netns::Netns, station::Ipv6};
 
 pub use crate::station::{FAMILIES, Family, Station};
 
@@ -244,7 +244,8 @@ impl Lab {
     fn make_port(&self, child: &Station, mode: Mode) {
         let master = self.host.dev.as_str();
         self.host.ns.ip(&format!("link set {master} up"));
-        let port = spec(child, &format!("kind=port,mode={}", mode.as_str()));
+        let Station { ns, dev, mac, .. } = child;
+        let port = format!("{dev},kind=port,mode={},netns={},mac={mac}", mode.as_str(), ns.path().display());
         self.ctl(&["attach", master, "--child", &port]).succeeded();
         self.ctl(&["detach", master]).succeeded();
     }

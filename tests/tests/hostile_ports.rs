@@ -25,6 +25,9 @@ fn port(lab: &Lab, settings: &str) -> Station {
     fast
 }
 
+/// A way to send a frame.
+type Send<'a> = &'a dyn Fn(&[u8]);
+
 /// The guard is on the macvlan, which no socket of the container goes past.
 #[test]
 fn a_held_port_passes_for_nobody_by_whatever_socket() {
@@ -39,7 +42,7 @@ fn a_held_port_passes_for_nobody_by_whatever_socket() {
     let (forged, honest) = (Marker::new(), Marker::new());
     let invented = Mac::new([0x02, 0, 0, 0, 7, 7]);
     let xdp = XdpSender::new(&fast.ns, "fast");
-    let send: [&dyn Fn(&[u8]); 3] = [
+    let send: [Send<'_>; 3] = [
         &|frame| Injector::new(&fast.ns, "fast").send(frame),
         &|frame| Injector::new(&fast.ns, "fast").past_tc().send(frame),
         &|frame| xdp.send(frame),

@@ -3,7 +3,7 @@
 use macvlan_core::model::options::{DropUnknown, IngressChoice, Options, SingleMac, XdpChoice};
 use serde::Serialize;
 
-use crate::bench::{path::Path, user_space::UDP};
+use crate::bench::path::Path;
 
 /// How namespaces are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +176,9 @@ pub const SHIM: &str = "shim";
 
 /// As above.
 pub const BRIDGE: &str = "bridge";
+
+/// Of those who process frames themselves.
+pub const UDP: &str = "udp-socket";
 
 /// As above.
 pub const XDP_DROP: &str = "xdp-drop";

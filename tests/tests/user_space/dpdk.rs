@@ -35,7 +35,7 @@ fn it_answers_on_a_socket_of_its_own() {
     let mut command = lab.command(&port.station.ns, "dpdk-testpmd");
     let testpmd = Testpmd::start(&mut command, "iface=eth0", "icmpecho");
     testpmd.wait_for("icmpecho packet forwarding");
-    assert!(ping(&port.peer, port.station.ip.into()), "{}", testpmd.output());
+    assert!(ping(port.peer, port.station.ip.into()), "{}", testpmd.output());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn it_gets_the_map_of_sockets_by_the_plugins_handshake() {
     let device = format!("iface=eth0,use_cni=1,dp_path={SOCKET}");
     let testpmd = Testpmd::start(&mut command, &device, "icmpecho");
     testpmd.wait_for("icmpecho packet forwarding");
-    assert!(ping(&port.peer, port.station.ip.into()), "{}", testpmd.output());
+    assert!(ping(port.peer, port.station.ip.into()), "{}", testpmd.output());
     // It has the queue: nobody else gets it meanwhile.
     let busy = "/xsk_nak,queue 0 of eth0 has a socket: end the program that holds it";
     assert_eq!(Client::new(&lab).ask("/xsk,0").text(), busy);

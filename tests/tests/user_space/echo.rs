@@ -33,7 +33,7 @@ fn command(lab: &Lab, port: &Port, user: u32) -> Command {
 #[track_caller]
 pub fn start(lab: &Lab, port: &Port) -> Daemon {
     let echo = Daemon::start(command(lab, port, USER).stdout(Stdio::null()).stderr(Stdio::null()));
-    assert!(ping(&port.peer, port.station.ip.into()), "no answer");
+    assert!(ping(port.peer, port.station.ip.into()), "no answer");
     echo
 }
 
@@ -43,7 +43,7 @@ fn a_program_without_privileges_answers() {
     let lab = Lab::new();
     let port = Port::new(&lab);
     let _server = serve(&lab, &port);
-    assert!(is_silent(&port.peer, port.station.ip.into()), "the device has no address");
+    assert!(is_silent(port.peer, port.station.ip.into()), "the device has no address");
     let _echo = start(&lab, &port);
     let client = port.peer.ns.enter(|| UdpSocket::bind((port.peer.ip, 0))).or_fail("open a socket");
     client.set_read_timeout(Some(PATIENCE)).or_fail("set a time limit");
@@ -71,7 +71,7 @@ fn a_queue_is_free_again_once_its_program_ends_and_no_sooner() {
             reason.contains("/xsk_nak,queue 0 of eth0 has a socket: end the program that holds it"),
             "{reason}"
         );
-        assert!(ping(&port.peer, port.station.ip.into()), "the first is not disturbed");
+        assert!(ping(port.peer, port.station.ip.into()), "the first is not disturbed");
         echo.signal(Signal::SIGKILL);
     }
 }

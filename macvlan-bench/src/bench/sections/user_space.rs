@@ -23,7 +23,7 @@ use crate::{
         quantity,
         rounds::Cell,
         run::Run,
-        user_space::{Program, Station, WAYS, Way},
+        user_space::{WAYS, Way, program::Program, station::Station},
         wiring::DEVICE,
     },
     lab::{

@@ -10,7 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::bench::user_space::{BATCH, Program, Station, failure, rings::Shared, turn_around};
+use crate::bench::user_space::{
+    program::{BATCH, Program, failure, turn_around},
+    rings::Shared,
+    station::Station,
+};
 
 const BLOCK_SIZE: u32 = 1 << 16;
 
@@ -89,15 +93,17 @@ impl Program for Packet {
     fn take(&mut self, answers: bool) -> io::Result<usize> {
         let start = (self.next * BLOCK_SIZE) as usize;
         let block = self.ring.at(start).cast::<libc::tpacket_block_desc>();
-        // SAFETY: a block begins with this header, which the kernel writes before its status.
+        // SAFETY: a block begins with this header; nothing is read.
         let header = unsafe { &raw mut (*block).hdr.bh1 };
+        // SAFETY: as above.
+        let status = unsafe { &raw mut (*header).block_status };
         // SAFETY: an aligned word that both sides change as an atomic one.
-        let status = unsafe { AtomicU32::from_ptr(&raw mut (*header).block_status) };
-        if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
+        if unsafe { AtomicU32::from_ptr(status) }.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
             return Ok(0);
         }
         // SAFETY: the block is ours until its status says otherwise.
-        let (count, mut offset) = unsafe { ((*header).num_pkts, (*header).offset_to_first_pkt) };
+        let libc::tpacket_hdr_v1 { num_pkts: count, offset_to_first_pkt, .. } = unsafe { header.read() };
+        let mut offset = offset_to_first_pkt;
         for _ in 0..count {
             let at = start + offset as usize;
             // SAFETY: the kernel says that a header is there.
@@ -110,8 +116,7 @@ impl Program for Packet {
             offset += packet.tp_next_offset;
         }
         // SAFETY: as above.
-        let status = unsafe { AtomicU32::from_ptr(&raw mut (*header).block_status) };
-        status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        unsafe { AtomicU32::from_ptr(status) }.store(libc::TP_STATUS_KERNEL, Ordering::Release);
         self.next = (self.next + 1) % BLOCKS;
         Ok(count as usize)
     }

@@ -16,7 +16,10 @@ use nix::{
     sys::stat::{Mode, SFlag, makedev, mknod},
 };
 
-use crate::bench::user_space::{BATCH, Program, ROOM, Station, turn_around};
+use crate::bench::user_space::{
+    program::{BATCH, Program, ROOM, turn_around},
+    station::Station,
+};
 
 struct Tap {
     file: File,

@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    bench::user_space::{BATCH, Program, ROOM, Station, failure},
+    bench::user_space::{
+        program::{BATCH, Program, ROOM, failure},
+        station::Station,
+    },
     lab::frames::PORT,
 };
 

@@ -13,9 +13,9 @@ use macvlan_core::kernel::xsk::{
 };
 
 use crate::bench::user_space::{
-    BATCH, Program, Station, failure,
+    program::{BATCH, Program, failure, turn_around},
     rings::{Ring, Shared},
-    turn_around,
+    station::Station,
 };
 
 /// Frames in the memory: half of them for what comes, half for what is sent.

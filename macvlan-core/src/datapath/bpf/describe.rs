@@ -104,7 +104,11 @@ pub fn describe(
     }
     description.degraded.extend(ingress_need::degraded(record, members, config.flood));
     description.degraded.extend(crowded(maps, members)?);
-    description.degraded.extend(ports::degraded(record, members, on_master));
+    description.degraded.extend(ports::degraded(
+        record,
+        members,
+        (&on_master.name, on_master.leaves_checksums),
+    ));
     description.degraded.extend(isolation::degraded(record, members));
     description.degraded.extend(traced::degraded(record, directory));
     description.degraded.extend(on_master.degraded.iter().cloned());
