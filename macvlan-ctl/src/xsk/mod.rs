@@ -1,28 +1,35 @@
 //! Bound AF_XDP sockets for programs without privileges: `xsk serve` makes them and hands them over.
 //!
-//! [`serve`] puts a program on the device that gives frames to sockets ([`Redirect`]), and listens on a Unix socket
-//! (`listener`, `seqpacket`). Who may ask is told by the user id that the kernel names; what they ask is a message of
-//! text (`request`), which `conversation` answers; `handover` is what comes with a socket. The kernel keeps account:
-//! a queue has one socket, as long as somebody holds that.
+//! [`Server`] puts a program on the device that gives frames to sockets ([`Redirect`]), and listens on a Unix socket
+//! (`listener`, `client`). Who may ask is told by the user id that the kernel names; what they ask is a message of
+//! text (`request`), which `conversation` answers, on a thread for each client; `handover` is what comes with a
+//! socket. The kernel keeps account: a queue has one socket, as long as somebody holds that.
 
+mod client;
 mod conversation;
 mod handover;
 mod listener;
 mod port;
 mod request;
-mod seqpacket;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use macvlan_core::kernel::{errno::errno, ifname::IfName, netlink::Netlink, xsk::redirect::Redirect};
-use tokio::{sync::Semaphore, time};
 
-use crate::xsk::{conversation::converse, listener::Listener, port::Port};
+use crate::xsk::{
+    conversation::converse,
+    listener::{Listener, Place},
+    port::Port,
+};
 
-pub use crate::xsk::port::{Given, Tell};
-
-/// Connections at a time.
+/// Clients at a time.
 const MOST_CLIENTS: usize = 64;
 
 /// How often to look whether the device is still there.
@@ -45,24 +52,25 @@ pub struct Offer {
 pub struct Server {
     port: Arc<Port>,
     listener: Listener,
+    place: Place,
     users: Vec<u32>,
 }
 
 impl Server {
-    /// Puts the program on the device, and listens. `tell` hears what is given to whom.
+    /// Puts the program on the device, and listens.
     ///
     /// # Errors
     ///
     /// There is no such device, it cannot have the program, or the path is taken.
-    pub async fn start(offer: Offer, tell: Tell) -> Result<Self> {
+    pub async fn start(offer: Offer) -> Result<Self> {
         let name = offer.device.as_str();
-        let netlink = Netlink::open()?;
-        let Some(link) = netlink.link_by_name(name).await? else { bail!("no device {name:?}; see: ip link") };
+        let link = Netlink::open()?.link_by_name(name).await?;
+        let Some(link) = link else { bail!("no device {name:?}; see: ip link") };
         let redirect = Redirect::attach(link.index).map_err(|error| refused(name, &error))?;
-        let listener = Listener::bind(&offer.socket)?;
+        let (listener, place) = Listener::bind(&offer.socket)?;
         let (device, frames) = (offer.device, offer.frames);
-        let port = Arc::new(Port { netlink, device, index: link.index, redirect, frames, tell });
-        Ok(Self { port, listener, users: offer.users })
+        let port = Port { device, index: link.index, redirect, frames, binding: Mutex::default() };
+        Ok(Self { port: Arc::new(port), listener, place, users: offer.users })
     }
 
     /// Whether the program is in the driver, not behind it.
@@ -70,37 +78,38 @@ impl Server {
         self.port.redirect.is_native
     }
 
-    /// Serves clients for as long as the device is there.
+    /// Serves clients, on threads with the rights of the calling one, for as long as the device is there.
     ///
     /// # Errors
     ///
-    /// The device is gone.
-    pub async fn serve(&self) -> Result<()> {
-        tokio::select! {
-            ended = self.accept() => ended,
-            () = self.port_gone() => bail!("device {:?} is gone", self.port.device.as_str()),
+    /// No thread can be started, or the device is gone.
+    pub async fn serve(self) -> Result<()> {
+        let Self { port, listener, place: _place, users } = self;
+        let served = Arc::clone(&port);
+        let accept = move || accept(&served, &listener, &users);
+        thread::Builder::new().spawn(accept).context("cannot start a thread")?;
+        let netlink = Netlink::open()?;
+        while netlink.link_by_index(port.index, None).await?.is_some() {
+            tokio::time::sleep(LOOK).await;
         }
+        bail!("device {:?} is gone", port.device.as_str());
     }
+}
 
-    async fn accept(&self) -> Result<()> {
-        let seats = Arc::new(Semaphore::new(MOST_CLIENTS));
-        loop {
-            let client = self.listener.accept().await?;
-            let is_known = client.user == 0 || self.users.contains(&client.user);
-            // Strangers are hung up on, and whoever finds no seat.
-            if is_known && let Ok(seat) = Arc::clone(&seats).try_acquire_owned() {
-                let port = Arc::clone(&self.port);
-                tokio::spawn(async move {
-                    converse(&client, &port).await;
-                    drop(seat);
-                });
-            }
-        }
-    }
-
-    async fn port_gone(&self) {
-        while !matches!(self.port.link().await, Ok(None)) {
-            time::sleep(LOOK).await;
+fn accept(port: &Arc<Port>, listener: &Listener, users: &[u32]) {
+    loop {
+        let Ok(client) = listener.accept() else {
+            // It is gone again, or this process has as many open files as it may.
+            thread::sleep(LOOK);
+            continue;
+        };
+        // The server has the port, and so has this thread.
+        let has_seat = Arc::strong_count(port) < MOST_CLIENTS + 2;
+        // Strangers are hung up on, and whoever finds no seat.
+        if has_seat && (client.user == 0 || users.contains(&client.user)) {
+            let port = Arc::clone(port);
+            // Where no thread can be started, the client is hung up on.
+            let _ = thread::Builder::new().spawn(move || converse(&client, &port));
         }
     }
 }

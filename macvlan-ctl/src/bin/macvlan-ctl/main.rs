@@ -8,6 +8,7 @@ mod options;
 mod outcome;
 mod output;
 mod spec_help;
+mod xsk_args;
 
 use std::{io, process::ExitCode};
 
@@ -16,12 +17,13 @@ use clap::Parser as _;
 use macvlan_core::commands::status::status;
 
 use crate::{
-    args::{Child, Cli, Command, Xsk},
+    args::{Child, Cli, Command},
     commands::{
         apply, attach, bench, child, detach, doctor, generate, install_cni, monitor, run, stats, top, trace,
         xsk,
     },
     output::{print_children, print_status},
+    xsk_args::Xsk,
 };
 
 /// musl's allocator maps and unmaps memory for nearly every netlink message.

@@ -5,14 +5,11 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use macvlan_core::follow::privileges;
-use macvlan_ctl::xsk::{Given, Offer, Server};
+use macvlan_ctl::xsk::{Offer, Server};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{
-    args::{Cli, XskServe},
-    output::print_json,
-};
+use crate::{args::Cli, output::print_json, xsk_args::XskServe};
 
 /// What serving needs: sockets, their memory beyond the limit of locked memory and, before kernel 5.19, the map.
 const NEEDED: [Capability; 3] = [Capability::CAP_NET_RAW, Capability::CAP_IPC_LOCK, Capability::CAP_BPF];
@@ -35,13 +32,7 @@ pub async fn serve(cli: &Cli, args: &XskServe) -> Result<()> {
         users: args.users.clone(),
         frames: args.frames,
     };
-    let is_told = cli.verbose;
-    let tell = move |given: Given| {
-        if is_told {
-            tell(&given);
-        }
-    };
-    let server = Server::start(offer, Box::new(tell)).await?;
+    let server = Server::start(offer).await?;
     privileges::keep_only(&NEEDED.into_iter().collect())?;
     let xdp = if server.is_native() { "native" } else { "generic" };
     let (ifname, socket) = (args.device.as_str(), &args.socket.to_string_lossy());
@@ -53,13 +44,5 @@ pub async fn serve(cli: &Cli, args: &XskServe) -> Result<()> {
         ended = server.serve() => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-    }
-}
-
-fn tell(given: &Given) {
-    let Given { queue, process, user } = given;
-    match queue {
-        Some(queue) => eprintln!("macvlan-ctl: socket of queue {queue} to process {process}, uid {user}"),
-        None => eprintln!("macvlan-ctl: map of sockets to process {process}, uid {user}"),
     }
 }
