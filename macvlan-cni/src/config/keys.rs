@@ -74,12 +74,13 @@ const FOLDED: [&str; 5] =
     ["runtimeConfig", "prevResult", "ipam", VALID_ATTACHMENTS, FORMER_VALID_ATTACHMENTS];
 
 /// Our own keys.
-pub const OWN: [&str; 9] = [
+pub const OWN: [&str; 10] = [
     "antiSpoof",
     "duplicateWait",
     "group",
     "hostAccess",
     "isolation",
+    "macChange",
     "onMissingBpf",
     "rate",
     "singleMac",
