@@ -73,12 +73,17 @@ pub async fn remove(site: &Site, config: &Config, identity: &Attachment, target:
     } else {
         site.delete(&link).await?;
     }
+    let has_its_mac = mark.as_ref().is_none_or(|(_, mark)| link.mac == Some(mark.mac));
     if let Some((key, mark)) = mark {
         site::unmark(key, &mark)?;
     }
     // Only now: whoever looked at the children before may just have told the data path of it.
     let Some(lower) = link.lower.filter(|_| !config.link_in_container) else { return Ok(()) };
     let Some(master) = site.above.link_by_index(lower, None).await? else { return Ok(()) };
+    if !has_its_mac {
+        // One that was set from inside: another child may be known by it, and this one by its own.
+        return host_access::resync(&mut host_access::hold(&master.name).await?).await;
+    }
     if let (Some((master, _lock)), Some(mac)) = (site::lock(&site.above, config, &master).await?, link.mac) {
         warn(&host_access::leave(&site.above, &master, mac).await?);
     }

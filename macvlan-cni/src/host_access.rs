@@ -67,6 +67,7 @@ pub async fn join(
         host_access: Some(config.wants_host_access()),
         group: config.group.map(Some),
         anti_spoof: Some(config.anti_spoof),
+        mac_change: Some(config.mac_change),
         vepa_reflect: config.vepa_reflect,
         rate_scope: Some(config.rate.scope),
         ..PolicyChange::default()

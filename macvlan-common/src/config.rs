@@ -31,6 +31,9 @@ pub struct Config {
     /// to nobody to TC ingress then, which knows the host's. The programs set it; user space clears it when
     /// it writes another MAC of the master.
     pub other_mac: u64,
+    /// With [`STRICT`](Self::STRICT): cookie of the master's network namespace, where a frame's [socket](crate::socket) is
+    /// asked; 0 where the driver tells.
+    pub home: u64,
 }
 
 impl Config {
@@ -72,7 +75,8 @@ impl Config {
     /// No program of ours is at TC ingress: what is turned around comes up without a tag, as nobody would take it off.
     pub const LEAN: u64 = 1 << 14;
 
-    /// Programs on the macvlan driver say when a child sends: the host's MAC is the host's alone.
+    /// The host's MAC is the host's alone: programs on the macvlan driver say when a child sends, or the socket of a
+    /// frame is asked ([`home`](Self::home)).
     pub const STRICT: u64 = 1 << 15;
 
     /// At least one child is a [port](crate::port).

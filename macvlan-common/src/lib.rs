@@ -44,9 +44,10 @@ pub mod presence;
 pub mod rate;
 pub mod sending;
 pub mod single_mac;
+pub mod socket;
 pub mod tag;
 pub mod trace;
 pub mod verdict;
 
 /// Layout version of every map. Programs and maps of different versions are never mixed.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;

@@ -131,6 +131,9 @@ pub const TRACE_SAMPLE: &str = "MACVLAN_SAMPLE";
 /// Load-time constant of traced programs: key of the only MAC to record; 0 records all.
 pub const TRACE_MAC: &str = "MACVLAN_ONLY_MAC";
 
+/// Load-time constant: not 0 where the kernel tells which namespace the [socket](crate::socket) of a frame is of.
+pub const ASKS_SOCKETS: &str = "MACVLAN_ASKS";
+
 /// Each program, and its traced twin.
 pub const TRACED: [(&str, &str); 6] = [
     (XDP, "macvlan_xdp_tr"),

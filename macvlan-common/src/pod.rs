@@ -32,7 +32,7 @@ const _: () = {
     assert!(size_of::<Kept>() == 16 + size_of::<Meters>() + NAME_LEN + KEPT_NAME_LEN);
     assert!(size_of::<Presence>() == 16);
     assert!(size_of::<GroupName>() == NAME_LEN);
-    assert!(size_of::<Config>() == 48 && offset_of!(Config, secret) == 24);
+    assert!(size_of::<Config>() == 56 && offset_of!(Config, secret) == 24);
     assert!(size_of::<Record>() == 4 + RECORD_LEN);
     assert!(trace::RECORD_LEN == 32 + HEAD_LEN && offset_of!(FrameRecord, captured) == 24);
     // The kernel aligns entries of a ring buffer to 8 bytes (`__bpf_ringbuf_reserve`).

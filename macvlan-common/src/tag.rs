@@ -45,6 +45,7 @@ pub enum Sender {
     Vouched,
     /// The [flood device](crate::flood) has given it to the children.
     Flooded,
-    /// A macvlan device of this master sends it ([`sending`](crate::sending)): whatever its MAC says, the host does not.
+    /// A macvlan device of this master sends it ([`sending`](crate::sending)), or a socket of another namespace
+    /// ([`socket`](crate::socket)): whatever its MAC says, the host does not.
     Macvlan,
 }

@@ -41,6 +41,8 @@ mod single_mac;
 #[cfg(target_arch = "bpf")]
 mod skb;
 #[cfg(target_arch = "bpf")]
+mod socket;
+#[cfg(target_arch = "bpf")]
 mod storm;
 #[cfg(target_arch = "bpf")]
 mod tc;

@@ -59,6 +59,15 @@ pub fn ingress_ifindex(ctx: &TcContext) -> u32 {
     unsafe { (*skb(ctx)).ingress_ifindex }
 }
 
+/// The address family of the socket that it was sent by, if there is one.
+#[inline(always)]
+pub fn socket_family(ctx: &TcContext) -> Option<u32> {
+    // SAFETY: reading a field of the context that the program was called with.
+    let socket = unsafe { (*skb(ctx)).__bindgen_anon_2.sk };
+    // SAFETY: the verifier gives a socket that lives as long as the frame does, or none.
+    unsafe { socket.as_ref() }.map(|socket| socket.family)
+}
+
 /// When the frame is to leave.
 #[inline(always)]
 pub fn tstamp(ctx: &TcContext) -> u64 {

@@ -125,6 +125,15 @@ impl<'lab> Crowd<'lab> {
         self.arrivals_of(marker, TIMES, expected)
     }
 
+    /// The child `from` sends under the host's MAC, past TC. Gives who got any.
+    #[track_caller]
+    pub fn forge(&mut self, from: &str, to: &str, times: usize) -> Vec<&'static str> {
+        let child = self.child(from);
+        let (past, marker) = (Injector::new(&child.ns, &child.dev).past_tc(), Marker::new());
+        past.send_times(&frames::marked(self.mac(to), self.mac("host"), marker), times);
+        self.arrivals_of(marker, times, &[]).into_keys().collect()
+    }
+
     /// Who got how many frames with this marker, once all of `expected` got `times` and whatever
     /// else was under way has arrived too.
     #[track_caller]

@@ -9,9 +9,11 @@ use macvlan_tests::{
     cli::{self, Ran},
     fail::{OrFail as _, wait_for},
     following::Following,
+    frames::{Marker, marked},
     lab::{Lab, Station},
     leak::{Traces, pins},
     needs, require,
+    sniff::{Injector, Tap},
     talk::{ping_within, reach_each_other},
 };
 use serde_json::Value;
@@ -99,6 +101,37 @@ fn hooks(lab: &Lab, new: &Station) -> String {
     });
     let empty = r#"[{"xdp":[],"tc":[],"flow_dissector":[]}]"#;
     format!("{}{filters}{tcx:?}", programs.trim().replace(empty, ""))
+}
+
+/// Where sockets are asked, those of the namespace that the master was in are the host's until the next attach.
+#[test]
+fn packet_sockets_of_the_new_namespace_are_the_hosts_once_it_is_attached_to_there() {
+    needs!(require::lab, require::tcx, require::binary, require::telling_sockets);
+    let lab = Lab::new();
+    lab.mounts().hide("/sys/kernel/btf");
+    let web = lab.child("web", Mode::Bridge);
+    lab.mounts().name_netns("web", &web.ns);
+    lab.ctl(&["attach", "eth0", "--require-bpf", "--isolation", "strict"]).succeeded();
+    let moved = Moved { new: move_master(&lab, &web), lab, web };
+    let mut tap = Tap::on_device(&moved.lab.wire.ns, &moved.lab.port);
+    let mut send = |station: &Station| {
+        let marker = Marker::new();
+        let sender = Injector::new(&station.ns, &station.dev);
+        sender.send(&marked(moved.lab.wire.mac, moved.new.mac, marker));
+        tap.came_in(marker)
+    };
+    assert_eq!(send(&moved.new), 0);
+    assert!(moved.talks(), "other sockets");
+    let degraded = moved.status()["degraded"].to_string();
+    assert!(
+        degraded.contains("packet sockets of another network namespace count as the host's"),
+        "{degraded}"
+    );
+    moved.ctl(&["attach", "eth0"]).succeeded();
+    assert_eq!((send(&moved.new), send(&moved.web)), (1, 0));
+    let degraded = moved.status()["degraded"].to_string();
+    assert!(!degraded.contains("of another network namespace"), "{degraded}");
+    moved.ctl(&["detach", "eth0"]).succeeded();
 }
 
 #[test]

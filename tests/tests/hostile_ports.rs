@@ -114,3 +114,21 @@ fn a_device_with_the_index_of_a_port_is_none_in_another_namespace() {
     assert_eq!(web.ns.ip_json("link show").as_array().map(Vec::len), Some(5), "nothing of theirs is deleted");
     assert!(reach_each_other(&lab.host, &fast));
 }
+
+#[test]
+fn a_port_of_a_strict_master_does_not_send_as_the_host() {
+    needs!(require::lab, require::tcx, require::binary);
+    let lab = Lab::new();
+    let fast = port(&lab, "");
+    lab.ctl(&["attach", "eth0", "--isolation", "strict"]).succeeded();
+    assert_eq!(status(&lab)["isolation"], "strict");
+    let mut wire = Tap::on_device(&lab.wire.ns, &lab.port);
+    let (forged, honest) = (Marker::new(), Marker::new());
+    for target in [lab.wire.mac, Mac::BROADCAST] {
+        Injector::new(&fast.ns, "fast").send(&marked(target, lab.host.mac, forged));
+        Injector::new(&lab.host.ns, "eth0").send(&marked(target, lab.host.mac, honest));
+    }
+    wire.wait_for(honest, 2);
+    assert_eq!(wire.marked(forged).len(), 0);
+    assert!(reach_each_other(&lab.host, &fast) && reach_each_other(&lab.wire, &fast));
+}

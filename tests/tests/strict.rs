@@ -40,14 +40,6 @@ fn programs() -> BTreeSet<u32> {
     ours.map(|program| program.id()).collect()
 }
 
-/// Sends under the host's MAC and past TC. Gives who got how many.
-fn forge(crowd: &mut Crowd<'_>, from: &str, to: &str, times: usize) -> Vec<&'static str> {
-    let child = crowd.child(from);
-    let (past, marker) = (Injector::new(&child.ns, &child.dev).past_tc(), Marker::new());
-    past.send_times(&marked(crowd.mac(to), crowd.mac("host"), marker), times);
-    crowd.arrivals_of(marker, times, &[]).into_keys().collect()
-}
-
 #[test]
 fn a_socket_that_goes_past_tc_does_not_send_as_the_host() {
     needs!(require::lab, require::binary);
@@ -55,7 +47,7 @@ fn a_socket_that_goes_past_tc_does_not_send_as_the_host() {
         let lab = Lab::new();
         let mut crowd = Crowd::new(&lab);
         let attached = Attached::new(&lab, &["--tc", tc]);
-        assert!(forge(&mut crowd, "p1", "p2", TIMES).contains(&"p2"), "it shows nothing");
+        assert!(crowd.forge("p1", "p2", TIMES).contains(&"p2"), "it shows nothing");
         assert_eq!(links(&lab), 0);
 
         lab.ctl(&[&ON[..], &["--storm-limit", "10"]].concat()).succeeded();
@@ -72,14 +64,14 @@ fn a_socket_that_goes_past_tc_does_not_send_as_the_host() {
             ("b1", "p2", TIMES),
         ] {
             let before = attached.stats();
-            let came = forge(&mut crowd, from, to, times);
+            let came = crowd.forge(from, to, times);
             assert!(came.is_empty(), "{tc}: {from} to {to}: {came:?}");
             let dropped = (&attached.stats() - &before).master_dropped(DropReason::Spoofed);
             let all = Count { packets: times as u64, bytes: (times * LEN) as u64 };
             assert_eq!(dropped, all, "{tc}: {from} to {to}");
         }
         lab.ctl(&["attach", "eth0", "--storm-limit", "off"]).succeeded();
-        assert_eq!(forge(&mut crowd, "b1", "broadcast", TIMES), ["b2"]);
+        assert_eq!(crowd.forge("b1", "broadcast", TIMES), ["b2"]);
         // By AF_XDP, which passes neither qdisc nor TC of the child.
         let (child, marker) = (crowd.child("p1"), Marker::new());
         let sender = XdpSender::new(&child.ns, &child.dev);
@@ -92,7 +84,7 @@ fn a_socket_that_goes_past_tc_does_not_send_as_the_host() {
         crowd.expect("p1", "broadcast", &["host", "wire"]);
         lab.ctl(&OFF).succeeded();
         assert_eq!((&attached.status()["isolation"], links(&lab)), (&"off".into(), 0));
-        assert!(forge(&mut crowd, "p1", "p2", TIMES).contains(&"p2"));
+        assert!(crowd.forge("p1", "p2", TIMES).contains(&"p2"));
     }
 }
 
@@ -162,22 +154,18 @@ fn what_is_on_the_driver_goes_with_the_data_path_and_is_put_back_where_somebody_
         "{told}"
     );
     let plan = lab.ctl(&["attach", "eth0", "--dry-run"]).succeeded();
-    assert!(
-        plan.stdout.contains("put our programs on the macvlan driver for \"eth0\" again"),
-        "{}",
-        plan.report()
-    );
+    assert!(plan.stdout.contains("make isolation on \"eth0\" strict again"), "{}", plan.report());
     lab.ctl(&["attach", "eth0"]).succeeded();
     assert_eq!(links(&lab), 2);
     assert!(!status(&lab)["degraded"].to_string().contains("macvlan driver"));
-    assert!(forge(&mut crowd, "p1", "p2", TIMES).is_empty());
+    assert!(crowd.forge("p1", "p2", TIMES).is_empty());
     // No event tells of it: `run` puts them back with the next change of children.
     let run = Following::start(&lab, &["eth0"]);
     take();
     let late = lab.child("late", Mode::Bridge);
     wait_for("the programs to be put back", || (links(&lab) == 2).then_some(()));
     drop(run);
-    assert!(forge(&mut crowd, "p1", "p2", TIMES).is_empty());
+    assert!(crowd.forge("p1", "p2", TIMES).is_empty());
     late.ns.ip("link del late");
     lab.ctl(&["detach", "eth0"]).succeeded();
     assert_eq!(Traces::of(&lab), traces);
@@ -221,4 +209,34 @@ fn after_every_step_what_is_on_the_driver_is_whole_or_gone() {
     lab.ctl(&["detach", "eth0"]).succeeded();
     assert_eq!(Traces::of(&lab), traces);
     wait_for("the kernel to let go of the programs", || programs().is_subset(&others).then_some(()));
+}
+
+/// Where the kernel takes no programs on its functions, and does not tell whose the socket of a frame is, that is said: nothing
+/// pretends.
+#[test]
+fn a_master_that_cannot_be_strict_says_so() {
+    needs!(require::lab, require::binary, require::silent_sockets);
+    let lab = Lab::new();
+    lab.mounts().hide("/sys/kernel/btf");
+    let web = lab.child("web", Mode::Bridge);
+    let ran = lab.ctl(&["attach", "eth0", "--isolation", "strict"]).succeeded();
+    let told = [
+        "isolation is off instead of strict",
+        "can still send under the host's MAC",
+        "tells nothing of its types",
+    ];
+    for words in told {
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.report());
+    }
+    let shown = status(&lab);
+    assert_eq!(shown["isolation"], "off", "{shown:#}");
+    let degraded = shown["degraded"].to_string();
+    assert!(told[1..].iter().all(|words| degraded.contains(words)), "{degraded}");
+    assert!(pins(&lab).iter().all(|pin| !pin.to_string_lossy().contains("sending_")));
+    // The rest works, and nothing is said once nobody asks.
+    lab.introduce(&[&web, &lab.host]);
+    assert!(ping(&lab.host, web.ip.into()));
+    let off = lab.ctl(&["attach", "eth0", "--isolation", "off"]).succeeded();
+    assert!(!off.stderr.contains("isolation"), "{}", off.report());
+    lab.ctl(&["detach", "eth0"]).succeeded();
 }

@@ -6,16 +6,14 @@ use std::fs;
 use macvlan_common::{child::Mode, mac::Mac};
 use macvlan_tests::{
     attached::Attached,
-    control::{child, status},
+    control::child,
     crowd::Crowd,
     fail::OrFail as _,
     frames::{self, ArpOperation, Marker, marked},
     lab::Lab,
-    leak::pins,
     needs, require,
     servers::{ALL_NODES, ROUTER_ADVERTISEMENT, datagrams, messages},
     sniff::{Injector, Tap},
-    talk::ping,
 };
 
 /// What makes a child strict.
@@ -136,33 +134,4 @@ fn what_the_driver_gives_to_bridge_siblings_does_not_come_to_a_strict_child() {
     assert_eq!(heard.came_in(marker), forged.len(), "it shows nothing");
     assert_eq!(kept.came_in(marker), 0);
     drop(attached);
-}
-
-/// Where the kernel tells nothing of its types, or takes no programs on its functions, that is said: nothing pretends.
-#[test]
-fn a_master_that_cannot_be_strict_says_so() {
-    needs!(require::lab, require::tcx, require::binary);
-    let lab = Lab::new();
-    lab.mounts().hide("/sys/kernel/btf");
-    let web = lab.child("web", Mode::Bridge);
-    let ran = lab.ctl(&["attach", "eth0", "--isolation", "strict"]).succeeded();
-    let told = [
-        "isolation is off instead of strict",
-        "can still send under the host's MAC",
-        "tells nothing of its types",
-    ];
-    for words in told {
-        assert!(ran.stderr.contains(words), "{words}: {}", ran.report());
-    }
-    let shown = status(&lab);
-    assert_eq!(shown["isolation"], "off", "{shown:#}");
-    let degraded = shown["degraded"].to_string();
-    assert!(told[1..].iter().all(|words| degraded.contains(words)), "{degraded}");
-    assert!(pins(&lab).iter().all(|pin| !pin.to_string_lossy().contains("sending_")));
-    // The rest works, and nothing is said once nobody asks.
-    lab.introduce(&[&web, &lab.host]);
-    assert!(ping(&lab.host, web.ip.into()));
-    let off = lab.ctl(&["attach", "eth0", "--isolation", "off"]).succeeded();
-    assert!(!off.stderr.contains("isolation"), "{}", off.report());
-    lab.ctl(&["detach", "eth0"]).succeeded();
 }

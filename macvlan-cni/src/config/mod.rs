@@ -74,6 +74,8 @@ pub struct Config {
     pub group: Option<GroupName>,
     /// How far it is held to its addresses.
     pub anti_spoof: AntiSpoof,
+    /// A MAC that is set from inside counts.
+    pub mac_change: bool,
     /// Who reflects its frames in mode vepa; `None` is the switch.
     pub vepa_reflect: Option<Reflection>,
     /// How much it may receive and send.
@@ -130,6 +132,7 @@ struct Raw {
     host_access: Option<bool>,
     anti_spoof: Option<RawAntiSpoof>,
     isolation: Option<String>,
+    mac_change: Option<bool>,
     group: Option<String>,
     rate: Option<RawRate>,
     xdp: Option<String>,
@@ -228,6 +231,7 @@ impl Config {
                 Some(name) => parse_group(name).map_err(|error| invalid(format!("{error:#}")))?,
             },
             anti_spoof: settings.policy.anti_spoof.unwrap_or(AntiSpoof::Off),
+            mac_change: raw.mac_change.unwrap_or(false),
             vepa_reflect: settings.policy.vepa_reflect,
             rate: Rate::read(raw.rate, bandwidth.flatten())?,
             single_mac: raw.single_mac.map(|on| if on { SingleMac::On } else { SingleMac::Off }),
@@ -286,6 +290,11 @@ impl Config {
 
 /// Our own keys, where they ask for what cannot be.
 fn refuse_what_cannot_be(config: &Config) -> CniResult<()> {
+    if config.mac_change && config.anti_spoof == AntiSpoof::Off {
+        return Err(invalid(
+            "macChange lets a container change the MAC that antiSpoof holds it to: give it antiSpoof, too, or neither".into(),
+        ));
+    }
     if config.link_in_container && (config.host_access == Some(true) || config.is_guarded()) {
         return Err(invalid(
             "hostAccess, group, antiSpoof and rates need a master of the host, and linkInContainer puts it into the container".into(),

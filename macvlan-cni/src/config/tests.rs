@@ -127,6 +127,15 @@ fn a_guard_is_read_and_needs_the_data_path() {
 }
 
 #[test]
+fn a_mac_may_change_that_a_container_is_held_to() {
+    let config = read(r#"{"name": "lan", "antiSpoof": true, "macChange": true}"#, "").unwrap();
+    assert!(config.mac_change);
+    assert!(!read(r#"{"name": "lan", "antiSpoof": true}"#, "").unwrap().mac_change);
+    let error = read(r#"{"name": "lan", "macChange": true}"#, "").unwrap_err();
+    assert_eq!((error.code, error.msg.contains("give it antiSpoof")), (code::INVALID_CONFIG, true));
+}
+
+#[test]
 fn isolation_is_what_it_is_made_of() {
     let strict = |keys: &str| {
         let config = read(&format!(r#"{{"name": "lan", "isolation": "strict"{keys}}}"#), "");

@@ -72,6 +72,7 @@ impl World {
             meta: 0x7a65_7461,
             flood: 0,
             other_mac: 0,
+            home: 0,
         };
         let mut filter = vec![0; filter::WORDS as usize];
         for child in children.iter().filter(|child| !child.presence.is_absent()) {

@@ -22,7 +22,7 @@ use crate::{
         netns::{
             Netns, NetnsId,
             known::{Known, held_open, known},
-            place::{Place, open, open_held},
+            place::{Place, open_held},
         },
     },
     model::{child::Child, flood::FloodDevice, shim::Shim},
@@ -65,8 +65,8 @@ impl Observed {
 
     /// The namespace with this id, opened; `None` when no path to it is known.
     async fn open(&self, netlink: &Netlink, nsid: i32) -> Result<Option<Netns>> {
-        match self.places.get(&nsid) {
-            Some(known) => Ok(open(known)),
+        match self.places.get(&nsid).and_then(|known| known.open().ok()) {
+            Some(netns) => Ok(Some(netns)),
             None => open_held(netlink, nsid).await,
         }
     }
@@ -197,7 +197,7 @@ impl Observed {
     async fn tags(&self, netlink: &Netlink, mut nsids: BTreeSet<i32>) -> BTreeMap<i32, String> {
         let mut tags = BTreeMap::new();
         let tag = |netns: Netns| netns.run(Netns::current_tag).ok();
-        nsids.retain(|nsid| match self.places.get(nsid).and_then(open) {
+        nsids.retain(|nsid| match self.places.get(nsid).and_then(|known| known.open().ok()) {
             Some(netns) => {
                 tags.extend(tag(netns).map(|tag| (*nsid, tag)));
                 false
@@ -207,7 +207,7 @@ impl Observed {
         if nsids.is_empty() {
             return tags;
         }
-        for netns in held_open().iter().filter_map(open) {
+        for netns in held_open().iter().filter_map(|known| known.open().ok()) {
             // It may be gone by now.
             let nsid = netlink.nsid_of(&netns).await.ok().flatten();
             if let Some(nsid) = nsid.filter(|nsid| nsids.remove(nsid)) {
@@ -244,7 +244,7 @@ impl Observed {
     ) -> Result<()> {
         let mut seen = HashSet::from([own.id()]);
         for known in namespaces.iter().filter(|known| seen.insert(known.id)) {
-            let Some(netns) = open(known) else { continue };
+            let Ok(netns) = known.open() else { continue };
             let mut nsid = netlink.nsid_of(&netns).await?;
             if nsid.is_none() {
                 let inside = match children_inside(&netns, own).await {

@@ -28,6 +28,7 @@ use crate::{
     maps::{Maps, is_macvlan_sending},
     neigh::{self, AskedByHost},
     packet, presence, single_mac, skb,
+    socket::macvlan_foreign,
     trace::macvlan_record,
 };
 
@@ -71,7 +72,7 @@ fn egress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
     if config.is_strict()
         && frame.src == config.master
         && matches!(frame.sender, Sender::Unknown)
-        && is_macvlan_sending()
+        && is_forged(ctx, &config)
     {
         frame.sender = Sender::Macvlan;
     }
@@ -131,6 +132,12 @@ fn egress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
         Action::CopyMulticastToHost => copy_to_host(ctx, frame, &config, Hairpin::MulticastToHost),
         _ => NEXT,
     }
+}
+
+/// Whether a frame with the host's MAC is not the host's.
+#[inline(always)]
+fn is_forged(ctx: &TcContext, config: &Config) -> bool {
+    if config.home == 0 { is_macvlan_sending() } else { macvlan_foreign(skb_of(ctx), config.home) != 0 }
 }
 
 /// Whether a frame may say more than its MACs do: who has an address or, to the host, what only some children may.

@@ -2,7 +2,10 @@
 
 use std::{os::fd::AsRawFd as _, path::Path};
 
-use aya::programs::{SchedClassifier, TcAttachType};
+use aya::{
+    programs::{ProgramType, SchedClassifier, TcAttachType},
+    sys::{BpfHelper, is_helper_supported},
+};
 
 use crate::{cli, netns::Netns, require::program::program};
 
@@ -46,6 +49,38 @@ pub fn bridge_netfilter() -> Result<(), String> {
 /// When the kernel has none.
 pub fn vlan() -> Result<(), String> {
     device("link add link probe0 name probe1 type vlan id 7")
+}
+
+/// VXLAN devices.
+///
+/// # Errors
+///
+/// When the kernel has none.
+pub fn vxlan() -> Result<(), String> {
+    device("link add probe1 type vxlan id 7 dstport 4789")
+}
+
+/// Programs at TC egress may ask which namespace the socket behind a frame is of (kernel 6.15).
+///
+/// # Errors
+///
+/// When the kernel does not answer.
+pub fn telling_sockets() -> Result<(), String> {
+    let told = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_get_netns_cookie);
+    match told {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("sockets do not tell their namespaces at TC egress".into()),
+        Err(error) => Err(format!("cannot find out whether sockets tell their namespaces: {error}")),
+    }
+}
+
+/// A kernel without [`telling_sockets`].
+///
+/// # Errors
+///
+/// When it answers.
+pub fn silent_sockets() -> Result<(), String> {
+    if telling_sockets().is_ok() { Err("sockets tell their namespaces".into()) } else { Ok(()) }
 }
 
 /// Bond devices.

@@ -8,7 +8,10 @@ use std::{env, io::Write as _, os::unix::process::ExitStatusExt as _, path::Path
 use crate::cli;
 
 pub use crate::require::{
-    kernel::{bond, bridge, bridge_netfilter, fq, ipvlan, receive_priority, tcx, vlan},
+    kernel::{
+        bond, bridge, bridge_netfilter, fq, ipvlan, receive_priority, silent_sockets, tcx, telling_sockets,
+        vlan, vxlan,
+    },
     program::program,
 };
 

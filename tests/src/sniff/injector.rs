@@ -46,6 +46,22 @@ impl Injector {
         self
     }
 
+    /// Sends one UDP datagram in IPv4, which the kernel is to cut to frames with so many bytes behind the headers
+    /// (packet(7), `PACKET_VNET_HDR`; `VIRTIO_NET_HDR_GSO_UDP`). The checksum is left to it.
+    #[track_caller]
+    pub fn send_cut(&self, datagram: &[u8], size: u16) {
+        const HEADERS: u16 = 14 + 20 + 8;
+        const NEEDS_CHECKSUM: u8 = 1;
+        const GSO_UDP: u8 = 3;
+        set_option(&self.fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1);
+        let mut header = vec![NEEDS_CHECKSUM, GSO_UDP];
+        for word in [HEADERS, size, 14 + 20, 6] {
+            header.extend(word.to_ne_bytes());
+        }
+        self.send(&[&header, datagram].concat());
+        set_option(&self.fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 0);
+    }
+
     /// Sends one frame. That a program dropped it on its way out is no error here: the kernel tells
     /// the sender so (`ENOBUFS`), and tests count what arrives.
     #[track_caller]

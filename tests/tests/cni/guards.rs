@@ -85,6 +85,56 @@ fn a_container_without_addresses_is_held_to_its_mac() {
     assert!(members(&lab).is_empty());
 }
 
+/// Once somebody has looked: `run`, or the next command.
+#[test]
+fn a_container_that_may_change_its_mac_is_held_to_the_new_one() {
+    needs!(require::lab, require::cni, require::tcx);
+    let lab = Lab::new();
+    for may in [true, false] {
+        let ns = Netns::new();
+        let config = json!({"cniVersion": "1.1.0", "name": "lan", "type": "macvlan-cni", "master": "eth0",
+            "antiSpoof": true, "macChange": may});
+        let call = Call::new(plugin(), "c1", &ns, config);
+        call.add(&lab);
+        let (new, other) = (Mac::new([2, 0, 0, 0, 7, 1]), Mac::new([2, 0, 0, 0, 7, 2]));
+        ns.ip(&format!("link set eth0 address {new}"));
+        lab.ctl(&["attach", "eth0"]).succeeded();
+        assert_eq!(members(&lab).contains(&new), may);
+        let mut tap = Tap::on_device(&lab.wire.ns, &lab.wire.dev);
+        let mut came = |mac: Mac| {
+            let (marker, fence) = (Marker::new(), Marker::new());
+            Injector::new(&ns, "eth0").send(&marked(lab.wire.mac, mac, marker));
+            Injector::new(&lab.host.ns, "eth0").send(&marked(lab.wire.mac, lab.host.mac, fence));
+            tap.wait_for(fence, 1);
+            tap.received(marker)
+        };
+        assert_eq!((came(new), came(other)), (usize::from(may), 0));
+        call.del(&lab);
+        assert!(members(&lab).is_empty());
+    }
+}
+
+#[test]
+fn a_container_that_leaves_with_the_mac_of_another_takes_only_itself_along() {
+    needs!(require::lab, require::cni);
+    let lab = Lab::new();
+    let nss = [Netns::new(), Netns::new()];
+    let [attacker, victim] = [0, 1].map(|number| {
+        let call = Call::new(plugin(), ["attacker", "victim"][number], &nss[number], network("1.0.0"));
+        let station = station(&nss[number], &call.add(&lab));
+        (station, call)
+    });
+    // The kernel lets nobody take the MAC of a device that is up.
+    nss[1].ip("link set eth0 down");
+    nss[0].ip(&format!("link set eth0 address {}", victim.0.mac));
+    attacker.1.del(&lab);
+    assert_eq!(members(&lab), [victim.0.mac].into());
+    nss[1].ip("link set eth0 up");
+    assert!(ping(&lab.host, victim.0.ip.into()));
+    victim.1.del(&lab);
+    assert!(members(&lab).is_empty());
+}
+
 #[test]
 fn a_rate_holds_in_both_directions_and_goes_with_its_container() {
     needs!(require::lab, require::cni);

@@ -40,9 +40,14 @@ pub const SUITES: [Suite; 14] = [
     Suite {
         name: "strict",
         program: "strict",
-        filters: &["a_socket", "nobody_honest", "goes_with"],
-        // Programs on functions of modules came with 5.11.
-        without: &[("5.10", "_")],
+        filters: &["a_socket", "nobody_honest", "goes_with", "cannot_be"],
+        // Programs on functions of modules came with 5.11; the newest has another way.
+        without: &[
+            ("5.10", "a_socket"),
+            ("5.10", "nobody_honest"),
+            ("5.10", "goes_with"),
+            ("newest", "cannot_be"),
+        ],
         ..MOST
     },
     Suite {
@@ -51,6 +56,13 @@ pub const SUITES: [Suite; 14] = [
         filters: &["after_every_step"],
         long: true,
         without: &[("5.10", "_")],
+        ..MOST
+    },
+    Suite {
+        name: "strict sockets",
+        program: "strict_sockets",
+        // At TC egress since 6.15.
+        without: &[("5.10", "_"), ("6.1", "_"), ("6.12", "_")],
         ..MOST
     },
     Suite { name: "topology", program: "topology_vlan", ..MOST },

@@ -10,7 +10,7 @@ use macvlan_common::{child::Mode, mac::Mac};
 use crate::{
     commands::doctor::finding::{Finding, Status},
     datapath::bpf::hooks::order,
-    kernel::netns::{NetnsRef, known::known},
+    kernel::netns::known::known,
     model::{
         child::Child,
         description::{Carrier, Degraded, Description},
@@ -145,7 +145,7 @@ impl Namespaces {
     pub fn look() -> Self {
         let mut namespaces = Self { hidden: hidden_processes(), ..Self::default() };
         for known in known() {
-            let entered = NetnsRef::Path(known.path).open().and_then(|netns| netns.run(|| Ok(())));
+            let entered = known.open().and_then(|netns| netns.run(|| Ok(())));
             match entered {
                 Ok(()) => namespaces.entered += 1,
                 Err(_) => namespaces.refused.push(known.label),

@@ -125,8 +125,8 @@ impl Bpf {
         let maps = Maps::open(&directory)?;
         let degraded = pinned::verify(netlink, &directory, master, &record).await?;
         let mut on_master = OnMaster::of(master, degraded);
-        let is_strict = maps.read_config()?.is_strict();
-        on_master.degraded.extend(isolation::missed(is_strict, &directory, on_master.lower, &master.name));
+        let config = maps.read_config()?;
+        on_master.degraded.extend(isolation::missed(&config, &directory, on_master.lower, &master.name));
         let members = maps.members()?;
         let description = describe(&record, &maps, &members.policies, &directory, &on_master)?;
         let netlink = netlink.clone();

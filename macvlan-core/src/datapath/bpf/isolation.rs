@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use anyhow::Error;
 use macvlan_common::{
     child::{Mode, Policy},
+    config::Config,
     mac::Mac,
 };
 
@@ -12,6 +14,7 @@ use crate::{
         hooks::{driver_program::Lower, sending},
         record::Record,
     },
+    kernel::netns::Netns,
     model::{description::Degraded, keyword::Keyword as _, options::Isolation},
 };
 
@@ -19,12 +22,42 @@ use crate::{
 pub const FEATURE: &str = "isolation";
 
 /// What is less where somebody took the programs off the driver since, or the master went to another namespace.
-pub fn missed(is_strict: bool, directory: &Path, lower: Lower, master: &str) -> Option<Degraded> {
-    (is_strict && !sending::are_whole(directory, lower)).then(|| {
-        less(format!(
-            "our programs are no longer on the macvlan driver: macvlan-ctl attach {master} puts them back"
-        ))
-    })
+pub fn missed(config: &Config, directory: &Path, lower: Lower, master: &str) -> Option<Degraded> {
+    let reason = match config.home {
+        _ if !config.is_strict() => return None,
+        0 if !sending::are_whole(directory, lower) => {
+            format!(
+                "our programs are no longer on the macvlan driver: macvlan-ctl attach {master} puts them back"
+            )
+        }
+        home if home != 0 && Some(home) != Netns::current_cookie() => format!(
+            "packet sockets of another network namespace count as the host's, and not those of this one: macvlan-ctl attach \
+             {master} ends that"
+        ),
+        _ => return None,
+    };
+    Some(less(reason))
+}
+
+/// What is less where no program can be on the driver, and sockets are asked.
+pub fn by_socket(error: &Error) -> Degraded {
+    Degraded::new(
+        FEATURE,
+        Isolation::Strict.as_str(),
+        "by socket",
+        format!(
+            "packet and XDP sockets of other namespaces may not send as the host; not seen: what the kernel cuts up for a child \
+             that is not held to its MAC, what CAP_NET_ADMIN in a container rewrites, macvtaps; no program is on the driver: \
+             {error:#}"
+        ),
+    )
+}
+
+/// What is less where nobody can tell.
+pub fn open_to_all(error: &Error) -> Degraded {
+    less(format!(
+        "a child that goes past TC (PACKET_QDISC_BYPASS, AF_XDP) can still send under the host's MAC: {error:#}"
+    ))
 }
 
 /// What else is less with these children, where isolation is asked for.

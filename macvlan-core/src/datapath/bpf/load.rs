@@ -10,6 +10,7 @@ use crate::datapath::bpf::{
     hooks::refusal::flat,
     maps::neighbour_table,
     object::{allow_memory, keep_rings_small, object},
+    sockets::let_ask,
 };
 
 /// Loads the object with new maps that have room for so many children.
@@ -50,6 +51,7 @@ pub fn load_object(directory: &Path) -> Result<Ebpf> {
 fn load(mut loader: EbpfLoader<'_>) -> Result<Ebpf> {
     keep_rings_small(&mut loader);
     allow_memory();
+    let_ask(&mut loader);
     loader.load(object()).map_err(|error| no_maps(&error))
 }
 

@@ -25,6 +25,7 @@ pub mod probe;
 pub mod reader;
 mod record;
 pub mod single_mac;
+mod sockets;
 pub(crate) mod step_back;
 mod strict;
 pub(crate) mod take_over;

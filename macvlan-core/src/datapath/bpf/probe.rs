@@ -15,6 +15,7 @@ use crate::{
         hooks::tc::{Hooks, Variant},
         load::no_maps,
         object::{allow_memory, keep_rings_small, object},
+        sockets::let_ask,
     },
     kernel::bpffs,
 };
@@ -88,6 +89,7 @@ pub fn probe(depth: Depth) -> Result<()> {
     }
     let mut loader = EbpfLoader::new();
     keep_rings_small(&mut loader);
+    let_ask(&mut loader);
     let mut object = loader.load(object()).map_err(|error| no_maps(&error))?;
     Hooks::verify(&mut object, Variant::default())
 }

@@ -20,6 +20,7 @@ use crate::{
         maps::tables,
         object::{self, keep_rings_small},
         record::{Record, TRACED},
+        sockets::let_ask,
         traced::runs,
     },
     model::master::Master,
@@ -86,6 +87,7 @@ impl Bpf {
         let (sample, only) = (tracing.sample, tracing.only.map_or(0, Mac::key));
         let mut loader = loader(&self.directory);
         keep_rings_small(&mut loader);
+        let_ask(&mut loader);
         loader.map_max_entries(names::TRACE_RING, RING_LEN);
         loader.override_global(names::TRACE_SAMPLE, &sample, true);
         loader.override_global(names::TRACE_MAC, &only, true);

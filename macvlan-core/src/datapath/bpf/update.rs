@@ -115,7 +115,7 @@ impl Bpf {
         if wanted.isolation != present.isolation {
             changes.push(format!("set isolation of {name:?} to {}", wanted.isolation.as_str()));
         } else if self.lacks_strict() {
-            changes.push(format!("put our programs on the macvlan driver for {name:?} again"));
+            changes.push(format!("make isolation on {name:?} strict again"));
         }
         if !self.record.is_current() {
             changes.push(format!("bring the programs on {name:?} to this version"));

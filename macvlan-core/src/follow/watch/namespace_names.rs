@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::kernel::{
     netlink::Netlink,
     netns::{
-        Netns, NetnsId, NetnsRef,
+        Netns, NetnsId,
         known::{Known, known},
         place::Place,
     },
@@ -102,14 +102,14 @@ impl NamespaceNames {
         if let Some(nsid) = self.numbers.get(&known.id) {
             return Some(*nsid);
         }
-        let netns = NetnsRef::Path(known.path.clone()).open().ok().filter(|netns| netns.id() == known.id)?;
+        let netns = known.open().ok()?;
         let nsid = netlink.nsid_of(&netns).await.ok().flatten()?;
         self.numbers.insert(known.id, nsid);
         Some(nsid)
     }
 
     /// Numbers every namespace that `find` gives and that has no number, so that its events are heard;
-    /// gives the new numbers, and whether a namespace could not be opened any more by its path.
+    /// gives the new numbers, and whether a namespace could not be opened any more.
     pub async fn number_unnumbered(
         &mut self,
         netlink: &Netlink,
@@ -127,8 +127,7 @@ impl NamespaceNames {
             if self.number_of(netlink, &known).await.is_some() {
                 continue;
             }
-            let netns = NetnsRef::Path(known.path.clone()).open();
-            let Some(netns) = netns.ok().filter(|netns| netns.id() == known.id) else {
+            let Ok(netns) = known.open() else {
                 escaped = true;
                 continue;
             };

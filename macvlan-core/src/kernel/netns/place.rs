@@ -6,7 +6,7 @@ use crate::kernel::{
     netlink::Netlink,
     netns::{
         Netns, NetnsRef,
-        known::{Known, held_open},
+        known::{held_open, known},
     },
 };
 
@@ -36,11 +36,26 @@ impl Place {
     }
 }
 
-/// The namespace with this id, found among those that processes keep open.
+/// How often to look for a namespace that is on its way from one process to another.
+const TRIES: usize = 3;
+
+/// The namespace with this id, found among those that have a name or a process, and those that processes keep open.
 pub(crate) async fn open_held(netlink: &Netlink, nsid: i32) -> Result<Option<Netns>> {
-    for netns in held_open().iter().filter_map(open) {
-        if netlink.nsid_of(&netns).await? == Some(nsid) {
-            return Ok(Some(netns));
+    for _ in 0..TRIES {
+        let mut escaped = false;
+        for find in [known, held_open] {
+            for known in find() {
+                let Ok(netns) = known.open() else {
+                    escaped = true;
+                    continue;
+                };
+                if netlink.nsid_of(&netns).await? == Some(nsid) {
+                    return Ok(Some(netns));
+                }
+            }
+        }
+        if !escaped {
+            break;
         }
     }
     Ok(None)
@@ -53,14 +68,11 @@ pub(crate) async fn open_held(netlink: &Netlink, nsid: i32) -> Result<Option<Net
 ///
 /// When it cannot be opened.
 pub async fn open_place(netlink: &Netlink, place: &Place) -> Result<Option<Netns>> {
-    match (place.nsid, place.netns()) {
-        (None, _) => Netns::current().map(Some),
-        (Some(_), Some(netns)) => netns.open().map(Some),
-        (Some(nsid), None) => open_held(netlink, nsid).await,
+    let Some(nsid) = place.nsid else { return Netns::current().map(Some) };
+    match place.netns().map(|netns| netns.open()) {
+        Some(Ok(netns)) => Ok(Some(netns)),
+        // Who led there is gone; another may.
+        Some(Err(error)) => open_held(netlink, nsid).await?.map_or(Err(error), |netns| Ok(Some(netns))),
+        None => open_held(netlink, nsid).await,
     }
-}
-
-/// It may be gone by now, or another may be mounted at its name.
-pub(crate) fn open(known: &Known) -> Option<Netns> {
-    NetnsRef::Path(known.path.clone()).open().ok().filter(|netns| netns.id() == known.id)
 }

@@ -7,9 +7,10 @@ use std::{
     ffi::CStr,
     mem::size_of,
     os::fd::{AsRawFd, FromRawFd as _, OwnedFd},
+    sync::OnceLock,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya_obj::generated::{bpf_attach_type, bpf_btf_info, bpf_cmd, bpf_prog_type};
 use macvlan_common::sending::{LOWER, NOW};
 
@@ -24,6 +25,9 @@ const MODULE: &str = "macvlan";
 /// What every frame of a macvlan or macvtap device passes (drivers/net/macvlan.c), and is sent on by before it
 /// returns, on the same processor.
 const FUNCTION: &str = "macvlan_start_xmit";
+
+/// Why the kernel takes no program on the driver, once it has said so: a process asks it once.
+static REFUSAL: OnceLock<String> = OnceLock::new();
 
 /// Where the driver and the kernel keep what the programs ask for.
 pub struct Driver {
@@ -52,9 +56,12 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// It tells nothing of its types, or not what is needed; the driver is not there; or the process may not ask for
-    /// the types of a module (`CAP_SYS_ADMIN`).
+    /// It tells nothing of its types, or not what is needed; the driver is not there; the process may not ask for
+    /// the types of a module (`CAP_SYS_ADMIN`); or the kernel has refused a program.
     pub fn find() -> Result<Self> {
+        if let Some(refusal) = REFUSAL.get() {
+            bail!("{refusal}");
+        }
         let wanted = [FUNCTION, "macvlan_dev", "net_device", "net", "ns_common"];
         let btf = Btf::read(MODULE, &wanted)?;
         let (function, is_of_module) = btf.function(FUNCTION)?;
@@ -153,7 +160,8 @@ impl Driver {
             let word = String::from_utf8_lossy(log);
             let word = word.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed"));
             let word = word.map(|line| format!(" ({line})")).unwrap_or_default();
-            anyhow!("the kernel refuses program {name:?}: {}{word}", errno(&error))
+            let refusal = format!("the kernel refuses program {name:?}: {}{word}", errno(&error));
+            anyhow!("{}", REFUSAL.get_or_init(|| refusal))
         })?;
         // SAFETY: the kernel has just made this descriptor for us.
         let program = unsafe { OwnedFd::from_raw_fd(program) };

@@ -153,6 +153,21 @@ impl Maps {
         self.change_config(|config| Config { flags: config.flags & !Config::LEAN | flag, ..config })
     }
 
+    /// Whether the host's MAC is the host's alone, as the driver tells (0), or as sockets of the namespace with this cookie
+    /// do.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read or written.
+    pub fn set_strict(&mut self, home: Option<u64>) -> Result<()> {
+        let flag = if home.is_some() { Config::STRICT } else { 0 };
+        self.change_config(|config| Config {
+            flags: config.flags & !Config::STRICT | flag,
+            home: home.unwrap_or_default(),
+            ..config
+        })
+    }
+
     /// Whether requests for a known address go to its owner alone.
     ///
     /// # Errors
