@@ -2,6 +2,7 @@
 //! path or BPF, and what the stack of a container sends through one. Who hears what is in `traffic_matrix`.
 
 use macvlan_common::child::Mode;
+use macvlan_core::kernel::xsk::redirect::Redirect;
 use macvlan_tests::{
     attached::Attached,
     cli::{self, run},
@@ -309,5 +310,44 @@ fn native_xdp_hands_frames_to_a_port_past_its_macvlan() {
         heard.wait_for(marker, TIMES);
         let through = lab.host.ns.received(macvlan) - before;
         assert_eq!(through >= TIMES as u64, args.is_empty(), "{through} through the macvlan, {args:?}");
+    }
+}
+
+/// An XDP program gets no frame of a stack that was not cut into segments (`veth_fix_features` in drivers/net/veth.c).
+#[test]
+fn a_port_with_an_xdp_program_gets_segments_that_fit_its_mtu() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let web = lab.child("web", Mode::Bridge);
+    let fast = port(&lab, &[]);
+    let _program = fast.ns.enter(|| Redirect::attach(fast.ns.ifindex("fast")).or_fail("attach a program"));
+    for other in [&lab.host, &lab.wire, &web] {
+        tcp_transfer(other, &fast, Family::V4, 1 << 20);
+        tcp_transfer(&fast, other, Family::V4, 1 << 20);
+    }
+}
+
+/// As a veth does it, and a macvlan does not: see docs/user-space.md.
+#[test]
+fn a_frame_larger_than_the_mtu_of_a_port_does_not_come() {
+    needs!(require::lab, require::binary);
+    for args in DEMULTIPLEXERS {
+        let lab = Lab::new();
+        let fast = port(&lab, args);
+        let mut heard = Tap::on_protocol(&fast.ns, "fast", EXPERIMENTAL);
+        let wire = Injector::new(&lab.wire.ns, &lab.wire.dev);
+        let large = |marker| {
+            let mut frame = marked(fast.mac, lab.wire.mac, marker);
+            frame.resize(1500, 0);
+            frame
+        };
+        let (before, after, fence) = (Marker::new(), Marker::new(), Marker::new());
+        wire.send(&large(before));
+        heard.wait_for(before, 1);
+        lab.ctl(&["child", "set", "eth0", "fast,mtu=1400"]).succeeded();
+        wire.send(&large(after));
+        wire.send(&marked(fast.mac, lab.wire.mac, fence));
+        heard.wait_for(fence, 1);
+        assert_eq!(heard.received(after), 0, "{args:?}");
     }
 }
