@@ -15,7 +15,7 @@ use crate::{
             Netlink, kernel_errno,
             kind::Kind,
             link::{Link, ListOptions},
-            macvlan::{NewChild, OWNER_ALIAS, UNFINISHED_GROUP},
+            macvlan::{OWNER_ALIAS, UNFINISHED_GROUP},
         },
         netns::{Netns, NetnsId},
     },
@@ -74,18 +74,7 @@ async fn number_namespaces(
 }
 
 async fn create(locked: &LockedMaster, journal: &mut Journal, children: &[&PlannedChild]) -> Result<()> {
-    let wanted = children.iter().map(|child| {
-        let new = NewChild {
-            master: locked.master.index,
-            name: &child.name,
-            kind: child.kind,
-            mode: child.mode,
-            mac: child.settings.mac,
-            mtu: child.settings.mtu,
-            bcqueuelen: child.settings.bcqueuelen,
-        };
-        (new, child.netns.as_ref())
-    });
+    let wanted = children.iter().map(|child| (child.device(locked.master.index), child.netns.as_ref()));
     let mut wanted: Vec<_> = wanted.collect();
     while !wanted.is_empty() {
         let answers = locked.netlink.create_children(&wanted).await;

@@ -56,15 +56,7 @@ async fn create(
     programs: &mut PortPrograms,
 ) -> Result<()> {
     let inside = journal.socket(&child.netns)?;
-    let device = NewChild {
-        master: locked.master.index,
-        name: &child.name,
-        kind: child.kind,
-        mode: child.mode,
-        mac: child.settings.mac,
-        mtu: child.settings.mtu,
-        bcqueuelen: child.settings.bcqueuelen,
-    };
+    let device = child.device(locked.master.index);
     let (own, up) = (&locked.netlink, child.settings.up.unwrap_or(true));
     let port = NewPort { own, inside: &inside, netns: &child.netns, device, maker: OWNER_ALIAS, up };
     let note = |index| journal.made(&locked.master.netns, own, index);
