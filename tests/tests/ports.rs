@@ -61,7 +61,8 @@ fn links(station: &Station) -> Vec<Value> {
 #[test]
 fn everybody_reaches_a_port_and_a_port_everybody() {
     needs!(require::lab, require::binary);
-    for args in DEMULTIPLEXERS {
+    let lean: [&[&str]; 2] = [&["--ingress", "off"], &["--ingress", "off", "--xdp", "native"]];
+    for args in DEMULTIPLEXERS.into_iter().chain(lean) {
         let lab = Lab::with().ipv6().build();
         let web = lab.child("web", Mode::Bridge);
         let fast = port_with(&lab, args, ",ip=IP6/64");
@@ -72,6 +73,7 @@ fn everybody_reaches_a_port_and_a_port_everybody() {
             }
         }
         let told = status(&lab);
+        assert_eq!(told["ingress"], !args.contains(&"--ingress"), "a port needs no program there");
         let told = child(&told, "fast");
         assert_eq!((&told["kind"], &told["address"]), (&"port".into(), &fast.mac.to_string().into()));
         assert!(told["netnsid"].is_number(), "{told:#}");
