@@ -205,7 +205,7 @@ pub fn members(master: &Master, children: &[&Child], present: Members, asked: As
     }
     for child in children {
         if let Some(policy) = members.get_mut(&child.mac) {
-            *policy = policy.with_port(child.port_number());
+            *policy = policy.with_port(if policy.is_hosts() { 0 } else { child.port_number() });
         }
     }
     rates.retain(|_, limits| !limits.is_empty());
