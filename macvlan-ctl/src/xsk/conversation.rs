@@ -1,6 +1,6 @@
 //! What a client asks, and what it gets.
 
-use std::{os::fd::AsFd as _, time::Duration};
+use std::{os::fd::AsFd as _, sync::PoisonError, time::Duration};
 
 use nix::errno::Errno;
 
@@ -44,7 +44,8 @@ pub fn converse(client: &Client, port: &Port) {
 /// Hands over a socket of this queue, or says why not.
 fn give_socket(client: &Client, port: &Port, queue: u32) -> Result<(), Errno> {
     match port.open(queue) {
-        Ok((bound, link)) => {
+        Ok(bound) => {
+            let link = port.link.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let message = handover::message(queue, port.frames, bound.is_zero_copy, &link);
             client.send(&message, &[bound.socket.as_fd(), bound.umem.as_fd()])?;
             // It may stay as long as it likes: it sees by the connection that the server is there.

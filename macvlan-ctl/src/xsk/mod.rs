@@ -15,7 +15,7 @@ mod request;
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -69,7 +69,8 @@ impl Server {
         let redirect = Redirect::attach(link.index).map_err(|error| refused(name, &error))?;
         let (listener, place) = Listener::bind(&offer.socket)?;
         let (device, frames) = (offer.device, offer.frames);
-        let port = Port { device, index: link.index, redirect, frames, binding: Mutex::default() };
+        let (index, link, binding) = (link.index, Mutex::new(link), Mutex::default());
+        let port = Port { device, index, link, redirect, frames, binding };
         Ok(Self { port: Arc::new(port), listener, place, users: offer.users })
     }
 
@@ -85,11 +86,10 @@ impl Server {
     /// No thread can be started, or the device is gone.
     pub async fn serve(self) -> Result<()> {
         let Self { port, listener, place: _place, users } = self;
-        let served = Arc::clone(&port);
-        let accept = move || accept(&served, &listener, &users);
-        thread::Builder::new().spawn(accept).context("cannot start a thread")?;
-        let netlink = Netlink::open()?;
-        while netlink.link_by_index(port.index, None).await?.is_some() {
+        let (netlink, served) = (Netlink::open()?, Arc::clone(&port));
+        start(Box::new(move || accept(&served, &listener, &users))).context("cannot start a thread")?;
+        while let Some(link) = netlink.link_by_index(port.index, None).await? {
+            *port.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
             tokio::time::sleep(LOOK).await;
         }
         bail!("device {:?} is gone", port.device.as_str());
@@ -109,9 +109,14 @@ fn accept(port: &Arc<Port>, listener: &Listener, users: &[u32]) {
         if has_seat && (client.user == 0 || users.contains(&client.user)) {
             let port = Arc::clone(port);
             // Where no thread can be started, the client is hung up on.
-            let _ = thread::Builder::new().spawn(move || converse(&client, &port));
+            let _ = start(Box::new(move || converse(&client, &port)));
         }
     }
+}
+
+/// Starts a thread that nobody waits for.
+fn start(work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    thread::Builder::new().spawn(work).map(drop)
 }
 
 fn refused(name: &str, error: &io::Error) -> anyhow::Error {

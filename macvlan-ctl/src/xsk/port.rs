@@ -8,14 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use macvlan_core::kernel::{
     errno::errno,
     ifname::IfName,
-    netlink::{Netlink, link::Link},
+    netlink::link::Link,
     xsk::{redirect::Redirect, socket::BoundSocket},
 };
-use tokio::runtime::Builder;
 
 /// How long a queue may take to be free: the kernel lets go of a closed socket a little later
 /// (`xp_release_deferred` in net/xdp/xsk_buff_pool.c).
@@ -30,6 +29,8 @@ pub struct Port {
     pub device: IfName,
     /// Its index.
     pub index: u32,
+    /// The device as it was a moment ago.
+    pub link: Mutex<Link>,
     /// The program and its map.
     pub redirect: Redirect,
     /// Frames of each socket.
@@ -39,27 +40,20 @@ pub struct Port {
 }
 
 impl Port {
-    /// A new socket that gets the frames of this queue, and the device as it is now.
+    /// A new socket that gets the frames of this queue.
     ///
     /// # Errors
     ///
-    /// There is no such queue, somebody has it, or the device is gone.
-    pub fn open(&self, queue: u32) -> Result<(BoundSocket, Link)> {
+    /// There is no such queue, or somebody has it.
+    pub fn open(&self, queue: u32) -> Result<BoundSocket> {
         let name = self.device.as_str();
-        let link = self.link()?.with_context(|| format!("device {name} is gone"))?;
-        let bound = self.bind(queue).map_err(|error| match error.raw_os_error() {
+        self.bind(queue).map_err(|error| match error.raw_os_error() {
             Some(libc::EBUSY) => {
                 anyhow!("queue {queue} of {name} has a socket: end the program that holds it")
             }
             Some(libc::EINVAL | libc::E2BIG) => anyhow!("{name} has no queue {queue}"),
             _ => anyhow!("cannot bind to queue {queue} of {name}: {}", errno(&error)),
-        })?;
-        Ok((bound, link))
-    }
-
-    fn link(&self) -> Result<Option<Link>> {
-        let link = async { Netlink::open()?.link_by_index(self.index, None).await };
-        Builder::new_current_thread().enable_all().build()?.block_on(link)
+        })
     }
 
     fn bind(&self, queue: u32) -> io::Result<BoundSocket> {

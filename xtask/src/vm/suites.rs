@@ -75,7 +75,7 @@ pub const SUITES: [Suite; 15] = [
         name: "user space",
         program: "user_space",
         // The others need programs that the machine has no room for.
-        filters: &["hand_over", "hostile", "plugin", "server::it", "server::what"],
+        filters: &["hand_over::", "hostile::", "plugin::", "server::it_ends", "server::what"],
         ..MOST
     },
     Suite { name: "contract", program: "traffic_matrix", long: true, ..MOST },

@@ -30,7 +30,7 @@ pub async fn serve(cli: &Cli, args: &XskServe) -> Result<()> {
         device: args.device.clone(),
         socket: args.socket.clone(),
         users: args.users.clone(),
-        frames: args.frames,
+        frames: args.frames.next_power_of_two(),
     };
     let server = Server::start(offer).await?;
     privileges::keep_only(&NEEDED.into_iter().collect())?;
