@@ -34,8 +34,18 @@ pub fn command(lab: &Lab, port: &Port) -> Command {
 #[track_caller]
 pub fn serve(lab: &Lab, port: &Port) -> Daemon {
     let server = Daemon::start(command(lab, port).stdout(Stdio::null()));
-    wait_for("the server to listen", || lab.mounts().enter(|| Path::new(SOCKET).exists()).then_some(()));
+    wait_for("the server to listen", || listens(port).then_some(()));
     server
+}
+
+/// Whether somebody listens there: a file alone shows that somebody has.
+#[track_caller]
+fn listens(port: &Port) -> bool {
+    /// `__SO_ACCEPTCON` of `include/uapi/linux/net.h`.
+    const LISTENING: &str = " 00010000 ";
+    let sockets = port.station.ns.enter(|| fs::read_to_string("/proc/thread-self/net/unix"));
+    let sockets = sockets.or_fail("list sockets");
+    sockets.lines().any(|line| line.ends_with(SOCKET) && line.contains(LISTENING))
 }
 
 /// A program without any capability, of this user.

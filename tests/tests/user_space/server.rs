@@ -1,11 +1,10 @@
 //! How the server starts, and what is left when it ends.
 
-use std::{fs, path::Path, process::Stdio};
+use std::path::Path;
 
 use macvlan_tests::{
     cli,
-    daemon::Daemon,
-    fail::{OrFail as _, wait_for},
+    fail::wait_for,
     lab::Lab,
     needs,
     port::Port,
@@ -44,17 +43,8 @@ fn nothing_stays_when_it_ends() {
     wait_for("the program to go", || (!has_program(&port)).then_some(()));
     assert!(has_socket(&lab) && client.is_hung_up_on());
     drop(held);
-    let _server = Daemon::start(command(&lab, &port).stdout(Stdio::null()));
-    wait_for("the program to come", || has_program(&port).then_some(()));
-    wait_for("the next server to listen", || listens(&port).then_some(()));
+    let _server = serve(&lab, &port);
     drop(echo::start(&lab, &port));
-}
-
-/// Whether somebody listens there: a socket that nobody listens on refuses.
-fn listens(port: &Port) -> bool {
-    let sockets = port.station.ns.enter(|| fs::read_to_string("/proc/thread-self/net/unix"));
-    let sockets = sockets.or_fail("list sockets");
-    sockets.lines().any(|line| line.ends_with(SOCKET) && line.contains(" 00010000 "))
 }
 
 #[test]
