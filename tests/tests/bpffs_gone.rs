@@ -39,7 +39,9 @@ fn the_data_path_lives_on_and_is_pinned_again_once_there_is_a_place() {
         let following = Following::start(&lab, &["eth0", "--require-bpf", "--tc", tc, "--xdp", "generic"]);
         lab.ctl(&["child", "set", "eth0", "web,rate-tx=100mbit"]).succeeded();
         assert!(reach_each_other(&lab.host, &web));
-        let (counted, before) = (host_frames(&lab), names(&lab));
+        let (counted, mut before) = (host_frames(&lab), names(&lab));
+        // It has given up the right to enter the namespace, where that is noted anew.
+        before.retain(|name| !name.contains("/child_note_"));
 
         lab.mounts().without_bpffs();
 

@@ -259,6 +259,34 @@ fn a_second_device_of_a_container_may_no_more_than_its_first() {
     }
 }
 
+/// Also where both were there before the first attach, and a policy names the first alone.
+#[test]
+fn a_device_beside_one_that_a_policy_names_may_no_more_at_the_first_attach() {
+    needs!(require::lab, require::binary);
+    const FILE: &str = "/run/macvlan-ctl.toml";
+    let lab = Lab::new();
+    let (web, free) = (lab.child("web", Mode::Bridge), lab.child("free", Mode::Bridge));
+    multiply(&web, 2);
+    let x1 = web.ns.ip_json("link show dev x1")[0]["address"].as_str().or_fail("read a MAC").to_owned();
+    let policy =
+        |mac: &str, setting: &str| format!("[[master.policy]]\nmatch = {{ mac = {mac:?} }}\n{setting}\n");
+    let text = format!(
+        "[[master]]\nname = {:?}\n{}{}",
+        lab.host.dev,
+        policy(&web.mac.to_string(), "host-access = false\nrate-tx = \"10mbit\""),
+        policy(&x1, "host-access = true"),
+    );
+    lab.mounts().enter(|| fs::write(FILE, text).or_fail("write a configuration"));
+    lab.ctl(&["apply", "--config", FILE]).succeeded();
+    let told = status(&lab);
+    let of =
+        |name: &str| (child(&told, name)["host_access"].clone(), child(&told, name)["rate_tx"].is_null());
+    assert_eq!((of("web"), of("x0")), ((false.into(), false), (false.into(), false)));
+    // Another policy says what that one may; and nobody else is meant.
+    assert_eq!((of("x1"), of(&free.dev)), ((true.into(), true), (true.into(), true)));
+    lab.ctl(&["detach", &lab.host.dev]).succeeded();
+}
+
 /// Devices that a container makes beside its own, from inside.
 #[track_caller]
 fn multiply(container: &Station, count: u8) {

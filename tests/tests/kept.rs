@@ -9,6 +9,7 @@ use macvlan_tests::{
     following::Following,
     http::get,
     lab::{Lab, Station},
+    leak::{Traces, pins},
     needs, require,
     talk::{is_silent, ping},
 };
@@ -289,6 +290,53 @@ fn what_no_container_has_comes_back_with_its_mac_where_it_is_stricter() {
         let expected: Vec<Value> = before[..6].iter().cloned().chain([json!(false)]).collect();
         assert_eq!(settings(&lab, &web), expected, "followed: {is_followed}");
     }
+}
+
+/// Under bare `attach`, and without a program on its device.
+#[test]
+fn settings_of_a_device_in_no_container_stay_under_another_mac() {
+    needs!(require::lab, require::binary);
+    let lab = Lab::new();
+    let (mut evil, mut plain) = (begin(&lab), begin(&lab));
+    let traces = Traces::of(&lab);
+    let attached = Attached::new(&lab, &[]);
+    let noted = || pins(&lab).iter().filter(|pin| pin.to_string_lossy().contains("/child_note_")).count();
+    assert_eq!(noted(), 0);
+    let default = settings(&lab, &plain);
+    set(&lab, &evil.mac.to_string(), "host-access=off,sibling-access=off,rate-tx=20mbit");
+    let strict = settings(&lab, &evil);
+    let first = evil.mac;
+    for last in 7..9 {
+        readdress(&mut evil, Mac::new([2, 0, 0, 0, 7, last]));
+        attach(&lab);
+        assert_eq!((settings(&lab, &evil), noted()), (strict.clone(), 1), "{last}");
+        assert!(is_silent(&lab.host, evil.ip.into()));
+    }
+    // Who takes that MAC is somebody else, and may no more than its owner did.
+    readdress(&mut plain, first);
+    attach(&lab);
+    assert_eq!(settings(&lab, &plain)[0], json!(true));
+    assert_eq!(settings(&lab, &evil), strict);
+    // Another device under that number is another one.
+    let index = evil.ns.ifindex("mv0");
+    evil.ns.ip("link del mv0");
+    evil.mac = Mac::new([2, 0, 0, 0, 7, 99]);
+    lab.host.ns.ip(&format!(
+        "link add mv0 index {index} link {} address {} netns {} type macvlan mode bridge",
+        lab.host.dev,
+        evil.mac,
+        evil.ns.path().display()
+    ));
+    evil.ns.ip("link set mv0 up");
+    attach(&lab);
+    assert_eq!((settings(&lab, &evil), noted()), (default.clone(), 0));
+    set(&lab, &evil.mac.to_string(), "host-access=off");
+    assert_eq!(noted(), 1);
+    set(&lab, &evil.mac.to_string(), "host-access=on");
+    assert_eq!((settings(&lab, &evil), noted()), (default, 0));
+    set(&lab, &evil.mac.to_string(), "host-access=off");
+    attached.detach(&[]).succeeded();
+    assert_eq!(Traces::of(&lab).pins, traces.pins);
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod datagrams;
 mod multicast;
 #[path = "speed/single_mac.rs"]
 mod single_mac;
+#[path = "speed/strict.rs"]
+mod strict;
 
 use std::{
     net::{Ipv4Addr, UdpSocket},

@@ -262,6 +262,12 @@ impl Policy {
         self.is_guarded() || self.is_inspected() || matches!(self.mode(), Mode::Passthru)
     }
 
+    /// Whether anything is set of it, beside its mode, that a new child has not.
+    pub const fn is_set(self) -> bool {
+        let others = Self::MODE | Self::VOUCHED | Self::HOSTS | Self::NAMED | Self::UNSETTLED | Self::UNRULED;
+        self.0 & !others != Self::HOST_ACCESS
+    }
+
     /// Whether it is limited to rates.
     #[inline(always)]
     pub const fn is_limited(self) -> bool {

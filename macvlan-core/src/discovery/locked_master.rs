@@ -188,25 +188,35 @@ impl LockedMaster {
             self.children().iter().filter(|child| child.is_ours()).map(Child::key).collect();
         let stale = |key: &DeviceKey, mark: &Mark| mark.master == self.master.index && !ours.contains(key);
         let marked = marks.all().unwrap_or_default();
-        let stale: Vec<DeviceKey> =
-            marked.iter().filter(|(key, mark)| stale(key, mark)).map(|(key, _)| *key).collect();
+        let stale: Vec<(&DeviceKey, &Mark)> = marked.iter().filter(|(key, mark)| stale(key, mark)).collect();
         if stale.is_empty() {
             return Ok(());
         }
         // A namespace that did not answer a moment ago proves nothing.
         let numbered = self.netlink.nsids().await?;
-        for key in stale {
+        for (&key, mark) in stale {
             let nsid = key.0.filter(|nsid| numbered.contains(nsid));
-            let is_gone = match nsid {
-                None => true,
-                Some(_) if self.children().iter().any(|child| child.key() == key) => true,
-                Some(_) => self.netlink.link_by_index(key.1, nsid).await.is_ok_and(|link| link.is_none()),
+            let child = self.children().iter().find(|child| child.key() == key);
+            let is_gone = match (nsid, child) {
+                (None, _) => true,
+                (Some(_), Some(child)) => self.is_for_another(mark, child).await,
+                (Some(_), None) => {
+                    self.netlink.link_by_index(key.1, nsid).await.is_ok_and(|link| link.is_none())
+                }
             };
             if is_gone {
                 marks.remove(key)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether a mark is for certain that of another device than the one with its numbers.
+    async fn is_for_another(&self, mark: &Mark, child: &Child) -> bool {
+        let netns = self.observed.netns_at(&self.netlink, &child.place).await.ok().flatten();
+        let tag = netns.and_then(|netns| netns.run(Netns::current_tag).ok());
+        let can_tell = tag.is_some() || mark.namespace.is_none();
+        can_tell && !mark.is_of(child.mac, tag.as_deref())
     }
 
     /// Learns whose the children's namespaces are, if these rules, or what is set or kept, ask for that.

@@ -35,7 +35,7 @@ pub struct Child {
     pub other_mac: Option<Mac>,
     /// Its MAC is the one that another device is held to.
     pub usurps: bool,
-    /// The MAC that our program on its device was made for, where there is one.
+    /// The MAC that the pin for its device was made with, where there is one.
     pub program_mac: Option<Mac>,
     /// Its mode.
     pub mode: Mode,

@@ -97,7 +97,7 @@ impl HostFlood {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degraded {
     /// "datapath", "demux", "hairpin", "pins", "trace", "drop-unknown", "guard", "anti-spoof", "ra",
-    /// "dhcp-server", "passthru", "flood", "isolation", "mac", "mode" and "source" of children's devices, "ingress" where a
+    /// "dhcp-server", "passthru", "flood", "isolation", "mac", "mode", "settings" and "source" of children's devices, "ingress" where a
     /// program is there that was not to be, or "ingress" and "egress", where others run before ours.
     pub feature: String,
     /// What would be best, or was asked for.

@@ -106,7 +106,8 @@ impl Members {
 /// `present` stays, unless changes say otherwise. A device of the host's own has no settings: the programs
 /// know it only to leave it alone. They leave a child alone likewise whose MAC is among those that are only
 /// claimed, unless somebody named it; it keeps its settings. One that is new in another namespace may no more than
-/// those that are there already: a container could make itself another device. What was kept comes back, and where
+/// those that are there already, or that come with it and of which something is said: a container could make itself another
+/// device. What was kept comes back, and where
 /// the container must be known for that, or for a rule, and is not, the child may the least of what it could come to.
 ///
 /// # Errors
@@ -138,6 +139,13 @@ pub fn members(master: &Master, children: &[&Child], present: Members, asked: As
         .filter_map(|child| Some((child.place.nsid?, setting(&child.mac)?)))
         .filter(|(_, (policy, _))| !policy.is_hosts())
         .collect();
+    // Of those that are new together, what is said of one holds for others there of which nothing is said.
+    let said_of_place: Vec<(i32, PolicyChange)> = children
+        .iter()
+        .filter(|child| setting(&child.mac).is_none())
+        .filter_map(|child| Some((child.place.nsid?, *changes.get(&child.mac)?)))
+        .filter(|(_, said)| !said.is_empty())
+        .collect();
     let mut settled: BTreeMap<Mac, Settled<'_>> = BTreeMap::new();
     for child in &children {
         let change = changes.get(&child.mac).copied().unwrap_or_default();
@@ -167,6 +175,11 @@ pub fn members(master: &Master, children: &[&Child], present: Members, asked: As
             if !policy.is_named() {
                 let there = of_place.iter().filter(|(nsid, _)| child.place.nsid == Some(*nsid));
                 confined = there.fold(confined, |confined, (_, setting)| confine(confined, *setting));
+                let is_there =
+                    |(nsid, _): &&(i32, PolicyChange)| child.place.nsid == Some(*nsid) && change.is_empty();
+                for (_, said) in said_of_place.iter().filter(is_there) {
+                    confined = least(confined, *said, &mut groups)?;
+                }
             }
             possible = rules.map(|rules| rules.possible(child.identity(homes))).unwrap_or_default();
             is_unruled = !possible.is_empty();

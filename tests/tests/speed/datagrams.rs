@@ -96,16 +96,16 @@ fn permanent_neighbours(host: &Station, child: &Station) {
 
 /// Takes what comes and never reads it.
 #[track_caller]
-fn sink(station: &Station) -> UdpSocket {
+pub fn sink(station: &Station) -> UdpSocket {
     station.ns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).or_fail("bind a UDP socket"))
 }
 
 /// From one to another.
-struct Road(UdpSocket);
+pub struct Road(UdpSocket);
 
 impl Road {
     #[track_caller]
-    fn new(from: &Station, to: Ipv4Addr) -> Self {
+    pub fn new(from: &Station, to: Ipv4Addr) -> Self {
         Self(from.ns.enter(|| {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).or_fail("bind a UDP socket");
             socket.connect((to, PORT)).or_fail("choose whom to send to");
@@ -114,7 +114,7 @@ impl Road {
     }
 
     /// Datagrams per second that sending them takes: what receives is run before a call returns.
-    fn sent_per_second(&self) -> f64 {
+    pub fn sent_per_second(&self) -> f64 {
         let cpus = Cpus::allowed().or_fail("tell the processors");
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| {

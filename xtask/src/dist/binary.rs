@@ -19,7 +19,7 @@ use crate::{
 const TENTH: u64 = (1 << 20) / 10;
 
 /// The command, and the most bytes that it may have.
-pub const CONTROL: Program = Program { name: "macvlan-ctl", profile: "dist", most: 66 * TENTH, flags: &[] };
+pub const CONTROL: Program = Program { name: "macvlan-ctl", profile: "dist", most: 68 * TENTH, flags: &[] };
 
 /// The plugin, and the most bytes that it may have: every ADD and DEL loads it.
 pub const PLUGIN: Program = Program {

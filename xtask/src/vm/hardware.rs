@@ -15,7 +15,7 @@ pub enum Hardware {
 
 /// Drivers of the network cards, and what tests make devices and filters of; before what they depend on is
 /// counted.
-const MODULES: [&str; 17] = [
+const MODULES: [&str; 18] = [
     "virtio_pci",
     "virtio_net",
     "veth",
@@ -28,6 +28,7 @@ const MODULES: [&str; 17] = [
     "bonding",
     "bridge",
     "dummy",
+    "vxlan",
     "ipvlan",
     "sch_fq",
     "sch_prio",

@@ -61,6 +61,7 @@ pub const SUITES: [Suite; 15] = [
     Suite {
         name: "strict sockets",
         program: "strict_sockets",
+        filters: &["no_packet_socket", "who_leaves", "what_has"],
         // At TC egress since 6.15.
         without: &[("5.10", "_"), ("6.1", "_"), ("6.12", "_")],
         ..MOST

@@ -12,6 +12,7 @@ use macvlan_common::{child::Policy, mac::Mac, names};
 use crate::{
     datapath::bpf::{
         hooks::{
+            device_pin,
             link::detach_link,
             refusal::{Mechanism, flat, reason, refused},
         },
@@ -47,13 +48,15 @@ impl Globals {
     }
 }
 
-/// A program for a child's own device.
+/// What is put on a child's own device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChildProgram {
     /// At TC egress: vouches for its frames.
     Vouch,
     /// XDP: keeps from it what others here send to others.
     Deafen,
+    /// No program: a map that knows whether the device is there.
+    Note,
 }
 
 /// Makes a copy of the programs for one child after another.
@@ -99,6 +102,9 @@ impl<'a> Copies<'a> {
         let (pin, next) = (directory.join(name), directory.join(format!("{name}{NEXT}")));
         bpffs::remove_pin(&next)?;
         netns.run(|| {
+            if program == ChildProgram::Note {
+                return device_pin::put(&next, child.index);
+            }
             self.attach(child, program, globals)?
                 .pin(&next)
                 .map(drop)

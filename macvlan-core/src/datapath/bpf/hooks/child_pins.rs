@@ -1,6 +1,7 @@
-//! What the pins of the programs on children's own devices tell. The name of each says for which device its program
-//! was put there and with which MAC, and its link is alive as long as that device is: so this is known of a device
-//! whatever it says of itself, and only root writes it. A device that went to another namespace is new there.
+//! What the pins for children's own devices tell. The name of each says for which device it was made and with which MAC.
+//! Its link, or the map that it is where no program is wanted on the device, knows of that device as long as that is there:
+//! so this is known of a device whatever it says of itself, and only root writes it. A device that went to another namespace
+//! is new there.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,16 +13,20 @@ use anyhow::{Context as _, Result};
 use macvlan_common::{child::Policy, mac::Mac};
 
 use crate::{
-    datapath::bpf::hooks::link::{detach_link, pinned_link_ifindex},
+    datapath::bpf::hooks::{
+        device_pin::index_at,
+        link::{detach_link, pinned_link_ifindex},
+    },
     kernel::{bpffs, master_key::MasterKey, netlink::events::changed::DeviceKey},
     model::child::Child,
 };
 
-/// How the names begin: of a child that is held to its MAC, of one that is held to the MAC that it has and may change
-/// it, and of one that is not held.
+/// How the names begin, all of one length: of a child that is held to its MAC, of one that is held to the MAC that it has and
+/// may change it, of one that is not held; and of one without a program, whose settings are its device's.
 const HELD: &str = "child_held_";
 const FREE: &str = "child_free_";
 const SEEN: &str = "child_seen_";
+const NOTE: &str = "child_note_";
 
 /// Of one that lists the MACs of others, and does not hear them.
 const DEAF: &str = "child_deaf_";
@@ -32,6 +37,7 @@ const OWN: &str = "own";
 /// The name of the pin for a child with this policy. The BPF file system allows no dots, and colons are left out.
 pub fn pin_name(child: &Child, policy: Policy) -> String {
     let start = match (policy.is_guarded(), policy.mac_change()) {
+        _ if !policy.wants_vouching() => NOTE,
         (true, false) => HELD,
         (true, true) => FREE,
         (false, _) => SEEN,
@@ -49,9 +55,9 @@ fn name(start: &str, mac: Mac, (nsid, index): DeviceKey) -> String {
     format!("{start}{:012x}_{nsid}_{index}", number(mac))
 }
 
-/// Whether a pin of this name is the link of a child's device.
+/// Whether a pin of this name is for a child's device.
 pub fn is_pin(name: &str) -> bool {
-    [HELD, FREE, SEEN, DEAF].iter().any(|start| name.starts_with(start))
+    [HELD, FREE, SEEN, NOTE, DEAF].iter().any(|start| name.starts_with(start))
 }
 
 fn number(mac: Mac) -> u64 {
@@ -60,7 +66,7 @@ fn number(mac: Mac) -> u64 {
 
 /// The device and the MAC that a pin is for.
 fn parse(name: &str) -> Option<(DeviceKey, Mac)> {
-    let rest = [HELD, FREE, SEEN].iter().find_map(|start| name.strip_prefix(start))?;
+    let rest = [HELD, FREE, SEEN, NOTE].iter().find_map(|start| name.strip_prefix(start))?;
     let mut words = rest.split('_');
     let number = u64::from_str_radix(words.next()?, 16).ok()?.to_be_bytes();
     let nsid = words.next()?;
@@ -69,6 +75,14 @@ fn parse(name: &str) -> Option<(DeviceKey, Mac)> {
     // What is to take another one's place has a word behind.
     let [_, _, mac @ ..] = number;
     Some(((nsid, index), Mac::new(mac)))
+}
+
+/// Whether the device that has this index is still the one that the pin of this name is for: of one that is gone, neither link
+/// nor map knows.
+pub fn is_alive(directory: &Path, name: &str, index: u32) -> bool {
+    let pin = directory.join(name);
+    let of = if name.starts_with(NOTE) { index_at(&pin) } else { pinned_link_ifindex(&pin).ok() };
+    of == Some(index)
 }
 
 /// The pins of one master.
@@ -98,17 +112,19 @@ impl ChildPins {
         Ok(Self { directory, by_device, deaf })
     }
 
-    /// Finds out of each child in another namespace whether its device has another MAC than it had when our program
-    /// was put there. One that is held to its MAC has that still, and no other device can have it; of others it is
+    /// Finds out of each child in another namespace whether its device has another MAC than it had when its pin was
+    /// made. One that is held to its MAC has that still, and no other device can have it; of others it is
     /// known which they had.
     pub fn hold(&self, children: &mut [Child]) {
         let mut held = BTreeSet::new();
         for child in children.iter_mut().filter(|child| child.is_in_foreign_hands()) {
             let name = deaf_name(child);
-            child.is_deaf = self.deaf.contains(&name) && self.is_alive(&name, child.index);
+            child.is_deaf = self.deaf.contains(&name) && is_alive(&self.directory, &name, child.index);
             let mut pins = self.by_device.get(&child.key()).into_iter().flatten();
             // The device with that number may be another one by now: the link of one that is gone has none.
-            let is_its = |(mac, name): &&(Mac, String)| *mac == child.mac || self.is_alive(name, child.index);
+            let is_its = |(mac, name): &&(Mac, String)| {
+                *mac == child.mac || is_alive(&self.directory, name, child.index)
+            };
             let own = pins.clone().find(|(mac, _)| *mac == child.mac).or_else(|| pins.find(is_its));
             let Some((mac, name)) = own else { continue };
             child.program_mac = Some(*mac);
@@ -122,11 +138,6 @@ impl ChildPins {
         for child in children.iter_mut().filter(|child| child.program_mac != Some(child.mac)) {
             child.usurps = child.is_in_foreign_hands() && held.contains(&child.mac);
         }
-    }
-
-    /// Whether the device that has this index is still the one that a pin is of: the link of one that is gone has none.
-    fn is_alive(&self, name: &str, index: u32) -> bool {
-        pinned_link_ifindex(&self.directory.join(name)).is_ok_and(|of| of == index)
     }
 
     /// Takes the programs off a device that gets another MAC from us.
@@ -176,7 +187,8 @@ mod tests {
     fn a_name_says_which_device_and_which_mac() {
         let mac = Mac::new([2, 0, 0, 0, 0, 0xab]);
         let held = Policy::new(Mode::Bridge, true).with_anti_spoof(AntiSpoof::Mac);
-        let policies = [held, held.with_mac_change(true), Policy::new(Mode::Passthru, true)];
+        let open = Policy::new(Mode::Bridge, false);
+        let policies = [held, held.with_mac_change(true), Policy::new(Mode::Passthru, true), open];
         for nsid in [None, Some(3), Some(-7)] {
             let child = Child { place: Place { nsid, label: None }, ..Child::example("web", mac) };
             for policy in policies {
@@ -186,6 +198,7 @@ mod tests {
             }
         }
         assert_eq!(pin_name(&Child::example("web", mac), held), "child_held_0200000000ab_own_7");
+        assert!([FREE, SEEN, NOTE, DEAF].iter().all(|start| start.len() == HELD.len()));
         for name in ["child_held_0200000000ab", "child_held_0200000000ab_x_7", "own_7", "child_held_x_1_1"] {
             assert_eq!(parse(name), None, "{name}");
         }

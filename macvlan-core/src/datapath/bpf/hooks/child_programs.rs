@@ -6,17 +6,18 @@ use std::{
     path::Path,
 };
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use macvlan_common::{
     child::{Mode, Policy},
     mac::Mac,
 };
+use nix::errno::Errno;
 
 use crate::{
     datapath::bpf::hooks::{
         child_copies::{ChildProgram, Copies, Globals},
-        child_pins::{deaf_name, is_pin, pin_name},
-        link::{detach_link, pinned_link_ifindex, pinned_link_program},
+        child_pins::{deaf_name, is_alive, is_pin, pin_name},
+        link::{detach_link, pinned_link_program},
     },
     kernel::{bpffs, netlink::Netlink},
     model::{
@@ -58,26 +59,29 @@ impl ChildPrograms {
 /// Whether a child's policy asks for a feature.
 type Needs = fn(Policy) -> bool;
 
-/// What a child's own device does for it, in the words of `degraded`; the master does it less well.
-const FEATURES: [(&str, Needs); 4] = [
-    ("anti-spoof", Policy::is_guarded),
+/// What a child's own device does for it, in the words of `degraded`; and what there is without. The master does it less well.
+const FEATURES: [(&str, [&str; 2], Needs); 5] = [
+    ("anti-spoof", AT_MASTER, Policy::is_guarded),
     // A broadcast gets to siblings before the master sees it.
-    ("ra", |policy| policy.is_inspected() && !policy.ra()),
-    ("dhcp-server", |policy| policy.is_inspected() && !policy.dhcp_server()),
+    ("ra", AT_MASTER, |policy| policy.is_inspected() && !policy.ra()),
+    ("dhcp-server", AT_MASTER, |policy| policy.is_inspected() && !policy.dhcp_server()),
     // What such a child sends counts with what the host sends, which bears the same MAC.
-    ("passthru", |policy| matches!(policy.mode(), Mode::Passthru)),
+    ("passthru", AT_MASTER, |policy| matches!(policy.mode(), Mode::Passthru)),
+    ("settings", ["of the device", "of its MAC"], |policy| !policy.wants_vouching()),
 ];
+
+const AT_MASTER: [&str; 2] = ["device", "master"];
 
 impl ChildPrograms {
     /// Whether this is about what children's own devices do.
     pub fn concerns(degraded: &Degraded) -> bool {
-        degraded.feature == SOURCE || FEATURES.iter().any(|(feature, _)| degraded.feature == *feature)
+        degraded.feature == SOURCE || FEATURES.iter().any(|(feature, ..)| degraded.feature == *feature)
     }
 
     /// What is less for the devices that have no program: each feature once, with the first child and its
     /// reason.
     pub fn degraded(&self) -> Vec<Degraded> {
-        let less = FEATURES.iter().filter_map(|(feature, needs)| {
+        let less = FEATURES.iter().filter_map(|(feature, [wanted, got], needs)| {
             let mut without = self.not.iter().filter(|missing| needs(missing.policy));
             let Missing { child, why, .. } = without.next()?;
             let others = match without.count() {
@@ -85,26 +89,30 @@ impl ChildPrograms {
                 1 => " and 1 other child".to_owned(),
                 others => format!(" and {others} other children"),
             };
-            Some(Degraded::new(feature, "device", "master", format!("{child}{others}: {why}")))
+            Some(Degraded::new(feature, wanted, got, format!("{child}{others}: {why}")))
         });
         less.chain(self.hearing.iter().cloned()).collect()
     }
 }
 
-/// Which of these children's devices are to vouch for their frames, and their policies. Of those with one
-/// MAC, the one that the driver gives frames to is the last.
+/// Which of these children's devices are to vouch for their frames, or have settings that stay theirs under another MAC, and
+/// their policies. Of those with one MAC, the one that the driver gives frames to is the last.
 fn wanted<'c>(children: &[&'c Child], members: &BTreeMap<Mac, Policy>) -> Vec<(&'c Child, Policy)> {
     let mut children = children.to_vec();
     children.sort_by_key(|child| (child.other_mac.is_none(), child.up));
     let wanted = children.into_iter().filter(|child| !child.usurps).filter_map(|child| {
-        let policy = members.get(&child.mac).filter(|policy| policy.wants_vouching())?;
+        // In the master's own namespace root alone sets a MAC; and what is not settled yet is nobody's.
+        let is_noted = |policy: &Policy| {
+            child.is_in_foreign_hands() && policy.is_set() && !policy.is_hosts() && !policy.is_unsettled()
+        };
+        let policy = members.get(&child.mac).filter(|policy| policy.wants_vouching() || is_noted(policy))?;
         Some((child, *policy))
     });
     wanted.collect()
 }
 
-/// Puts programs on the devices of those children that want one. What is there and fits stays, unless
-/// the programs are to be `renew`ed.
+/// Puts programs on the devices of those children that want one, and notes devices of others. What is there and fits stays,
+/// unless the programs are to be `renew`ed.
 ///
 /// # Errors
 ///
@@ -118,41 +126,47 @@ pub async fn put(
     renew: bool,
 ) -> Result<ChildPrograms> {
     let mut vouching = ChildPrograms::default();
-    let mut all: Vec<(&Child, Option<Policy>, String, Globals)> = Vec::new();
+    let mut all: Vec<(&Child, ChildProgram, Policy, String, Globals)> = Vec::new();
     for (child, policy) in wanted(children, members) {
-        all.push((child, Some(policy), pin_name(child, policy), Globals::of(child.mac, policy)));
+        let what = if policy.wants_vouching() { ChildProgram::Vouch } else { ChildProgram::Note };
+        all.push((child, what, policy, pin_name(child, policy), Globals::of(child.mac, policy)));
     }
     for child in children.iter().filter(|child| !overheard(child, master, children).is_empty()) {
-        all.push((child, None, deaf_name(child), Globals::deaf(child.device_mac())));
+        let (name, globals) = (deaf_name(child), Globals::deaf(child.device_mac()));
+        all.push((child, ChildProgram::Deafen, Policy::default(), name, globals));
     }
     let mut copies = Copies::new(directory);
-    for (child, policy, name, globals) in &all {
-        let is_there =
-            !renew && pinned_link_ifindex(&directory.join(name)).is_ok_and(|index| index == child.key().1);
-        let program = if policy.is_some() { ChildProgram::Vouch } else { ChildProgram::Deafen };
-        let put = match is_there {
+    for (child, what, policy, name, globals) in &all {
+        let is_renewed = renew && *what != ChildProgram::Note;
+        let put = match !is_renewed && is_alive(directory, name, child.key().1) {
             true => Ok(()),
-            false => copies.put_one(netlink, child, name, program, globals).await,
+            false => copies.put_one(netlink, child, name, *what, globals).await,
         };
-        match (put, policy) {
-            (Ok(()), policy) => {
-                if policy.is_some() {
+        match (put, what) {
+            (Ok(()), what) => {
+                if *what == ChildProgram::Vouch {
                     vouching.by.insert(child.mac);
                 }
                 vouching.pins.insert(name.clone());
             }
-            (Err(error), Some(policy)) => {
+            // Who has given up the right to enter namespaces follows the device.
+            (Err(error), ChildProgram::Note) if may_not_enter(&error) => {}
+            (Err(error), ChildProgram::Vouch | ChildProgram::Note) => {
                 vouching.by.remove(&child.mac);
                 let why = format!("{error:#}");
                 vouching.not.push(Missing { child: child.title(), policy: *policy, why });
             }
-            (Err(error), None) => {
+            (Err(error), ChildProgram::Deafen) => {
                 let reason = format!("no program keeps it from {}: {error:#}", child.title());
                 vouching.hearing.push(Degraded::new(SOURCE, "its own", "all that is listed", reason));
             }
         }
     }
     Ok(vouching)
+}
+
+fn may_not_enter(error: &Error) -> bool {
+    error.root_cause().downcast_ref() == Some(&Errno::EPERM)
 }
 
 /// Takes all programs off but those that `put` has put or found. One that could not be renewed goes too: left, it

@@ -1,5 +1,5 @@
-//! A pinned map that the kernel empties when the master's device goes: for a data path without links, which
-//! would tell.
+//! A pinned map that the kernel empties when a device goes: the master's, for a data path without links, which
+//! would tell; and those of children whose settings are their devices', as long as these are there.
 //!
 //! No program reads it. A device map (`BPF_MAP_TYPE_DEVMAP`) lets go of a device that is unregistered, by
 //! itself, with its namespace, or on its way to another one (`dev_map_notification` in
@@ -16,29 +16,29 @@ use aya_obj::{
 
 use crate::datapath::bpf::hooks::refusal::flat;
 
-/// File name of the pin, and the map's name in the kernel.
+/// File name of the pin of a master's, and the name of all of them in the kernel.
 pub const DEVICE: &str = "device";
 
-/// Pins a map in `directory` that holds the device with this index of the calling thread's namespace.
+/// Pins a map at `pin` that holds the device with this index of the calling thread's namespace.
 ///
 /// # Errors
 ///
 /// When the device is gone, the pin is there already, or the process lacks `CAP_NET_ADMIN` or `CAP_BPF`.
-pub fn pin(directory: &Path, index: u32) -> Result<()> {
+pub fn put(pin: &Path, index: u32) -> Result<()> {
     const CANNOT: &str = "cannot make the map of the device";
     let map = MapData::create(definition(), DEVICE, None).map_err(|error| anyhow!("{}", flat(&error)));
     let map = map.context(CANNOT)?;
-    map.pin(directory.join(DEVICE)).map_err(|error| anyhow!("{}", flat(&error))).context(CANNOT)?;
+    map.pin(pin).map_err(|error| anyhow!("{}", flat(&error))).context(CANNOT)?;
     let mut map = DevMap::try_from(Map::DevMap(map)).context(CANNOT)?;
     map.set(0, index, None, 0).map_err(|error| anyhow!("{}", flat(&error))).context(CANNOT)
 }
 
-/// Whether the device of the map in `directory` is there; `None` where no map tells.
-pub fn is_there(directory: &Path) -> Option<bool> {
-    let map = MapData::from_pin(directory.join(DEVICE)).ok()?;
+/// The index of the device of the map at `pin`, 0 where that is gone; `None` where no map tells.
+pub fn index_at(pin: &Path) -> Option<u32> {
+    let map = MapData::from_pin(pin).ok()?;
     match DevMap::try_from(Map::DevMap(map)).ok()?.get(0, 0) {
-        Ok(_) => Some(true),
-        Err(MapError::KeyNotFound) => Some(false),
+        Ok(device) => Some(device.if_index),
+        Err(MapError::KeyNotFound) => Some(0),
         Err(_) => None,
     }
 }

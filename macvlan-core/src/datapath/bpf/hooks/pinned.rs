@@ -9,7 +9,8 @@ use macvlan_common::names;
 use crate::{
     datapath::bpf::{
         hooks::{
-            child_programs, device_pin,
+            child_programs,
+            device_pin::{self, DEVICE},
             link::{detach_link, pinned_link_ifindex, pinned_link_program},
             on_device::{DeviceHook, OnDevice},
             order, own_programs, strays,
@@ -91,7 +92,7 @@ pub async fn verify(
 /// lock of the master.
 pub fn has_device(directory: &Path) -> Option<bool> {
     let on_device = indexes(directory).into_iter().map(|index| index != 0).reduce(|any, one| any || one);
-    on_device.or_else(|| device_pin::is_there(directory))
+    on_device.or_else(|| device_pin::index_at(&directory.join(DEVICE)).map(|index| index != 0))
 }
 
 /// Takes off `master` what is pinned in `directory`: the hairpin first, so that nothing is turned

@@ -15,7 +15,7 @@ use macvlan_common::names;
 
 use crate::{
     datapath::bpf::hooks::{
-        device_pin,
+        device_pin::{self, DEVICE},
         link::detach_link,
         refusal::{Mechanism, flat, reason, refused},
     },
@@ -197,7 +197,7 @@ impl<'a> Hooks<'a> {
 
     fn attach_clsact(&mut self, master: &Master, add: bool) -> Result<()> {
         // Before the first filter: whoever finds the pins knows of the device.
-        device_pin::pin(self.directory, master.index)?;
+        device_pin::put(&self.directory.join(DEVICE), master.index)?;
         crash::point("pinning the map of the device")?;
         if add {
             add_clsact(&master.name)?;
