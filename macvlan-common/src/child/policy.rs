@@ -264,7 +264,13 @@ impl Policy {
 
     /// Whether anything is set of it, beside its mode, that a new child has not.
     pub const fn is_set(self) -> bool {
-        let others = Self::MODE | Self::VOUCHED | Self::HOSTS | Self::NAMED | Self::UNSETTLED | Self::UNRULED;
+        let others = Self::MODE
+            | Self::VOUCHED
+            | Self::HOSTS
+            | Self::NAMED
+            | Self::UNSETTLED
+            | Self::UNRULED
+            | Self::PORT;
         self.0 & !others != Self::HOST_ACCESS
     }
 
