@@ -23,6 +23,7 @@ use crate::{
     error::{CniError, CniResult, code},
     host_access::{self, Joined},
     ipam::{Ipam, Running},
+    port,
     request::{Target, Verb},
     result::{AddResult, Address, Interface},
     settings,
@@ -130,12 +131,13 @@ async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
         host_access::make_way(&site.above, master).await?;
     }
     let link = site.make(config, &lower, &identity, target.ifname.as_str()).await?;
+    let port = port::number(&link);
     let mac = link.mac.ok_or_else(|| CniError::new(code::FAILED, "the device has no MAC"))?;
     let joined = match locked {
-        Some((master, lock)) => match host_access::join(&site.above, &master, config, mac).await {
+        Some((master, lock)) => match host_access::join(&site.above, &master, config, mac, port).await {
             Ok(Joined::NotAttached) => {
                 drop(lock);
-                attach(config, &site, &lower, mac).await
+                attach(config, &site, &lower, mac, port).await
             }
             Ok(Joined::Done(less)) => Ok(less),
             Err(error) => Err(error),
@@ -147,7 +149,7 @@ async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
         Err(error) => {
             // The error that led here is the one to report.
             let mark = site.mark_of(&link).await;
-            let _ = site.inside.delete_link(link.index, None).await;
+            let _ = site.delete(&link).await;
             let _ = mark.map(|(key, mark)| site::unmark(key, &mark));
             return Err(error);
         }
@@ -156,10 +158,10 @@ async fn make(task: &Task<'_>, target: &Target, room: Room) -> CniResult<Made> {
 }
 
 /// Puts the data path on the master, and tells it of the child, which it took for any other.
-async fn attach(config: &Config, site: &Site, lower: &Link, mac: Mac) -> CniResult<Vec<String>> {
+async fn attach(config: &Config, site: &Site, lower: &Link, mac: Mac, port: u32) -> CniResult<Vec<String>> {
     let warnings = host_access::attach(&lower.name, config).await?;
     if let Some((master, _lock)) = site::lock(&site.above, config, lower).await? {
-        host_access::join(&site.above, &master, config, mac).await?;
+        host_access::join(&site.above, &master, config, mac, port).await?;
     }
     Ok(warnings)
 }

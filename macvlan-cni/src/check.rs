@@ -67,7 +67,7 @@ async fn check_host_access(task: &Task<'_>, site: &Site, link: &Link) -> CniResu
     {
         return Ok(());
     }
-    let lower = site.above.link_by_index(link.lower.unwrap_or_default(), None).await?;
+    let lower = site.above.link_by_index(site.lower_of(link).await?, None).await?;
     let lower = lower.ok_or_else(|| failed(format!("the master of {:?} is gone", link.name)))?;
     let master = master_of_link(&site.above, lower).await?;
     let Some(mac) = link.mac else { return Ok(()) };

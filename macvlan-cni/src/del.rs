@@ -1,6 +1,9 @@
 //! DEL: nothing of an attachment is left, whatever there was of it.
 
-use macvlan_core::{kernel::netlink::Netlink, model::attachment::Attachment};
+use macvlan_core::{
+    kernel::netlink::{Netlink, kind::Kind},
+    model::attachment::Attachment,
+};
 
 use crate::{
     Task, background,
@@ -8,6 +11,7 @@ use crate::{
     error::{CniResult, code},
     host_access,
     ipam::{Ipam, Running},
+    port,
     request::{Target, Verb},
     site::{self, Site, open_netns},
     warning::warn,
@@ -57,10 +61,19 @@ async fn remove_attachment(task: &Task<'_>, target: &Target) -> CniResult<()> {
 ///
 /// The device cannot be deleted, or the data path cannot let go of it.
 pub async fn remove(site: &Site, config: &Config, identity: &Attachment, target: &Target) -> CniResult<()> {
-    let Some(link) = site.find(identity, target, true).await? else { return Ok(()) };
+    let found = match config.kind {
+        // Whatever its container did with its end.
+        Kind::Port => port::find(&site.above, identity).await?,
+        Kind::Macvlan | Kind::Macvtap => site.find(identity, target, true).await?,
+    };
+    let Some(link) = found else { return Ok(()) };
     let mark = site.mark_of(&link).await;
+    if port::number(&link) == 0 {
+        background::delete_link(&site.netns, link.index)?;
+    } else {
+        site.delete(&link).await?;
+    }
     let has_its_mac = mark.as_ref().is_none_or(|(_, mark)| link.mac == Some(mark.mac));
-    background::delete_link(&site.netns, link.index)?;
     if let Some((key, mark)) = mark {
         site::unmark(key, &mark)?;
     }

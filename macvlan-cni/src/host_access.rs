@@ -39,13 +39,19 @@ pub enum Joined {
     NotAttached,
 }
 
-/// Tells the data path of a child. The master must be locked.
+/// Tells the data path of a child, with the number of the port that it is, or 0. The master must be locked.
 ///
 /// # Errors
 ///
 /// Code 11 when it has no room, 7 when it leaves children of others alone and so cannot tell what
 /// is forged.
-pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac) -> CniResult<Joined> {
+pub async fn join(
+    netlink: &Netlink,
+    master: &Master,
+    config: &Config,
+    mac: Mac,
+    port: u32,
+) -> CniResult<Joined> {
     let Found::Whole(mut bpf) = Bpf::find(netlink, master).await else {
         return Ok(if config.wants_data_path() { Joined::NotAttached } else { Joined::Done(Vec::new()) });
     };
@@ -67,7 +73,7 @@ pub async fn join(netlink: &Netlink, master: &Master, config: &Config, mac: Mac)
         ..PolicyChange::default()
     };
     let mut groups = bpf.members().groups.clone();
-    let policy = change.apply(None, config.mode, &mut groups).map_err(full)?;
+    let policy = change.apply(None, config.mode, &mut groups).map_err(full)?.with_port(port);
     let limits = config.rate.limits;
     let member = (policy.with_limit(!limits.is_empty()), limits);
     bpf.sync_one(master, mac, Some(member), groups).map_err(full)?;

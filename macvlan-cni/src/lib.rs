@@ -17,6 +17,7 @@ mod error;
 mod gc;
 mod host_access;
 mod ipam;
+mod port;
 pub mod program;
 mod request;
 mod result;

@@ -22,6 +22,7 @@ use macvlan_core::{
 use crate::{
     config::Config,
     error::{CniError, CniResult, code},
+    port,
     request::Target,
 };
 
@@ -95,7 +96,7 @@ impl Site {
     pub async fn free(&self, identity: &Attachment, name: &str) -> CniResult<()> {
         for name in [name, &passing_name(name)] {
             match self.inside.link_by_name(name).await? {
-                Some(link) if is_unfinished(&link) => self.inside.delete_link(link.index, None).await?,
+                Some(link) if self.is_unfinished(&link).await? => self.delete(&link).await?,
                 Some(link) => return Err(taken(&link, identity)),
                 None => {}
             }
@@ -115,6 +116,10 @@ impl Site {
         identity: &Attachment,
         name: &str,
     ) -> CniResult<Link> {
+        if config.kind == Kind::Port {
+            return port::make(&self.above, (&self.inside, &self.netns), config, master, identity, name)
+                .await;
+        }
         // So that other commands find the child, whoever holds the namespace.
         let nsid = match config.link_in_container {
             true => None,
@@ -145,6 +150,33 @@ impl Site {
             return Err(error.context(format!("cannot bring up {name:?}")).into());
         }
         Ok(link)
+    }
+
+    /// Deletes a device of an attachment, with all that belongs to it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses it.
+    pub async fn delete(&self, link: &Link) -> Result<()> {
+        match port::number(link) {
+            0 => self.inside.delete_link(link.index, None).await,
+            number => port::delete(&self.above, number).await,
+        }
+    }
+
+    /// Index of the master of an attachment's device.
+    ///
+    /// # Errors
+    ///
+    /// The devices of a port cannot be asked for.
+    pub async fn lower_of(&self, link: &Link) -> Result<u32> {
+        let macvlan = port::macvlan_of(&self.above, link).await?;
+        Ok(macvlan.as_ref().unwrap_or(link).lower.unwrap_or_default())
+    }
+
+    async fn is_unfinished(&self, link: &Link) -> Result<bool> {
+        let macvlan = port::macvlan_of(&self.above, link).await?;
+        Ok(is_unfinished(macvlan.as_ref().unwrap_or(link)))
     }
 
     fn mark(&self, nsid: Option<i32>, master: u32, link: &Link, identity: &Attachment) -> Result<()> {
@@ -181,6 +213,10 @@ impl Site {
         let link = self.inside.link_by_name(name).await?;
         if let Some(link) = link {
             let mark = self.mark_of(&link).await.filter(|_| link.is_child());
+            if let Some(macvlan) = port::macvlan_of(&self.above, &link).await? {
+                let is_ours = port::is_of(&macvlan, identity);
+                return Ok(is_ours.then_some(Link { mode: macvlan.mode, ..link }));
+            }
             let is_marked = mark.is_some_and(|(_, mark)| mark.maker == identity.to_string());
             // In its own namespace a container may only say this of its own device.
             let is_ours = is_marked || identity_of(&link).as_ref() == Some(identity);

@@ -79,6 +79,9 @@ impl Config {
     /// frame is asked ([`home`](Self::home)).
     pub const STRICT: u64 = 1 << 15;
 
+    /// At least one child is a [port](crate::port).
+    pub const PORTS: u64 = 1 << 16;
+
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
     pub const OF_CHILDREN: u64 = Self::FLOOD
         | Self::ANTI_SPOOF
@@ -86,7 +89,8 @@ impl Config {
         | Self::VOUCHED
         | Self::INSPECT
         | Self::LIMITED
-        | Self::ABSENT;
+        | Self::ABSENT
+        | Self::PORTS;
 
     /// The flags that children with these policies need.
     pub fn flags_of(policies: impl Iterator<Item = Policy>) -> u64 {
@@ -99,6 +103,7 @@ impl Config {
                 | if policy.is_vouched() { Self::VOUCHED } else { 0 }
                 | if policy.is_limited() { Self::LIMITED } else { 0 }
                 | if policy.is_inspected() { Self::INSPECT } else { 0 }
+                | if policy.port() != 0 { Self::PORTS } else { 0 }
         })
     }
 
@@ -207,6 +212,12 @@ impl Config {
     #[inline(always)]
     pub const fn is_strict(&self) -> bool {
         self.flags & Self::STRICT != 0
+    }
+
+    /// Whether a child is a port.
+    #[inline(always)]
+    pub const fn has_ports(&self) -> bool {
+        self.flags & Self::PORTS != 0
     }
 
     /// Whether the programs are being put on the master.

@@ -5,6 +5,7 @@
 //! * [`mac`], [`child`], [`config`], [`counters`], [`filter`], [`index`]: keys and values of the BPF maps.
 //! * [`presence`]: where a child's MAC is, and the one notion of who is local.
 //! * [`tag`]: what the programs tell each other of a frame; [`sending`]: what those on the driver tell.
+//! * [`flood`], [`port`]: devices of ours on the master.
 //! * [`group`]: names of the groups that children are in.
 //! * [`trace`]: what a traced program tells of a frame.
 //! * [`l3`], [`neigh`]: ARP and neighbour discovery, and who has which address.
@@ -38,6 +39,7 @@ pub mod names;
 pub mod neigh;
 pub mod plain;
 mod pod;
+pub mod port;
 pub mod presence;
 pub mod rate;
 pub mod sending;

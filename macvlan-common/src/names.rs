@@ -115,6 +115,10 @@ pub const SINGLE_EGRESS: &str = "macvlan_one_out";
 pub const FLOOD_EGRESS: &str = "macvlan_fl_out";
 /// TC ingress on the flood device.
 pub const FLOOD_INGRESS: &str = "macvlan_fl_in";
+/// TC ingress on both devices of a [port](crate::port) in the master's namespace.
+pub const PORT_INGRESS: &str = "macvlan_pt_in";
+/// TC egress on both.
+pub const PORT_EGRESS: &str = "macvlan_pt_out";
 /// TC ingress on devices of the host's own.
 pub const OWN_INGRESS: &str = "macvlan_own";
 
@@ -163,7 +167,16 @@ mod tests {
         let programs = TRACED.iter().flat_map(|(plain, traced)| [plain, traced]);
         for name in MAPS
             .iter()
-            .chain(&[TRACE, TRACE_RING, FLOOD_EGRESS, FLOOD_INGRESS, OWN_INGRESS, EAR])
+            .chain(&[
+                TRACE,
+                TRACE_RING,
+                FLOOD_EGRESS,
+                FLOOD_INGRESS,
+                OWN_INGRESS,
+                EAR,
+                PORT_INGRESS,
+                PORT_EGRESS,
+            ])
             .chain(programs)
         {
             assert!(name.len() <= 15, "{name}");

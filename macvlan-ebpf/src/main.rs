@@ -1,5 +1,5 @@
 //! The programs on a macvlan master: XDP demultiplexer, TC ingress, TC egress; on its flood device; on the
-//! devices of children that are held to their MACs or list those of others, and on those of the host's own.
+//! devices of ports, of children that are held to their MACs or list those of others, and on those of the host's own.
 //!
 //! Each entry point reads a frame's facts, asks [`decide`](macvlan_common::decide::decide), charges
 //! the counters and acts; nothing here judges. Build with `cargo xtask build-ebpf`: for any
@@ -30,6 +30,8 @@ mod neigh;
 mod own;
 #[cfg(target_arch = "bpf")]
 mod packet;
+#[cfg(target_arch = "bpf")]
+mod port;
 #[cfg(target_arch = "bpf")]
 mod presence;
 #[cfg(target_arch = "bpf")]

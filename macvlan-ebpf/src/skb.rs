@@ -52,6 +52,13 @@ pub fn ifindex(ctx: &TcContext) -> u32 {
     unsafe { (*skb(ctx)).ifindex }
 }
 
+/// Index of the last device that received the frame; 0 for what was made here.
+#[inline(always)]
+pub fn ingress_ifindex(ctx: &TcContext) -> u32 {
+    // SAFETY: reading a field of the context that the program was called with.
+    unsafe { (*skb(ctx)).ingress_ifindex }
+}
+
 /// The address family of the socket that it was sent by, if there is one.
 #[inline(always)]
 pub fn socket_family(ctx: &TcContext) -> Option<u32> {

@@ -3,16 +3,18 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::xdp_action::{XDP_DROP, XDP_PASS},
-    helpers::{bpf_xdp_adjust_meta, bpf_xdp_get_buff_len},
+    helpers::{bpf_redirect, bpf_xdp_adjust_meta, bpf_xdp_get_buff_len},
     macros::xdp,
     programs::XdpContext,
 };
 use macvlan_common::{
+    config::Config,
     counters::Count,
     decide::{Tables as _, decide},
     frame::Hook,
     l3,
     plain::{Plain, plain},
+    port::{Half, index_of},
     trace::{Judgement, Point},
     verdict::{Action, Verdict},
 };
@@ -20,7 +22,7 @@ use macvlan_common::{
 use crate::{
     account::{charge, charge_wire_rx},
     limits::limited,
-    maps::{Child, Maps},
+    maps::{Child, Maps, policy_at},
     packet,
     trace::macvlan_record_xdp,
 };
@@ -68,6 +70,10 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         return match whom {
             Plain::Host => XDP_PASS,
             Plain::Child(slot) => {
+                if let Some(port) = port_at(slot, &config) {
+                    charge_wire_rx(slot, size);
+                    return send_to(port);
+                }
                 if mark() {
                     charge_wire_rx(slot, size);
                 }
@@ -103,11 +109,19 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
             record(&verdict);
             XDP_DROP
         }
-        Action::Pass if verdict.counts() && mark() => {
+        Action::Pass if verdict.counts() => {
+            let port = verdict.rx.and_then(|child| port_at(maps.slot_of(child), &config));
+            if port.is_none() && !mark() {
+                return XDP_PASS;
+            }
             let verdict = if config.guards() { limited(verdict, &config, size).0 } else { verdict };
             charge(&verdict, size);
             record(&verdict);
-            if verdict.action.drop_reason().is_some() { XDP_DROP } else { XDP_PASS }
+            match port {
+                _ if verdict.action.drop_reason().is_some() => XDP_DROP,
+                Some(port) => send_to(port),
+                None => XDP_PASS,
+            }
         }
         // What is not counted has no mark, and is recorded where it is judged anew: only behind
         // generic XDP it is not.
@@ -117,6 +131,22 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         }
         _ => XDP_PASS,
     }
+}
+
+/// The number of the port at a slot; native XDP alone sends frames to another device without a copy.
+#[inline(always)]
+fn port_at(slot: u32, config: &Config) -> Option<u32> {
+    let is_fast = config.has_ports() && config.xdp_is_native();
+    Some(if is_fast { policy_at(slot).port() } else { 0 }).filter(|port| *port != 0)
+}
+
+/// Hands the frame to the other end of a port's pair, which gives it to an AF_XDP socket or the stack there. By its
+/// index: a map of devices costs as much (`dev_xdp_enqueue` in kernel/bpf/devmap.c), is for programs with or without
+/// fragments, not both, and has to be kept.
+#[inline(always)]
+fn send_to(port: u32) -> u32 {
+    // SAFETY: no memory is touched; the helper records where the frame goes.
+    unsafe { bpf_redirect(index_of(port, Half::HostEnd), 0) as u32 }
 }
 
 /// Whether a frame to nobody is left to TC ingress to drop: ARP and ICMPv6. Where the host has got another

@@ -25,6 +25,11 @@ impl Daemon {
         Self(command.stdin(Stdio::null()).spawn().or_fail(format!("start {program}")))
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends it a signal.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {

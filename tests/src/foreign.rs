@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use macvlan_bench::lab::program::{
+use macvlan_core::kernel::program::{
     self, BpfAttachType, DRIVER_MODE, ProgramType, bpf, code, descriptor, instruction,
 };
 

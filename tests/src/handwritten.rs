@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use macvlan_bench::lab::program::{
+use macvlan_core::kernel::program::{
     self, BpfAttachType, ProgramType, attach, code, instruction, load, returning, returning_code,
 };
 

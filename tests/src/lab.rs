@@ -35,6 +35,7 @@ pub struct Builder {
     ipv6: Ipv6,
     mtu: u32,
     master: String,
+    kind: Kind,
 }
 
 impl Builder {
@@ -61,6 +62,11 @@ impl Builder {
     /// With this name for the master.
     pub fn master(self, name: &str) -> Self {
         Self { master: name.into(), ..self }
+    }
+
+    /// With ports for children.
+    pub fn ports(self) -> Self {
+        Self { kind: Kind::Port, ..self }
     }
 
     /// The lab; the mounts its own.
@@ -157,7 +163,13 @@ impl Lab {
 
     /// One with something else.
     pub fn with() -> Builder {
-        Builder { switch: Switch::None, ipv6: Ipv6::Off, mtu: 1500, master: "eth0".into() }
+        Builder {
+            switch: Switch::None,
+            ipv6: Ipv6::Off,
+            mtu: 1500,
+            master: "eth0".into(),
+            kind: Kind::Macvlan,
+        }
     }
 
     /// A cable between wire and host.
@@ -177,10 +189,10 @@ impl Lab {
         }
     }
 
-    /// A macvlan child of the master in a namespace of its own.
+    /// A child of the master in a namespace of its own: a macvlan, unless the lab was made with others.
     #[track_caller]
     pub fn child(&self, name: &str, mode: Mode) -> Station {
-        self.child_of_kind(Kind::Macvlan, name, mode)
+        self.child_of_kind(self.builder.kind, name, mode)
     }
 
     /// A macvtap child of the master in a namespace of its own.
@@ -203,7 +215,20 @@ impl Lab {
         if mode == Mode::Passthru {
             child.mac = self.host.mac;
         }
-        // Made here and moved, as container engines do it: the kernel numbers the namespace then.
+        match kind {
+            Kind::Port => self.make_port(&child, mode),
+            Kind::Macvlan | Kind::Macvtap => self.make_macvlan(kind, &child, mode),
+        }
+        child.come_up(self.builder.ipv6);
+        child.wait_until_up();
+        self.children.borrow_mut().push(ChildRecord { name: name.into(), mac: child.mac, mode });
+        child
+    }
+
+    /// Made here and moved, as container engines do it: the kernel numbers the namespace then.
+    #[track_caller]
+    fn make_macvlan(&self, kind: Kind, child: &Station, mode: Mode) {
+        let name = child.dev.as_str();
         let host = &self.host.ns;
         let master = host.ifindex(&self.host.dev);
         on(host, async || {
@@ -212,10 +237,17 @@ impl Lab {
             move_to(&netlink, name, &child.ns).await
         })
         .or_fail(format!("make {name}"));
-        child.come_up(self.builder.ipv6);
-        child.wait_until_up();
-        self.children.borrow_mut().push(ChildRecord { name: name.into(), mac: child.mac, mode });
-        child
+    }
+
+    /// Made by the program under test. The data path that it needs for that goes again; the port stays.
+    #[track_caller]
+    fn make_port(&self, child: &Station, mode: Mode) {
+        let master = self.host.dev.as_str();
+        self.host.ns.ip(&format!("link set {master} up"));
+        let Station { ns, dev, mac, .. } = child;
+        let port = format!("{dev},kind=port,mode={},netns={},mac={mac}", mode.as_str(), ns.path().display());
+        self.ctl(&["attach", master, "--child", &port]).succeeded();
+        self.ctl(&["detach", master]).succeeded();
     }
 
     /// The children made so far.

@@ -7,6 +7,7 @@
 //!
 //! * [`lab`], [`station`], [`netns`], [`mounts`]: where the devices live.
 //! * [`attached`], [`cli`], [`control`], [`following`], [`tracer`]: the product, run as a user runs it.
+//! * [`port`], [`xsk_server`], [`testpmd`]: programs that take frames past the network stack.
 //! * [`attacker`]: a container that turns against the host.
 //! * [`cni`]: its CNI plugin, called as runtimes call it.
 //! * [`engine`]: real container engines; [`fake_engine`]: one that says what a test wants; [`package`]: what is installed.
@@ -52,6 +53,7 @@ pub mod mounts;
 pub mod netns;
 pub mod one_mac_port;
 pub mod package;
+pub mod port;
 pub mod progs;
 pub mod require;
 pub mod rng;
@@ -63,7 +65,9 @@ pub mod stats;
 pub mod stream;
 pub mod talk;
 pub mod tap;
+pub mod testpmd;
 pub mod topologies;
 pub mod tracer;
+pub mod xsk_server;
 
 pub use macvlan_bench::lab::frames;

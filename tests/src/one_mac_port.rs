@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use macvlan_bench::lab::program::{self, BpfAttachType, ProgramType, code, instruction};
 use macvlan_common::mac::Mac;
+use macvlan_core::kernel::program::{self, BpfAttachType, ProgramType, code, instruction};
 
 use crate::{fail::OrFail as _, netns::Netns};
 

@@ -121,6 +121,22 @@ fn after_every_step_of_adding_and_removing_a_child() {
 }
 
 #[test]
+fn after_every_step_of_adding_and_removing_a_port() {
+    needs!(require::lab, require::tc, require::crash_points);
+    let case = Case::new(TCX);
+    let bare = case.line(&["attach", "eth0"]);
+    let web = spec(&case.web, "kind=port");
+    let add = ["child", "add", "eth0", web.as_str()].map(str::to_owned);
+    case.stop_at_each_step(|| case.ctl(&bare), &add);
+    let prepare = || {
+        case.ctl(&bare);
+        case.ctl(&add);
+    };
+    let del = ["child", "del", "eth0", &named(&case.web, "")].map(str::to_owned);
+    case.stop_at_each_step(prepare, &del);
+}
+
+#[test]
 fn after_every_step_of_changing_a_child() {
     needs!(require::lab, require::tc, require::crash_points);
     for args in [TCX].into_iter().chain(LEAN) {

@@ -85,44 +85,67 @@ fn without_the_data_path_host_and_children_do_not_hear_each_other() {
 #[test]
 fn unicast_goes_where_the_contract_says_with_the_default_demultiplexer() {
     needs!(require::lab, require::binary);
-    check_unicast(&[]);
+    check_unicast(&Lab::new(), &[]);
+}
+
+#[test]
+fn unicast_goes_where_the_contract_says_among_ports() {
+    needs!(require::lab, require::binary);
+    check_unicast(&Lab::with().ports().build(), &[]);
+}
+
+#[test]
+fn unicast_goes_where_the_contract_says_among_ports_with_native_xdp() {
+    needs!(require::lab, require::binary);
+    check_unicast(&Lab::with().ports().build(), &["--xdp", "native"]);
 }
 
 #[test]
 fn unicast_goes_where_the_contract_says_with_native_xdp() {
     needs!(require::lab, require::binary);
-    check_unicast(&["--xdp", "native"]);
+    check_unicast(&Lab::new(), &["--xdp", "native"]);
 }
 
 #[test]
 fn unicast_goes_where_the_contract_says_with_generic_xdp() {
     needs!(require::lab, require::binary);
-    check_unicast(&["--xdp", "generic"]);
+    check_unicast(&Lab::new(), &["--xdp", "generic"]);
 }
 
 #[test]
 fn everybody_hears_a_broadcast_once_with_the_default_demultiplexer() {
     needs!(require::lab, require::binary);
-    check_flood(&[]);
+    check_flood(&Lab::new(), &[]);
+}
+
+#[test]
+fn everybody_hears_a_broadcast_once_among_ports() {
+    needs!(require::lab, require::binary);
+    check_flood(&Lab::with().ports().build(), &[]);
+}
+
+#[test]
+fn everybody_hears_a_broadcast_once_among_ports_with_native_xdp() {
+    needs!(require::lab, require::binary);
+    check_flood(&Lab::with().ports().build(), &["--xdp", "native"]);
 }
 
 #[test]
 fn everybody_hears_a_broadcast_once_with_native_xdp() {
     needs!(require::lab, require::binary);
-    check_flood(&["--xdp", "native"]);
+    check_flood(&Lab::new(), &["--xdp", "native"]);
 }
 
 #[test]
 fn everybody_hears_a_broadcast_once_with_generic_xdp() {
     needs!(require::lab, require::binary);
-    check_flood(&["--xdp", "generic"]);
+    check_flood(&Lab::new(), &["--xdp", "generic"]);
 }
 
 #[track_caller]
-fn check_unicast(args: &[&str]) {
-    let lab = Lab::new();
-    let mut crowd = Crowd::new(&lab);
-    let attached = Attached::new(&lab, args);
+fn check_unicast(lab: &Lab, args: &[&str]) {
+    let mut crowd = Crowd::new(lab);
+    let attached = Attached::new(lab, args);
     for from in EVERYBODY {
         for to in EVERYBODY.into_iter().filter(|to| *to != from) {
             let fate = fate(from, to);
@@ -152,10 +175,9 @@ fn check_unicast(args: &[&str]) {
 }
 
 #[track_caller]
-fn check_flood(args: &[&str]) {
-    let lab = Lab::new();
-    let mut crowd = Crowd::new(&lab);
-    let attached = Attached::new(&lab, args);
+fn check_flood(lab: &Lab, args: &[&str]) {
+    let mut crowd = Crowd::new(lab);
+    let attached = Attached::new(lab, args);
     for from in EVERYBODY {
         for to in ["broadcast", "multicast"] {
             let before = attached.stats();

@@ -132,6 +132,21 @@ fn adding_children_that_fails_changes_nothing() {
 }
 
 #[test]
+fn adding_or_changing_a_port_that_fails_changes_nothing() {
+    needs!(require::lab, require::tc, require::bpftool, require::crash_points);
+    let case = Case::new();
+    let web = case.web_spec("kind=port,host-access=off");
+    let add = ["child", "add", "eth0", "near", web.as_str()].map(str::to_owned);
+    case.fail_each_step(|| case.ctl(&["attach", "eth0"]), &add);
+    let prepare = || {
+        case.ctl(&["attach", "eth0"]);
+        case.ctl(&add);
+    };
+    let change = named(&case.web, "mtu=1300,mac=02:00:00:00:07:07,mode=private,host-access=on");
+    case.fail_each_step(prepare, &["child", "set", "eth0", &change].map(str::to_owned));
+}
+
+#[test]
 fn a_guard_that_fails_leaves_no_program_at_ingress() {
     needs!(require::lab, require::tc, require::bpftool, require::crash_points);
     for tc in ["tcx", "clsact"] {

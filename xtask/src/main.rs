@@ -14,6 +14,7 @@ mod ci;
 mod command;
 mod debian;
 mod dist;
+mod dpdk;
 mod fuzz;
 mod go;
 mod hygiene;

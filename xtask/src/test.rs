@@ -14,7 +14,7 @@ use clap::Args;
 use crate::{
     artifacts,
     command::{cargo, read, run, run_watched},
-    dist, go, kustomize,
+    dist, dpdk, go, kustomize,
     lanes::{self, Outcome},
     machine::{self, State},
     unpacked, validator,
@@ -164,6 +164,7 @@ pub fn on_real_devices(root: &Path, release: bool) -> Result<Command> {
     // A test that finds a privilege or a tool missing fails instead of passing over it.
     cargo.env("MACVLAN_TESTS_STRICT", "1").env("MACVLAN_CTL_BIN", program);
     let path = validator::search_path(root, &unpacked::search_path(root)?)?;
+    let path = dpdk::search_path(root, &path)?;
     cargo.env("PATH", kustomize::search_path(root, &path)?);
     cargo.args(["--package", PACKAGE]);
     Ok(cargo)

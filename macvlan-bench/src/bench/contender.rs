@@ -10,7 +10,9 @@ use crate::bench::path::Path;
 pub enum Wiring {
     /// Macvlan children on the master.
     Macvlan,
-    /// The same, and another macvlan in the host's namespace that the host talks through.
+    /// Ports on the master.
+    Port,
+    /// Macvlan children, and another macvlan in the host's namespace that the host talks through.
     Shim,
     /// The master and a veth per child in a bridge, which has the host's address.
     Bridge {
@@ -45,7 +47,7 @@ pub struct Contender {
 }
 
 /// All of them, ours first, limits last.
-pub const CONTENDERS: [Contender; 14] = [
+pub const CONTENDERS: [Contender; 15] = [
     Contender {
         name: "tc",
         title: "macvlan-ctl, TC",
@@ -79,6 +81,14 @@ pub const CONTENDERS: [Contender; 14] = [
         title: "macvlan-ctl, generic XDP",
         wiring: Wiring::Macvlan,
         datapath: Some(|| Options { xdp: Some(XdpChoice::Generic), ..Options::default() }),
+        flood_only: false,
+        quick: false,
+    },
+    Contender {
+        name: "port",
+        title: "macvlan-ctl, a stack on a port, TC",
+        wiring: Wiring::Port,
+        datapath: Some(|| Options { xdp: Some(XdpChoice::Off), ..Options::default() }),
         flood_only: false,
         quick: false,
     },
@@ -177,11 +187,14 @@ pub const SHIM: &str = "shim";
 /// As above.
 pub const BRIDGE: &str = "bridge";
 
+/// Of those who process frames themselves.
+pub const UDP: &str = "udp-socket";
+
 /// As above.
 pub const XDP_DROP: &str = "xdp-drop";
 
 /// Whom the others are compared with, where they take part.
-pub const BASES: [&str; 6] = [MACVLAN, SHIM, BRIDGE, XDP_DROP, "ip", "ip-group"];
+pub const BASES: [&str; 7] = [MACVLAN, SHIM, BRIDGE, XDP_DROP, UDP, "ip", "ip-group"];
 
 impl Contender {
     /// The one of this name.
@@ -197,7 +210,7 @@ impl Contender {
             Wiring::Ipvlan => !path.is_with_host(),
             // Between the others it is plain macvlan.
             Wiring::Shim => path.is_with_host(),
-            Wiring::Bridge { .. } | Wiring::Routed | Wiring::Direct => true,
+            Wiring::Port | Wiring::Bridge { .. } | Wiring::Routed | Wiring::Direct => true,
             Wiring::DropAll => false,
         }
     }

@@ -10,9 +10,12 @@ use anyhow::{Context as _, Result, bail};
 use macvlan_core::{
     commands::{attach::attach, detach::detach},
     discovery::access::Access,
+    kernel::program::dropping_in_xdp,
+    kernel::{netlink::kind::Kind, netns::NetnsRef},
     model::{
         options::{MissingChoice, Options},
         request::AttachRequest,
+        spec::{ChildSpec, Settings},
     },
 };
 
@@ -26,7 +29,7 @@ use crate::{
         cables::{index_of, mac_of, on},
         frames::Party,
         generator::take_generated,
-        program::dropping_in_xdp,
+        namespaces::path_of,
         station::Station,
         traffic,
     },
@@ -65,9 +68,14 @@ impl ContenderLab {
     /// Puts our data path on the master, where the contender is ours.
     fn attach(&mut self) -> Result<()> {
         let Some(options) = self.contender.datapath else { return Ok(()) };
-        attach_to(&self.stations.host, options())?;
+        let Stations { host, children, .. } = &self.stations;
+        let ports: &[Station] = if self.contender.wiring == Wiring::Port { children } else { &[] };
+        let less = attach_with(host, options(), ports)?;
         self.attached = true;
-        Ok(())
+        match less.first() {
+            Some(warning) => bail!("{warning}"),
+            None => ports.iter().try_for_each(Station::come_up),
+        }
     }
 
     fn drop_all(&self) -> Result<OwnedFd> {
@@ -156,11 +164,29 @@ impl Drop for ContenderLab {
 ///
 /// When it cannot be all that was asked for: something less would be measured under its name.
 pub fn attach_to(host: &Station, options: Options) -> Result<()> {
-    let required = Options { on_missing_bpf: Some(MissingChoice::Fail), ..Options::default() };
-    let request = AttachRequest { options: required.or(options), ..AttachRequest::default() };
-    let outcome = on(&host.netns, async || attach(DEVICE, &request).await)?;
-    match outcome.warnings.first() {
+    match attach_with(host, options, &[])?.first() {
         Some(warning) => bail!("{warning}"),
         None => Ok(()),
     }
+}
+
+/// The same, with ports in the namespaces of these. Gives what is less than was asked for.
+///
+/// # Errors
+///
+/// BPF is unavailable, or the kernel refuses a port.
+pub fn attach_with(host: &Station, options: Options, ports: &[Station]) -> Result<Vec<String>> {
+    let required = Options { on_missing_bpf: Some(MissingChoice::Fail), ..Options::default() };
+    let children = ports.iter().map(port).collect::<Result<_>>()?;
+    let request = AttachRequest { options: required.or(options), children, ..AttachRequest::default() };
+    Ok(on(&host.netns, async || attach(DEVICE, &request).await)?.warnings)
+}
+
+/// A port in the namespace of a station.
+fn port(station: &Station) -> Result<ChildSpec> {
+    let netns = Some(NetnsRef::Path(path_of(&station.netns)));
+    Ok(ChildSpec {
+        name: DEVICE.parse()?,
+        settings: Settings { kind: Some(Kind::Port), netns, ..Settings::default() },
+    })
 }

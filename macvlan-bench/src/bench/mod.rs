@@ -20,6 +20,7 @@ pub mod rounds;
 mod run;
 mod sections;
 pub mod table;
+mod user_space;
 mod wiring;
 
 use std::{collections::BTreeMap, time::Instant};
@@ -89,10 +90,11 @@ struct Section {
     run: fn(&mut Run<'_>),
 }
 
-const SECTIONS: [Section; 4] = [
+const SECTIONS: [Section; 5] = [
     Section { steps: sections::streams::steps, run: sections::streams::run },
     Section { steps: sections::frames::steps, run: sections::frames::run },
     Section { steps: sections::crowds::steps, run: sections::crowds::run },
+    Section { steps: sections::user_space::steps, run: sections::user_space::run },
     Section { steps: sections::control::steps, run: sections::control::run },
 ];
 

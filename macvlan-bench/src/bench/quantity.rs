@@ -113,6 +113,17 @@ pub const GOODPUT: [Quantity; 1] =
 pub const ARP: [Quantity; 1] =
     [Quantity::more("arp-share", "ARP storm: share that reaches the owner", Unit::Share)];
 
+/// Frames that a program which processes them itself receives.
+pub const USER_RECEIVED: [Quantity; 1] =
+    [Quantity::more("user-received", "received by a program", Unit::PerSecond)];
+
+/// Frames that it sends.
+pub const USER_SENT: [Quantity; 1] = [Quantity::more("user-sent", "sent by a program", Unit::PerSecond)];
+
+/// How soon it answers.
+pub const USER_ECHO: [Quantity; 1] =
+    [Quantity::less("user-echo", "answered by a program, median", Unit::Seconds)];
+
 /// What a frame costs, against the number of children.
 pub const FRAME_COST: [Quantity; 1] =
     [Quantity::less("frame-cost", "CPU time per frame, by children", Unit::Seconds)];

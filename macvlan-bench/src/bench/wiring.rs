@@ -83,6 +83,8 @@ pub fn connect(wiring: Wiring) -> Result<Stations> {
             lab.host.come_up()?;
             macvlans(&lab)?;
         }
+        // The attach makes them.
+        Wiring::Port => lab.host.come_up()?,
         Wiring::Shim => shim(&lab)?,
         Wiring::Bridge { netfilter } => bridge(&lab, netfilter)?,
         Wiring::Routed => routed(&lab)?,

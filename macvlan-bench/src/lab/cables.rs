@@ -100,7 +100,8 @@ pub fn veth(one: CableEnd<'_>, other: CableEnd<'_>) -> LinkMessage {
 /// What makes a child of a master; the kernel draws its MAC if it is not given one.
 pub fn child(kind: Kind, name: &str, master: u32, mode: Mode, mac: Option<Mac>) -> LinkMessage {
     let mut message = match kind {
-        Kind::Macvlan => LinkMacVlan::new(name, master, mode.to_kernel().into()).build(),
+        // Of a port, its macvlan.
+        Kind::Macvlan | Kind::Port => LinkMacVlan::new(name, master, mode.to_kernel().into()).build(),
         Kind::Macvtap => LinkMacVtap::new(name, master, mode.to_kernel().into()).build(),
     };
     message.attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));

@@ -12,9 +12,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use macvlan_core::kernel::ethtool::Ethtool;
-
-use crate::lab::program::{ProgramType, XDP_TX, bpf, code, instruction, load};
+use macvlan_core::kernel::{
+    ethtool::Ethtool,
+    program::{ProgramType, XDP_TX, bpf, code, instruction, load},
+};
 
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
 

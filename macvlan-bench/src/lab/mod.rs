@@ -1,4 +1,4 @@
-//! Namespaces and devices, frames and who sends them, BPF programs of a few instructions.
+//! Namespaces and devices, frames and who sends them.
 //!
 //! The namespaces have no names: they live as long as somebody holds them open, so nothing of a lab
 //! can be left behind, however the process ends.
@@ -7,7 +7,6 @@
 //!   [`station`] has one.
 //! * [`frames`], [`generator`], [`ping`], [`traffic`]: what goes over them, on which processor ([`cpu`]), and what
 //!   the kernel counts of it ([`arrivals`]).
-//! * [`program`]: BPF programs, instruction by instruction.
 
 pub mod arrivals;
 pub mod cables;
@@ -17,6 +16,5 @@ pub mod generator;
 pub mod mounts;
 pub mod namespaces;
 pub mod ping;
-pub mod program;
 pub mod station;
 pub mod traffic;

@@ -74,12 +74,13 @@ const FOLDED: [&str; 5] =
     ["runtimeConfig", "prevResult", "ipam", VALID_ATTACHMENTS, FORMER_VALID_ATTACHMENTS];
 
 /// Our own keys.
-pub const OWN: [&str; 10] = [
+pub const OWN: [&str; 11] = [
     "antiSpoof",
     "duplicateWait",
     "group",
     "hostAccess",
     "isolation",
+    "kind",
     "macChange",
     "onMissingBpf",
     "rate",

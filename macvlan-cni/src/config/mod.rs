@@ -13,11 +13,12 @@ use macvlan_common::{
     mac::Mac,
 };
 use macvlan_core::{
+    kernel::netlink::kind::Kind,
     model::{
         keyword::parse_keyword,
         master_name::MasterName,
         options::{SingleMac, XdpChoice},
-        parse::{parse_mac, parse_mode},
+        parse::{parse_kind, parse_mac, parse_mode},
         spec::{Settings, parse_isolation},
     },
     policy::change::{PolicyChange, Reflection, parse_anti_spoof, parse_group},
@@ -51,6 +52,8 @@ pub struct Config {
     pub name: String,
     /// The lower device; the default route's if `None`.
     pub master: Option<MasterName>,
+    /// What the children are: macvlans or ports.
+    pub kind: Kind,
     /// Mode of the children.
     pub mode: Mode,
     /// Largest L3 packet; the master's if `None`.
@@ -108,6 +111,7 @@ struct Raw {
     name: String,
     #[serde(default)]
     master: String,
+    kind: Option<String>,
     #[serde(default)]
     mode: String,
     #[serde(default)]
@@ -210,6 +214,7 @@ impl Config {
                 "" => None,
                 name => Some(name.parse().map_err(|error| invalid(format!("master: {error:#}")))?),
             },
+            kind: raw.kind.as_deref().map_or(Ok(Kind::Macvlan), kind)?,
             mode,
             mtu: number("mtu", raw.mtu)?,
             mac: match mac {
@@ -295,7 +300,23 @@ fn refuse_what_cannot_be(config: &Config) -> CniResult<()> {
             "hostAccess, group, antiSpoof and rates need a master of the host, and linkInContainer puts it into the container".into(),
         ));
     }
+    if config.kind == Kind::Port && config.link_in_container {
+        return Err(invalid(
+            "kind \"port\" needs a master of the host, and linkInContainer puts it into the container".into(),
+        ));
+    }
+    if config.kind == Kind::Port && config.mode == Mode::Passthru {
+        return Err(invalid("a port cannot be in mode passthru".into()));
+    }
     Ok(())
+}
+
+/// The stack of a container reads no macvtap.
+fn kind(word: &str) -> CniResult<Kind> {
+    match parse_kind(word) {
+        Ok(kind) if kind != Kind::Macvtap => Ok(kind),
+        _ => Err(invalid(format!("unknown kind {word:?}: macvlan or port"))),
+    }
 }
 
 /// The value of `MAC` in `CNI_ARGS`. Other keys are other plugins'.

@@ -1,6 +1,7 @@
 //! Changing children in place.
 
 use anyhow::{Context, Result};
+use macvlan_common::port::Half;
 
 use crate::{
     apply::journal::Journal,
@@ -12,6 +13,7 @@ use crate::{
             macvlan::{Change, OWNER_ALIAS},
             sockets::Sockets,
         },
+        netns::Netns,
     },
     model::child::Child,
     plan::planned::PlannedChild,
@@ -66,13 +68,13 @@ async fn change(
     let (netns, index) = (&planned.netns, child.index);
     let inside = journal.socket(netns)?;
     let change = Change { up: planned.change.up.filter(|up| *up), ..planned.change };
-    if !change.is_empty() {
-        journal.changes(netns, child, &change).await?;
-        if change.mac.is_some() {
-            // It is not held to the one that it had.
-            ChildPins::of(locked.master.index)?.release(child.key())?;
-        }
-        inside.change_child(index, child.kind, &change).await?;
+    if change.mac.is_some() {
+        // It is not held to the one that it had.
+        ChildPins::of(locked.master.index)?.release(child.key())?;
+    }
+    for part in parts(&locked.master.netns, netns, child, change) {
+        journal.changes(part.netns, part.index, child, &part.change).await?;
+        journal.socket(part.netns)?.change_child(part.index, child.kind, &part.change).await?;
     }
     // Going down would flush the IPv6 ones again (`addrconf_ifdown`).
     let goes_down = planned.change.up == Some(false);
@@ -90,19 +92,46 @@ async fn change(
     Ok(())
 }
 
-/// Takes down the planned children that are to be down.
+/// What of a change one device of a child takes.
+struct Part<'a> {
+    netns: &'a Netns,
+    index: u32,
+    change: Change,
+}
+
+/// What of a change each device of a child takes. `own` is the namespace of the master, `netns` that of the child.
+fn parts<'a>(own: &'a Netns, netns: &'a Netns, child: &Child, change: Change) -> Vec<Part<'a>> {
+    let Change { mac, mtu, up, .. } = change;
+    let parts = match &child.port {
+        None => vec![Part { netns, index: child.index, change }],
+        Some(port) => vec![
+            Part { netns: own, index: port.index_of(Half::Macvlan), change },
+            Part {
+                netns: own,
+                index: port.index_of(Half::HostEnd),
+                change: Change { mtu, up, ..Change::default() },
+            },
+            Part { netns, index: child.index, change: Change { mac, mtu, up, ..Change::default() } },
+        ],
+    };
+    parts.into_iter().filter(|part| !part.change.is_empty()).collect()
+}
+
+/// Takes down the planned children that are to be down; `own` is the namespace of their master.
 ///
 /// # Errors
 ///
 /// A device is gone, or the kernel refuses an address.
-pub async fn take_down(planned: &[PlannedChild]) -> Result<()> {
+pub async fn take_down(own: &Netns, planned: &[PlannedChild]) -> Result<()> {
     let mut sockets = Sockets::default();
     for planned in planned.iter().filter(|planned| planned.is_taken_down()) {
         let Some(child) = &planned.existing else { continue };
         let down = async {
-            let inside = sockets.at(&planned.netns)?;
             let change = Change { up: Some(false), ..Change::default() };
-            inside.change_child(child.index, child.kind, &change).await?;
+            for part in parts(own, &planned.netns, child, change) {
+                sockets.at(part.netns)?.change_child(part.index, child.kind, &part.change).await?;
+            }
+            let inside = sockets.at(&planned.netns)?;
             inside.address_child(child.index, &planned.settings.addresses, &[]).await
         };
         down.await.with_context(|| format!("cannot take down child {:?}", planned.name))?;

@@ -7,14 +7,15 @@ use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 
 use crate::{
-    apply::journal::Journal,
+    apply::{create_port::create_ports, journal::Journal},
     discovery::locked_master::LockedMaster,
     kernel::{
         marks::{Mark, Marks},
         netlink::{
             Netlink, kernel_errno,
+            kind::Kind,
             link::{Link, ListOptions},
-            macvlan::{NewChild, OWNER_ALIAS, UNFINISHED_GROUP},
+            macvlan::{OWNER_ALIAS, UNFINISHED_GROUP},
         },
         netns::{Netns, NetnsId},
     },
@@ -37,6 +38,9 @@ pub async fn create_all(
 ) -> Result<()> {
     let children: Vec<&PlannedChild> = planned.iter().filter(|child| child.existing.is_none()).collect();
     let numbers = number_namespaces(locked, &children).await?;
+    let (ports, children): (Vec<_>, Vec<_>) =
+        children.into_iter().partition(|child| child.kind == Kind::Port);
+    create_ports(locked, journal, &ports).await?;
     create(locked, journal, &children).await?;
     let mut by_namespace: HashMap<NetnsId, Vec<&PlannedChild>> = HashMap::new();
     let mut order = Vec::new();
@@ -70,18 +74,7 @@ async fn number_namespaces(
 }
 
 async fn create(locked: &LockedMaster, journal: &mut Journal, children: &[&PlannedChild]) -> Result<()> {
-    let wanted = children.iter().map(|child| {
-        let new = NewChild {
-            master: locked.master.index,
-            name: &child.name,
-            kind: child.kind,
-            mode: child.mode,
-            mac: child.settings.mac,
-            mtu: child.settings.mtu,
-            bcqueuelen: child.settings.bcqueuelen,
-        };
-        (new, child.netns.as_ref())
-    });
+    let wanted = children.iter().map(|child| (child.device(locked.master.index), child.netns.as_ref()));
     let mut wanted: Vec<_> = wanted.collect();
     while !wanted.is_empty() {
         let answers = locked.netlink.create_children(&wanted).await;

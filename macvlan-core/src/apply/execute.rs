@@ -51,7 +51,7 @@ pub async fn execute(locked: &mut LockedMaster, request: &AttachRequest, plan: &
     };
     let put = put.await;
     let mut warnings = journal.close(locked, put).await?;
-    take_down(&plan.children).await?;
+    take_down(&locked.master.netns, &plan.children).await?;
     locked.delete(&plan.doomed).await?;
     let changed = !plan.doomed.is_empty() || plan.children.iter().any(PlannedChild::is_taken_down);
     warnings.extend(keep_flood(locked, changed).await);

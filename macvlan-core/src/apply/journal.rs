@@ -93,16 +93,22 @@ impl Journal {
         self.marked.push((key, was));
     }
 
-    /// A child is about to be changed.
+    /// A device of a child, the one with this index, is about to be changed.
     ///
     /// # Errors
     ///
     /// The kernel does not tell what its namespace holds.
-    pub(crate) async fn changes(&mut self, netns: &Netns, child: &Child, change: &Change) -> Result<()> {
-        self.remember(netns).await?.devices.insert(child.index);
+    pub(crate) async fn changes(
+        &mut self,
+        netns: &Netns,
+        index: u32,
+        child: &Child,
+        change: &Change,
+    ) -> Result<()> {
+        self.remember(netns).await?.devices.insert(index);
         let inside = self.sockets.at(netns)?;
         let was = change_back(child, change);
-        self.steps.push(Undo::Change { inside, index: child.index, kind: child.kind, was });
+        self.steps.push(Undo::Change { inside, index, kind: child.kind, was });
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod change;
 pub(crate) mod create;
+pub mod create_port;
 pub(crate) mod execute;
 pub(crate) mod fallback;
 pub mod flood;

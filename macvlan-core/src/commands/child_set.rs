@@ -81,7 +81,7 @@ async fn set_all(master: &str, specs: &[ChildChange], access: Access) -> Result<
     };
     let synced = synced.await;
     let mut warnings = journal.close(&mut locked, synced).await.with_context(cannot_set)?;
-    take_down(&planned).await?;
+    take_down(&locked.master.netns, &planned).await?;
     let changed = planned.iter().any(PlannedChild::is_taken_down);
     warnings.extend(keep_flood(&mut locked, changed).await);
     Ok(Outcome { warnings, ..outcome })

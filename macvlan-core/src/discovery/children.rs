@@ -12,7 +12,7 @@ use macvlan_common::mac::Mac;
 
 use crate::{
     datapath::bpf::hooks::child_pins::ChildPins,
-    discovery::access::Access,
+    discovery::{access::Access, ports::HostEnds},
     kernel::{
         marks::Marks,
         netlink::{
@@ -38,6 +38,8 @@ pub struct Observed {
     /// Our flood devices, likewise.
     pub floods: BTreeMap<u32, Vec<FloodDevice>>,
     places: BTreeMap<i32, Known>,
+    /// Host ends of ports whose macvlans are gone.
+    pub bereft: Vec<u32>,
 }
 
 impl Observed {
@@ -124,7 +126,9 @@ async fn look(netlink: &Netlink, own: &Netns, namespaces: &[Known], access: Acce
     let mut observed = Observed::default();
     observed.visit(netlink, own, namespaces, access).await?;
 
+    let mut host_ends = HostEnds::default();
     for link in netlink.links(ListOptions::default()).await? {
+        host_ends.note(&link);
         // A master in the same namespace is told by its index alone.
         if link.lower_nsid.is_none() {
             observed.add(link, Place::default());
@@ -151,6 +155,12 @@ async fn look(netlink: &Netlink, own: &Netns, namespaces: &[Known], access: Acce
             observed.add(link, place.clone());
         }
     }
+    let Observed { children, places, .. } = &mut observed;
+    let label = |nsid| places.get(&nsid).map(|known| known.label.clone());
+    host_ends.join(netlink, children.values_mut().flatten(), label).await;
+    let ports = children.values().flatten().filter(|child| child.port.is_some());
+    let macvlans = ports.map(|port| port.key().1).collect();
+    observed.bereft = host_ends.bereft(netlink, &macvlans).await?;
     Ok(observed)
 }
 

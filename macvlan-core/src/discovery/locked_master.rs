@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
-use macvlan_common::{child::Policy, mac::Mac};
+use macvlan_common::{child::Policy, mac::Mac, port::Half};
 
 use crate::{
     datapath::{
@@ -244,7 +244,8 @@ impl LockedMaster {
         self.observed = observed;
         let known = self.members().policies;
         let children = self.observed.children.get_mut(&self.master.index).into_iter().flatten();
-        for child in children.filter(|child| known.contains_key(&child.mac)) {
+        let may_lie = |child: &&mut Child| child.port.is_none() && known.contains_key(&child.mac);
+        for child in children.filter(may_lie) {
             child.unfinished = false;
         }
     }
@@ -375,15 +376,17 @@ impl LockedMaster {
     ///
     /// The first failure, after all others were tried.
     pub async fn delete(&self, children: &[Child]) -> Result<()> {
-        let mut by_place: BTreeMap<&Place, Vec<u32>> = BTreeMap::new();
+        let mut by_place: BTreeMap<Place, Vec<u32>> = BTreeMap::new();
         for child in children {
-            by_place.entry(&child.place).or_default().push(child.index);
+            let indexes = by_place.entry(child.device().0).or_default();
+            indexes.push(child.key().1);
+            indexes.extend(child.port.as_ref().map(|port| port.index_of(Half::HostEnd)));
         }
         let mut outcome = Ok(());
         for (place, indexes) in by_place {
-            let deleted = match self.observed.netlink_at(&self.netlink, place).await {
+            let deleted = match self.observed.netlink_at(&self.netlink, &place).await {
                 Ok(Some(inside)) => inside.delete_links(&indexes).await,
-                _ => self.delete_from_outside(place, &indexes).await,
+                _ => self.delete_from_outside(&place, &indexes).await,
             };
             outcome = outcome.and(deleted.context("cannot delete children"));
         }
@@ -400,7 +403,8 @@ impl LockedMaster {
         Ok(())
     }
 
-    /// Removes children that a killed run, or one without an answer, had begun to make.
+    /// Removes children that a killed run, or one without an answer, had begun to make, and ports whose containers are
+    /// gone.
     ///
     /// # Errors
     ///
@@ -408,8 +412,11 @@ impl LockedMaster {
     pub async fn remove_unfinished(&mut self) -> Result<()> {
         let unfinished: Vec<Child> =
             self.children().iter().filter(|child| child.unfinished).cloned().collect();
-        if unfinished.is_empty() {
+        if unfinished.is_empty() && self.observed.bereft.is_empty() {
             return Ok(());
+        }
+        for host_end in &self.observed.bereft {
+            self.netlink.delete_link(*host_end, None).await?;
         }
         self.delete(&unfinished).await?;
         self.observe().await

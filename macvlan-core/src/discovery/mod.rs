@@ -11,3 +11,4 @@ pub mod locked_master;
 pub mod masters;
 pub mod named_child;
 pub mod neighbours;
+pub(crate) mod ports;

@@ -336,7 +336,7 @@ fn devices(children: &[&Child]) -> BTreeMap<Option<i32>, usize> {
 
 /// Whether the namespace of a child answers for it: a macvtap's frames go to a program.
 fn answers_itself(child: &Child) -> bool {
-    child.kind == Kind::Macvlan
+    child.kind != Kind::Macvtap
 }
 
 /// Whether requests are directed to a child of this policy at all.

@@ -17,6 +17,7 @@ use crate::{
         kernel::Kernel,
         shim,
     },
+    discovery::ports::remove_bereft,
     discovery::{
         claims::claims,
         datapath::{FoundDatapath, look_for_datapath_or},
@@ -288,6 +289,7 @@ impl AttachedMaster {
         report: Report<'_>,
     ) -> Result<Synced> {
         let Some(_lock) = Lock::try_take(&self.master.key)? else { return Ok(Synced::Busy) };
+        remove_bereft(watcher.netlink(), &watcher.children(self.master.index)).await?;
         if self.pins.is_some()
             && let Err(error) = self.put_back_pins(watcher, report).await
         {

@@ -15,6 +15,8 @@ const GSSET_INFO: u32 = 0x37;
 
 const GFEATURES: u32 = 0x3a;
 
+const STXCSUM: u32 = 0x17;
+
 const SGRO: u32 = 0x2c;
 
 const SS_FEATURES: u32 = 4;
@@ -72,10 +74,23 @@ impl Ethtool {
     ///
     /// The device is gone, or its driver has no such setting.
     pub fn set_gro(&self, on: bool) -> Result<()> {
+        self.set(SGRO, on).context("cannot set generic receive offload")
+    }
+
+    /// Turns checksums of sent packets by the device on or off: off, the kernel makes them before.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone, or its driver has no such setting.
+    pub fn set_tx_checksum(&self, on: bool) -> Result<()> {
+        self.set(STXCSUM, on).context("cannot set checksum offload")
+    }
+
+    fn set(&self, command: u32, on: bool) -> io::Result<()> {
         // `struct ethtool_value`.
         let mut value = [0_u8; 8];
         value[4..].copy_from_slice(&u32::from(on).to_ne_bytes());
-        self.ask(SGRO, &mut value).context("cannot set generic receive offload")
+        self.ask(command, &mut value)
     }
 
     fn feature_count(&self) -> Result<u32> {

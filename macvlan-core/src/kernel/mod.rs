@@ -1,4 +1,4 @@
-//! What speaks to the kernel: netlink, namespaces, the BPF file system, ethtool, generic netlink.
+//! What speaks to the kernel: netlink, namespaces, the BPF file system, ethtool, generic netlink, AF_XDP.
 
 pub mod bpffs;
 pub(crate) mod btf;
@@ -12,4 +12,6 @@ pub mod marks;
 pub mod master_key;
 pub mod netlink;
 pub mod netns;
+pub mod program;
 pub mod wireless;
+pub mod xsk;

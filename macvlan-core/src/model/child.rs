@@ -1,7 +1,7 @@
 //! A child as the kernel reports it.
 
 use anyhow::Result;
-use macvlan_common::{child::Mode, mac::Mac};
+use macvlan_common::{child::Mode, mac::Mac, port::Half};
 use serde::Serializer;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         },
         netns::place::Place,
     },
-    model::{attachment::Attachment, container::Container, flood::FloodDevice, master::Master},
+    model::{attachment::Attachment, container::Container, flood::FloodDevice, master::Master, port::Port},
     policy::{home::Homes, rules::Identity},
 };
 
@@ -45,8 +45,11 @@ pub struct Child {
     pub is_deaf: bool,
     /// In mode source: it gets the frames themselves, and nobody else does (`nodst`).
     pub takes_all: bool,
-    /// macvlan or macvtap.
+    /// Its kind.
     pub kind: Kind,
+    /// What makes it a port. `name`, `index` and `place` are those of the end that its program has; MAC, mode, MTU and
+    /// whether it is up are those of its macvlan, which nobody in a container can change.
+    pub port: Option<Port>,
     /// Largest L3 packet.
     pub mtu: u32,
     /// Broadcast queue length, where the kernel tells it.
@@ -74,7 +77,9 @@ pub struct Child {
 impl Child {
     /// The child behind `link`; `None` when it is no macvlan at all.
     pub fn from_link(link: Link, place: Place) -> Option<Self> {
+        let port = if place.nsid.is_none() { Port::of_macvlan(&link) } else { None };
         let kind = match link.kind.as_deref() {
+            Some("macvlan") if port.is_some() => Kind::Port,
             Some("macvlan") => Kind::Macvlan,
             Some("macvtap") => Kind::Macvtap,
             _ => return None,
@@ -95,6 +100,7 @@ impl Child {
             is_deaf: false,
             takes_all: link.takes_all,
             kind,
+            port,
             mtu: link.mtu,
             bcqueuelen: link.bcqueuelen,
             up: link.up,
@@ -129,7 +135,7 @@ impl Child {
     /// Takes for ours what bears our mark, whatever its alias says: `namespace` is the tag of the one that it is in,
     /// where that could be asked. Where nothing can be marked, its alias is all there is.
     pub fn prove(&mut self, marks: &Marks, master: u32, namespace: Option<&str>) {
-        if self.place.nsid.is_none() {
+        if self.key().0.is_none() {
             return;
         }
         if !Marks::are_kept() {
@@ -146,9 +152,45 @@ impl Child {
         self.attachment.as_ref().map(Attachment::to_string).or(of_command)
     }
 
-    /// Its key in the master's namespace.
+    /// The key of its device on the master, in the master's namespace.
     pub fn key(&self) -> DeviceKey {
-        (self.place.nsid, self.index)
+        match &self.port {
+            Some(port) => (None, port.index_of(Half::Macvlan)),
+            None => (self.place.nsid, self.index),
+        }
+    }
+
+    /// Where its device on the master is, and the name that it has there.
+    pub fn device(&self) -> (Place, &str) {
+        match &self.port {
+            Some(port) => (Place::default(), &port.macvlan),
+            None => (self.place.clone(), &self.name),
+        }
+    }
+
+    /// Whether a container may change its device on the master.
+    pub fn is_in_foreign_hands(&self) -> bool {
+        self.key().0.is_some()
+    }
+
+    /// The number of the port that it is; 0 where it is none, or has lost its other end.
+    pub fn port_number(&self) -> u32 {
+        self.port.as_ref().filter(|_| !self.unfinished).map_or(0, |port| port.number)
+    }
+
+    /// Of a port: these are its host end and, as far as one may look into its namespace, the end that its program has.
+    /// The pair goes with the container; what is left of the port then is of no use.
+    pub fn join(&mut self, host_end: Option<&Link>, end: Option<Link>, label: Option<String>) {
+        let Some(host_end) = host_end else {
+            (self.carrier, self.unfinished) = (false, true);
+            return;
+        };
+        self.carrier &= host_end.up && host_end.carrier;
+        self.place = Place { nsid: host_end.lower_nsid, label };
+        self.index = host_end.lower.unwrap_or(self.index);
+        if let Some(end) = end {
+            self.name = end.name;
+        }
     }
 
     /// Whether its alias says, and nothing else, that commands made it.
@@ -223,6 +265,7 @@ impl Child {
             is_deaf: false,
             takes_all: false,
             kind: Kind::Macvlan,
+            port: None,
             mtu: 1500,
             bcqueuelen: None,
             up: true,

@@ -44,7 +44,7 @@ fn held_to_mac(child: &Child, master: &str) -> Option<Degraded> {
 fn held_to_mode(child: &Child, master: &str, members: &Members) -> Option<Degraded> {
     let policy = members.policies.get(&child.mac).filter(|policy| !policy.is_hosts())?;
     let (was, is) = (policy.mode(), child.mode);
-    (child.place.nsid.is_some() && was != is).then(|| {
+    (child.is_in_foreign_hands() && was != is).then(|| {
         let reason = format!(
             "child {}: its device is in mode {} by now and it is held to {}, but for broadcasts that the driver gives \
              to siblings itself; to let that count: macvlan-ctl child set {master} {},mode={}",

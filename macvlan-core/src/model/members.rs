@@ -84,7 +84,7 @@ impl Members {
     pub fn are_unusual(&self) -> bool {
         let usual = Policy::new(Mode::Bridge, true);
         let is_unusual = |policy: &Policy| {
-            let bare = policy.with_mode(Mode::Bridge).with_named(false).with_vouched(false);
+            let bare = policy.with_mode(Mode::Bridge).with_named(false).with_vouched(false).with_port(0);
             bare != usual && !policy.is_hosts()
         };
         self.policies.values().any(is_unusual)
@@ -147,7 +147,7 @@ pub fn members(master: &Master, children: &[&Child], present: Members, asked: As
         .filter(|(_, said)| !said.is_empty())
         .collect();
     let mut settled: BTreeMap<Mac, Settled<'_>> = BTreeMap::new();
-    for child in children {
+    for child in &children {
         let change = changes.get(&child.mac).copied().unwrap_or_default();
         if child.is_absent(master) && child.mode != Mode::Passthru {
             absent.insert(child.mac);
@@ -216,6 +216,11 @@ pub fn members(master: &Master, children: &[&Child], present: Members, asked: As
         members.insert(child.mac, policy.with_limit(!limits.is_empty()));
         rates.insert(child.mac, limits);
     }
+    for child in children {
+        if let Some(policy) = members.get_mut(&child.mac) {
+            *policy = policy.with_port(if policy.is_hosts() { 0 } else { child.port_number() });
+        }
+    }
     rates.retain(|_, limits| !limits.is_empty());
     let settled: Vec<Settled<'_>> = settled.into_values().collect();
     let kept = keep(kept, &settled, &here, former, &mut groups)?;
@@ -227,7 +232,7 @@ pub fn members(master: &Master, children: &[&Child], present: Members, asked: As
 /// mode that it had, until somebody asks for the new one.
 fn mode_of(child: &Child, known: Option<&Policy>, change: PolicyChange) -> Mode {
     match known.filter(|policy| !policy.is_hosts()) {
-        Some(policy) if child.place.nsid.is_some() && !change.takes_mode => policy.mode(),
+        Some(policy) if child.is_in_foreign_hands() && !change.takes_mode => policy.mode(),
         _ => child.mode,
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod neighbours;
 pub mod options;
 pub mod own_mac;
 pub mod parse;
+pub mod port;
 pub mod printable;
 pub mod rates;
 pub mod request;

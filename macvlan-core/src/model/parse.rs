@@ -7,16 +7,17 @@ use macvlan_common::{child::Mode, mac::Mac};
 
 use crate::kernel::netlink::{ipnet::IpNet, kind::Kind};
 
-/// The kind that `ip link` calls so.
+/// The kind that is called so.
 ///
 /// # Errors
 ///
-/// When it is neither.
+/// There is no such kind.
 pub fn parse_kind(text: &str) -> Result<Kind> {
     match text {
         "macvlan" => Ok(Kind::Macvlan),
         "macvtap" => Ok(Kind::Macvtap),
-        _ => bail!("unknown kind {text:?}: macvlan or macvtap"),
+        "port" => Ok(Kind::Port),
+        _ => bail!("unknown kind {text:?}: macvlan, macvtap or port"),
     }
 }
 

@@ -42,7 +42,7 @@ pub type ChildChange = ChildSpec<ChildName>;
 /// Everything of a child but its name; `None` means "the default", or "as it is" in a change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
-    /// macvlan or macvtap.
+    /// macvlan by default.
     pub kind: Option<Kind>,
     /// Bridge by default.
     pub mode: Option<Mode>,

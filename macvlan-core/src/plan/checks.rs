@@ -5,7 +5,7 @@ use macvlan_common::{child::Mode, mac::Mac};
 
 use crate::{
     discovery::locked_master::LockedMaster,
-    kernel::netlink::{Netlink, macvlan::Change},
+    kernel::netlink::{Netlink, kind::Kind, macvlan::Change},
     model::{child::Child, spec::Settings},
     plan::planned::PlannedChild,
 };
@@ -72,6 +72,16 @@ pub fn check_mtu(locked: &LockedMaster, mtu: Option<u32>) -> Result<()> {
     }
 }
 
+/// A port's macvlan has a MAC of its own.
+pub(crate) fn check_kind(settings: &Settings) -> Result<()> {
+    match settings.mode.filter(|mode| [Mode::Passthru, Mode::Source].contains(mode)) {
+        Some(mode) if settings.kind == Some(Kind::Port) => {
+            bail!("a port cannot be in mode {}: say bridge, vepa or private", mode.as_str())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A passthru child allows no sibling.
 pub(crate) fn check_mode(locked: &LockedMaster, settings: &Settings, planned: &[PlannedChild]) -> Result<()> {
     let master = &locked.master.name;
@@ -109,6 +119,7 @@ pub fn check(locked: &LockedMaster, child: &Child, settings: &Settings) -> Resul
     if change.mode.is_some() && [change.mode, Some(child.mode)].contains(&Some(Mode::Passthru)) {
         bail!("a child cannot become passthru or cease to be; delete it and add another");
     }
+    check_kind(&Settings { mode: change.mode, kind: Some(child.kind), ..Settings::default() })?;
     if settings.kind.is_some_and(|kind| kind != child.kind) {
         bail!("the kind of a device cannot change; delete it and add another");
     }

@@ -21,7 +21,9 @@ use crate::{
     },
     plan::{
         addressing::Addressing,
-        checks::{self, NAME_IS_TAKEN, check_mac, check_mode, check_mtu, check_name, check_unplanned},
+        checks::{
+            self, NAME_IS_TAKEN, check_kind, check_mac, check_mode, check_mtu, check_name, check_unplanned,
+        },
         planned::{Differing, PlannedChild, Target},
     },
 };
@@ -93,6 +95,7 @@ async fn plan_child(
         if isolation == Isolation::Strict && settings.say_nothing_of_isolation() {
             settings.isolate()?;
         }
+        check_kind(&settings)?;
         check_mac(locked, &settings, planned)?;
         check_mtu(locked, settings.mtu)?;
         check_mode(locked, &settings, planned)?;

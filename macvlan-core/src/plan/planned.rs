@@ -6,7 +6,11 @@ use macvlan_common::child::Mode;
 
 use crate::{
     kernel::{
-        netlink::{ipnet::IpNet, kind::Kind, macvlan::Change},
+        netlink::{
+            ipnet::IpNet,
+            kind::Kind,
+            macvlan::{Change, NewChild},
+        },
         netns::Netns,
     },
     model::{child::Child, spec::Settings},
@@ -17,7 +21,7 @@ use crate::{
 pub struct PlannedChild {
     /// Its name.
     pub name: String,
-    /// macvlan or macvtap.
+    /// Its kind.
     pub kind: Kind,
     /// Its mode.
     pub mode: Mode,
@@ -81,6 +85,19 @@ impl Target {
 }
 
 impl PlannedChild {
+    /// The device that is to be made for it on the master with this index.
+    pub fn device(&self, master: u32) -> NewChild<'_> {
+        NewChild {
+            master,
+            name: &self.name,
+            kind: self.kind,
+            mode: self.mode,
+            mac: self.settings.mac,
+            mtu: self.settings.mtu,
+            bcqueuelen: self.settings.bcqueuelen,
+        }
+    }
+
     /// Whether it is up and is to be down.
     pub fn is_taken_down(&self) -> bool {
         self.change.up == Some(false)

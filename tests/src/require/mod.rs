@@ -256,3 +256,12 @@ pub fn keepalived() -> Result<(), String> {
 pub fn frr() -> Result<(), String> {
     ["zebra", "vrrpd"].into_iter().try_for_each(program)
 }
+
+/// `dpdk-testpmd` of DPDK 24.11 or later.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn testpmd() -> Result<(), String> {
+    program("dpdk-testpmd")
+}

@@ -6,16 +6,18 @@
 use std::{
     ffi::c_int,
     io, mem,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     ptr::{self, NonNull},
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use macvlan_core::kernel::xsk::socket::{BoundSocket, FRAME_SIZE};
+
 use crate::{fail::wait_for, netns::Netns};
 
-/// Bytes of one frame in the socket's memory, and how many there are room for.
-const SLOT: usize = 4096;
-/// Entries of each ring, a power of two; a frame is sent only when the one before has left.
+/// Bytes of one frame in the socket's memory, of which the first is used alone.
+const SLOT: usize = FRAME_SIZE as usize;
+/// Frames and entries of each ring, a power of two; a frame is sent only when the one before has left.
 const ENTRIES: usize = 4;
 
 /// An XDP socket that sends.
@@ -37,43 +39,13 @@ impl XdpSender {
     }
 
     fn open(index: u32) -> io::Result<Self> {
-        // SAFETY: takes and gives back integers.
-        let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a descriptor just opened, which nobody else has.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let frames = Memory::map(SLOT, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)?;
-        let umem = libc::xdp_umem_reg {
-            addr: frames.start.as_ptr() as u64,
-            len: SLOT as u64,
-            chunk_size: SLOT as u32,
-            headroom: 0,
-            flags: 0,
-            tx_metadata_len: 0,
-        };
-        option(&fd, libc::XDP_UMEM_REG, &umem)?;
-        for ring in [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_TX_RING] {
-            option(&fd, ring, &(ENTRIES as c_int))?;
-        }
-        let offsets = offsets(&fd)?;
-        let sent = Ring::map(&fd, libc::XDP_PGOFF_TX_RING, &offsets.tx, size_of::<libc::xdp_desc>())?;
-        let completed =
-            Ring::map(&fd, libc::XDP_UMEM_PGOFF_COMPLETION_RING as i64, &offsets.cr, size_of::<u64>())?;
-        let address = libc::sockaddr_xdp {
-            sxdp_family: libc::AF_XDP as u16,
-            sxdp_flags: libc::XDP_COPY,
-            sxdp_ifindex: index,
-            sxdp_queue_id: 0,
-            sxdp_shared_umem_fd: 0,
-        };
-        let len = size_of_val(&address) as libc::socklen_t;
-        // SAFETY: the pointer and the length are those of a live address.
-        if unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { fd, frames, sent, completed })
+        let BoundSocket { socket, umem, .. } = BoundSocket::bind(index, 0, ENTRIES as u32)?;
+        let frames = Memory::map(SLOT, umem.as_raw_fd(), 0)?;
+        let offsets = offsets(&socket)?;
+        let sent = Ring::map(&socket, libc::XDP_PGOFF_TX_RING, &offsets.tx, size_of::<libc::xdp_desc>())?;
+        let page = libc::XDP_UMEM_PGOFF_COMPLETION_RING as i64;
+        let completed = Ring::map(&socket, page, &offsets.cr, size_of::<u64>())?;
+        Ok(Self { fd: socket, frames, sent, completed })
     }
 
     /// Sends one frame, and waits until it has left.
@@ -100,14 +72,6 @@ impl XdpSender {
     }
 }
 
-fn option<T>(fd: &OwnedFd, name: c_int, value: &T) -> io::Result<()> {
-    let len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the pointer and the length are those of a live value.
-    let set =
-        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_XDP, name, ptr::from_ref(value).cast(), len) };
-    if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 fn offsets(fd: &OwnedFd) -> io::Result<libc::xdp_mmap_offsets> {
     // SAFETY: all zeroes is a valid value.
     let mut offsets: libc::xdp_mmap_offsets = unsafe { mem::zeroed() };
@@ -130,11 +94,10 @@ struct Memory {
 unsafe impl Send for Memory {}
 
 impl Memory {
-    fn map(len: usize, flags: c_int, fd: c_int, offset: i64) -> io::Result<Self> {
-        let access = libc::PROT_READ | libc::PROT_WRITE;
+    fn map(len: usize, fd: c_int, offset: i64) -> io::Result<Self> {
+        let (access, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_POPULATE);
         // SAFETY: the kernel picks the address; nothing that is mapped is replaced.
-        let start =
-            unsafe { libc::mmap(ptr::null_mut(), len, access, flags | libc::MAP_POPULATE, fd, offset) };
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, access, shared, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -168,7 +131,7 @@ struct Ring {
 impl Ring {
     fn map(fd: &OwnedFd, page: i64, offset: &libc::xdp_ring_offset, entry: usize) -> io::Result<Self> {
         let len = offset.desc as usize + ENTRIES * entry;
-        let memory = Memory::map(len, libc::MAP_SHARED, fd.as_raw_fd(), page)?;
+        let memory = Memory::map(len, fd.as_raw_fd(), page)?;
         Ok(Self {
             memory,
             producer: offset.producer as usize,

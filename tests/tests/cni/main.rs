@@ -12,6 +12,7 @@ mod manifests;
 mod many;
 mod node;
 mod pods;
+mod ports;
 mod reference;
 mod topologies;
 mod vanished;

@@ -25,7 +25,7 @@ const MOST: Suite =
     Suite { name: "", program: "", filters: &[], hardware: Hardware::Cards, long: false, without: &[] };
 
 /// All of them.
-pub const SUITES: [Suite; 13] = [
+pub const SUITES: [Suite; 15] = [
     Suite {
         name: "verifier",
         program: "programs",
@@ -71,6 +71,14 @@ pub const SUITES: [Suite; 13] = [
     Suite { name: "shim", program: "shim", ..MOST },
     Suite { name: "rates", program: "guard_pace", ..MOST },
     Suite { name: "contenders", program: "contenders", ..MOST },
+    Suite { name: "ports", program: "ports", filters: &["everybody_reaches", "changes_in_all"], ..MOST },
+    Suite {
+        name: "user space",
+        program: "user_space",
+        // The others need programs that the machine has no room for.
+        filters: &["hand_over::", "hostile::", "plugin::", "server::it_ends", "server::what"],
+        ..MOST
+    },
     Suite { name: "contract", program: "traffic_matrix", long: true, ..MOST },
     Suite {
         name: "wifi",

@@ -4,3 +4,4 @@ pub mod control;
 pub mod crowds;
 pub mod frames;
 pub mod streams;
+pub mod user_space;

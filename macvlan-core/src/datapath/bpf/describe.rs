@@ -11,7 +11,8 @@ use macvlan_common::{
 
 use crate::{
     datapath::bpf::{
-        hooks::driver_program::Lower, ingress_need, isolation, maps::tables::Maps, record::Record, traced,
+        hooks::driver_program::Lower, ingress_need, isolation, maps::tables::Maps, ports, record::Record,
+        traced,
     },
     model::{
         description::{Carrier, Degraded, Description, Hairpin, HostFlood},
@@ -30,6 +31,8 @@ pub struct OnMaster {
     pub mac: Mac,
     /// The master, as the macvlan driver knows it.
     pub lower: Lower,
+    /// Its driver has packets whose checksums are not there yet.
+    pub leaves_checksums: bool,
     /// What is less because of the programs of others there.
     pub degraded: Vec<Degraded>,
 }
@@ -38,7 +41,8 @@ impl OnMaster {
     /// What `master` tells, with what is less because of the programs of others on it.
     pub fn of(master: &Master, degraded: Vec<Degraded>) -> Self {
         let lower = Lower { index: master.index, netns: master.netns.id().inode() };
-        Self { name: master.name.clone(), mac: master.mac, lower, degraded }
+        let leaves_checksums = master.kind.as_deref() == Some("veth");
+        Self { name: master.name.clone(), mac: master.mac, lower, leaves_checksums, degraded }
     }
 }
 
@@ -100,6 +104,11 @@ pub fn describe(
     }
     description.degraded.extend(ingress_need::degraded(record, members, config.flood));
     description.degraded.extend(crowded(maps, members)?);
+    description.degraded.extend(ports::degraded(
+        record,
+        members,
+        (&on_master.name, on_master.leaves_checksums),
+    ));
     description.degraded.extend(isolation::degraded(record, members));
     description.degraded.extend(traced::degraded(record, directory));
     description.degraded.extend(on_master.degraded.iter().cloned());

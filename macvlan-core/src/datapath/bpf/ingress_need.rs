@@ -35,7 +35,7 @@ pub fn need(options: &OptionValues, single: bool, members: &BTreeMap<Mac, Policy
     let usual = Policy::new(Mode::Bridge, true);
     let is_plain = |policy: &Policy| {
         let bare = policy.with_named(false).with_unruled(false).with_vouched(false);
-        let bare = bare.with_host_control(false).with_mac_change(false);
+        let bare = bare.with_host_control(false).with_mac_change(false).with_port(0);
         bare == usual || policy.is_hosts()
     };
     let (mac, policy) = members.iter().find(|(_, policy)| !is_plain(policy))?;

@@ -19,6 +19,7 @@ pub(crate) mod load;
 mod maps;
 pub(crate) mod moved;
 pub mod object;
+mod ports;
 pub mod prepare;
 pub mod probe;
 pub mod reader;

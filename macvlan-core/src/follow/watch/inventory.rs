@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use macvlan_common::mac::Mac;
+use macvlan_common::{
+    mac::Mac,
+    port::{Half, other_half, port_of},
+};
 
 use crate::{
     discovery::children::Observed,
@@ -37,6 +40,25 @@ impl Inventory {
     /// One that knows of nothing yet.
     pub fn new(marks: MarkKeeper) -> Self {
         Self { marks, ..Self::default() }
+    }
+
+    /// The macvlan that a device belongs to as part of a port, whichever it is.
+    pub fn macvlan_of_port(&self, (nsid, index): DeviceKey) -> Option<u32> {
+        let is_end = |child: &&Child| (child.place.nsid, child.index) == (nsid, index);
+        let known = self.children.values().map(|(_, child)| child).filter(|child| child.port.is_some());
+        match port_of(index).filter(|_| nsid.is_none()) {
+            Some((_, Half::HostEnd)) => Some(other_half(index)),
+            _ => known.clone().find(is_end).map(|port| port.key().1),
+        }
+    }
+
+    /// A port is now so.
+    pub fn set_port(&mut self, master: u32, port: Child) -> Vec<Change> {
+        let key = port.key();
+        let moved =
+            |(_, before): &(u32, Child)| (before.place.nsid, before.index) != (port.place.nsid, port.index);
+        let removed = if self.children.get(&key).is_some_and(moved) { self.remove_child(key) } else { None };
+        removed.into_iter().chain(self.set_child(key, master, port)).collect()
     }
 
     /// A device is now as `link` says, or gone; gives what changed.
@@ -110,7 +132,7 @@ impl Inventory {
             return changes;
         };
         // What was finished once is: a container could shed its settings otherwise.
-        child.unfinished &= before.unfinished;
+        child.unfinished &= before.unfinished || child.port.is_some();
         child.addresses.clone_from(&before.addresses);
         child.place.label = child.place.label.or_else(|| before.place.label.clone());
         let differences = differences(before, &child);
@@ -209,7 +231,7 @@ impl Inventory {
                 child.mac = child.device_mac();
                 (child.other_mac, child.usurps, child.program_mac) = (None, false, None);
                 child.is_deaf = false;
-                let key = (child.place.nsid, child.index);
+                let key = child.key();
                 present.insert(key);
                 // The number may be another namespace's by now: the old name says nothing.
                 if let Some((_, before)) = self.children.get_mut(&key) {
@@ -228,7 +250,8 @@ impl Inventory {
 
     /// Which of these devices are children.
     pub fn addressed<'a>(&'a self, keys: &'a BTreeSet<DeviceKey>) -> impl Iterator<Item = DeviceKey> + 'a {
-        keys.iter().filter(|key| self.children.contains_key(key)).copied()
+        let is_of_port = |key: &DeviceKey| self.macvlan_of_port(*key).is_some();
+        keys.iter().filter(move |key| self.children.contains_key(key) || is_of_port(key)).copied()
     }
 
     /// The children among `keys` in a namespace have these addresses now.
@@ -239,10 +262,9 @@ impl Inventory {
         keys: &BTreeSet<DeviceKey>,
     ) -> Vec<Change> {
         let mut changed = Vec::new();
-        for ((_, index), (master, child)) in
-            self.children.iter_mut().filter(|(key, _)| key.0 == nsid && keys.contains(key))
-        {
-            let now = addresses.get(index).cloned().unwrap_or_default();
+        let is_one = |child: &Child| child.place.nsid == nsid && keys.contains(&(nsid, child.index));
+        for (master, child) in self.children.values_mut().filter(|(_, child)| is_one(child)) {
+            let now = addresses.get(&child.index).cloned().unwrap_or_default();
             if now != child.addresses {
                 child.addresses = now;
                 changed.push((*master, child.clone()));
@@ -323,13 +345,13 @@ impl Inventory {
 
     /// Namespaces that children are in.
     pub fn nsids(&self) -> impl Iterator<Item = i32> {
-        self.children.keys().filter_map(|(nsid, _)| *nsid)
+        self.children.values().filter_map(|(_, child)| child.place.nsid)
     }
 
     /// Gives children the names of their namespaces.
     pub fn rename_places(&mut self, names: &NamespaceNames) {
-        for (key, (_, child)) in &mut self.children {
-            child.place = names.of(key.0);
+        for (_, child) in self.children.values_mut() {
+            child.place = names.of(child.place.nsid);
         }
     }
 }

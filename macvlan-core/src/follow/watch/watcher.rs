@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
+use macvlan_common::port::Half;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
-    discovery::access::Access,
+    discovery::{access::Access, ports},
     follow::watch::{
         change::{self, Subject},
         device_move::DeviceMove,
@@ -14,15 +15,18 @@ use crate::{
         mark_keeper::MarkKeeper,
         namespace_names::NamespaceNames,
     },
-    kernel::netlink::{
-        Netlink,
-        events::{
-            changed::{DeviceKey, Events},
-            listen::EventSocket,
+    kernel::{
+        netlink::{
+            Netlink,
+            events::{
+                changed::{DeviceKey, Events},
+                listen::EventSocket,
+            },
+            link::Link,
         },
-        link::Link,
+        netns::place::Place,
     },
-    model::{child::Child, flood::FloodDevice, shim::Shim},
+    model::{child::Child, flood::FloodDevice, port::Port, shim::Shim},
     policy::home::Homes,
 };
 
@@ -155,7 +159,9 @@ impl Watcher {
     ) {
         let with_addresses: BTreeSet<Option<i32>> =
             keys.iter().filter(|key| events.addresses.contains(key)).map(|(nsid, _)| *nsid).collect();
-        for key in keys {
+        let of_port = |key: &DeviceKey| self.inventory.macvlan_of_port(*key).map(|macvlan| (None, macvlan));
+        let ports: BTreeSet<DeviceKey> = keys.iter().filter_map(of_port).collect();
+        for key in keys.union(&ports) {
             let (nsid, index) = *key;
             // A namespace that is gone answers with an error; its devices went with it.
             let link = self.netlink.link_by_index(index, nsid).await.unwrap_or_default();
@@ -163,6 +169,10 @@ impl Watcher {
                 continue;
             }
             let place = self.names.of(nsid);
+            if let Some((master, port)) = self.port(nsid, &link).await {
+                changes.extend(self.inventory.set_port(master, port));
+                continue;
+            }
             let own = self.own_nsid(&link).await;
             changes.extend(self.inventory.set(*key, link, place, own));
         }
@@ -170,6 +180,17 @@ impl Watcher {
             let addresses = self.strict.addresses(nsid).await.unwrap_or_default();
             changes.extend(self.inventory.set_addresses(nsid, &addresses, keys));
         }
+    }
+
+    /// The port whose macvlan a link is, with its master.
+    async fn port(&self, nsid: Option<i32>, link: &Option<Link>) -> Option<(u32, Child)> {
+        let link = link.as_ref().filter(|_| nsid.is_none())?;
+        let host_end = Port::of_macvlan(link)?.index_of(Half::HostEnd);
+        let (master, mut child) = (link.lower?, Child::from_link(link.clone(), Place::default())?);
+        let host_end = self.netlink.link_by_index(host_end, None).await.unwrap_or_default();
+        ports::join(&self.netlink, &mut child, host_end.as_ref(), |nsid| self.names.of(Some(nsid)).label)
+            .await;
+        Some((master, child))
     }
 
     /// The number by which a numbered namespace's devices name ours. The kernel gives it when it

@@ -301,7 +301,7 @@ impl Change {
     }
 }
 
-fn new_child(child: &NewChild<'_>) -> LinkMessage {
+pub(super) fn new_child(child: &NewChild<'_>) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.attributes.extend([
         LinkAttribute::Link(child.master),
@@ -323,7 +323,7 @@ fn named(mut device: LinkMessage, name: &str, netns: &Netns) -> LinkMessage {
 fn link_info(kind: Kind, mode: Option<Mode>, bcqueuelen: Option<u32>) -> Vec<LinkInfo> {
     let mode = mode.map(|mode| MacVlanMode::from(mode.to_kernel()));
     match kind {
-        Kind::Macvlan => {
+        Kind::Macvlan | Kind::Port => {
             let mut data: Vec<_> = mode.map(InfoMacVlan::Mode).into_iter().collect();
             data.extend(bcqueuelen.map(InfoMacVlan::BcQueueLen));
             vec![LinkInfo::Kind(InfoKind::MacVlan), LinkInfo::Data(InfoData::MacVlan(data))]

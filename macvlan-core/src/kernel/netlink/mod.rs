@@ -17,6 +17,7 @@ pub mod link;
 pub mod macvlan;
 pub mod neighbour;
 mod nsid;
+pub(crate) mod port;
 pub(crate) mod route;
 pub(crate) mod shim;
 pub(crate) mod sockets;

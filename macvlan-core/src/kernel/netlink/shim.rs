@@ -10,7 +10,9 @@ use netlink_packet_route::{
     },
 };
 
-use crate::kernel::netlink::Netlink;
+use nix::errno::Errno;
+
+use crate::kernel::netlink::{Netlink, kernel_errno};
 
 /// The alias of every shim that we made.
 pub const SHIM_ALIAS: &str = "macvlan-ctl shim";
@@ -61,7 +63,7 @@ impl Netlink {
         self.specify(index, AfSpecUnspec::Inet(vec![settings])).await.context("cannot set arp_filter")
     }
 
-    /// Leaves a shim without an IPv6 address of its own making.
+    /// Leaves a device without an IPv6 address of its own making.
     ///
     /// # Errors
     ///
@@ -69,6 +71,18 @@ impl Netlink {
     pub async fn restrict_ipv6(&self, index: u32) -> Result<()> {
         let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
         self.specify(index, AfSpecUnspec::Inet6(vec![mode])).await.context("cannot set addrgenmode")
+    }
+
+    /// The same, where there is IPv6.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone.
+    pub async fn restrict_ipv6_if_there(&self, index: u32) -> Result<()> {
+        match self.restrict_ipv6(index).await {
+            Err(error) if kernel_errno(&error) == Some(Errno::EAFNOSUPPORT) => Ok(()),
+            restricted => restricted,
+        }
     }
 
     async fn specify(&self, index: u32, what: AfSpecUnspec) -> Result<()> {

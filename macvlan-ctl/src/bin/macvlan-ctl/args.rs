@@ -23,6 +23,7 @@ use crate::{
     keyword::{number, on_off},
     options::DatapathOptions,
     spec_help::{CHANGED_CHILD, KNOWN_CHILD, NEW_CHILD},
+    xsk_args::Xsk,
 };
 
 /// What stands above the options that every command takes.
@@ -121,6 +122,9 @@ pub enum Command {
     InstallCni(InstallCni),
     /// Measure the data path beside everything else that connects containers, in a lab of its own.
     Bench(Bench),
+    /// Hand AF_XDP sockets of a device to programs without privileges.
+    #[command(subcommand)]
+    Xsk(Xsk),
     /// Write man pages or completions.
     #[command(subcommand, hide = true)]
     Generate(Generate),

@@ -76,7 +76,7 @@ fn with_completers(mut command: Command) -> Command {
 
 fn with_completer(arg: Arg, makes_children: bool) -> Arg {
     let completer = match arg.get_id().as_str() {
-        "master" | "masters" => ArgValueCompleter::new(|typed: &OsStr| starting(typed, devices())),
+        "device" | "master" | "masters" => ArgValueCompleter::new(|typed: &OsStr| starting(typed, devices())),
         "children" if makes_children => ArgValueCompleter::new(|typed: &OsStr| settings(typed, Vec::new)),
         "children" | "child" => ArgValueCompleter::new(|typed: &OsStr| settings(typed, children)),
         "netns" => ArgValueCompleter::new(|typed: &OsStr| starting(typed, namespaces())),
@@ -125,7 +125,7 @@ fn values(key: &str) -> Vec<Candidate> {
         "netns" => return namespaces().into_iter().chain(containers()).collect(),
         "group" => return groups().into_iter().chain([("none".to_owned(), None)]).collect(),
         "mode" => &["bridge", "vepa", "private", "passthru", "source"],
-        "kind" => &["macvlan", "macvtap"],
+        "kind" => &["macvlan", "macvtap", "port"],
         "anti-spoof" => &["off", "mac", "ip"],
         "vepa-reflect" => &["switch", "local"],
         "isolation" => &["strict"],

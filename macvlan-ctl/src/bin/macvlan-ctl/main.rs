@@ -8,6 +8,7 @@ mod options;
 mod outcome;
 mod output;
 mod spec_help;
+mod xsk_args;
 
 use std::{io, process::ExitCode};
 
@@ -19,8 +20,10 @@ use crate::{
     args::{Child, Cli, Command},
     commands::{
         apply, attach, bench, child, detach, doctor, generate, install_cni, monitor, run, stats, top, trace,
+        xsk,
     },
     output::{print_children, print_status},
+    xsk_args::Xsk,
 };
 
 /// musl's allocator maps and unmaps memory for nearly every netlink message.
@@ -93,6 +96,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Trace(args) => trace::trace(cli, args).await,
         Command::Doctor { master } => doctor::doctor(cli, master.as_deref()).await,
         Command::InstallCni(args) => install_cni::install_cni(cli, args),
+        Command::Xsk(Xsk::Serve(args)) => xsk::serve(cli, args).await,
         Command::Generate(what) => generate::generate(what),
         Command::Demo | Command::Bench(_) => unreachable!("demo and bench have event loops of their own"),
     }

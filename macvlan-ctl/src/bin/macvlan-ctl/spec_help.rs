@@ -4,7 +4,7 @@
 pub const NEW_CHILD: &str = "\
 A CHILD is NAME[,KEY=VALUE]...; what a key means, and what is so if it is left out:
   mode=bridge|vepa|private|passthru|source   bridge
-  kind=macvlan|macvtap                       macvlan
+  kind=macvlan|macvtap|port                  macvlan
   netns=NAME|PATH|PID                        namespace to make it in; the device's
   mac=aa:bb:cc:dd:ee:ff                      drawn by the kernel
   mtu=N                                      the device's

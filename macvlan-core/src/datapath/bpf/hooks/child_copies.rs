@@ -86,13 +86,15 @@ impl<'a> Copies<'a> {
         program: ChildProgram,
         globals: &'a Globals,
     ) -> Result<()> {
-        let netns = open_place(netlink, &child.place).await?;
+        let (place, device) = child.device();
+        let index = child.key().1;
+        let netns = open_place(netlink, &place).await?;
         let netns = netns.context("no path to its network namespace is known")?;
         // The name of a namespace may stand for another one by now.
         let inside = Netlink::open_in(&netns)?;
-        let link = inside.link_by_index(child.index, None).await?;
+        let link = inside.link_by_index(index, None).await?;
         let is_it =
-            |link: Link| link.is_child() && link.mac == Some(child.device_mac()) && link.name == child.name;
+            |link: Link| link.is_child() && link.mac == Some(child.device_mac()) && link.name == device;
         if !link.is_some_and(is_it) {
             bail!("it is no longer there");
         }
@@ -101,7 +103,7 @@ impl<'a> Copies<'a> {
         bpffs::remove_pin(&next)?;
         netns.run(|| {
             if program == ChildProgram::Note {
-                return device_pin::put(&next, child.index);
+                return device_pin::put(&next, index);
             }
             self.attach(child, program, globals)?
                 .pin(&next)
@@ -131,7 +133,7 @@ impl<'a> Copies<'a> {
             let program = object.program_mut(names::EAR).context("no such program in the object")?;
             let program: &mut Xdp = program.try_into()?;
             program.load().map_err(|error| refused(names::EAR, &error))?;
-            let id = program.attach_to_if_index(child.index, XdpMode::Skb);
+            let id = program.attach_to_if_index(child.key().1, XdpMode::Skb);
             let id = id.map_err(|error| anyhow!("cannot attach XDP: {}", reason(Mechanism::Xdp, &error)))?;
             return Ok(program.take_link(id)?.try_into()?);
         }
@@ -139,7 +141,7 @@ impl<'a> Copies<'a> {
         let program: &mut SchedClassifier = program.try_into()?;
         program.load().map_err(|error| refused(names::CHILD_EGRESS, &error))?;
         let options = TcAttachOptions::TcxOrder(LinkOrder::last());
-        let id = program.attach_with_options(&child.name, TcAttachType::Egress, options);
+        let id = program.attach_with_options(child.device().1, TcAttachType::Egress, options);
         let id =
             id.map_err(|error| anyhow!("cannot attach a TCX link: {}", reason(Mechanism::Tcx, &error)))?;
         Ok(program.take_link(id)?.try_into()?)

@@ -117,7 +117,7 @@ impl ChildPins {
     /// known which they had.
     pub fn hold(&self, children: &mut [Child]) {
         let mut held = BTreeSet::new();
-        for child in children.iter_mut().filter(|child| child.place.nsid.is_some()) {
+        for child in children.iter_mut().filter(|child| child.is_in_foreign_hands()) {
             let name = deaf_name(child);
             child.is_deaf = self.deaf.contains(&name) && is_alive(&self.directory, &name, child.index);
             let mut pins = self.by_device.get(&child.key()).into_iter().flatten();
@@ -136,7 +136,7 @@ impl ChildPins {
             }
         }
         for child in children.iter_mut().filter(|child| child.program_mac != Some(child.mac)) {
-            child.usurps = child.place.nsid.is_some() && held.contains(&child.mac);
+            child.usurps = child.is_in_foreign_hands() && held.contains(&child.mac);
         }
     }
 

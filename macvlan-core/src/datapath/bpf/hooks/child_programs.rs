@@ -103,7 +103,7 @@ fn wanted<'c>(children: &[&'c Child], members: &BTreeMap<Mac, Policy>) -> Vec<(&
     let wanted = children.into_iter().filter(|child| !child.usurps).filter_map(|child| {
         // In the master's own namespace root alone sets a MAC; and what is not settled yet is nobody's.
         let is_noted = |policy: &Policy| {
-            child.place.nsid.is_some() && policy.is_set() && !policy.is_hosts() && !policy.is_unsettled()
+            child.is_in_foreign_hands() && policy.is_set() && !policy.is_hosts() && !policy.is_unsettled()
         };
         let policy = members.get(&child.mac).filter(|policy| policy.wants_vouching() || is_noted(policy))?;
         Some((child, *policy))
@@ -138,7 +138,7 @@ pub async fn put(
     let mut copies = Copies::new(directory);
     for (child, what, policy, name, globals) in &all {
         let is_renewed = renew && *what != ChildProgram::Note;
-        let put = match !is_renewed && is_alive(directory, name, child.index) {
+        let put = match !is_renewed && is_alive(directory, name, child.key().1) {
             true => Ok(()),
             false => copies.put_one(netlink, child, name, *what, globals).await,
         };

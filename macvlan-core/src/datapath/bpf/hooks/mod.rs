@@ -11,6 +11,7 @@ pub(crate) mod on_device;
 pub(crate) mod order;
 pub mod own_programs;
 pub(crate) mod pinned;
+pub mod port_programs;
 pub(crate) mod refusal;
 pub(crate) mod sending;
 pub(crate) mod step_back;

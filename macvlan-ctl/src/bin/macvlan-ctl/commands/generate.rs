@@ -170,7 +170,7 @@ fn addresses(name: &str) -> Roff {
 }
 
 /// What a user may type, by page. A command without an entry has its synopsis alone.
-const EXAMPLES: [(&str, &str); 12] = [
+const EXAMPLES: [(&str, &str); 13] = [
     (
         "macvlan-ctl",
         "macvlan-ctl attach eth0\nmacvlan-ctl status eth0\nmacvlan-ctl -j stats eth0\nmacvlan-ctl detach eth0",
@@ -189,6 +189,7 @@ const EXAMPLES: [(&str, &str); 12] = [
     ("macvlan-ctl-apply", "macvlan-ctl apply --dry-run\nmacvlan-ctl apply"),
     ("macvlan-ctl-trace", "macvlan-ctl trace eth0 --child web --count 10"),
     ("macvlan-ctl-doctor", "macvlan-ctl doctor eth0\nmacvlan-ctl -j doctor"),
+    ("macvlan-ctl-xsk-serve", "macvlan-ctl -n shop xsk serve eth0 /run/shop/xsk.sock --uid 1000"),
 ];
 
 fn examples(name: &str) -> Roff {

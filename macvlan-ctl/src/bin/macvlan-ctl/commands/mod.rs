@@ -16,3 +16,4 @@ pub mod teller;
 mod terms;
 pub mod top;
 pub mod trace;
+pub mod xsk;

@@ -38,6 +38,9 @@ const BPF_PROG_LOAD: libc::c_int = 5;
 
 const BPF_LINK_CREATE: libc::c_int = 28;
 
+/// `XDP_FLAGS_SKB_MODE` of `include/uapi/linux/if_link.h`: behind the driver.
+pub const GENERIC_MODE: u32 = 1 << 1;
+
 /// `XDP_FLAGS_DRV_MODE` of `include/uapi/linux/if_link.h`: in the driver, or not at all.
 pub const DRIVER_MODE: u32 = 1 << 2;
 
