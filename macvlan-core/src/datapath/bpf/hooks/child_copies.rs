@@ -103,7 +103,7 @@ impl<'a> Copies<'a> {
         bpffs::remove_pin(&next)?;
         netns.run(|| {
             if program == ChildProgram::Note {
-                return device_pin::put(&next, child.index);
+                return device_pin::put(&next, index);
             }
             self.attach(child, program, globals)?
                 .pin(&next)
