@@ -44,8 +44,8 @@ impl PortPrograms {
         Ok(Self(object))
     }
 
-    /// Puts them on a device of this name, which has none yet. They are filters, as on
-    /// [flood devices](super::flood_programs): they go with the device and need no pin.
+    /// Puts them on a device of this name, which has none yet. They are filters, as on flood
+    /// devices: they go with the device and need no pin.
     ///
     /// # Errors
     ///
