@@ -15,6 +15,8 @@ mod multicast;
 mod single_mac;
 #[path = "speed/strict.rs"]
 mod strict;
+#[path = "speed/user_space.rs"]
+mod user_space;
 
 use std::{
     net::{Ipv4Addr, UdpSocket},

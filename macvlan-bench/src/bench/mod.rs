@@ -20,7 +20,7 @@ pub mod rounds;
 mod run;
 mod sections;
 pub mod table;
-mod user_space;
+pub mod user_space;
 mod wiring;
 
 use std::{collections::BTreeMap, time::Instant};
