@@ -28,6 +28,8 @@ struct Xsk {
     done: Ring<u64>,
     /// Frames that nobody has.
     free: Vec<u64>,
+    /// Answers that have not left yet.
+    leaving: usize,
     frame: Vec<u8>,
     umem: Shared,
     socket: BoundSocket,
@@ -55,6 +57,7 @@ pub fn open(station: &Station) -> Result<Box<dyn Program>> {
         fill: Ring::map(fd, fill, offsets.fr, FRAMES, true).context(mapped)?,
         done: Ring::map(fd, done, offsets.cr, FRAMES, false).context(mapped)?,
         free: (FRAMES / 2..FRAMES).map(|number| u64::from(number * FRAME_SIZE)).collect(),
+        leaving: 0,
         frame: station.datagram()?,
         umem: Shared::map(socket.umem.as_fd(), 0, len).context("cannot map the frames")?,
         socket,
@@ -87,23 +90,22 @@ impl Xsk {
 impl Program for Xsk {
     fn take(&mut self, answers: bool) -> io::Result<usize> {
         let count = self.received.waiting().min(BATCH as u32);
-        let mut answered = 0;
         for _ in 0..count {
             let entry = self.received.take();
             if answers && turn_around(self.umem.bytes(entry.addr as usize, entry.len as usize)) {
                 self.sent.put(libc::xdp_desc { options: 0, ..entry });
-                answered += 1;
+                self.leaving += 1;
             } else {
                 self.fill.put(entry.addr & !u64::from(FRAME_SIZE - 1));
             }
         }
-        if answered > 0 {
+        // A call may send less than there is: what has not left needs another.
+        if self.leaving > 0 {
             self.sent.publish();
             self.kick()?;
-        }
-        if answers {
             for frame in self.reclaim() {
                 self.fill.put(frame);
+                self.leaving = self.leaving.saturating_sub(1);
             }
         }
         self.received.publish();
