@@ -63,7 +63,9 @@ pub fn ingress_ifindex(ctx: &TcContext) -> u32 {
 #[inline(always)]
 pub fn socket_family(ctx: &TcContext) -> Option<u32> {
     // SAFETY: reading a field of the context that the program was called with.
-    let socket = unsafe { (*skb(ctx)).__bindgen_anon_2.sk };
+    let field = unsafe { (*skb(ctx)).__bindgen_anon_2 };
+    // SAFETY: the one member of the union.
+    let socket = unsafe { field.sk };
     // SAFETY: the verifier gives a socket that lives as long as the frame does, or none.
     unsafe { socket.as_ref() }.map(|socket| socket.family)
 }

@@ -77,6 +77,7 @@ fn everybody_reaches_a_port_and_a_port_everybody() {
         let told = child(&told, "fast");
         assert_eq!((&told["kind"], &told["address"]), (&"port".into(), &fast.mac.to_string().into()));
         assert!(told["netnsid"].is_number(), "{told:#}");
+        assert!(lab.ctl(&["child", "list", "eth0"]).succeeded().stdout.contains("fast: port"));
         lab.ctl(&["detach", "eth0"]).succeeded();
         lab.ctl(&["attach", "eth0"]).succeeded();
         assert!(reach_each_other(&lab.host, &fast), "by the next data path, {args:?}");

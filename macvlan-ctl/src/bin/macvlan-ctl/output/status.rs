@@ -3,13 +3,16 @@
 use std::io::{self, Write as _};
 
 use anyhow::Result;
-use macvlan_core::model::{
-    description::{Carrier, HostFlood},
-    keyword::Keyword,
-    known_by::{KnownBy, names, short_netns},
-    options::{DropUnknown, Isolation},
-    printable::printable,
-    status::{ChildStatus, MasterStatus, UNSETTLED},
+use macvlan_core::{
+    kernel::netlink::kind::Kind,
+    model::{
+        description::{Carrier, HostFlood},
+        keyword::Keyword,
+        known_by::{KnownBy, names, short_netns},
+        options::{DropUnknown, Isolation},
+        printable::printable,
+        status::{ChildStatus, MasterStatus, UNSETTLED},
+    },
 };
 use textwrap::Options;
 
@@ -96,7 +99,9 @@ fn print_table(out: &mut impl io::Write, status: &MasterStatus) -> Result<()> {
     let names = names(status.children.iter().map(|child| KnownBy::of(child, status.netns.as_deref())));
     for (child, name) in status.children.iter().zip(names) {
         let addresses = child.addresses.iter().map(ToString::to_string).collect();
-        let mut phrases = child.policy.phrases();
+        let mut phrases: Vec<String> =
+            (child.kind == Kind::Port).then(|| child.kind.as_str().to_owned()).into_iter().collect();
+        phrases.extend(child.policy.phrases());
         phrases.extend(child.host_access_reason.clone().filter(|_| !child.adopted));
         phrases.extend(child.unsettled.then(|| UNSETTLED.to_owned()));
         let on_wire: Vec<String> = child.wire_addresses.iter().map(ToString::to_string).collect();
@@ -162,9 +167,7 @@ fn namespace_cell(child: &ChildStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use macvlan_core::{
-        kernel::netlink::kind::Kind, model::container::Container, policy::status::PolicyStatus,
-    };
+    use macvlan_core::{model::container::Container, policy::status::PolicyStatus};
 
     use super::*;
 
