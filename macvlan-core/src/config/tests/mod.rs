@@ -267,7 +267,7 @@ fn wrong_values_are_named_with_their_line() {
         (in_master("max-children = 1.5"), 3, "not a fraction"),
         (in_master("[[master.child]]\nmode = \"bridge\""), 3, "the child lacks \"name\""),
         (in_child("mode = \"brigde\""), 5, "unknown mode \"brigde\": bridge, vepa"),
-        (in_child("kind = \"veth\""), 5, "unknown kind \"veth\": macvlan or macvtap"),
+        (in_child("kind = \"veth\""), 5, "unknown kind \"veth\": macvlan, macvtap or port"),
         (in_child("mac = \"03:00:00:00:00:01\""), 5, "multicast"),
         (in_child("mac = \"zz\""), 5, "bad MAC \"zz\""),
         (in_child("mtu = \"1500\""), 5, "\"mtu\" must be a whole number"),
