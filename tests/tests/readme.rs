@@ -98,7 +98,7 @@ fn what_the_readme_says_works_with_docker_as_it_is_written() {
     lab.host.ns.ip("addr add 192.168.1.10/24 dev eth0");
     lab.wire.ns.ip(&format!("addr add 192.168.1.1/24 dev {}", lab.wire.dev));
     let engine = Engine::docker_with("nginx", &lab);
-    for netns in ["shop", "db", "cache"] {
+    for netns in ["shop", "db", "cache", "dns"] {
         cli::output(&mut engine.shell(&format!("ip netns add {netns}"))).succeeded();
     }
     let commands = lines(
