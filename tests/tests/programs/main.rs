@@ -62,6 +62,8 @@ fn every_program_loads() {
         names::FLOOD_EGRESS,
         names::OWN_INGRESS,
         names::EAR,
+        names::PORT_INGRESS,
+        names::PORT_EGRESS,
     ]);
     let bytes = fs::read(object()).or_fail("read the BPF object");
     let mut object = Ebpf::load(&bytes).or_fail("load the BPF object");
