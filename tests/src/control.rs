@@ -155,16 +155,17 @@ pub enum Pinned {
 pub fn pinned(lab: &Lab) -> BTreeMap<String, Pinned> {
     let look = |path: PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let pinned = if names::MAPS.contains(&name.as_str()) || name == DEVICE {
-            let map = MapData::from_pin(&path).or_fail("open a pinned map");
-            Pinned::Map(map.info().or_fail("look at a pinned map").id())
-        } else if name.starts_with("link_") || name.starts_with("child_") {
-            let link = FdLink::from(PinnedLink::from_pin(&path).or_fail("open a pinned link"));
-            let info = link.info().or_fail("look at a pinned link");
-            Pinned::Link(info.id(), info.program_id())
-        } else {
-            Pinned::Program(ProgramInfo::from_pin(&path).or_fail("open a pinned program").id())
-        };
+        let pinned =
+            if names::MAPS.contains(&name.as_str()) || name == DEVICE || name.starts_with("child_note_") {
+                let map = MapData::from_pin(&path).or_fail("open a pinned map");
+                Pinned::Map(map.info().or_fail("look at a pinned map").id())
+            } else if name.starts_with("link_") || name.starts_with("child_") {
+                let link = FdLink::from(PinnedLink::from_pin(&path).or_fail("open a pinned link"));
+                let info = link.info().or_fail("look at a pinned link");
+                Pinned::Link(info.id(), info.program_id())
+            } else {
+                Pinned::Program(ProgramInfo::from_pin(&path).or_fail("open a pinned program").id())
+            };
         (name, pinned)
     };
     lab.mounts().enter(|| {
