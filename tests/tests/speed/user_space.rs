@@ -28,6 +28,10 @@ const TIME: Duration = Duration::from_millis(50);
 const HELD: [&str; 3] = ["xsk-port", "xsk-port-spin", "udp-socket"];
 
 #[test]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "the program is part of the test: measured with cargo xtask test --release"
+)]
 fn a_program_on_a_port_gets_what_is_said() {
     needs!(require::lab, require::tcx);
     // Mounts of its own, where pins are nobody else's.
