@@ -48,7 +48,7 @@ pub struct Measured {
     /// From the wire.
     frame: Vec<u8>,
     /// Takes what the program sends, and never reads it.
-    sink: UdpSocket,
+    _sink: UdpSocket,
     station: Station,
 }
 
@@ -69,7 +69,7 @@ impl Measured {
             program,
             generator: Generator::new(index_of(&wire.netns, DEVICE)?),
             frame,
-            sink,
+            _sink: sink,
             station,
         })
     }
@@ -168,8 +168,10 @@ impl Measured {
     }
 
     fn ask(&self, time: Duration) -> Result<f64> {
-        let socket = &self.sink.try_clone().context("cannot share a socket")?;
-        without_checksums(socket)?;
+        // Not the one that datagrams wait in which nobody reads.
+        let wire = &self.station.wire.netns;
+        let socket = wire.run(|| UdpSocket::bind(("0.0.0.0", 0)).context("cannot ask"))?;
+        without_checksums(&socket)?;
         socket.connect((self.station.party()?.address, PORT)).context("cannot send datagrams")?;
         socket.set_read_timeout(Some(PATIENCE)).context("cannot limit reading")?;
         let mut histogram = Histogram::<u64>::new(3).context("cannot keep times")?;
