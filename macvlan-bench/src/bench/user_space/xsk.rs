@@ -28,7 +28,7 @@ struct Xsk {
     done: Ring<u64>,
     /// Frames that nobody has.
     free: Vec<u64>,
-    /// Answers that have not left yet.
+    /// How many frames have not left yet.
     leaving: usize,
     frame: Vec<u8>,
     umem: Shared,
@@ -78,12 +78,22 @@ impl Xsk {
         if sent < 0 { failure().map_or(Ok(()), Err) } else { Ok(()) }
     }
 
-    /// Takes back the frames that were sent.
-    fn reclaim(&mut self) -> Vec<u64> {
-        let count = self.done.waiting();
-        let done = (0..count).map(|_| self.done.take() & !u64::from(FRAME_SIZE - 1)).collect();
+    /// Has the kernel send what is in the ring, and takes back what has left: to where it came from. A call sends some
+    /// alone; what is left needs another.
+    fn transmit(&mut self) -> io::Result<()> {
+        self.sent.publish();
+        self.kick()?;
+        for _ in 0..self.done.waiting() {
+            let frame = self.done.take() & !u64::from(FRAME_SIZE - 1);
+            self.leaving = self.leaving.saturating_sub(1);
+            if frame < u64::from(FRAMES / 2 * FRAME_SIZE) {
+                self.fill.put(frame);
+            } else {
+                self.free.push(frame);
+            }
+        }
         self.done.publish();
-        done
+        Ok(())
     }
 }
 
@@ -99,14 +109,8 @@ impl Program for Xsk {
                 self.fill.put(entry.addr & !u64::from(FRAME_SIZE - 1));
             }
         }
-        // A call may send less than there is: what has not left needs another.
         if self.leaving > 0 {
-            self.sent.publish();
-            self.kick()?;
-            for frame in self.reclaim() {
-                self.fill.put(frame);
-                self.leaving = self.leaving.saturating_sub(1);
-            }
+            self.transmit()?;
         }
         self.received.publish();
         self.fill.publish();
@@ -114,17 +118,15 @@ impl Program for Xsk {
     }
 
     fn send(&mut self) -> io::Result<()> {
-        let back = self.reclaim();
-        self.free.extend(back);
-        let frame = std::mem::take(&mut self.frame);
-        for _ in 0..BATCH.min(self.free.len()) {
-            let Some(addr) = self.free.pop() else { break };
-            self.umem.bytes(addr as usize, frame.len()).copy_from_slice(&frame);
-            self.sent.put(libc::xdp_desc { addr, len: frame.len() as u32, options: 0 });
+        if self.leaving == 0 {
+            let count = BATCH.min(self.free.len());
+            for addr in self.free.split_off(self.free.len() - count) {
+                self.umem.bytes(addr as usize, self.frame.len()).copy_from_slice(&self.frame);
+                self.sent.put(libc::xdp_desc { addr, len: self.frame.len() as u32, options: 0 });
+            }
+            self.leaving = count;
         }
-        self.frame = frame;
-        self.sent.publish();
-        self.kick()
+        self.transmit()
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
