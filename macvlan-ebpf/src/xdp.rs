@@ -141,8 +141,8 @@ fn port_at(slot: u32, config: &Config) -> Option<u32> {
 }
 
 /// Hands the frame to the other end of a port's pair, which gives it to an AF_XDP socket or the stack there. By its
-/// index: a map of devices costs as much (`dev_xdp_enqueue` in kernel/bpf/devmap.c), is for programs with or without
-/// fragments, not both, and has to be kept.
+/// index: the kernel queues it as from a map of devices (`dev_xdp_enqueue` in kernel/bpf/devmap.c), which is for programs
+/// with or without fragments, not both, and has to be kept.
 #[inline(always)]
 fn send_to(port: u32) -> u32 {
     // SAFETY: no memory is touched; the helper records where the frame goes.

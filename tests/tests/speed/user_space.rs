@@ -21,7 +21,7 @@ const FIGURES: &str = "docs/performance.md";
 /// Each has all of a machine of two processors.
 const ROUNDS: usize = 21;
 
-/// How long a program sends.
+/// How long a program sends or answers.
 const TIME: Duration = Duration::from_millis(50);
 
 /// Those that are held: ours, and last whom they are compared with.
@@ -39,11 +39,14 @@ fn a_program_on_a_port_gets_what_is_said() {
         let cpus = Cpus::allowed().or_fail("tell the processors");
         let ways = HELD.map(|name| WAYS.iter().find(|way| way.name == name).or_fail("find a way"));
         let labs = ways.map(|way| Measured::build(way).or_fail(format!("build {}", way.name)));
-        let report = |column: usize, what: &str, measure: &dyn Fn(&Measured) -> f64| {
+        let report = |column: usize, what: &str, least: bool, measure: &dyn Fn(&Measured) -> f64| {
             let claims = [0, 1].map(|ours| {
                 let value = said(FIGURES, labs[ours].way.title, column).0;
                 let what = format!("{}, {what}", labs[ours].way.title);
-                Claim::at_least(value, (ours, 2), &what)
+                match least {
+                    true => Claim::at_least(value, (ours, 2), &what),
+                    false => Claim::at_most(value, (ours, 2), &what),
+                }
             });
             let [polls, spins, udp] = hold(&claims, || rounds(ROUNDS, |lab| measure(&labs[lab])));
             println!(
@@ -53,7 +56,8 @@ fn a_program_on_a_port_gets_what_is_said() {
                 spread(&udp).median
             );
         };
-        report(1, "receives", &|lab| lab.receive(&cpus, FRAMES).or_fail("receive"));
-        report(2, "sends", &|lab| lab.send(&cpus, TIME).or_fail("send"));
+        report(1, "receives", true, &|lab| lab.receive(&cpus, FRAMES).or_fail("receive"));
+        report(2, "sends", true, &|lab| lab.send(&cpus, TIME).or_fail("send"));
+        report(3, "answers", false, &|lab| lab.echo(&cpus, TIME).or_fail("answer"));
     });
 }
