@@ -3,6 +3,7 @@
 use crate::{
     child::{Mode, Policy},
     flood::is_flooded,
+    port,
     tag::{Hairpin, Sender, Tag},
 };
 
@@ -82,6 +83,10 @@ impl Config {
     /// At least one child is a [port](crate::port).
     pub const PORTS: u64 = 1 << 16;
 
+    /// Native XDP sees frames without the tags of their VLANs, or may: it sends none of them to a port, who would take them for
+    /// frames of no VLAN.
+    pub const TAGS_OFF: u64 = 1 << 17;
+
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).
     pub const OF_CHILDREN: u64 = Self::FLOOD
         | Self::ANTI_SPOOF
@@ -90,7 +95,8 @@ impl Config {
         | Self::INSPECT
         | Self::LIMITED
         | Self::ABSENT
-        | Self::PORTS;
+        | Self::PORTS
+        | Self::TAGS_OFF;
 
     /// The flags that children with these policies need.
     pub fn flags_of(policies: impl Iterator<Item = Policy>) -> u64 {
@@ -220,6 +226,12 @@ impl Config {
         self.flags & Self::PORTS != 0
     }
 
+    /// Whether XDP sends what the port with this number is to get there itself. 0 is none.
+    #[inline(always)]
+    pub const fn xdp_sends_to(&self, number: u32) -> bool {
+        self.flags & (Self::XDP_NATIVE | Self::TAGS_OFF) == Self::XDP_NATIVE && port::takes_redirected(number)
+    }
+
     /// Whether the programs are being put on the master.
     #[inline(always)]
     pub const fn is_attaching(&self) -> bool {
@@ -308,6 +320,16 @@ pub struct Record {
 mod tests {
     use super::*;
     use crate::tag::HAIRPINS;
+
+    #[test]
+    fn xdp_sends_to_ports_where_it_is_native_and_sees_tags() {
+        let sends = |flags, number| Config { flags, ..Config::default() }.xdp_sends_to(number);
+        let native = Config::PORTS | Config::XDP_NATIVE;
+        assert!(sends(native, 1) && sends(native, port::FIRST_WITHOUT_XDP - 1));
+        assert!(!sends(native, 0) && !sends(native, port::FIRST_WITHOUT_XDP));
+        assert!(!sends(native | Config::TAGS_OFF, 1));
+        assert!(!sends(Config::PORTS, 1) && !sends(Config::PORTS | Config::XDP_GENERIC, 1));
+    }
 
     #[test]
     fn only_a_tag_with_our_secret_is_ours() {

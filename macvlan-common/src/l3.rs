@@ -8,6 +8,11 @@ pub const ARP: u16 = 0x0806;
 /// EtherType of IPv6.
 pub const IPV6: u16 = 0x86dd;
 
+/// EtherType of a VLAN tag (IEEE 802.1Q).
+pub const VLAN: u16 = 0x8100;
+/// EtherType of a service provider's VLAN tag (IEEE 802.1ad).
+pub const SERVICE_VLAN: u16 = 0x88a8;
+
 /// Bytes of an ARP packet for Ethernet and IPv4 (RFC 826).
 pub const ARP_LEN: usize = 28;
 /// Bytes of an IPv6 header and a neighbour solicitation or advertisement without options

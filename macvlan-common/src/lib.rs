@@ -50,4 +50,4 @@ pub mod trace;
 pub mod verdict;
 
 /// Layout version of every map. Programs and maps of different versions are never mixed.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;

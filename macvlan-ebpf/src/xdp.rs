@@ -3,18 +3,16 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::xdp_action::{XDP_DROP, XDP_PASS},
-    helpers::{bpf_redirect, bpf_xdp_adjust_meta, bpf_xdp_get_buff_len},
+    helpers::{bpf_xdp_adjust_meta, bpf_xdp_get_buff_len},
     macros::xdp,
     programs::XdpContext,
 };
 use macvlan_common::{
-    config::Config,
     counters::Count,
     decide::{Tables as _, decide},
     frame::Hook,
     l3,
     plain::{Plain, plain},
-    port::{Half, index_of},
     trace::{Judgement, Point},
     verdict::{Action, Verdict},
 };
@@ -22,10 +20,14 @@ use macvlan_common::{
 use crate::{
     account::{charge, charge_wire_rx},
     limits::limited,
-    maps::{Child, Maps, policy_at},
+    maps::{Child, Maps},
     packet,
+    port::{port_at, send_to},
     trace::macvlan_record_xdp,
 };
+
+/// Offset of the EtherType.
+const ETHERTYPE: u32 = 12;
 
 /// For drivers and kernels that keep a frame in one buffer.
 #[xdp]
@@ -70,11 +72,13 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
         return match whom {
             Plain::Host => XDP_PASS,
             Plain::Child(slot) => {
-                if let Some(port) = port_at(slot, &config) {
+                let port = if config.xdp_is_native() { port_at(slot, &config) } else { 0 };
+                if config.xdp_sends_to(port) && !is_tagged(ctx) {
                     charge_wire_rx(slot, size);
-                    return send_to(port);
+                    return send_to(port) as u32;
                 }
-                if mark() {
+                // What TC ingress sends to a port is left to it, unmarked.
+                if (port == 0 || config.is_lean()) && mark() {
                     charge_wire_rx(slot, size);
                 }
                 XDP_PASS
@@ -110,7 +114,8 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
             XDP_DROP
         }
         Action::Pass if verdict.counts() => {
-            let port = verdict.rx.and_then(|child| port_at(maps.slot_of(child), &config));
+            let port = verdict.rx.map(|child| port_at(maps.slot_of(child), &config));
+            let port = port.filter(|port| config.xdp_sends_to(*port) && !is_tagged(ctx));
             if port.is_none() && !mark() {
                 return XDP_PASS;
             }
@@ -119,7 +124,7 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
             record(&verdict);
             match port {
                 _ if verdict.action.drop_reason().is_some() => XDP_DROP,
-                Some(port) => send_to(port),
+                Some(port) => send_to(port) as u32,
                 None => XDP_PASS,
             }
         }
@@ -133,28 +138,16 @@ fn demux<const TRACED: bool>(ctx: &XdpContext, bytes: u64) -> u32 {
     }
 }
 
-/// The number of the port at a slot; native XDP alone sends frames to another device without a copy.
+/// Whether the frame is in a VLAN: it is its VLAN device's, if there is one, and goes to the macvlan driver after that.
 #[inline(always)]
-fn port_at(slot: u32, config: &Config) -> Option<u32> {
-    let is_fast = config.has_ports() && config.xdp_is_native();
-    Some(if is_fast { policy_at(slot).port() } else { 0 }).filter(|port| *port != 0)
-}
-
-/// Hands the frame to the other end of a port's pair, which gives it to an AF_XDP socket or the stack there. By its
-/// index: the kernel queues it as from a map of devices (`dev_xdp_enqueue` in kernel/bpf/devmap.c), which is for programs
-/// with or without fragments, not both, and has to be kept.
-#[inline(always)]
-fn send_to(port: u32) -> u32 {
-    // SAFETY: no memory is touched; the helper records where the frame goes.
-    unsafe { bpf_redirect(index_of(port, Half::HostEnd), 0) as u32 }
+fn is_tagged(ctx: &XdpContext) -> bool {
+    matches!(packet::half(ctx.data(), ctx.data_end(), ETHERTYPE), Some(l3::VLAN | l3::SERVICE_VLAN))
 }
 
 /// Whether a frame to nobody is left to TC ingress to drop: ARP and ICMPv6. Where the host has got another
 /// MAC, its neighbours' answers come first, and TC ingress sees that they are to the host: then all are left.
 #[inline(always)]
 fn may_be_answer(ctx: &XdpContext) -> bool {
-    /// Offset of the EtherType.
-    const ETHERTYPE: u32 = 12;
     match packet::half(ctx.data(), ctx.data_end(), ETHERTYPE) {
         Some(l3::ARP) => true,
         Some(l3::IPV6) => packet::is_icmpv6(ctx.data(), ctx.data_end()),

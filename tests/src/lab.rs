@@ -12,7 +12,10 @@ use macvlan_common::{
     child::Mode,
     mac::Mac,
 };
-use macvlan_core::kernel::netlink::{Netlink, kind::Kind};
+use macvlan_core::kernel::{
+    ethtool::Ethtool,
+    netlink::{Netlink, kind::Kind},
+};
 
 use crate::{cli, fail::OrFail as _, mounts::Mounts, netns::Netns, station::Ipv6};
 
@@ -110,6 +113,9 @@ impl Builder {
         for station in [&lab.wire, &lab.host] {
             station.wait_until_up();
         }
+        if lab.builder.kind == Kind::Port {
+            lab.leave_tags();
+        }
         (lab, connection)
     }
 
@@ -170,6 +176,14 @@ impl Lab {
             master: "eth0".into(),
             kind: Kind::Macvlan,
         }
+    }
+
+    /// Native XDP on the master sees the tags of VLANs that are in frames: it sends frames to ports itself then.
+    #[track_caller]
+    pub fn leave_tags(&self) {
+        let Station { ns, dev, .. } = &self.host;
+        on(ns, async || Ethtool::open(dev.parse()?)?.leave_tags())
+            .or_fail("leave the tags of VLANs in frames");
     }
 
     /// A cable between wire and host.

@@ -21,6 +21,7 @@ impl<'lab> Port<'lab> {
     /// A port in a namespace of its own, of a master with native XDP.
     #[track_caller]
     pub fn new(lab: &'lab Lab) -> Self {
+        lab.leave_tags();
         let (station, peer) = (lab.newcomer("eth0"), &lab.wire);
         let settings = format!("eth0,kind=port,netns={},mac={}", station.ns.path().display(), station.mac);
         lab.ctl(&["attach", "eth0", "--require-bpf", "--xdp", "native", "--child", &settings]).succeeded();

@@ -10,7 +10,8 @@ use macvlan_tests::{
     deny,
     fail::{OrFail as _, wait_for},
     following::Following,
-    frames::{EXPERIMENTAL, Marker, marked},
+    foreign::Foreign,
+    frames::{EXPERIMENTAL, Frame, Marker, VLAN, marked},
     lab::{FAMILIES, Family, Lab, Station},
     needs, require,
     sniff::{Injector, Tap},
@@ -35,6 +36,13 @@ fn port(lab: &Lab, args: &[&str]) -> Station {
 /// The same, with further settings.
 #[track_caller]
 fn port_with(lab: &Lab, args: &[&str], settings: &str) -> Station {
+    lab.leave_tags();
+    port_of(lab, args, settings)
+}
+
+/// The same, whatever the driver of the master does with the tags of VLANs.
+#[track_caller]
+fn port_of(lab: &Lab, args: &[&str], settings: &str) -> Station {
     let fast = lab.newcomer("fast");
     lab.ctl(&[&["attach", "eth0", "--require-bpf"], args].concat()).succeeded();
     let settings = settings.replace("IP6", &fast.ip6.to_string());
@@ -296,24 +304,97 @@ fn frames_to_a_port_are_traced_and_limited_as_those_to_other_children() {
     }
 }
 
-/// From Linux 5.13 on. Without native XDP, TC sends them on from its macvlan.
+/// Who sends frames from the wire to a port: native XDP from Linux 5.13 on, else TC; without a program there, its macvlan.
 #[test]
-fn native_xdp_hands_frames_to_a_port_past_its_macvlan() {
+fn frames_go_to_a_port_past_its_macvlan() {
     needs!(require::lab, require::tcx, require::binary);
     const TIMES: usize = 100;
-    for args in DEMULTIPLEXERS {
+    let native = ["--xdp", "native"];
+    for (args, leaves_tags, by_master, by_macvlan) in [
+        (&[][..], false, true, false),
+        (&["--ingress", "off"], false, true, true),
+        (&native, false, true, false),
+        (&native, true, false, false),
+    ] {
         let lab = Lab::new();
-        let fast = port(&lab, args);
+        if leaves_tags {
+            lab.leave_tags();
+        }
+        let fast = port_of(&lab, args, "");
         let parts = parts(&lab);
         let macvlan = parts.iter().find(|part| part["address"] == fast.mac.to_string());
         let macvlan = macvlan.and_then(|part| part["ifname"].as_str()).or_fail("find the macvlan");
+        let mut master = Tap::on_device(&lab.host.ns, "eth0");
         let mut heard = Tap::on_protocol(&fast.ns, "fast", EXPERIMENTAL);
-        let (marker, before) = (Marker::new(), lab.host.ns.received(macvlan));
+        let attached = Attached::new(&lab, &[]);
+        // Without a program at ingress, nobody counts.
+        let stats = || (!args.contains(&"--ingress")).then(|| attached.stats());
+        let (marker, before, unheard) = (Marker::new(), stats(), lab.host.ns.received(macvlan));
         Injector::new(&lab.wire.ns, &lab.wire.dev).send_times(&marked(fast.mac, lab.wire.mac, marker), TIMES);
         heard.wait_for(marker, TIMES);
-        let through = lab.host.ns.received(macvlan) - before;
-        assert_eq!(through >= TIMES as u64, args.is_empty(), "{through} through the macvlan, {args:?}");
+        let through = lab.host.ns.received(macvlan) - unheard;
+        assert_eq!(through >= TIMES as u64, by_macvlan, "{through} through the macvlan, {args:?}");
+        assert_eq!(master.came_in(marker) == TIMES, by_master, "{args:?}");
+        if let (Some(after), Some(before)) = (stats(), before) {
+            let gained = (&after - &before).all();
+            let counted = gained.iter().map(|(name, path, _, count)| (name.as_str(), *path, count.packets));
+            assert_eq!(counted.collect::<Vec<_>>(), [("fast", "wire", TIMES as u64)], "{args:?}");
+        }
     }
+}
+
+/// In its place in the frame, or beside it as by a driver that takes it off: that XDP would not see.
+#[test]
+fn a_frame_of_a_vlan_comes_to_a_port_with_its_tag() {
+    needs!(require::lab, require::tcx, require::binary);
+    const ID: u16 = 5;
+    for (args, leaves_tags) in [(&[][..], false), (&["--xdp", "native"], false), (&["--xdp", "native"], true)]
+    {
+        let lab = Lab::new();
+        if leaves_tags {
+            lab.leave_tags();
+        }
+        let fast = port_of(&lab, args, "");
+        let told = status(&lab);
+        let mut less = told["degraded"].as_array().into_iter().flatten();
+        let is_told = less.any(|part| part["feature"] == "ports" && part["got"] == "TC");
+        assert_eq!(is_told, !args.is_empty() && !leaves_tags, "{told:#}");
+        let mut heard = Tap::on_device(&fast.ns, "fast");
+        let wire = Injector::new(&lab.wire.ns, &lab.wire.dev);
+        let (within, beside) = (Marker::new(), Marker::new());
+        let frame = Frame::new(fast.mac, lab.wire.mac).tag(VLAN, ID).payload(EXPERIMENTAL, &within.octets());
+        wire.send(&frame.padded(64));
+        heard.wait_for(within, 1);
+        if !leaves_tags {
+            let _tagger = Foreign::tagger(&lab.wire.ns, &lab.wire.dev, ID);
+            wire.send(&marked(fast.mac, lab.wire.mac, beside));
+            heard.wait_for(beside, 1);
+        }
+        for marker in [within, beside] {
+            let seen = heard.marked(marker);
+            assert!(seen.iter().all(|seen| seen.tag == Some((VLAN, ID))), "{args:?}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn a_follower_has_xdp_send_to_ports_once_the_driver_leaves_tags() {
+    needs!(require::lab, ethtool, require::tcx, require::binary);
+    let lab = Lab::new();
+    let fast = port_of(&lab, &["--xdp", "native"], "");
+    let following = Following::start(&lab, &["eth0"]);
+    following.wait_for_members(&[&fast]);
+    let got = || {
+        let told = status(&lab);
+        let mut less = told["degraded"].as_array().into_iter().flatten();
+        less.find(|part| part["feature"] == "ports").map(|part| part["got"].clone())
+    };
+    assert_eq!(got(), Some("TC".into()));
+    let features = ["-K", "eth0", "rxvlan", "off", "rx-vlan-stag-hw-parse", "off"];
+    run(lab.host.ns.command("ethtool").args(features));
+    wait_for("XDP to send to ports", || (got() == Some("none".into())).then_some(()));
+    assert!(ping(&lab.wire, fast.ip.into()));
+    assert!(following.end(Signal::SIGTERM).success());
 }
 
 /// An XDP program gets no frame of a stack that was not cut into segments (`veth_fix_features` in drivers/net/veth.c).

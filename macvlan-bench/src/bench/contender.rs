@@ -47,7 +47,7 @@ pub struct Contender {
 }
 
 /// All of them, ours first, limits last.
-pub const CONTENDERS: [Contender; 15] = [
+pub const CONTENDERS: [Contender; 16] = [
     Contender {
         name: "tc",
         title: "macvlan-ctl, TC",
@@ -89,6 +89,14 @@ pub const CONTENDERS: [Contender; 15] = [
         title: "macvlan-ctl, a stack on a port, TC",
         wiring: Wiring::Port,
         datapath: Some(|| Options { xdp: Some(XdpChoice::Off), ..Options::default() }),
+        flood_only: false,
+        quick: false,
+    },
+    Contender {
+        name: "port-xdp",
+        title: "macvlan-ctl, a stack on a port, native XDP",
+        wiring: Wiring::Port,
+        datapath: Some(|| Options { xdp: Some(XdpChoice::Native), ..Options::default() }),
         flood_only: false,
         quick: false,
     },

@@ -10,10 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use macvlan_core::{
     commands::{attach::attach, detach::detach},
     discovery::access::Access,
-    kernel::program::dropping_in_xdp,
-    kernel::{netlink::kind::Kind, netns::NetnsRef},
+    kernel::{ethtool::Ethtool, netlink::kind::Kind, netns::NetnsRef, program::dropping_in_xdp},
     model::{
-        options::{MissingChoice, Options},
+        options::{MissingChoice, Options, XdpChoice},
         request::AttachRequest,
         spec::{ChildSpec, Settings},
     },
@@ -68,14 +67,13 @@ impl ContenderLab {
     /// Puts our data path on the master, where the contender is ours.
     fn attach(&mut self) -> Result<()> {
         let Some(options) = self.contender.datapath else { return Ok(()) };
-        let Stations { host, children, .. } = &self.stations;
-        let ports: &[Station] = if self.contender.wiring == Wiring::Port { children } else { &[] };
-        let less = attach_with(host, options(), ports)?;
-        self.attached = true;
-        match less.first() {
-            Some(warning) => bail!("{warning}"),
-            None => ports.iter().try_for_each(Station::come_up),
+        let Stations { host, wire, children } = &self.stations;
+        match self.contender.wiring {
+            Wiring::Port => attach_with_ports(host, wire, options(), children)?,
+            _ => attach_to(host, options())?,
         }
+        self.attached = true;
+        Ok(())
     }
 
     fn drop_all(&self) -> Result<OwnedFd> {
@@ -164,22 +162,34 @@ impl Drop for ContenderLab {
 ///
 /// When it cannot be all that was asked for: something less would be measured under its name.
 pub fn attach_to(host: &Station, options: Options) -> Result<()> {
-    match attach_with(host, options, &[])?.first() {
-        Some(warning) => bail!("{warning}"),
-        None => Ok(()),
-    }
+    attach_with(host, options, Vec::new())
 }
 
-/// The same, with ports in the namespaces of these. Gives what is less than was asked for.
+/// The same, with ports in the namespaces of these, which come up. Where native XDP sends frames to them, the wire's end of
+/// the veth makes its checksums itself, and leaves the tags of VLANs in its frames.
 ///
 /// # Errors
 ///
-/// BPF is unavailable, or the kernel refuses a port.
-pub fn attach_with(host: &Station, options: Options, ports: &[Station]) -> Result<Vec<String>> {
-    let required = Options { on_missing_bpf: Some(MissingChoice::Fail), ..Options::default() };
+/// As above, or the kernel refuses a port.
+pub fn attach_with_ports(host: &Station, wire: &Station, options: Options, ports: &[Station]) -> Result<()> {
+    if options.xdp == Some(XdpChoice::Native) {
+        host.netns.run(|| Ethtool::open(DEVICE.parse()?)?.leave_tags())?;
+        wire.netns.run(|| Ethtool::open(DEVICE.parse()?)?.set_tx_checksum(false))?;
+    }
     let children = ports.iter().map(port).collect::<Result<_>>()?;
+    attach_with(host, options, children)?;
+    ports.iter().try_for_each(Station::come_up)
+}
+
+fn attach_with(host: &Station, options: Options, children: Vec<ChildSpec>) -> Result<()> {
+    let required = Options { on_missing_bpf: Some(MissingChoice::Fail), ..Options::default() };
     let request = AttachRequest { options: required.or(options), children, ..AttachRequest::default() };
-    Ok(on(&host.netns, async || attach(DEVICE, &request).await)?.warnings)
+    let attached = on(&host.netns, async || attach(DEVICE, &request).await)?;
+    // The other end of a veth is not looked at by who attaches to this one.
+    match attached.warnings.iter().find(|warning| !warning.contains("has no checksums")) {
+        Some(warning) => bail!("{warning}"),
+        None => Ok(()),
+    }
 }
 
 /// A port in the namespace of a station.

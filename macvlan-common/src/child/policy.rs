@@ -9,7 +9,7 @@ use crate::{counters::Path, port};
 /// 10..12 [`AntiSpoof`], bit 12 local reflection, bit 13 that its own device vouches for it, bit 14 that
 /// it is the host's own, bit 15 that somebody named it, bit 16 that it may not be a router, bit 17 that it may not be a DHCP server, bit 18 that the host hears
 /// its control frames, bit 19 that its container is not known yet, bit 20 that a rule waits for that, bit 22 that it may change the MAC that it is held to, bit 24 that there are [`rates`](crate::rate), bit 25 that they are for the wire
-/// alone, bits 26..48 the number of the [port](crate::port) that takes its frames from XDP, bits 48..64 the group; the others are zero.
+/// alone, bits 26..48 the number of the [port](crate::port) that it is, bits 48..64 the group; the others are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct Policy(u64);
@@ -132,13 +132,12 @@ impl Policy {
         Self(self.0 & !Self::GROUP | (group as u64) << Self::GROUP_SHIFT)
     }
 
-    /// The same; the port with this number, or 0: none. Also where XDP cannot send to it.
+    /// The same; the port with this number, or 0: none.
     pub const fn with_port(self, number: u32) -> Self {
-        let number = if port::takes_redirected(number) { number } else { 0 };
         Self(self.0 & !Self::PORT | (number as u64) << Self::PORT_SHIFT & Self::PORT)
     }
 
-    /// The number of the port that it is, where XDP can send to it; else 0.
+    /// The number of the port that it is; else 0.
     #[inline(always)]
     pub const fn port(self) -> u32 {
         ((self.0 & Self::PORT) >> Self::PORT_SHIFT) as u32

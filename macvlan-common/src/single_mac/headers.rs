@@ -1,7 +1,7 @@
 //! Where the network layer of a frame is, and what both ways read of it.
 
 use super::packet::Packet;
-use crate::l3::{ARP_LEN, Address, IPV4, IPV6};
+use crate::l3::{ARP_LEN, Address, IPV4, IPV6, SERVICE_VLAN, VLAN};
 
 /// Where the source MAC is.
 pub const SOURCE: u32 = 6;
@@ -52,7 +52,7 @@ pub fn network_layer<P: Packet>(packet: &P) -> Option<Layer> {
     let mut kind = packet.half(ETHERTYPE)?;
     let (mut at, mut vlan) = (ETHERTYPE + 2, in_vlan(0, packet.vlan()));
     for _ in 0..MOST_TAGS {
-        if matches!(kind, 0x8100 | 0x88a8) {
+        if matches!(kind, VLAN | SERVICE_VLAN) {
             vlan = in_vlan(vlan, packet.half(at)?);
             kind = packet.half(at + 2)?;
             at += TAG_LEN;

@@ -17,6 +17,12 @@ const GFEATURES: u32 = 0x3a;
 
 const STXCSUM: u32 = 0x17;
 
+const SFEATURES: u32 = 0x3b;
+
+/// Features by which a driver takes the tag of a VLAN off a frame before XDP sees it
+/// (`netdev_features_strings` in net/ethtool/common.c).
+const TAKE_TAGS_OFF: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
+
 const SGRO: u32 = 0x2c;
 
 const SS_FEATURES: u32 = 4;
@@ -84,6 +90,37 @@ impl Ethtool {
     /// The device is gone, or its driver has no such setting.
     pub fn set_tx_checksum(&self, on: bool) -> Result<()> {
         self.set(STXCSUM, on).context("cannot set checksum offload")
+    }
+
+    /// Whether the driver takes the tags of VLANs off frames before XDP sees them.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone, or its driver knows no such setting.
+    pub fn takes_tags_off(&self) -> Result<bool> {
+        let offloads = self.offloads()?;
+        Ok(TAKE_TAGS_OFF.iter().any(|name| offloads.get(*name).copied().unwrap_or_default()))
+    }
+
+    /// Leaves the tags of VLANs in frames.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone, or its driver does not let it be.
+    pub fn leave_tags(&self) -> Result<()> {
+        let count = self.feature_count()?;
+        // `struct ethtool_sfeatures`: command, number of blocks of two words each: what is meant, and what it becomes.
+        let blocks = count.div_ceil(32) as usize;
+        let mut features = vec![0_u8; 8 + blocks * 8];
+        features[4..8].copy_from_slice(&(blocks as u32).to_ne_bytes());
+        for (bit, name) in self.feature_names(count)?.into_iter().enumerate() {
+            if name.is_some_and(|name| TAKE_TAGS_OFF.contains(&name.as_str())) {
+                let at = 8 + bit / 32 * 8;
+                let word = word(&features, at / 4).unwrap_or(0) | 1 << (bit % 32);
+                features[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+            }
+        }
+        self.ask(SFEATURES, &mut features).context("cannot leave the tags of VLANs in frames")
     }
 
     fn set(&self, command: u32, on: bool) -> io::Result<()> {

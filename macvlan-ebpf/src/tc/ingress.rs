@@ -19,7 +19,9 @@ use crate::{
     account::{charge, charge_rx, charge_siblings, charge_wire_rx},
     global::{__sk_buff, context_of, skb_of},
     maps::{Maps, tell_other_mac},
-    neigh, packet, presence,
+    neigh, packet,
+    port::{port_at, send_to},
+    presence,
     single_mac::{self, Arrival},
     skb,
     trace::macvlan_record,
@@ -81,7 +83,9 @@ fn ingress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
     match plain(frame, &maps) {
         Some(Plain::Child(slot)) => {
             charge_wire_rx(slot, size(ctx, ctx.len()));
-            NEXT
+            let port = port_at(slot, &config);
+            // One with a tag beside it is its VLAN device's, if there is one: the macvlan driver gets it after that.
+            if port != 0 && !skb::is_tagged(ctx) { send_to(port) } else { NEXT }
         }
         Some(Plain::Host) => NEXT,
         Some(Plain::Nobody) => {

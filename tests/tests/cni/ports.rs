@@ -31,7 +31,7 @@ fn parts(lab: &Lab) -> usize {
 fn a_container_with_a_port_is_attached_checked_and_detached() {
     needs!(require::lab, require::cni);
     for xdp in ["off", "native"] {
-        let lab = Lab::new();
+        let lab = Lab::with().ports().build();
         let (ns, other) = (Netns::new(), Netns::new());
         let mut config = port();
         config["xdp"] = json!(xdp);

@@ -11,7 +11,7 @@ use macvlan_core::{
 
 use crate::{
     bench::{
-        contender_lab::attach_with,
+        contender_lab::attach_with_ports,
         wiring::{self, DEVICE},
     },
     lab::{
@@ -49,7 +49,6 @@ impl Station {
             Kind::Port => built.attach()?,
             Kind::Macvlan | Kind::Macvtap => built.make_child(kind)?,
         }
-        built.child.come_up()?;
         built.host.netns.run(|| take_generated(DEVICE))?;
         built.introduce()?;
         Ok(built)
@@ -62,13 +61,13 @@ impl Station {
             let inside = self.child.netns.visit(Netlink::open)?;
             let device = cables::child(kind, DEVICE, master, Mode::Bridge, None);
             netlink.create_inside(device, DEVICE, &self.child.netns, &inside).await.map(drop)
-        })
+        })?;
+        self.child.come_up()
     }
 
     fn attach(&mut self) -> Result<()> {
         let options = Options { xdp: Some(XdpChoice::Native), ..Options::default() };
-        // What is less, checksums from a stack behind a veth, is not measured.
-        attach_with(&self.host, options, std::slice::from_ref(&self.child)).map(drop)?;
+        attach_with_ports(&self.host, &self.wire, options, std::slice::from_ref(&self.child))?;
         self.attached = true;
         Ok(())
     }

@@ -31,8 +31,8 @@ pub struct OnMaster {
     pub mac: Mac,
     /// The master, as the macvlan driver knows it.
     pub lower: Lower,
-    /// Its driver has packets whose checksums are not there yet.
-    pub leaves_checksums: bool,
+    /// What made it, see [`Master::kind`].
+    pub kind: Option<String>,
     /// What is less because of the programs of others there.
     pub degraded: Vec<Degraded>,
 }
@@ -41,8 +41,7 @@ impl OnMaster {
     /// What `master` tells, with what is less because of the programs of others on it.
     pub fn of(master: &Master, degraded: Vec<Degraded>) -> Self {
         let lower = Lower { index: master.index, netns: master.netns.id().inode() };
-        let leaves_checksums = master.kind.as_deref() == Some("veth");
-        Self { name: master.name.clone(), mac: master.mac, lower, leaves_checksums, degraded }
+        Self { name: master.name.clone(), mac: master.mac, lower, kind: master.kind.clone(), degraded }
     }
 }
 
@@ -104,11 +103,7 @@ pub fn describe(
     }
     description.degraded.extend(ingress_need::degraded(record, members, config.flood));
     description.degraded.extend(crowded(maps, members)?);
-    description.degraded.extend(ports::degraded(
-        record,
-        members,
-        (&on_master.name, on_master.leaves_checksums),
-    ));
+    description.degraded.extend(ports::degraded(&config, &on_master.name, on_master.kind.as_deref()));
     description.degraded.extend(isolation::degraded(record, members));
     description.degraded.extend(traced::degraded(record, directory));
     description.degraded.extend(on_master.degraded.iter().cloned());

@@ -14,7 +14,7 @@ use macvlan_common::{
 };
 
 use crate::{
-    datapath::bpf::maps::tables::Maps,
+    datapath::bpf::{maps::tables::Maps, ports},
     kernel::crash,
     model::{description::Demux, master::Master},
 };
@@ -79,10 +79,14 @@ impl Maps {
         let floods = members.iter().all(|(key, policy)| !is_up(key) || is_flooded(policy));
         let with_mode = |mode: Mode| members.iter().find(|(_, policy)| policy.mode() == mode);
         let flags = Config::flags_of(members.values().copied());
+        let loses_tags = flags & Config::PORTS != 0 && ports::may_lose_tags(master);
         self.change_config(|config| Config {
             master: master.mac.key(),
             passthru: with_mode(Mode::Passthru).map_or(0, |(key, _)| *key),
-            flags: config.flags & !Config::OF_CHILDREN | flags | if misses_some { Config::ABSENT } else { 0 },
+            flags: config.flags & !Config::OF_CHILDREN
+                | flags
+                | if misses_some { Config::ABSENT } else { 0 }
+                | if loses_tags { Config::TAGS_OFF } else { 0 },
             flood: if floods { config.flood } else { 0 },
             other_mac: if config.master == master.mac.key() { config.other_mac } else { 0 },
             ..config
