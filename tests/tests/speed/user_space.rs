@@ -25,7 +25,7 @@ const ROUNDS: usize = 21;
 const TIME: Duration = Duration::from_millis(50);
 
 /// Those that are held: ours, and last whom they are compared with.
-const HELD: [&str; 3] = ["xsk-port", "xsk-port-spin", "udp-socket"];
+const HELD: [&str; 4] = ["xsk-port", "xsk-port-patient", "xsk-port-spin", "udp-socket"];
 
 #[test]
 #[cfg_attr(
@@ -40,18 +40,19 @@ fn a_program_on_a_port_gets_what_is_said() {
         let ways = HELD.map(|name| WAYS.iter().find(|way| way.name == name).or_fail("find a way"));
         let labs = ways.map(|way| Measured::build(way).or_fail(format!("build {}", way.name)));
         let report = |column: usize, what: &str, least: bool, measure: &dyn Fn(&Measured) -> f64| {
-            let claims = [0, 1].map(|ours| {
-                let value = said(FIGURES, labs[ours].way.title, column).0;
+            let claims = [0, 1, 2].map(|ours| {
+                let (low, high) = said(FIGURES, &format!("{} |", labs[ours].way.title), column);
                 let what = format!("{}, {what}", labs[ours].way.title);
                 match least {
-                    true => Claim::at_least(value, (ours, 2), &what),
-                    false => Claim::at_most(value, (ours, 2), &what),
+                    true => Claim::at_least(low, (ours, 3), &what),
+                    false => Claim::at_most(high, (ours, 3), &what),
                 }
             });
-            let [polls, spins, udp] = hold(&claims, || rounds(ROUNDS, |lab| measure(&labs[lab])));
+            let [sleeps, patient, spins, udp] = hold(&claims, || rounds(ROUNDS, |lab| measure(&labs[lab])));
             println!(
-                "{what}, {ROUNDS} rounds: port {}, spinning {} of {:.3e}",
-                spread_of_ratios(&polls, &udp),
+                "{what}, {ROUNDS} rounds: port {}, patient {}, spinning {} of {:.3e}",
+                spread_of_ratios(&sleeps, &udp),
+                spread_of_ratios(&patient, &udp),
                 spread_of_ratios(&spins, &udp),
                 spread(&udp).median
             );

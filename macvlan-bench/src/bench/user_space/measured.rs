@@ -155,11 +155,13 @@ impl Measured {
     fn work(&self, cpus: &Cpus, over: &AtomicBool, answers: bool) -> Result<usize> {
         cpus.pin(Side::Near, 0)?;
         let mut program = self.program();
-        let mut taken = 0;
+        let (mut taken, mut last) = (0, Instant::now());
         while !over.load(Ordering::Relaxed) {
             let count = program.take(answers).context("cannot read")?;
             taken += count;
-            if count == 0 && !self.way.spins {
+            if count > 0 {
+                last = Instant::now();
+            } else if last.elapsed() >= self.way.patience {
                 let mut waiting = [PollFd::new(program.descriptor(), PollFlags::POLLIN)];
                 poll(&mut waiting, PollTimeout::from(NAP)).context("cannot wait")?;
             }

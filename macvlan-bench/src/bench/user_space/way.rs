@@ -1,5 +1,7 @@
 //! The ways, as data.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use macvlan_core::kernel::netlink::kind::Kind;
 
@@ -17,20 +19,37 @@ pub struct Way {
     pub title: &'static str,
     /// What the child is.
     pub kind: Kind,
-    /// The program never sleeps.
-    pub spins: bool,
+    /// How long nothing must come before the program sleeps.
+    pub patience: Duration,
     /// Ours: a port, with native XDP on the master.
     pub is_ours: bool,
     open: fn(&Station) -> Result<Box<dyn Program>>,
 }
 
+/// As soon as there is nothing.
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// When nothing is under way any more: longer than it takes to wake a program that sleeps.
+const AFTER_A_WHILE: Duration = Duration::from_micros(20);
+
+/// It spins.
+const NEVER: Duration = Duration::MAX;
+
 /// All of them.
-pub const WAYS: [Way; 7] = [
+pub const WAYS: [Way; 9] = [
     Way {
         name: "xsk-port",
         title: "AF_XDP on a port",
         kind: Kind::Port,
-        spins: false,
+        patience: AT_ONCE,
+        is_ours: true,
+        open: xsk::open,
+    },
+    Way {
+        name: "xsk-port-patient",
+        title: "AF_XDP on a port, patient",
+        kind: Kind::Port,
+        patience: AFTER_A_WHILE,
         is_ours: true,
         open: xsk::open,
     },
@@ -38,7 +57,7 @@ pub const WAYS: [Way; 7] = [
         name: "xsk-port-spin",
         title: "AF_XDP on a port, spinning",
         kind: Kind::Port,
-        spins: true,
+        patience: NEVER,
         is_ours: true,
         open: xsk::open,
     },
@@ -46,7 +65,15 @@ pub const WAYS: [Way; 7] = [
         name: UDP,
         title: "UDP socket on a macvlan",
         kind: Kind::Macvlan,
-        spins: false,
+        patience: AT_ONCE,
+        is_ours: false,
+        open: udp::open,
+    },
+    Way {
+        name: "udp-socket-spin",
+        title: "UDP socket on a macvlan, spinning",
+        kind: Kind::Macvlan,
+        patience: NEVER,
         is_ours: false,
         open: udp::open,
     },
@@ -54,7 +81,7 @@ pub const WAYS: [Way; 7] = [
         name: "af-packet",
         title: "AF_PACKET v3 on a macvlan",
         kind: Kind::Macvlan,
-        spins: false,
+        patience: AT_ONCE,
         is_ours: false,
         open: packet::open,
     },
@@ -62,7 +89,7 @@ pub const WAYS: [Way; 7] = [
         name: "macvtap",
         title: "macvtap, read and write",
         kind: Kind::Macvtap,
-        spins: false,
+        patience: AT_ONCE,
         is_ours: false,
         open: tap::open,
     },
@@ -70,7 +97,7 @@ pub const WAYS: [Way; 7] = [
         name: "xsk-macvlan",
         title: "AF_XDP on a macvlan",
         kind: Kind::Macvlan,
-        spins: false,
+        patience: AT_ONCE,
         is_ours: false,
         open: xsk::open,
     },
@@ -78,7 +105,7 @@ pub const WAYS: [Way; 7] = [
         name: "xsk-macvlan-spin",
         title: "AF_XDP on a macvlan, spinning",
         kind: Kind::Macvlan,
-        spins: true,
+        patience: NEVER,
         is_ours: false,
         open: xsk::open,
     },
