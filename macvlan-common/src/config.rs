@@ -80,7 +80,7 @@ impl Config {
     /// frame is asked ([`home`](Self::home)).
     pub const STRICT: u64 = 1 << 15;
 
-    /// At least one child is a [port](crate::port).
+    /// At least one child is a [port].
     pub const PORTS: u64 = 1 << 16;
 
     /// Native XDP sees frames without the tags of their VLANs, or may: it sends none of them to a port, who would take them for
