@@ -304,23 +304,28 @@ fn frames_to_a_port_are_traced_and_limited_as_those_to_other_children() {
     }
 }
 
-/// Who sends frames from the wire to a port: native XDP from Linux 5.13 on, else TC; without a program there, its macvlan.
+/// Who sends frames from the wire to a port: native XDP from Linux 5.13 on, else TC, which sends those of siblings, too;
+/// without a program there, its macvlan.
 #[test]
 fn frames_go_to_a_port_past_its_macvlan() {
     needs!(require::lab, require::tcx, require::binary);
     const TIMES: usize = 100;
-    let native = ["--xdp", "native"];
-    for (args, leaves_tags, by_master, by_macvlan) in [
-        (&[][..], false, true, false),
-        (&["--ingress", "off"], false, true, true),
-        (&native, false, true, false),
-        (&native, true, false, false),
+    let (held, lean, native) = (",anti-spoof=mac", ["--ingress", "off"], ["--xdp", "native"]);
+    for (args, leaves_tags, settings, by_master) in [
+        (&[][..], false, "", true),
+        (&[], false, held, true),
+        (&lean, false, "", true),
+        (&native, false, "", true),
+        (&native, true, "", false),
+        (&native, true, held, false),
     ] {
+        let (case, is_lean) = (format!("{args:?}{settings}, {leaves_tags}"), args == lean);
         let lab = Lab::new();
         if leaves_tags {
             lab.leave_tags();
         }
-        let fast = port_of(&lab, args, "");
+        let web = lab.child("web", Mode::Bridge);
+        let fast = port_of(&lab, args, settings);
         let parts = parts(&lab);
         let macvlan = parts.iter().find(|part| part["address"] == fast.mac.to_string());
         let macvlan = macvlan.and_then(|part| part["ifname"].as_str()).or_fail("find the macvlan");
@@ -328,17 +333,20 @@ fn frames_go_to_a_port_past_its_macvlan() {
         let mut heard = Tap::on_protocol(&fast.ns, "fast", EXPERIMENTAL);
         let attached = Attached::new(&lab, &[]);
         // Without a program at ingress, nobody counts.
-        let stats = || (!args.contains(&"--ingress")).then(|| attached.stats());
-        let (marker, before, unheard) = (Marker::new(), stats(), lab.host.ns.received(macvlan));
-        Injector::new(&lab.wire.ns, &lab.wire.dev).send_times(&marked(fast.mac, lab.wire.mac, marker), TIMES);
-        heard.wait_for(marker, TIMES);
-        let through = lab.host.ns.received(macvlan) - unheard;
-        assert_eq!(through >= TIMES as u64, by_macvlan, "{through} through the macvlan, {args:?}");
-        assert_eq!(master.came_in(marker) == TIMES, by_master, "{args:?}");
-        if let (Some(after), Some(before)) = (stats(), before) {
-            let gained = (&after - &before).all();
-            let counted = gained.iter().map(|(name, path, _, count)| (name.as_str(), *path, count.packets));
-            assert_eq!(counted.collect::<Vec<_>>(), [("fast", "wire", TIMES as u64)], "{args:?}");
+        let stats = || (!is_lean).then(|| attached.stats());
+        for (from, path, by_master) in [(&lab.wire, "wire", by_master), (&web, "sibling", true)] {
+            let (marker, before, unheard) = (Marker::new(), stats(), lab.host.ns.received(macvlan));
+            Injector::new(&from.ns, &from.dev).send_times(&marked(fast.mac, from.mac, marker), TIMES);
+            heard.wait_for(marker, TIMES);
+            let through = lab.host.ns.received(macvlan) - unheard;
+            assert_eq!(through >= TIMES as u64, is_lean, "{through} through the macvlan, {path}, {case}");
+            assert_eq!(master.came_in(marker) == TIMES, by_master, "{path}, {case}");
+            let Some((after, before)) = stats().zip(before) else { continue };
+            let received = (&after - &before).all();
+            let received = received
+                .iter()
+                .find(|(name, of, what, _)| (name.as_str(), *of, *what) == ("fast", path, "rx"));
+            assert_eq!(received.map(|(_, _, _, count)| count.packets), Some(TIMES as u64), "{path}, {case}");
         }
     }
 }

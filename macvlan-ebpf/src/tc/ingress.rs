@@ -83,9 +83,7 @@ fn ingress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
     match plain(frame, &maps) {
         Some(Plain::Child(slot)) => {
             charge_wire_rx(slot, size(ctx, ctx.len()));
-            let port = port_at(slot, &config);
-            // One with a tag beside it is its VLAN device's, if there is one: the macvlan driver gets it after that.
-            if port != 0 && !skb::is_tagged(ctx) { send_to(port) } else { NEXT }
+            deliver(ctx, slot, &config)
         }
         Some(Plain::Host) => NEXT,
         Some(Plain::Nobody) => {
@@ -100,7 +98,7 @@ fn ingress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
         None => match siblings(frame, &maps) {
             Some(siblings) => {
                 charge_siblings(siblings, size(ctx, ctx.len()));
-                NEXT
+                deliver(ctx, siblings.to, &config)
             }
             None => macvlan_decide(skb_of(ctx)),
         },
@@ -164,7 +162,18 @@ fn judge<const TRACED: bool>(ctx: &TcContext) -> i32 {
     if TRACED && !judged {
         macvlan_record(skb_of(ctx), frame.dst, frame.src, Judgement::encode(Point::Ingress, &verdict), false);
     }
-    receive(ctx, verdict.action)
+    match verdict.rx {
+        Some(child) if verdict.action == Action::Pass => deliver(ctx, maps.slot_of(child), &config),
+        _ => receive(ctx, verdict.action),
+    }
+}
+
+/// Leaves a frame that is for the child at a slot alone to the macvlan driver; one for a port goes there at once. With a tag
+/// beside it, it is its VLAN device's, if there is one, which comes before macvlan.
+#[inline(always)]
+fn deliver(ctx: &TcContext, slot: u32, config: &Config) -> i32 {
+    let port = port_at(slot, config);
+    if port != 0 && !skb::is_tagged(ctx) { send_to(port) } else { NEXT }
 }
 
 /// A frame that we turned around: the verdict is in the tag.
