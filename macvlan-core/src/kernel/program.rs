@@ -126,6 +126,14 @@ pub fn returning(kind: ProgramType, value: i32) -> io::Result<OwnedFd> {
     load(kind, &returning_code(value), 0)
 }
 
+/// Before kernel 5.11 maps are charged to the limit of locked memory, 64 KiB for most.
+pub fn allow_memory() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is to a live `rlimit`. Where it is refused (`CAP_SYS_RESOURCE`), making the
+    // maps says whether that matters.
+    let _ = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
 /// A program of these instructions, with `BPF_F_*` of `BPF_PROG_LOAD`.
 ///
 /// # Errors

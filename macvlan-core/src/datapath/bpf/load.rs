@@ -6,11 +6,14 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::{Ebpf, EbpfLoader};
 use macvlan_common::names;
 
-use crate::datapath::bpf::{
-    hooks::refusal::flat,
-    maps::neighbour_table,
-    object::{allow_memory, keep_rings_small, object},
-    sockets::let_ask,
+use crate::{
+    datapath::bpf::{
+        hooks::refusal::flat,
+        maps::neighbour_table,
+        object::{keep_rings_small, object},
+        sockets::let_ask,
+    },
+    kernel::program::allow_memory,
 };
 
 /// Loads the object with new maps that have room for so many children.

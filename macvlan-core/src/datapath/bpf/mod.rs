@@ -37,7 +37,6 @@ pub use crate::{
     datapath::bpf::{
         clean_up::clean_up,
         maps::tables::sum,
-        object::allow_memory,
         probe::{Depth, probe},
         reader::{ProgramRuns, Reader, Usage},
         take_over::take_over,

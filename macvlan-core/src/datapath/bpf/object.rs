@@ -38,14 +38,6 @@ fn hexadecimal(object: &[u8]) -> String {
     Sha256::digest(object).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Before kernel 5.11 maps are charged to the limit of locked memory, 64 KiB for most.
-pub fn allow_memory() {
-    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the pointer is to a live `rlimit`. Where it is refused (`CAP_SYS_RESOURCE`), making the
-    // maps says whether that matters.
-    let _ = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
-}
-
 /// Gives the rings of the traced programs one page each, the kernel's least: without a trace nobody
 /// writes to them.
 pub fn keep_rings_small(loader: &mut EbpfLoader<'_>) {

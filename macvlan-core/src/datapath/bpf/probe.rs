@@ -14,10 +14,10 @@ use crate::{
     datapath::bpf::{
         hooks::tc::{Hooks, Variant},
         load::no_maps,
-        object::{allow_memory, keep_rings_small, object},
+        object::{keep_rings_small, object},
         sockets::let_ask,
     },
-    kernel::bpffs,
+    kernel::{bpffs, program::allow_memory},
 };
 
 /// How much of the programs the kernel judges in [`probe`]. The verifier takes its time for each.

@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::kernel::program::{
-    BpfAttachType, DRIVER_MODE, GENERIC_MODE, ProgramType, attach, bpf, code, descriptor, instruction, load,
+    BpfAttachType, DRIVER_MODE, GENERIC_MODE, ProgramType, allow_memory, attach, bpf, code, descriptor,
+    instruction, load,
 };
 
 const BPF_MAP_CREATE: libc::c_int = 0;
@@ -35,6 +36,7 @@ impl Redirect {
     ///
     /// `EBUSY` where another XDP program is, `ERANGE` where frames are too large, and what else the kernel says.
     pub fn attach(index: u32) -> io::Result<Self> {
+        allow_memory();
         let map = new_map()?;
         let program = load(ProgramType::Xdp, &to_socket(&map), 0)?;
         let on = |mode| attach(program.as_fd(), index, BpfAttachType::Xdp, mode);

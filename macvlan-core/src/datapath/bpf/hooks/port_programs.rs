@@ -7,13 +7,16 @@ use aya::{
 };
 use macvlan_common::names;
 
-use crate::datapath::bpf::{
-    hooks::{
-        refusal::{flat, refused},
-        tc::{PRIORITY_EGRESS, PRIORITY_INGRESS, add_clsact, attach_filter},
+use crate::{
+    datapath::bpf::{
+        hooks::{
+            refusal::{flat, refused},
+            tc::{PRIORITY_EGRESS, PRIORITY_INGRESS, add_clsact, attach_filter},
+        },
+        load::no_maps,
+        object::{keep_rings_small, object},
     },
-    load::no_maps,
-    object::{allow_memory, keep_rings_small, object},
+    kernel::program::allow_memory,
 };
 
 /// The two programs, loaded.

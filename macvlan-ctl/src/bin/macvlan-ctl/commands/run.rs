@@ -11,7 +11,6 @@ use std::{
 use anyhow::{Result, bail};
 use macvlan_core::{
     config::{Config, master::MasterConfig},
-    datapath::bpf::object::allow_memory,
     follow::{
         follower::Follower,
         notes::Note,
@@ -20,6 +19,7 @@ use macvlan_core::{
         snapshot::Tallies,
         watch::change::{Change, What},
     },
+    kernel::program::allow_memory,
     model::{master_name::MasterName, request::AttachRequest},
 };
 use macvlan_ctl::exporter;
