@@ -51,7 +51,7 @@ fn no_packet_socket_of_a_container_sends_as_the_host() {
         let attached = Attached::new(&lab, &["--tc", tc]);
         assert!(crowd.forge("p1", "p2", TIMES).contains(&"p2"), "it shows nothing");
 
-        let on = lab.ctl(&[&ON[..], &["--storm-limit", "10"]].concat()).succeeded();
+        let on = lab.ctl(&[&ON[..], &["--storm-limit", "100"]].concat()).succeeded();
         assert!(on.stderr.contains("isolation is by socket instead of strict"), "{}", on.report());
         let shown = attached.status();
         assert!(shown["isolation"] == "strict" && is_by_socket(&shown), "{shown:#}");
