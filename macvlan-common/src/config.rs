@@ -83,8 +83,8 @@ impl Config {
     /// At least one child is a [port].
     pub const PORTS: u64 = 1 << 16;
 
-    /// Native XDP sees frames without the tags of their VLANs, or may: it sends none of them to a port, who would take them for
-    /// frames of no VLAN.
+    /// Native XDP may see frames without their VLAN tags. It sends none to a port then: the port would take them for frames
+    /// of no VLAN.
     pub const TAGS_OFF: u64 = 1 << 17;
 
     /// The flags that follow from the children, see [`flags_of`](Self::flags_of).

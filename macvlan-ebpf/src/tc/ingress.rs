@@ -80,12 +80,12 @@ fn ingress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
     if config.xdp_is_native() && !is_group(frame.dst) && is_judged(ctx, config.meta) {
         return NEXT;
     }
-    match plain(frame, &maps) {
+    let receiver = match plain(frame, &maps) {
         Some(Plain::Child(slot)) => {
             charge_wire_rx(slot, size(ctx, ctx.len()));
-            deliver(ctx, slot, &config)
+            slot
         }
-        Some(Plain::Host) => NEXT,
+        Some(Plain::Host) => return NEXT,
         Some(Plain::Nobody) => {
             let to_host = skb::is_to_host(ctx);
             learn_mac(Frame { to_host, ..frame }, &config);
@@ -93,16 +93,17 @@ fn ingress<const TRACED: bool, const SINGLE: bool>(ctx: &TcContext) -> i32 {
             if verdict.counts() {
                 charge(&verdict, size(ctx, ctx.len()));
             }
-            receive(ctx, verdict.action)
+            return receive(ctx, verdict.action);
         }
         None => match siblings(frame, &maps) {
             Some(siblings) => {
                 charge_siblings(siblings, size(ctx, ctx.len()));
-                deliver(ctx, siblings.to, &config)
+                siblings.to
             }
-            None => macvlan_decide(skb_of(ctx)),
+            None => return macvlan_decide(skb_of(ctx)),
         },
-    }
+    };
+    deliver(ctx, receiver, &config)
 }
 
 /// What was sent from here and comes back: whoever is here and is to hear it has heard it, under its sender's own MAC.
